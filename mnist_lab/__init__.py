@@ -1,0 +1,36 @@
+"""A PyTorch Lightning and Hydra experiment framework for MNIST.
+
+The public names are imported on first use, so that ``import mnist_lab`` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnist_lab.data import MNISTDataModule
+    from mnist_lab.evaluation import evaluate
+    from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
+    from mnist_lab.training import train
+
+__version__ = "0.1.0"
+__all__ = ["CNN", "MLP", "Classifier", "MNISTDataModule", "SoftmaxRegression", "evaluate", "train"]
+
+_HOMES = {
+    "CNN": "models",
+    "Classifier": "models",
+    "MLP": "models",
+    "MNISTDataModule": "data",
+    "SoftmaxRegression": "models",
+    "evaluate": "evaluation",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

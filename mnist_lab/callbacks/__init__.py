@@ -1,0 +1,6 @@
+"""What watches a run."""
+
+from mnist_lab.callbacks.pictures import Pictures
+from mnist_lab.callbacks.progress import Progress
+
+__all__ = ["Pictures", "Progress"]

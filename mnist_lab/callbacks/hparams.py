@@ -1,0 +1,43 @@
+"""The HParams tab and the config text in TensorBoard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+
+METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
+
+
+def log_config(logger: TensorBoardLogger, settings: Mapping[str, Any], text: str) -> None:
+    """Log a run's settings as hyperparameters and as text.
+
+    The HParams tab shows the scalars of the tags that are named here as the run's metrics, so that
+    it fills itself while the run goes on, and no metric has to be logged twice.
+
+    Args:
+        logger: where to.
+        settings: the resolved config, nested.
+        text: the resolved config as YAML.
+    """
+    from torch.utils.tensorboard.summary import hparams
+
+    writer = logger.experiment.file_writer
+    assert writer is not None
+    for summary in hparams(_flatten(settings), dict.fromkeys(METRICS, 0.0)):
+        writer.add_summary(summary)
+    indented = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown for code
+    logger.experiment.add_text("config", indented)
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the settings that were chosen, keyed with dots, as numbers, truths and strings."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{key}.")
+        elif name == "_target_":
+            flat[key.removesuffix("._target_")] = str(value).rpartition(".")[2]
+        elif value is not None and value != []:
+            flat[key] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat

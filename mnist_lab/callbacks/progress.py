@@ -1,0 +1,66 @@
+"""Progress as a bar on a terminal, and as a line an epoch in a file."""
+
+import sys
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+from typing_extensions import override
+
+REFRESHES_AN_EPOCH = 20
+SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
+
+
+class Progress(TQDMProgressBar):
+    """Shows where a run is, a few times an epoch: a bar that is drawn at every step costs more.
+
+    Where standard error is not a terminal, it prints a line at the end of each epoch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._on_terminal = sys.stderr.isatty()
+        self._unprinted: int | None = None  # number of the epoch whose line is still to come
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if not self._on_terminal:
+            self.disable()
+
+    @override
+    def on_train_start(self, *arguments: Any) -> None:
+        super().on_train_start(*arguments)
+        batches = self.trainer.num_training_batches
+        self._refresh_rate = max(1, int(min(batches, 10_000)) // REFRESHES_AN_EPOCH)
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        self._print_last_epoch(trainer)
+        super().on_train_epoch_start(trainer, *arguments)
+
+    @override
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self._unprinted = trainer.current_epoch + 1
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        super().on_train_end(trainer, *arguments)
+        self._print_last_epoch(trainer)
+
+    def _print_last_epoch(self, trainer: L.Trainer) -> None:
+        """Print an epoch's line, after the model has logged the epoch's own metrics."""
+        if self._unprinted is None or self._on_terminal or not trainer.is_global_zero:
+            return
+        limit = trainer.max_epochs
+        total = f"/{limit}" if limit is not None and limit > 0 else ""
+        metrics = trainer.callback_metrics
+        values = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN if name in metrics)
+        print(f"epoch {self._unprinted}{total}  {values}", flush=True)
+        self._unprinted = None
+
+    @override
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        metrics = trainer.callback_metrics
+        return {name: f"{metrics[name]:.4f}" for name in SHOWN if name in metrics}

@@ -1,0 +1,37 @@
+"""``mnist-lab evaluate``: a run's best checkpoint again, from its directory alone."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mnist_lab.runs import rank
+
+
+def main(arguments: list[str]) -> int:
+    """Evaluate a run and print its metrics.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = argparse.ArgumentParser(
+        "mnist-lab evaluate",
+        description="Evaluates a run's best checkpoint again, from its directory alone.",
+    )
+    parser.add_argument("run", type=Path, help="the run's directory")
+    parser.add_argument("overrides", nargs="*", help="other data or trainer: data=fashion_mnist")
+    parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    options = parser.parse_intermixed_args(arguments)
+
+    from mnist_lab.evaluation import evaluate_run
+
+    metrics = evaluate_run(options.run, options.overrides)
+    if rank() == 0:
+        if options.json:
+            print(json.dumps(dict(sorted(metrics.items())), indent=2))
+        else:
+            from rich.console import Console
+
+            from mnist_lab.tables import metrics_table
+
+            Console(soft_wrap=True).print(metrics_table(str(options.run), metrics))
+    return 0

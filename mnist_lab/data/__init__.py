@@ -1,0 +1,5 @@
+"""MNIST and the sets that share its format."""
+
+from mnist_lab.data.datamodule import MNISTDataModule
+
+__all__ = ["MNISTDataModule"]

@@ -1,0 +1,142 @@
+"""MNIST, and the sets that share its format, as a LightningDataModule."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from mnist_lab.data.archive import FOLDERS, Split, load_split
+from mnist_lab.data.augment import AUGMENTS
+from mnist_lab.data.loader import BatchLoader
+from mnist_lab.errors import ConfigError
+
+NUM_TRAIN = 60_000
+EVAL_BATCH_SIZE = 1_000
+
+
+class MNISTDataModule(L.LightningDataModule):
+    """Serves 55,000 training, 5,000 validation and 10,000 test images as uint8 batches.
+
+    Images are ``(B, 1, 28, 28)`` uint8 and labels ``(B,)`` int64. The whole set is in memory once,
+    on the training device. It works without a Trainer too.
+
+    Args:
+        dataset: ``mnist``, ``fashion_mnist`` or ``kmnist``.
+        root: folder that the sets are kept in; None is ``$MNIST_LAB_DATA`` or the user's cache.
+        batch_size: training samples in a step, across all devices; at least 1.
+        val_size: training images kept back for validation, 0 to 59,999.
+        split_seed: None takes the first ``val_size`` images, as the classic tutorials' reader does;
+            a number draws others.
+        augment: None, ``affine`` or ``elastic``; transforms training batches only.
+        seed: what the order of the training images and the augmentation are drawn from.
+
+    Raises:
+        ConfigError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "mnist",
+        root: str | Path | None = None,
+        batch_size: int = 128,
+        val_size: int = 5_000,
+        split_seed: int | None = None,
+        augment: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if dataset not in FOLDERS:
+            raise ConfigError(f"data.dataset={dataset}: must be one of {', '.join(FOLDERS)}")
+        if augment is not None and augment not in AUGMENTS:
+            raise ConfigError(f"data.augment={augment}: must be null, {' or '.join(AUGMENTS)}")
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size={batch_size}: must be at least 1")
+        if not 0 <= val_size < NUM_TRAIN:
+            raise ConfigError(f"data.val_size={val_size}: must be 0 to {NUM_TRAIN - 1:,}")
+        self.dataset = dataset
+        self.root = Path(root).expanduser() if root is not None else None
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.split_seed = split_seed
+        self.augment = augment
+        self.seed = seed
+        self._splits: dict[bool, Split] = {}
+        self._on_device: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def prepare_data(self) -> None:
+        """Unpack or download the set, once on each machine."""
+        self.split(train=True)
+        self.split(train=False)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read what the stage needs."""
+        self.split(train=stage != "test")
+
+    def split(self, train: bool) -> Split:
+        """Return the published training or test part, read on first use.
+
+        Raises:
+            InputError: a file is damaged, or missing and cannot be downloaded.
+        """
+        if train not in self._splits:
+            self._splits[train] = load_split(self.dataset, train, self.root)
+        return self._splits[train]
+
+    def train_dataloader(self) -> BatchLoader:
+        """Return the training batches, in an order of their own each epoch."""
+        trainer = self.trainer
+        world_size = trainer.world_size if trainer else 1
+        if self.batch_size < world_size:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size}: counts samples across all devices and must be "
+                f"at least their number, {world_size}"
+            )
+        return self._loader(
+            "train",
+            self.batch_size,
+            shuffle=not (trainer and trainer.overfit_batches),
+            augment=AUGMENTS[self.augment] if self.augment else None,
+        )
+
+    def val_dataloader(self) -> BatchLoader | list[Any]:
+        """Return the validation batches; none where ``val_size`` is 0."""
+        return self._loader("val", EVAL_BATCH_SIZE) if self.val_size else []
+
+    def test_dataloader(self) -> BatchLoader:
+        """Return the test batches."""
+        return self._loader("test", EVAL_BATCH_SIZE)
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Return the test batches."""
+        return self.test_dataloader()
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Leave our own batches alone, which are on the device already."""
+        if batch[0].device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def _loader(self, split: str, batch_size: int, **options: Any) -> BatchLoader:
+        images, labels = self._tensors(split)
+        if trainer := self.trainer:
+            options.update(rank=trainer.global_rank, world_size=trainer.world_size)
+        return BatchLoader(images, labels, batch_size, seed=self.seed, **options)
+
+    def _tensors(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return a split's images and labels on the training device, moved there once."""
+        if split not in self._on_device:
+            images, labels, _ = self.split(train=split != "test")
+            if split != "test":
+                if self.split_seed is not None:
+                    generator = torch.Generator().manual_seed(self.split_seed)
+                    order = torch.randperm(len(labels), generator=generator)
+                    images, labels = images[order], labels[order]
+                part = slice(self.val_size) if split == "val" else slice(self.val_size, None)
+                images, labels = images[part], labels[part]
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            self._on_device[split] = images.to(device), labels.to(device)
+        return self._on_device[split]

@@ -1,0 +1,93 @@
+"""Batches gathered whole from tensors in memory, in an order that is a function of seed and epoch."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from mnist_lab.data.augment import Augment
+
+GATHERED_AT_ONCE = 4096  # samples; one gather for many small batches costs less than one for each
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, int]
+
+
+class BatchLoader:
+    """An iterable of ``(images, labels)`` batches over uint8 images that stay in memory.
+
+    Under several ranks each global batch is dealt out sample by sample, so that an epoch sees every
+    sample exactly once and the global batch is the same whatever the number of ranks. A batch then
+    has a third element, the size of the global batch, by which a mean over ranks is weighted.
+
+    Args:
+        images: ``(N, 1, 28, 28)`` uint8.
+        labels: ``(N,)`` int64, on the device of the images.
+        batch_size: samples in a global batch; the last one of an epoch may be smaller.
+        shuffle: whether each epoch has an order of its own.
+        seed: what the order and the augmentation are drawn from, together with the epoch.
+        augment: transforms whole global batches, or None.
+        rank: which share of each global batch is this one's.
+        world_size: number of shares.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        augment: Augment | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.augment = augment
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.batch_sampler = SimpleNamespace(sampler=self)  # where Lightning looks for set_epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return -(-len(self.labels) // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration goes through."""
+        self.epoch = epoch
+
+    def order(self) -> Tensor:
+        """Return the positions ``(N,)`` int64 of the current epoch, in order."""
+        if not self.shuffle:
+            return torch.arange(len(self.labels))
+        return torch.randperm(len(self.labels), generator=self._generator(0))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the current epoch."""
+        order, size = self.order().to(self.images.device), self.batch_size
+        batches_at_once = max(1, GATHERED_AT_ONCE // size)
+        position = 0
+        for chunk in order.split(size * batches_at_once):
+            images, labels = self.images[chunk], self.labels[chunk]
+            for some_images, some_labels in zip(
+                images.split(size), labels.split(size), strict=True
+            ):
+                position += 1
+                if self.augment is not None:
+                    some_images = self.augment(some_images, self._generator(position))
+                if self.world_size == 1:
+                    yield some_images, some_labels
+                else:
+                    share = slice(self.rank, None, self.world_size)
+                    yield some_images[share], some_labels[share], len(some_labels)
+
+    def _generator(self, position: int) -> Generator:
+        """Return the generator for a batch of this epoch; position 0 is the order's own."""
+        mixed = np.random.SeedSequence((self.seed, self.epoch, position)).generate_state(1)
+        return Generator().manual_seed(int(mixed[0]))

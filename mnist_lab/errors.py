@@ -1,0 +1,37 @@
+"""What can go wrong for a user, and the exit code of each."""
+
+
+class LabError(ValueError):
+    """An error that a user can mend; its message is the one line that is shown."""
+
+    exit_code = 1
+
+
+class ConfigError(LabError):
+    """A key, a value or a combination of them is wrong, or the command was used wrongly."""
+
+    exit_code = 2
+
+
+class InputError(LabError):
+    """A file that was to be read is missing, damaged or of another kind."""
+
+    exit_code = 3
+
+
+class UntrustedError(LabError):
+    """A file or a config asks for code that the lab does not ship."""
+
+    exit_code = 4
+
+
+class StorageError(LabError):
+    """A place that was to be written cannot be: no permission, no room."""
+
+    exit_code = 5
+
+
+class BusyError(LabError):
+    """Another process holds the run."""
+
+    exit_code = 6

@@ -1,0 +1,84 @@
+"""Evaluates a run's best checkpoint from its directory, or a model in memory."""
+
+from pathlib import Path
+
+import lightning as L
+from hydra.utils import get_class, instantiate
+
+from mnist_lab import runs
+from mnist_lab.config import check, stored_config
+from mnist_lab.data import MNISTDataModule
+from mnist_lab.errors import InputError
+from mnist_lab.job import build_trainer
+from mnist_lab.models import Classifier
+from mnist_lab.training import evaluate_on, quiet_trainer
+
+
+def evaluate(
+    model: Classifier | str | Path,
+    datamodule: L.LightningDataModule | None = None,
+    trainer: L.Trainer | None = None,
+) -> dict[str, float]:
+    """Return flat metrics of validation, where there are images for it, and of test.
+
+    Args:
+        model: a model, or a run's directory, whose best checkpoint is evaluated.
+        datamodule: the data; None is what the run was trained on, or for a model MNIST.
+        trainer: what evaluates; None is a quiet trainer on one device.
+
+    Raises:
+        InputError: the run's directory or its checkpoint cannot be read.
+    """
+    if isinstance(model, Classifier):
+        trainer = trainer or quiet_trainer(model)
+        return evaluate_on(trainer, model, datamodule or MNISTDataModule())
+    return evaluate_run(Path(model), [], datamodule, trainer)
+
+
+def evaluate_run(
+    run_dir: Path,
+    overrides: list[str],
+    datamodule: L.LightningDataModule | None = None,
+    trainer: L.Trainer | None = None,
+) -> dict[str, float]:
+    """Evaluate a run's best checkpoint on its own data, or on others that overrides name.
+
+    Args:
+        run_dir: the run's directory.
+        overrides: Hydra overrides of the data and trainer groups.
+        datamodule: data to use instead.
+        trainer: what evaluates instead of the trainer group.
+
+    Raises:
+        ConfigError: an override is wrong or of another group.
+        InputError: the run's directory or its checkpoint cannot be read.
+    """
+    config = stored_config(run_dir, overrides)
+    check(config)
+    model = load_model(run_dir, config.model._target_)
+    datamodule = datamodule or instantiate(config.data, _convert_="all")
+    trainer = trainer or build_trainer(config, model, validates=False)
+    return evaluate_on(trainer, model, datamodule)
+
+
+def load_model(run_dir: Path, target: str) -> Classifier:
+    """Rebuild a run's model with the weights of its best checkpoint, on the CPU.
+
+    Args:
+        run_dir: the run's directory.
+        target: dotted name of the model's class, checked already.
+
+    Raises:
+        InputError: there is no checkpoint, or it is damaged or another model's.
+    """
+    path = next((run_dir / one for one in (runs.BEST, runs.LAST) if (run_dir / one).exists()), None)
+    if path is None:
+        raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
+    try:
+        model: Classifier = get_class(target).load_from_checkpoint(
+            path, map_location="cpu", weights_only=True
+        )
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: not a checkpoint of {target} that loads: {reason}") from error
+    return model

@@ -1,0 +1,342 @@
+"""What every model shares: loss, metrics, steps and optimizer."""
+
+import math
+import time
+from abc import ABC
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import lr_scheduler as schedules
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from mnist_lab.errors import ConfigError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+OUTPUTS: dict[str, type[nn.Module]] = {"identity": nn.Identity, "log_sigmoid": nn.LogSigmoid}
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+INITS = ("default", "zeros", "glorot_uniform", "truncated_normal", "normal")
+SCHEDULERS = ("none", "cosine", "one_cycle", "exponential", "plateau")
+
+
+class SharedArgs(TypedDict, total=False):
+    """The arguments of ``Classifier``, which every model takes."""
+
+    num_classes: int
+    init: str
+    label_smoothing: float
+    optimizer: Mapping[str, Any] | None
+    scheduler: Mapping[str, Any] | None
+
+
+class Classifier(L.LightningModule, ABC):
+    """Classifies 28 x 28 images; a subclass builds ``self.net`` and calls ``initialize``.
+
+    All arguments are builtins, so that a checkpoint loads with ``weights_only=True`` anywhere.
+    Validation and test losses are plain cross-entropy, without label smoothing.
+
+    Args:
+        num_classes: number of classes, at least 2.
+        init: how weights start: ``default`` (torch's own), ``zeros``, ``glorot_uniform`` with zero
+            biases, ``truncated_normal`` (standard deviation 0.1, cut at two of them) with biases of
+            0.1, or ``normal`` (weights and biases with standard deviation 1).
+        label_smoothing: share of the target spread over all classes in training, 0 to 1.
+        optimizer: ``name`` (adam, adamw or sgd) and the arguments of torch's class of that name;
+            None is Adam with its defaults.
+        scheduler: ``name`` (none, cosine, one_cycle, exponential or plateau) and the arguments of
+            torch's class; cosine and one_cycle go by step over the whole run, exponential and
+            plateau by epoch. None keeps the learning rate.
+
+    Raises:
+        ConfigError: an argument is unknown or out of its range.
+    """
+
+    net: nn.Module
+    gains_by_bf16 = False  # whether `precision: auto` picks bf16-mixed where it is native
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        init: str = "default",
+        label_smoothing: float = 0.0,
+        optimizer: Mapping[str, Any] | None = None,
+        scheduler: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        if not 0 <= label_smoothing <= 1:
+            raise ConfigError(f"model.label_smoothing={label_smoothing}: must be 0 to 1")
+        self.num_classes = num_classes
+        self.init = one_of("model.init", init, INITS)
+        self.label_smoothing = label_smoothing
+        self.optimizer_settings = {"name": "adam", **(optimizer or {})}
+        self.scheduler_settings = {"name": "none", **(scheduler or {})}
+        one_of("optimizer.name", self.optimizer_settings["name"], OPTIMIZERS)
+        one_of("scheduler.name", self.scheduler_settings["name"], SCHEDULERS)
+        self.metrics = nn.ModuleDict()
+        for split in ("val", "test"):
+            self.metrics[f"{split}_loss"] = MeanMetric()
+            self.metrics[f"{split}_confusion"] = MulticlassConfusionMatrix(
+                num_classes, validate_args=False
+            )
+        self.train_sums: Tensor  # of the epoch so far: loss, correct preds, samples
+        self.register_buffer("train_sums", torch.zeros(3), persistent=False)
+        self._recent: list[tuple[Tensor, Tensor, Tensor]] = []  # what train_sums does not hold yet
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store Lightning's bookkeeping of hooks without nn.Module's search for what it is.
+
+        Lightning sets this attribute about 44 times a step, which costs a small MLP 15 % of its
+        epoch when it goes through ``nn.Module.__setattr__``.
+        """
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """Draw the weights of ``self.net`` as ``init`` says; batch norm keeps torch's own."""
+        for layer in self.net.modules():
+            if not isinstance(layer, nn.Linear | nn.Conv2d):
+                continue
+            assert layer.bias is not None
+            match self.init:
+                case "zeros":
+                    nn.init.zeros_(layer.weight)
+                    nn.init.zeros_(layer.bias)
+                case "glorot_uniform":
+                    nn.init.xavier_uniform_(layer.weight)
+                    nn.init.zeros_(layer.bias)
+                case "truncated_normal":
+                    nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
+                    nn.init.constant_(layer.bias, 0.1)
+                case "normal":
+                    nn.init.normal_(layer.weight)
+                    nn.init.normal_(layer.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, num_classes)`` for ``(B, 1, 28, 28)`` images, uint8 or in [0, 1]."""
+        if images.dtype == torch.uint8:
+            images = images.float().mul_(1 / 255)
+        return self.net(images)
+
+    def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
+        """Return the mean loss of a batch, weighted where ranks hold unequal shares of it."""
+        images, labels, *global_size = batch
+        logits = self(images).float()  # (B, num_classes)
+        if global_size:  # several ranks: their mean of this is the mean over the global batch
+            total = F.cross_entropy(
+                logits, labels, reduction="sum", label_smoothing=self.label_smoothing
+            )
+            loss = total * (self.trainer.world_size / global_size[0])
+        else:
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self._recent.append((loss.detach(), logits.detach(), labels))
+        every = self.trainer.log_every_n_steps
+        if every and (self.global_step + 1) % every == 0:
+            self._log_recent()
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sums and clock."""
+        self._recent.clear()
+        self.train_sums.zero_()
+        self._epoch_start = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's loss and accuracy, and its time in seconds, validation included."""
+        self._sum_recent()
+        loss, correct, count = self._across_ranks(self.train_sums)
+        self.log_dict(
+            {
+                "train/loss": loss / count,
+                "train/acc": correct / count,
+                "time/epoch": time.perf_counter() - self._epoch_start,
+            }
+        )
+
+    def _sum_recent(self) -> Tensor:
+        """Move the recent steps into the epoch's sums, and return theirs: loss, correct, samples.
+
+        Steps only append to a list, so that a step costs no metric's arithmetic.
+        """
+        sums = torch.zeros_like(self.train_sums)
+        if self._recent:
+            losses, logits, labels = zip(*self._recent, strict=True)
+            counts = torch.tensor([float(len(some)) for some in labels])
+            preds = torch.cat(logits).argmax(dim=1)
+            sums[0] = torch.stack(losses) @ counts.to(sums.device)
+            sums[1] = (preds == torch.cat(labels)).sum()
+            sums[2] = counts.sum()
+            self._recent.clear()
+            self.train_sums += sums
+        return sums
+
+    def _log_recent(self) -> None:
+        """Log loss and accuracy over the steps since the last time, and the learning rate."""
+        loss, correct, count = self._across_ranks(self._sum_recent())
+        optimizer = self.trainer.optimizers[0]
+        self.log("train/loss_step", loss / count)
+        self.log("train/acc_step", correct / count)
+        self.log("lr", optimizer.param_groups[0]["lr"])
+
+    def _across_ranks(self, sums: Tensor) -> list[float]:
+        total = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total.tolist()
+
+    def validation_step(self, batch: tuple[Any, ...], batch_idx: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation loss and accuracy."""
+        self._log_evaluation("val")
+
+    def test_step(self, batch: tuple[Any, ...], batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log loss, accuracy, number of samples and per-class accuracy; keep the matrix."""
+        confusion = self._log_evaluation("test")
+        self.log("test/num_samples", confusion.sum().float())
+        per_class = confusion.diag() / confusion.sum(dim=1).clamp(min=1)
+        self.log_dict({f"test/acc_class_{c}": acc for c, acc in enumerate(per_class)})
+        self.test_confusion_matrix = confusion.cpu()  # (num_classes, num_classes), rows are labels
+
+    def _evaluate(self, split: str, batch: tuple[Any, ...]) -> None:
+        images, labels = batch[:2]
+        if len(labels) == 0:  # a rank without a share of the last batch
+            return
+        logits = self(images).float()
+        loss_metric, confusion_metric = self._metrics(split)
+        loss_metric.update(F.cross_entropy(logits, labels), len(labels))
+        confusion_metric.update(logits.argmax(dim=1), labels)
+
+    def _log_evaluation(self, split: str) -> Tensor:
+        """Log loss and accuracy over all ranks, start again, and return the confusion matrix."""
+        loss_metric, confusion_metric = self._metrics(split)
+        confusion: Tensor = confusion_metric.compute()
+        self.log(f"{split}/loss", loss_metric.compute())
+        self.log(f"{split}/acc", confusion.diag().sum() / confusion.sum())
+        loss_metric.reset()
+        confusion_metric.reset()
+        return confusion
+
+    def _metrics(self, split: str) -> tuple[Any, Any]:
+        return self.metrics[f"{split}_loss"], self.metrics[f"{split}_confusion"]
+
+    def predict_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
+        """Return probabilities ``(B, num_classes)``."""
+        return self(batch[0]).float().softmax(dim=1)
+
+    def optimizer_zero_grad(
+        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Drop the gradients without the profiling hooks of ``Optimizer.zero_grad``."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer and the schedule that the settings name.
+
+        Raises:
+            ConfigError: torch refuses a setting, or the schedule needs a length that is not known.
+        """
+        settings = dict(self.optimizer_settings)
+        name = settings.pop("name")
+        try:
+            optimizer = OPTIMIZERS[name](self.parameters(), fused=True, **settings)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"optimizer={name}: {error}") from error
+        settings = dict(self.scheduler_settings)
+        name = settings.pop("name")
+        if name == "none":
+            return optimizer
+        config: dict[str, Any] = {"interval": "epoch"}
+        if name in ("cosine", "one_cycle"):
+            steps = self.trainer.estimated_stepping_batches
+            if not math.isfinite(steps):
+                raise ConfigError(
+                    f"scheduler={name}: needs the length of the run; set trainer.max_epochs or "
+                    "trainer.max_steps"
+                )
+            config["interval"] = "step"
+        if name == "cosine":
+            config["scheduler"] = schedules.CosineAnnealingLR(optimizer, int(steps), **settings)
+        elif name == "one_cycle":
+            peak = optimizer.param_groups[0]["lr"]
+            if not {"betas", "momentum"} & {k for k, v in optimizer.defaults.items() if v}:
+                settings["cycle_momentum"] = False  # plain SGD has none to move
+            config["scheduler"] = schedules.OneCycleLR(
+                optimizer, peak, total_steps=int(steps), **settings
+            )
+        elif name == "exponential":
+            config["scheduler"] = schedules.ExponentialLR(optimizer, **settings)
+        else:
+            config["scheduler"] = schedules.ReduceLROnPlateau(optimizer, **settings)
+            config["monitor"] = "val/loss" if self.trainer.enable_validation else "train/loss"
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
+    """Return the value if it is allowed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if value not in allowed:
+        raise ConfigError(f"{key}={value}: must be one of {', '.join(allowed)}")
+    return value
+
+
+def one_for_each(key: str, value: Any, count: int) -> list[Any]:
+    """Return a list of ``count`` values from one value, or from a list of that length.
+
+    Raises:
+        ConfigError: the list has another length.
+    """
+    values = list(value) if isinstance(value, list | tuple) else [value] * count
+    if len(values) != count:
+        raise ConfigError(f"{key}={value}: must be one value or a list of {count}, one for each")
+    return values
+
+
+def hidden_layers(
+    in_features: int, hidden_dims: list[int], activation: str, dropout: Any, batch_norm: bool
+) -> list[nn.Module]:
+    """Return linear layers, each with its optional batch norm, activation and optional dropout.
+
+    Raises:
+        ConfigError: the activation is unknown, or dropout has another length than ``hidden_dims``.
+    """
+    activate = ACTIVATIONS[one_of("model.activation", activation, ACTIVATIONS)]
+    layers: list[nn.Module] = []
+    rates = one_for_each("model.dropout", dropout, len(hidden_dims))
+    for width, rate in zip(hidden_dims, rates, strict=True):
+        layers.append(nn.Linear(in_features, width))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(width))
+        layers.append(activate())
+        if rate:
+            layers.append(nn.Dropout(rate))
+        in_features = width
+    return layers

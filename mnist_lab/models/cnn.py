@@ -1,0 +1,77 @@
+"""Convolutional network."""
+
+from typing import Any, final
+
+from torch import nn
+from typing_extensions import Unpack
+
+from mnist_lab.errors import ConfigError
+from mnist_lab.models.classifier import (
+    ACTIVATIONS,
+    Classifier,
+    SharedArgs,
+    hidden_layers,
+    one_for_each,
+    one_of,
+)
+
+
+@final
+class CNN(Classifier):
+    """Convolutions with max pooling, then hidden layers, between the pixels and the classes.
+
+    Convolutions are padded to keep the size of their input.
+
+    Args:
+        channels: channels of each convolution.
+        kernel_size: side of the kernels in pixels, odd, or a list with one for each convolution.
+        pool: side of the pooling after each convolution, or a list; 1 is none.
+        hidden_dims: units of each hidden layer.
+        activation: after each convolution and hidden layer, as in ``MLP``.
+        dropout: probability that a hidden unit is left out, or a list with one for each layer.
+        batch_norm: whether batch norm comes before each activation.
+        shared: the arguments of ``Classifier``.
+
+    Raises:
+        ConfigError: an argument is unknown or out of its range.
+    """
+
+    gains_by_bf16 = True
+
+    def __init__(
+        self,
+        channels: list[int] | tuple[int, ...] = (24, 32),
+        kernel_size: Any = (5, 3),
+        pool: Any = 2,
+        hidden_dims: list[int] | tuple[int, ...] = (256,),
+        activation: str = "relu",
+        dropout: Any = 0.0,
+        batch_norm: bool = False,
+        **shared: Unpack[SharedArgs],
+    ) -> None:
+        super().__init__(**shared)
+        activate = ACTIVATIONS[one_of("model.activation", activation, ACTIVATIONS)]
+        kernels = one_for_each("model.kernel_size", kernel_size, len(channels))
+        pools = one_for_each("model.pool", pool, len(channels))
+        layers: list[nn.Module] = []
+        width, side = 1, 28
+        for out, kernel, pooled in zip(channels, kernels, pools, strict=True):
+            if kernel % 2 == 0:
+                raise ConfigError(f"model.kernel_size={kernel}: must be odd, to keep the size")
+            layers.append(nn.Conv2d(width, out, kernel, padding=kernel // 2))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(out))
+            layers.append(activate())
+            if pooled > 1:
+                layers.append(nn.MaxPool2d(pooled))
+            width, side = out, side // pooled
+            if side == 0:
+                raise ConfigError(f"model.pool={pool}: pools 28 pixels down to nothing")
+        features, dims = width * side * side, list(hidden_dims)
+        self.net = nn.Sequential(
+            *layers,
+            nn.Flatten(),
+            *hidden_layers(features, dims, activation, dropout, batch_norm),
+            nn.Linear(dims[-1] if dims else features, self.num_classes),
+        )
+        self.initialize()

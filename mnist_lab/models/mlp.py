@@ -1,0 +1,45 @@
+"""Multilayer perceptron."""
+
+from typing import Any, final
+
+from torch import nn
+from typing_extensions import Unpack
+
+from mnist_lab.models.classifier import OUTPUTS, Classifier, SharedArgs, hidden_layers, one_of
+
+
+@final
+class MLP(Classifier):
+    """Hidden layers of units between the 784 pixels and the classes.
+
+    Args:
+        hidden_dims: units of each hidden layer.
+        activation: after each hidden layer: relu, gelu, silu, tanh, sigmoid or identity.
+        dropout: probability that a hidden unit is left out, or a list with one for each layer.
+        batch_norm: whether batch norm comes before each activation.
+        output: what the logits pass through last, ``identity`` or ``log_sigmoid``.
+        shared: the arguments of ``Classifier``.
+
+    Raises:
+        ConfigError: an argument is unknown or out of its range.
+    """
+
+    def __init__(
+        self,
+        hidden_dims: list[int] | tuple[int, ...] = (512, 256),
+        activation: str = "relu",
+        dropout: Any = 0.0,
+        batch_norm: bool = False,
+        output: str = "identity",
+        **shared: Unpack[SharedArgs],
+    ) -> None:
+        super().__init__(**shared)
+        last = OUTPUTS[one_of("model.output", output, OUTPUTS)]
+        dims = list(hidden_dims)
+        self.net = nn.Sequential(
+            nn.Flatten(),
+            *hidden_layers(784, dims, activation, dropout, batch_norm),
+            nn.Linear(dims[-1] if dims else 784, self.num_classes),
+            last(),
+        )
+        self.initialize()

@@ -1,0 +1,28 @@
+"""Softmax regression."""
+
+from typing import final
+
+from torch import nn
+from typing_extensions import Unpack
+
+from mnist_lab.models.classifier import OUTPUTS, Classifier, SharedArgs, one_of
+
+
+@final
+class SoftmaxRegression(Classifier):
+    """One linear layer from the 784 pixels to the classes.
+
+    Args:
+        output: what the logits pass through last: ``identity``, or ``log_sigmoid`` for networks
+            whose sigmoid outputs are trained with categorical cross-entropy.
+        shared: the arguments of ``Classifier``.
+
+    Raises:
+        ConfigError: an argument is unknown or out of its range.
+    """
+
+    def __init__(self, output: str = "identity", **shared: Unpack[SharedArgs]) -> None:
+        super().__init__(**shared)
+        last = OUTPUTS[one_of("model.output", output, OUTPUTS)]
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, self.num_classes), last())
+        self.initialize()

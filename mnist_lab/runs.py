@@ -1,0 +1,155 @@
+"""A run directory: its name, lock, atomic writes, manifest and metrics."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mnist_lab.errors import BusyError, InputError, StorageError
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+METRICS = "metrics.json"
+BEST = Path("checkpoints", "best.ckpt")
+LAST = Path("checkpoints", "last.ckpt")
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+_PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
+
+
+def rank() -> int:
+    """Return this process's rank among those that train together, as its launcher set it."""
+    return next((int(os.environ[name]) for name in _RANK_VARIABLES if name in os.environ), 0)
+
+
+def new_name(parent: str) -> str:
+    """Return a path under ``parent`` that no other run has, even one started in the same second.
+
+    Only rank 0 writes a run directory. The other processes of torchrun or srun cannot know its
+    name, so that Hydra gives them one in the folder for temporary files.
+    """
+    unique = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    if rank() > 0:
+        parent = os.path.join(tempfile.gettempdir(), "mnist_lab_ranks")
+    return os.path.join(parent, unique)
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold a run directory for this process.
+
+    Raises:
+        BusyError: another process holds it.
+        StorageError: it cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run_dir / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise BusyError(
+            f"{run_dir}: another process is using this run; wait for it or stop it"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{run_dir}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a JSON object is required")
+    return content
+
+
+def write_metrics(run_dir: Path, metrics: Mapping[str, float]) -> None:
+    """Write a run's metrics, flat keys such as ``test/acc``."""
+    write_atomic(run_dir / METRICS, json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
+
+
+def update_manifest(run_dir: Path, **entries: Any) -> None:
+    """Add entries to a run's manifest, or replace them."""
+    path = run_dir / MANIFEST
+    manifest = read_json(path) if path.exists() else {}
+    write_atomic(path, json.dumps(manifest | entries, indent=2, default=str) + "\n")
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run's figures depend on besides its config: code, versions and machine."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return {
+        "command": sys.argv,
+        "git": _git_state(),
+        "versions": versions,
+        "platform": platform.platform(),
+    }
+
+
+def _git_state() -> dict[str, str | None] | None:
+    """Return the commit and a hash of what differs from it, where the code is a git checkout."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, check=True, timeout=10
+        ).stdout
+
+    try:
+        commit = git("rev-parse", "HEAD").decode().strip()
+        diff = git("diff", "HEAD", "--", "mnist_lab", "conf")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "diff_sha256": hashlib.sha256(diff).hexdigest() if diff else None}

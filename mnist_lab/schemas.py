@@ -1,0 +1,302 @@
+"""What each knob is: its type, default, range, unit and meaning, once for checks, help and docs.
+
+The defaults here are the project's; a YAML file in conf/ holds only what differs from them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+def knob(
+    default: Any,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    each: type | None = None,
+) -> Any:
+    """Declare a field with its meaning and range.
+
+    Args:
+        default: the value where nothing is chosen.
+        text: meaning, unit and scope, in words.
+        low: smallest allowed value.
+        high: largest allowed value.
+        above: a bound that a value must exceed.
+        below: a bound that a value must stay under.
+        choices: the allowed names.
+        each: the value is a number of this type or a list of them, and the range holds for each.
+    """
+    limits = {"low": low, "high": high, "above": above, "below": below}
+    metadata = {"text": text, "choices": choices, "each": each, "limits": limits}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Model:
+    """What every model takes."""
+
+    _target_: str = MISSING
+    num_classes: int = knob(10, "number of classes", low=10, high=10)
+    init: str = knob(
+        "default",
+        "how weights start",
+        choices=("default", "zeros", "glorot_uniform", "truncated_normal", "normal"),
+    )
+    label_smoothing: float = knob(
+        0.0, "share of the target spread over all classes in training", low=0, high=1
+    )
+
+
+OUTPUTS = ("identity", "log_sigmoid")
+ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid", "identity")
+
+
+@dataclass
+class SoftmaxRegression(Model):
+    """One linear layer."""
+
+    _target_: str = "mnist_lab.models.SoftmaxRegression"
+    output: str = knob("identity", "what the logits pass through last", choices=OUTPUTS)
+
+
+@dataclass
+class MLP(Model):
+    """Hidden layers of units, each with an activation."""
+
+    _target_: str = "mnist_lab.models.MLP"
+    hidden_dims: list[int] = knob([512, 256], "units of each hidden layer", low=1, each=int)
+    activation: str = knob("relu", "after each hidden layer", choices=ACTIVATIONS)
+    dropout: Any = knob(
+        0.0,
+        "probability that a hidden unit is left out; a list has one for each hidden layer",
+        low=0,
+        below=1,
+        each=float,
+    )
+    batch_norm: bool = knob(False, "batch norm before each activation")
+    output: str = knob("identity", "what the logits pass through last", choices=OUTPUTS)
+
+
+@dataclass
+class CNN(Model):
+    """Convolutions with pooling, then hidden layers."""
+
+    _target_: str = "mnist_lab.models.CNN"
+    channels: list[int] = knob([24, 32], "channels of each convolution", low=1, each=int)
+    kernel_size: Any = knob(
+        [5, 3], "side of the kernels in pixels, odd; a list has one for each", low=1, each=int
+    )
+    pool: Any = knob(
+        2, "side of the max pooling after each convolution, 1 is none", low=1, each=int
+    )
+    hidden_dims: list[int] = knob([256], "units of each hidden layer", low=1, each=int)
+    activation: str = knob("relu", "after each convolution and hidden layer", choices=ACTIVATIONS)
+    dropout: Any = knob(
+        0.0,
+        "probability that a hidden unit is left out; a list has one for each hidden layer",
+        low=0,
+        below=1,
+        each=float,
+    )
+    batch_norm: bool = knob(False, "batch norm before each activation")
+
+
+@dataclass
+class Data:
+    """MNIST or a set that shares its format."""
+
+    _target_: str = "mnist_lab.data.MNISTDataModule"
+    dataset: str = knob("mnist", "which set", choices=("mnist", "fashion_mnist", "kmnist"))
+    root: str | None = knob(
+        None, "folder of the sets; null is $MNIST_LAB_DATA or mnist_lab in the user's cache"
+    )
+    batch_size: int = knob(128, "training samples in a step, across all devices", low=1)
+    val_size: int = knob(
+        5_000, "training images kept for validation; 0 trains on all", low=0, high=59_999
+    )
+    split_seed: int | None = knob(
+        None, "draws the validation images; null takes the first ones", low=0
+    )
+    augment: str | None = knob(
+        None, "change to training batches; null is none", choices=("affine", "elastic")
+    )
+    seed: int = knob("${seed}", "what order and augmentation are drawn from", low=0)
+
+
+@dataclass
+class Optimizer:
+    """What every optimizer takes."""
+
+    name: str = MISSING
+    lr: float = knob(1e-3, "learning rate; the peak of it under one_cycle", above=0)
+    weight_decay: float = knob(0.0, "strength of weight decay", low=0)
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam: Kingma and Ba, 2015."""
+
+    name: str = "adam"
+    betas: list[float] = knob(
+        [0.9, 0.999], "decay of the two running averages", low=0, below=1, each=float
+    )
+    eps: float = knob(1e-8, "added to the denominator", above=0)
+
+
+@dataclass
+class AdamW(Adam):
+    """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
+
+    name: str = "adamw"
+    weight_decay: float = knob(0.01, "strength of the decoupled weight decay", low=0)
+
+
+@dataclass
+class SGD(Optimizer):
+    """Stochastic gradient descent."""
+
+    name: str = "sgd"
+    lr: float = knob(0.01, "learning rate; the peak of it under one_cycle", above=0)
+    momentum: float = knob(0.0, "share of the last update that is kept", low=0, below=1)
+    nesterov: bool = knob(False, "Nesterov's momentum; needs momentum above 0")
+
+
+@dataclass
+class Scheduler:
+    """A constant learning rate, and what every schedule takes."""
+
+    name: str = "none"
+
+
+@dataclass
+class Cosine(Scheduler):
+    """Cosine from lr to eta_min over the whole run, a step at a time."""
+
+    name: str = "cosine"
+    eta_min: float = knob(0.0, "learning rate at the end", low=0)
+
+
+@dataclass
+class OneCycle(Scheduler):
+    """Up to lr and down again over the whole run, a step at a time: Smith and Topin, 2018."""
+
+    name: str = "one_cycle"
+    pct_start: float = knob(0.3, "share of the run in which lr rises", above=0, below=1)
+    div_factor: float = knob(25.0, "lr over the first learning rate", above=0)
+    final_div_factor: float = knob(1e4, "first learning rate over the last", above=0)
+    cycle_momentum: bool = knob(True, "whether momentum (Adam: beta1) moves the other way")
+
+
+@dataclass
+class Exponential(Scheduler):
+    """The learning rate times gamma after each epoch."""
+
+    name: str = "exponential"
+    gamma: float = knob(0.9, "factor an epoch", above=0, high=1)
+
+
+@dataclass
+class Plateau(Scheduler):
+    """The learning rate times factor when the validation loss has stopped falling."""
+
+    name: str = "plateau"
+    factor: float = knob(0.1, "factor at a plateau", above=0, below=1)
+    patience: int = knob(3, "epochs without progress before it", low=0)
+
+
+@dataclass
+class Trainer:
+    """The arguments of lightning.Trainer; null is Lightning's own default."""
+
+    _target_: str = "lightning.Trainer"
+    accelerator: str | None = knob(
+        None, "auto, cpu, gpu, cuda or mps", choices=("auto", "cpu", "gpu", "cuda", "mps")
+    )
+    strategy: Any = knob(None, "how devices share the work: auto, ddp, ...")
+    devices: Any = knob(None, "number of devices, list of their indices, or auto")
+    num_nodes: int | None = knob(None, "machines that share the run", low=1)
+    precision: Any = knob(
+        "auto",
+        "auto (bf16-mixed where the model gains by it and the hardware has it), 32-true, "
+        "bf16-mixed, 16-mixed, 64-true, ...",
+    )
+    logger: Any = knob(None, "false turns the logger group off")
+    callbacks: Any = knob(None, "nodes with a _target_, besides those of the callbacks group")
+    fast_dev_run: Any = knob(None, "true runs one batch of everything and keeps nothing")
+    max_epochs: int | None = knob(None, "epochs; -1 is no limit", low=-1)
+    min_epochs: int | None = knob(None, "epochs before an early stop", low=0)
+    max_steps: int | None = knob(None, "optimizer steps; -1 is no limit", low=-1)
+    min_steps: int | None = knob(None, "steps before an early stop", low=0)
+    max_time: Any = knob(None, "longest time, DD:HH:MM:SS")
+    limit_train_batches: Any = knob(None, "batches (int) or share (float) of a training epoch")
+    limit_val_batches: Any = knob(None, "batches (int) or share (float) of validation")
+    limit_test_batches: Any = knob(None, "batches (int) or share (float) of test")
+    limit_predict_batches: Any = knob(None, "batches (int) or share (float) of predict")
+    overfit_batches: Any = knob(None, "batches (int) or share (float) to overfit on")
+    val_check_interval: Any = knob(None, "validate after so many steps (int) or share (float)")
+    check_val_every_n_epoch: int | None = knob(None, "validate after every n-th epoch", low=1)
+    num_sanity_val_steps: int | None = knob(None, "validation batches before training", low=-1)
+    log_every_n_steps: int | None = knob(None, "steps between logged values", low=0)
+    enable_checkpointing: bool | None = knob(None, "false keeps no checkpoint")
+    enable_progress_bar: bool | None = knob(None, "false shows no progress")
+    enable_model_summary: bool | None = knob(None, "false shows no table of layers")
+    accumulate_grad_batches: int | None = knob(None, "batches in an optimizer step", low=1)
+    gradient_clip_val: float | None = knob(None, "largest gradient norm", low=0)
+    gradient_clip_algorithm: str | None = knob(None, "norm or value", choices=("norm", "value"))
+    deterministic: Any = knob(None, "true, false or warn: deterministic algorithms only")
+    benchmark: bool | None = knob(None, "true lets cuDNN measure its algorithms")
+    inference_mode: bool | None = knob(None, "false evaluates under no_grad instead")
+    use_distributed_sampler: bool | None = knob(None, "for loaders other than the lab's")
+    profiler: Any = knob(None, "simple, advanced or pytorch")
+    detect_anomaly: bool | None = knob(None, "true finds the operation that made a NaN")
+    barebones: bool | None = knob(None, "true turns all but training off, to measure it")
+    plugins: Any = knob(None, "nodes with a _target_, or names")
+    sync_batchnorm: bool | None = knob(None, "true shares batch norm statistics on GPUs")
+    reload_dataloaders_every_n_epochs: int | None = knob(None, "Lightning's own", low=0)
+    default_root_dir: str | None = knob("${run_dir}", "where checkpoints and logs go")
+    enable_autolog_hparams: bool | None = knob(None, "Lightning's own")
+    model_registry: str | None = knob(None, "Lightning's own")
+
+
+@dataclass
+class Train:
+    """One run."""
+
+    model: Any = MISSING
+    data: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = None
+    callbacks: Any = None
+    seed: int = knob(0, "seeds weights, order, dropout and augmentation", low=0, high=2**32 - 1)
+    monitor: str = knob("val/acc", "metric that chooses the best checkpoint")
+    mode: str = knob("max", "whether more or less of it is better", choices=("max", "min"))
+    allow_targets: list[str] = knob(
+        [], "prefixes of your own _target_s that may be built, such as [my_package.]"
+    )
+    run_dir: str = knob("${hydra:runtime.output_dir}", "the run's directory; set hydra.run.dir")
+
+
+SCHEMAS: dict[str, dict[str, Callable[[], Any]]] = {
+    "model": {"softmax": SoftmaxRegression, "mlp": MLP, "cnn": CNN},
+    "data": {"data": Data},
+    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
+    "scheduler": {
+        "none": Scheduler,
+        "cosine": Cosine,
+        "one_cycle": OneCycle,
+        "exponential": Exponential,
+        "plateau": Plateau,
+    },
+    "trainer": {"trainer": Trainer},
+}

@@ -1,0 +1,35 @@
+"""Results as tables on a terminal."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
+    """Return accuracy and loss, a row for each split."""
+    table = Table("", title=title, title_justify="left", title_style="bold", show_edge=False)
+    table.add_column("accuracy", justify="right")
+    table.add_column("loss", justify="right")
+    for split in ("train", "val", "test"):
+        if f"{split}/acc" in metrics:
+            acc, loss = metrics[f"{split}/acc"], metrics[f"{split}/loss"]
+            table.add_row(split, f"{acc:.2%}", f"{loss:.4f}")
+    return table
+
+
+def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
+    """Print what a run came to, how long it took, and how to look at it."""
+    shown = Path(os.path.relpath(run_dir))
+    if ".." in shown.parts:
+        shown = run_dir
+    console = Console(soft_wrap=True, highlight=False)
+    console.print()
+    console.print(metrics_table(str(shown), metrics))
+    console.print(
+        f"{metrics['epochs']:.0f} epochs, {metrics['steps']:,.0f} steps in "
+        f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
+    )
+    console.print(f"tensorboard --logdir {shown.parent}")

@@ -1,0 +1,8 @@
+"""``python -m mnist_lab.train`` is ``mnist-lab train``; the function of that name is in training."""
+
+import sys
+
+from mnist_lab.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,113 @@
+"""Trains and evaluates finished objects: a model, a data module and a trainer."""
+
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from mnist_lab.data import MNISTDataModule
+from mnist_lab.models import Classifier
+
+
+def train(
+    model: Classifier,
+    datamodule: L.LightningDataModule | None = None,
+    trainer: L.Trainer | None = None,
+    **trainer_options: Any,
+) -> dict[str, float]:
+    """Fit a model, then validate and test its best checkpoint, or its last where none is best.
+
+    Args:
+        model: what to train; afterwards it holds the weights that were tested.
+        datamodule: the data; None is MNIST as ``MNISTDataModule`` has it by default.
+        trainer: what trains; None is a quiet trainer that keeps no files, made from the options.
+        trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``.
+
+    Returns:
+        Flat metrics, ``val/acc``, ``test/loss`` and the like, with ``time/fit`` in seconds and the
+        numbers of epochs and steps.
+
+    Raises:
+        ValueError: both a trainer and options for one were given.
+    """
+    if trainer is not None and trainer_options:
+        raise ValueError("give a trainer or options for one, not both")
+    trainer = trainer or quiet_trainer(model, **trainer_options)
+    datamodule = datamodule if datamodule is not None else MNISTDataModule()
+    start = time.perf_counter()
+    trainer.fit(model, datamodule=datamodule, weights_only=True)
+    metrics = {
+        "time/fit": time.perf_counter() - start,
+        "epochs": float(trainer.current_epoch),
+        "steps": float(trainer.global_step),
+        "num_params": float(sum(p.numel() for p in model.parameters())),
+    }
+    for name in ("train/loss", "train/acc"):
+        if name in trainer.callback_metrics:
+            metrics[name] = trainer.callback_metrics[name].item()
+    if trainer.interrupted or trainer.barebones:
+        return metrics
+    load_best(model, trainer)
+    return metrics | evaluate_on(trainer, model, datamodule)
+
+
+def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
+    """Return a trainer on one device that shows little and keeps no files.
+
+    Args:
+        model: what the precision is chosen for.
+        options: arguments of ``lightning.Trainer``, which come before these defaults.
+    """
+    defaults = {
+        "accelerator": "auto",
+        "devices": 1,
+        "max_epochs": 6,
+        "precision": "auto",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    options = defaults | options
+    options["precision"] = resolve_precision(options["precision"], model, options["accelerator"])
+    return L.Trainer(**options)
+
+
+def load_best(model: Classifier, trainer: L.Trainer) -> None:
+    """Put the weights of the best checkpoint into the model, where the trainer kept one."""
+    checkpoint = trainer.checkpoint_callback
+    if not isinstance(checkpoint, ModelCheckpoint) or not checkpoint.best_model_path:
+        return
+    state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["state_dict"])
+
+
+def evaluate_on(
+    trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModule
+) -> dict[str, float]:
+    """Return the metrics of validation, where there are images for it, and of test."""
+    metrics: dict[str, float] = {}
+    if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
+        metrics.update(*trainer.validate(model, datamodule=datamodule, verbose=False))
+    metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
+    return metrics
+
+
+def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> Any:
+    """Return what ``auto`` stands for; any other precision as it is.
+
+    It is bf16-mixed for a model that gains by it on a device that has bf16 natively, else 32-true.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if model.gains_by_bf16 and _has_bf16(accelerator) else "32-true"
+
+
+def _has_bf16(accelerator: str) -> bool:
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return False
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
