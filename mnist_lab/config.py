@@ -195,7 +195,7 @@ def check_targets(config: DictConfig, prefixes: list[str]) -> None:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
-    for key, target in _find_targets(plain, ""):
+    for key, target in _find_targets(plain):
         if target not in TARGETS and not (
             isinstance(target, str) and any(target.startswith(prefix) for prefix in prefixes)
         ):
@@ -205,7 +205,7 @@ def check_targets(config: DictConfig, prefixes: list[str]) -> None:
             )
 
 
-def _find_targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+def _find_targets(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for name, value in node.items():
             path = f"{key}.{name}" if key else str(name)

@@ -1,6 +1,7 @@
 """Evaluates a run's best checkpoint from its directory, or a model in memory."""
 
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 from hydra.utils import get_class, instantiate
@@ -75,9 +76,8 @@ def load_model(run_dir: Path, target: str) -> Classifier:
     if path is None:
         raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
     try:
-        model: Classifier = get_class(target).load_from_checkpoint(
-            path, map_location="cpu", weights_only=True
-        )
+        model_class = cast(type[Classifier], get_class(target))
+        model = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(f"{path}: not a checkpoint of {target} that loads: {reason}") from error

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -120,8 +120,7 @@ def _log_config(trainer: L.Trainer, config: DictConfig) -> None:
         if isinstance(logger, TensorBoardLogger):
             text = _portable(config)
             settings = OmegaConf.to_container(OmegaConf.create(text))
-            assert isinstance(settings, dict)
-            log_config(logger, settings, text)
+            log_config(logger, cast(dict[str, Any], settings), text)
 
 
 def _machine(trainer: L.Trainer) -> dict[str, Any]:

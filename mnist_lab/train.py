@@ -1,4 +1,4 @@
-"""``python -m mnist_lab.train`` is ``mnist-lab train``; the function of that name is in training."""
+"""``python -m mnist_lab.train`` is ``mnist-lab train``; ``train()`` is in training.py."""
 
 import sys
 

@@ -60,7 +60,7 @@ def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
         model: what the precision is chosen for.
         options: arguments of ``lightning.Trainer``, which come before these defaults.
     """
-    defaults = {
+    defaults: dict[str, Any] = {
         "accelerator": "auto",
         "devices": 1,
         "max_epochs": 6,
@@ -107,7 +107,7 @@ def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> An
 
 def _has_bf16(accelerator: str) -> bool:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return False
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -23,7 +23,8 @@ def log_config(logger: TensorBoardLogger, settings: Mapping[str, Any], text: str
 
     writer = logger.experiment.file_writer
     assert writer is not None
-    for summary in hparams(_flatten(settings), dict.fromkeys(METRICS, 0.0)):
+    summaries = hparams(_flatten(settings), dict.fromkeys(METRICS, 0.0))  # type: ignore[no-untyped-call]
+    for summary in summaries:
         writer.add_summary(summary)
     indented = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown for code
     logger.experiment.add_text("config", indented)

@@ -86,7 +86,7 @@ class MNISTDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Return the training batches, in an order of their own each epoch."""
-        trainer = self.trainer
+        trainer: Any = self.trainer
         world_size = trainer.world_size if trainer else 1
         if self.batch_size < world_size:
             raise ConfigError(

@@ -1,5 +1,6 @@
-"""Batches gathered whole from tensors in memory, in an order that is a function of seed and epoch."""
+"""Batches gathered whole from tensors in memory, in an order that seed and epoch determine."""
 
+import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -56,7 +57,7 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return -(-len(self.labels) // self.batch_size)
+        return math.ceil(len(self.labels) / self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration goes through."""
@@ -73,11 +74,10 @@ class BatchLoader:
         order, size = self.order().to(self.images.device), self.batch_size
         batches_at_once = max(1, GATHERED_AT_ONCE // size)
         position = 0
-        for chunk in order.split(size * batches_at_once):
+        for chunk in torch.split(order, size * batches_at_once):
             images, labels = self.images[chunk], self.labels[chunk]
-            for some_images, some_labels in zip(
-                images.split(size), labels.split(size), strict=True
-            ):
+            batches = zip(torch.split(images, size), torch.split(labels, size), strict=True)
+            for some_images, some_labels in batches:
                 position += 1
                 if self.augment is not None:
                     some_images = self.augment(some_images, self._generator(position))

@@ -3,7 +3,7 @@
 import math
 import time
 from abc import ABC
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
 import lightning as L
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
 }
 OUTPUTS: dict[str, type[nn.Module]] = {"identity": nn.Identity, "log_sigmoid": nn.LogSigmoid}
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
@@ -134,7 +134,8 @@ class Classifier(L.LightningModule, ABC):
         """Return logits ``(B, num_classes)`` for ``(B, 1, 28, 28)`` images, uint8 or in [0, 1]."""
         if images.dtype == torch.uint8:
             images = images.float().mul_(1 / 255)
-        return self.net(images)
+        logits: Tensor = self.net(images)
+        return logits
 
     def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
         """Return the mean loss of a batch, weighted where ranks hold unequal shares of it."""
@@ -148,7 +149,7 @@ class Classifier(L.LightningModule, ABC):
         else:
             loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self._recent.append((loss.detach(), logits.detach(), labels))
-        every = self.trainer.log_every_n_steps
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self._log_recent()
         return loss
@@ -245,7 +246,8 @@ class Classifier(L.LightningModule, ABC):
 
     def predict_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
         """Return probabilities ``(B, num_classes)``."""
-        return self(batch[0]).float().softmax(dim=1)
+        logits: Tensor = self(batch[0])
+        return logits.float().softmax(dim=1)
 
     def optimizer_zero_grad(
         self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer
