@@ -5,6 +5,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab import runs
+from mnist_lab import runs, schemas
 from mnist_lab.callbacks.hparams import log_config
 from mnist_lab.tables import print_result
 from mnist_lab.training import resolve_precision, train
@@ -58,7 +59,8 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         model: what the precision is chosen for.
         validates: whether there is a validation split to monitor.
     """
-    options = {name: value for name, value in config.trainer.items() if value is not None}
+    unset = {knob.name for knob in fields(schemas.Trainer) if knob.default is None}
+    options = {k: v for k, v in config.trainer.items() if v is not None or k not in unset}
     barebones = options.get("barebones", False)
     callbacks = dict(config.callbacks or {})
     if not validates:  # nothing to choose by: the best checkpoint is the last
