@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mnist_lab.data import MNISTDataModule
+from mnist_lab.fast_loop import use_fast_loop
 from mnist_lab.models import Classifier
 
 
@@ -36,6 +37,7 @@ def train(
         raise ValueError("give a trainer or options for one, not both")
     trainer = trainer or quiet_trainer(model, **trainer_options)
     datamodule = datamodule if datamodule is not None else MNISTDataModule()
+    use_fast_loop(trainer)
     start = time.perf_counter()
     trainer.fit(model, datamodule=datamodule, weights_only=True)
     metrics = {
