@@ -4,11 +4,15 @@ IDX is LeCun's format: two zero bytes, a type code, the number of dimensions, ea
 big-endian 32-bit integer, then the values (http://yann.lecun.com/exdb/mnist/).
 """
 
+import gzip
 import hashlib
+import http.client
+import logging
 import lzma
 import os
-import tempfile
+import urllib.request
 import warnings
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +32,9 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 _IDX_UINT8 = 0x08
+_LOCK_SECONDS = 60  # unpacking takes under a second; a holder that hangs must not hang the others
+_NETWORK_SECONDS = 15  # without an answer
+_log = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
@@ -50,7 +57,7 @@ def default_root() -> Path:
     It is ``$MNIST_LAB_DATA``, else ``mnist_lab`` in the user's cache folder.
     """
     if chosen := os.environ.get("MNIST_LAB_DATA"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist_lab"
 
 
@@ -75,10 +82,7 @@ def load_split(dataset: str, train: bool, root: Path | None = None) -> Split:
     images = _parse(buffers[0], raw / names[0], (num_images, 28, 28)).unsqueeze(1)
     labels = _parse(buffers[1], raw / names[1], (num_images,))
     if (highest := int(labels.max())) >= NUM_CLASSES:
-        raise InputError(
-            f"{raw / names[1]}: label {highest} found, labels must be 0 to 9; "
-            "delete the file or replace it with the published one"
-        )
+        raise _damaged(raw / names[1], f"label {highest} found, 0 to {NUM_CLASSES - 1} required")
     digest = hashlib.sha256()
     for buffer in buffers:
         digest.update(buffer)
@@ -91,22 +95,23 @@ def _read_embedded(path: Path) -> bytearray:
         return found
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / ".lock"):
+        with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS):
             if (found := _read_if_valid(path)) is not None:
                 return found  # another process was faster
-            if path.exists():
-                warnings.warn(
-                    f"{path} was damaged and has been unpacked again from the package", stacklevel=2
-                )
+            damaged = path.exists()
             content = _unpack(path.name)
             _write_atomic(path, content)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
         warnings.warn(
-            f"{path} cannot be written ({error.strerror}); MNIST is unpacked in memory instead, "
+            f"{path} cannot be written ({_reason(error)}); MNIST is unpacked in memory instead, "
             "which costs about 0.6 s a run; data.root= or MNIST_LAB_DATA names another folder",
             stacklevel=2,
         )
-        content = _unpack(path.name)
+        return _unpack(path.name)
+    if damaged:
+        warnings.warn(
+            f"{path} was damaged and has been unpacked again from the package", stacklevel=2
+        )
     return content
 
 
@@ -126,43 +131,83 @@ def _read_bytes(path: Path) -> bytearray:
 
 
 def _unpack(name: str) -> bytearray:
-    content = bytearray(lzma.decompress((PACKED / f"{name}.xz").read_bytes()))
+    packed = PACKED / f"{name}.xz"
+    try:
+        content = bytearray(lzma.decompress(packed.read_bytes()))
+    except (OSError, lzma.LZMAError) as error:
+        raise InputError(
+            f"{packed} cannot be read ({_reason(error)}); reinstall mnist_lab"
+        ) from error
     if hashlib.sha256(content).hexdigest() != MNIST_SHA256[name]:
-        raise InputError(f"{PACKED / name}.xz: the packed file is damaged; reinstall mnist_lab")
+        raise InputError(f"{packed} is not the one that was shipped; reinstall mnist_lab")
     return content
 
 
 def _write_atomic(path: Path, content: bytearray) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file that is seen whole or not at all; the caller holds the folder's lock."""
+    partial = path.with_name(
+        f".{path.name}.partial"
+    )  # one name, so that a killed writer leaves one
     try:
-        with open(handle, "wb") as file:
+        with open(partial, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(partial, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
 def _read_published(dataset: str, path: Path) -> bytearray:
-    """Return a file of a set that is not embedded, downloading the set if it is not there."""
-    if not path.exists():
-        import torchvision.datasets  # 1.4 s that only a download has to pay
-
-        root = path.parents[2]
+    """Return a file of a set that is not embedded: as it lies there, or gzipped, or downloaded."""
+    for found in (path, path.with_name(f"{path.name}.gz")):
         try:
-            getattr(torchvision.datasets, FOLDERS[dataset])(root, download=True)
-        except Exception as error:
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
-            raise InputError(
-                f"{path} is missing and {FOLDERS[dataset]} could not be downloaded ({reason}); "
-                f"put its four unpacked IDX files into {path.parent}"
-            ) from error
+            content = _read_bytes(found)
+            return content if found is path else bytearray(gzip.decompress(content))
+        except FileNotFoundError:
+            continue
+        except (OSError, EOFError, zlib.error) as error:
+            raise _damaged(found, f"cannot be read: {_reason(error)}") from error
     try:
-        return _read_bytes(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / ".lock"):
+            if path.exists():  # another process was faster
+                return _read_bytes(path)
+            content = _download(dataset, f"{path.name}.gz")
+            _write_atomic(path, content)
+            return content
+    except (OSError, NotImplementedError, http.client.HTTPException) as error:
+        raise InputError(
+            f"{path} is missing and could not be downloaded ({_reason(error)}); "
+            f"put the four IDX files of {FOLDERS[dataset]}, gzipped or not, into {path.parent}"
+        ) from error
+
+
+def _download(dataset: str, name: str) -> bytearray:
+    """Return the content of a gzipped file, checked by the MD5 that torchvision knows for it.
+
+    Raises:
+        OSError: no mirror has it.
+    """
+    import torchvision.datasets  # here, as only a download needs it
+
+    published = getattr(torchvision.datasets, FOLDERS[dataset])
+    failure = OSError("no mirror is known")
+    for mirror in published.mirrors:
+        request = urllib.request.Request(mirror + name, headers={"User-Agent": "mnist_lab"})
+        _log.info("downloading %s", request.full_url)
+        try:
+            with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
+                packed = response.read()
+        except OSError as error:
+            failure = error
+            continue
+        md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
+        if md5 == dict(published.resources)[name]:
+            return bytearray(gzip.decompress(packed))
+        failure = OSError(f"{request.full_url} is not the published file")
+    raise failure
 
 
 def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -170,11 +215,21 @@ def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:
     header = 4 + 4 * len(shape)
     magic = bytes((0, 0, _IDX_UINT8, len(shape)))
     if bytes(content[:4]) != magic:
-        raise InputError(f"{path}: not an IDX file of uint8 with {len(shape)} dimensions")
+        raise _damaged(path, f"not an IDX file of uint8 with {len(shape)} dimensions")
     found = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
     if found != shape:
-        raise InputError(f"{path}: dimensions {found} found, {shape} required")
+        raise _damaged(path, f"dimensions {found} found, {shape} required")
     count = len(content) - header
     if count != (expected := torch.Size(shape).numel()):
-        raise InputError(f"{path}: {count:,} values found, {expected:,} required; it may be cut")
+        raise _damaged(path, f"{count:,} values found, {expected:,} required")
     return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(shape)
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path}: {reason}; replace it, or delete it to download it again")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in one line, without the path that the message names already."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

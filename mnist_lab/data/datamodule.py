@@ -14,6 +14,7 @@ from mnist_lab.errors import ConfigError
 
 NUM_TRAIN = 60_000
 EVAL_BATCH_SIZE = 1_000
+MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
 
 
 class MNISTDataModule(L.LightningDataModule):
@@ -51,10 +52,11 @@ class MNISTDataModule(L.LightningDataModule):
             raise ConfigError(f"data.dataset={dataset}: must be one of {', '.join(FOLDERS)}")
         if augment is not None and augment not in AUGMENTS:
             raise ConfigError(f"data.augment={augment}: must be null, {' or '.join(AUGMENTS)}")
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size={batch_size}: must be at least 1")
-        if not 0 <= val_size < NUM_TRAIN:
-            raise ConfigError(f"data.val_size={val_size}: must be 0 to {NUM_TRAIN - 1:,}")
+        _check_whole("batch_size", batch_size, 1)
+        _check_whole("val_size", val_size, 0, NUM_TRAIN - 1)
+        if split_seed is not None:
+            _check_whole("split_seed", split_seed, 0, MAX_SEED)
+        _check_whole("seed", seed, 0, MAX_SEED)
         self.dataset = dataset
         self.root = Path(root).expanduser() if root is not None else None
         self.batch_size = batch_size
@@ -128,7 +130,9 @@ class MNISTDataModule(L.LightningDataModule):
 
     def _tensors(self, split: str) -> tuple[Tensor, Tensor]:
         """Return a split's images and labels on the training device, moved there once."""
-        if split not in self._on_device:
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        found = self._on_device.get(split)
+        if found is None or found[0].device != device:
             images, labels, _ = self.split(train=split != "test")
             if split != "test":
                 if self.split_seed is not None:
@@ -137,6 +141,11 @@ class MNISTDataModule(L.LightningDataModule):
                     images, labels = images[order], labels[order]
                 part = slice(self.val_size) if split == "val" else slice(self.val_size, None)
                 images, labels = images[part], labels[part]
-            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-            self._on_device[split] = images.to(device), labels.to(device)
-        return self._on_device[split]
+            found = self._on_device[split] = images.to(device), labels.to(device)
+        return found
+
+
+def _check_whole(key: str, value: Any, lowest: int, highest: int | None = None) -> None:
+    if not isinstance(value, int) or value < lowest or (highest is not None and value > highest):
+        bounds = f"at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+        raise ConfigError(f"data.{key}={value}: must be a whole number, {bounds}")
