@@ -10,6 +10,7 @@ import http.client
 import logging
 import lzma
 import os
+import urllib.error
 import urllib.request
 import warnings
 import zlib
@@ -189,18 +190,21 @@ def _download(dataset: str, name: str) -> bytearray:
 
     Raises:
         OSError: no mirror has it.
+        HTTPException: the last mirror broke off.
     """
     import torchvision.datasets  # here, as only a download needs it
 
     published = getattr(torchvision.datasets, FOLDERS[dataset])
-    failure = OSError("no mirror is known")
+    failure: Exception = OSError("no mirror is known")
     for mirror in published.mirrors:
         request = urllib.request.Request(mirror + name, headers={"User-Agent": "mnist_lab"})
         _log.info("downloading %s", request.full_url)
         try:
             with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
                 packed = response.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             failure = error
             continue
         md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()

@@ -1,0 +1,42 @@
+"""What all tests share: one thread for torch, and a cache of the digits that is not the user's."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers share the cores
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_lab.data.archive import Split, load_split
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder that ``MNIST_LAB_DATA`` names in all tests."""
+    root = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNIST_LAB_DATA", str(root))
+        yield root
+
+
+@pytest.fixture(scope="session")
+def mnist_files(data_root: Path) -> Path:
+    """The folder of the four unpacked files."""
+    for train in (True, False):
+        load_split("mnist", train, data_root)
+    return data_root / "MNIST" / "raw"
+
+
+@pytest.fixture(scope="session")
+def mnist_train(data_root: Path) -> Split:
+    return load_split("mnist", train=True, root=data_root)
+
+
+@pytest.fixture(scope="session")
+def mnist_test(data_root: Path) -> Split:
+    return load_split("mnist", train=False, root=data_root)
