@@ -1,9 +1,13 @@
 """The ``mnist-lab`` command: picks the verb. It imports nothing heavier than Hydra."""
 
+import contextlib
+import difflib
 import importlib
+import io
 import os
 import sys
 
+from mnist_lab import __version__
 from mnist_lab.errors import ConfigError, LabError
 
 VERBS = {
@@ -15,42 +19,51 @@ VERBS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if "-sc" in arguments or "--shell-completion" in arguments:
-        return _complete(arguments)
     verb = arguments[0] if arguments else "--help"
+    if "query=bash" in arguments:
+        return _complete()
     if verb in ("-h", "--help"):
         print(_usage())
         return 0
+    if verb == "--version":
+        print(f"mnist-lab {__version__}")
+        return 0
+    name = f"mnist-lab {verb}" if verb in VERBS else "mnist-lab"
     try:
         if verb not in VERBS:
-            raise ConfigError(f"{verb}: no such command; there are {', '.join(VERBS)}")
+            near = difflib.get_close_matches(verb, VERBS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "mnist-lab --help says more"
+            raise ConfigError(f"{verb}: must be one of {', '.join(VERBS)}; {hint}")
         module = importlib.import_module(f"mnist_lab.commands.{verb}")
         return int(module.main(arguments[1:]) or 0)
     except LabError as error:
-        print(f"mnist-lab {verb}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"mnist-lab {verb}: stopped by Ctrl-C", file=sys.stderr)
+        print(f"{name}: stopped by Ctrl-C", file=sys.stderr)
         return 130
 
 
 def _usage() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
-    return f"usage: mnist-lab COMMAND ...\n\n{verbs}\n\nmnist-lab COMMAND --help says more."
+    return (
+        f"usage: mnist-lab COMMAND ...\n\n{verbs}\n\n"
+        "mnist-lab COMMAND --help says more; mnist-lab --version is the version."
+    )
 
 
-def _complete(arguments: list[str]) -> int:
-    """Print the completion script, or complete a command line for it, through Hydra's own."""
-    line = os.environ.get("COMP_LINE", "")
-    words = line.split()
-    if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-        if "query" in arguments[-1]:
-            print(" ".join(VERBS))
-            return 0
-    elif words[1] == "train":
-        os.environ["COMP_LINE"] = line.replace(" train", "", 1)
-    from mnist_lab.commands import train
+def _complete() -> int:
+    """Print what may come next on the line that bash asks about: a verb here, else from Hydra."""
+    program, *words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) < 2:
+        print(" ".join(VERBS))
+    elif words[0] == "train":
+        # Hydra's completion knows a program and its overrides, but no verbs.
+        os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
+        from mnist_lab.commands import train
 
-    sc = arguments.index("-sc" if "-sc" in arguments else "--shell-completion")
-    return train.main(arguments[sc:])
+        # A line that does not compose yet has nothing to offer, and no error to print either.
+        with contextlib.suppress(LabError, SystemExit), contextlib.redirect_stderr(io.StringIO()):
+            train.main(["-sc", "query=bash"])
+    return 0

@@ -1,58 +1,39 @@
-"""What Hydra composes: where conf/ is, the schemas, the checks, and errors in one line."""
+"""What Hydra composes: registering the schemas, composing, and the checks before a run."""
 
-import difflib
-import os
-import re
-import sys
-from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError
+from mnist_lab.errors import ConfigError, InputError, UntrustedError
+from mnist_lab.explain import explain, unknown_key
+from mnist_lab.groups import CONF, choices
+from mnist_lab.knobs import check_knob, nearest
 from mnist_lab.runs import CONFIG, MANIFEST, new_name, read_json
-from mnist_lab.schemas import SCHEMAS, Train
-
-_PACKAGE = Path(__file__).parent
-# A wheel carries conf/ inside the package; a checkout has it beside.
-CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
-TARGETS = {
-    "mnist_lab.models.SoftmaxRegression",
-    "mnist_lab.models.MLP",
-    "mnist_lab.models.CNN",
-    "mnist_lab.data.MNISTDataModule",
-    "mnist_lab.callbacks.Progress",
-    "mnist_lab.callbacks.Pictures",
-    "lightning.Trainer",
-    "lightning.pytorch.loggers.TensorBoardLogger",
-    "lightning.pytorch.loggers.CSVLogger",
-} | {
-    f"lightning.pytorch.callbacks.{name}"
-    for name in (
-        "DeviceStatsMonitor",
-        "EarlyStopping",
-        "GradientAccumulationScheduler",
-        "LearningRateMonitor",
-        "ModelCheckpoint",
-        "StochasticWeightAveraging",
-        "Timer",
-    )
-}
-
+from mnist_lab.schemas import METRICS, SCHEMAS, Train
+from mnist_lab.targets import TARGETS, check_hydra_targets, check_targets
 
 _QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]
 
 
 def register() -> None:
     """Give Hydra the schemas and the resolver that names runs."""
+    version.setbase("1.3")
+    setup_globals()
     store = ConfigStore.instance()
     store.store(name="train_schema", node=Train)
     for group, schemas in SCHEMAS.items():
@@ -61,35 +42,118 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_name", new_name, use_cache=True, replace=True)
 
 
-def choices(group: str) -> dict[str, str]:
-    """Return a group's options, each with the first comment line of its file."""
-    options = {}
-    for path in sorted((CONF / group).glob("*.yaml")):
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-        options[path.stem] = first.removeprefix("#").strip()
-    return options
+class Loader(ConfigLoaderImpl):
+    """Composes configs for Hydra, and lets none out that names untrusted code.
+
+    Args:
+        overrides: the command line's, which alone can open targets.
+        config_dir: the user's own conf folder, besides the lab's.
+
+    Raises:
+        ConfigError: there is no such folder, or an override cannot be read.
+    """
+
+    def __init__(self, overrides: Sequence[str], config_dir: str | None = None) -> None:
+        register()
+        search_path = create_config_search_path(str(CONF))
+        if config_dir is not None:
+            folder = Path(config_dir).absolute()
+            if not folder.is_dir():
+                raise ConfigError(f"--config-dir {config_dir}: must be a folder; there is none")
+            search_path.prepend(
+                "command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema")
+            )
+        super().__init__(search_path)
+        self.allowed = _opened_targets(overrides)
+
+    def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
+        """Compose a config whose ``hydra`` node holds nothing that could change later.
+
+        Raises:
+            ConfigError: an override or a file is wrong.
+            UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
+        """
+        try:
+            config = super().load_configuration(*arguments, **options)
+            _check_code(config, self.allowed)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error)) from error
+        return config
+
+    def get_group_options(self, *arguments: Any, **options: Any) -> list[str]:
+        """Return what can be chosen; a schema is a part of the choices, not one of them."""
+        found = super().get_group_options(*arguments, **options)
+        return [name for name in found if not name.endswith("_schema")]
+
+    def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+        """Compose the primary config, with sweep overrides left out where it is for a sweep."""
+        return self.load_configuration(
+            config_name="train",
+            overrides=list(overrides),
+            run_mode=mode,
+            validate_sweep_overrides=mode == RunMode.RUN,
+        )
 
 
-def groups() -> list[str]:
-    """Return the names of the config groups."""
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir())
+def _opened_targets(overrides: Sequence[str]) -> list[str]:
+    opened: list[str] = []
+    try:
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            value = override.value()
+            if override.key_or_group == "allow_targets" and isinstance(value, list):
+                opened = [str(one) for one in value]
+    except HydraException as error:
+        raise ConfigError(explain(error)) from error
+    return opened
 
 
-def compose_config(overrides: list[str]) -> DictConfig:
-    """Compose a config outside a Hydra job.
+def _check_code(config: DictConfig, allowed: Sequence[str]) -> None:
+    """Check every target, and leave below ``hydra`` the very values that were checked."""
+    plain = OmegaConf.to_container(resolved(config))
+    assert isinstance(plain, dict)
+    hydra = plain.pop("hydra")
+    if plain.get("allow_targets", []) != list(allowed):
+        raise UntrustedError("allow_targets: is taken from the command line only, not from a file")
+    check_hydra_targets(hydra, allowed)
+    check_targets(plain, allowed)
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        for name in ("callbacks", "launcher", "sweeper"):
+            config.hydra[name] = hydra[name]
+
+
+def resolved(config: DictConfig) -> DictConfig:
+    """Return a copy with every interpolation resolved, before Hydra knows the run's directory."""
+    config = copy.deepcopy(config)
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    try:
+        with flag_override(config, ["struct", "readonly"], [False, False]):
+            config.hydra.runtime.output_dir = "."
+            config.hydra.job.update(num=0, id="0")
+        instance.set_config(config)
+        OmegaConf.set_readonly(config.hydra, False)
+        OmegaConf.resolve(config)
+    finally:
+        instance.cfg = before
+    return config
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """Compose and check a config outside a Hydra job.
 
     Raises:
         ConfigError: an override is wrong.
+        UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
     """
-    register()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("train", overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error)) from error
+    config = Loader(overrides).compose(overrides)
+    config = resolved(config)
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        del config["hydra"]
+    check(config)
+    return config
 
 
-def stored_config(run_dir: Path, overrides: list[str]) -> DictConfig:
+def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     """Return a run's config with other data or another trainer, for evaluation.
 
     The data are the run's own where no override says otherwise; the trainer is ``auto`` with the
@@ -98,6 +162,7 @@ def stored_config(run_dir: Path, overrides: list[str]) -> DictConfig:
     Raises:
         ConfigError: an override is wrong or of another group.
         InputError: the run's config cannot be read.
+        UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
     """
     path = run_dir / CONFIG
     try:
@@ -107,9 +172,9 @@ def stored_config(run_dir: Path, overrides: list[str]) -> DictConfig:
     except Exception as error:
         raise InputError(f"{path}: cannot be read: {_first_line(error)}") from error
     chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
-    for key in chosen:
+    for text, key in zip(overrides, chosen, strict=True):
         if key.partition(".")[0] not in ("data", "trainer", "allow_targets"):
-            raise ConfigError(f"{key}: evaluate takes data and trainer overrides only")
+            raise ConfigError(f"{text}: only data and trainer can be chosen for a trained model")
     try:
         dataset = [] if "data" in chosen else [f"data={stored.data.dataset}"]
         config = compose_config([*dataset, *_QUIET, *overrides])
@@ -120,8 +185,10 @@ def stored_config(run_dir: Path, overrides: list[str]) -> DictConfig:
                 config.data[name] = value
         if "trainer.precision" not in chosen:
             config.trainer.precision = read_json(run_dir / MANIFEST).get("precision", "auto")
+        OmegaConf.resolve(config)
     except (OmegaConfBaseException, AttributeError) as error:
         raise InputError(f"{path}: not a run's config: {_first_line(error)}") from error
+    check_targets(OmegaConf.to_container(config), config.allow_targets)
     return config
 
 
@@ -129,175 +196,89 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-class CheckBeforeStart(Callback):
-    """Checks a composed config before Hydra makes a directory for it."""
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the config of a single run."""
-        _exit_on_error(config)
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the config of every job of a sweep."""
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
-        overrides = OverridesParser.create().parse_overrides(config.hydra.overrides.task)
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        (batches,) = [BasicSweeper.split_arguments(overrides, max_batch_size=None)]
-        for job in batches[0]:
-            try:
-                composed = hydra.config_loader.load_sweep_config(config, list(job))
-            except (HydraException, OmegaConfBaseException) as error:
-                _exit_on_error(ConfigError(explain(error)))
-            else:
-                _exit_on_error(composed)
-
-
-def _exit_on_error(found: DictConfig | ConfigError) -> None:
-    """End the process with one line if a config is bad: Hydra swallows a callback's exceptions."""
-    try:
-        if isinstance(found, ConfigError):
-            raise found
-        check(found)
-    except LabError as error:
-        print(f"mnist-lab train: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-
-
 def check(config: DictConfig) -> None:
-    """Check ranges, targets and the device of a composed config.
+    """Check keys, ranges and combinations of a resolved config, and that the device is there.
 
     Raises:
-        ConfigError: a value is out of its range, or the machine lacks the device.
-        UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
+        ConfigError: a key is unknown, a value is out of its range, or the machine lacks the device.
     """
-    prefixes = _allowed_prefixes(config)
-    config = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
-    config.run_dir = "."  # known only once Hydra has made it
-    check_targets(config, prefixes)
-    for key, node in _nodes(config):
+    for group in SCHEMAS:
+        if group not in config or OmegaConf.is_missing(config, group):
+            raise ConfigError(f"{group}: must be chosen, one of {', '.join(choices(group))}")
+    for prefix, node in _typed_nodes(config):
+        for name in node:
+            if name not in _field_names(node) and not (prefix == "" and name == "hydra"):
+                raise ConfigError(unknown_key(f"{prefix}{name!s}", [str(one) for one in node]))
         for knob in fields(OmegaConf.get_type(node)):  # type: ignore[arg-type]
             if knob.metadata:
-                check_knob(f"{key}{knob.name}", node[knob.name], knob)
-    if config.optimizer.get("nesterov") and not config.optimizer.momentum:
-        raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
-    check_device(config.trainer.accelerator)
+                check_knob(f"{prefix}{knob.name}", knob, node)
+    _check_combinations(config)
+    _check_monitors(config)
+    _check_device(config.trainer.accelerator)
 
 
-def check_targets(config: DictConfig, prefixes: list[str]) -> None:
-    """Refuse every ``_target_`` that is not the lab's and not opened by a prefix.
-
-    Raises:
-        UntrustedError: there is one.
-    """
-    try:
-        plain = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error)) from error
-    for key, target in _find_targets(plain):
-        if target not in TARGETS and not (
-            isinstance(target, str) and any(target.startswith(prefix) for prefix in prefixes)
-        ):
-            raise UntrustedError(
-                f"{key}={target}: not a target that mnist_lab ships; if the code is yours, open it "
-                "on the command line: allow_targets=[my_package.]"
-            )
-
-
-def _find_targets(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            path = f"{key}.{name}" if key else str(name)
-            if name == "_target_":
-                yield path, value
-            else:
-                yield from _find_targets(value, path)
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _find_targets(value, f"{key}[{index}]")
-
-
-def _allowed_prefixes(config: DictConfig) -> list[str]:
-    """Return ``allow_targets``, which counts on the command line only."""
-    prefixes = list(config.allow_targets)
-    given = config.hydra.overrides.task if "hydra" in config else []
-    if prefixes and not any(text.lstrip("+").startswith("allow_targets=") for text in given):
-        raise UntrustedError("allow_targets: is taken from the command line only, not from a file")
-    return prefixes
-
-
-def _nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Yield each node that has a schema, with its key and a dot."""
-    if OmegaConf.get_type(config) is not dict:
+    if is_dataclass(OmegaConf.get_type(config)):
         yield prefix, config
     for name in config:
         node = config._get_node(name)
-        if isinstance(node, DictConfig) and not node._is_none():
-            yield from _nodes(node, f"{prefix}{name}.")
+        if isinstance(node, DictConfig) and name != "hydra" and not node._is_none():
+            yield from _typed_nodes(node, f"{prefix}{name!s}.")
 
 
-def check_knob(key: str, value: Any, knob: Field[Any]) -> None:
-    """Check a value against its knob's range.
+def _field_names(node: DictConfig) -> set[str]:
+    return {field.name for field in fields(OmegaConf.get_type(node))}  # type: ignore[arg-type]
 
-    Raises:
-        ConfigError: the value is out of range.
-    """
-    if value is None and knob.default is None:
-        return
-    names, each = knob.metadata["choices"], knob.metadata["each"]
-    if names and value not in names:
+
+def _check_combinations(config: DictConfig) -> None:
+    """Check what one knob alone cannot know."""
+    trainer, optimizer = config.trainer, config.optimizer
+    if optimizer.get("nesterov") and not optimizer.momentum:
+        raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    endless = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time)
+    if (
+        config.scheduler.name in ("cosine", "one_cycle")
+        and endless
+        and trainer.max_steps in (None, -1)
+    ):
         raise ConfigError(
-            f"{key}={_shown(value)}: must be {requirement(knob)}{_nearest(str(value), names)}"
+            f"scheduler={config.scheduler.name}: needs the length of the run; set "
+            "trainer.max_epochs or trainer.max_steps, or take scheduler=none"
         )
-    numbers = value if OmegaConf.is_list(value) or isinstance(value, list) else [value]
-    number_types = {int: (int,), float: (int, float)}.get(each, (object,))
-    for number in numbers:
-        if each and (isinstance(number, bool) or not isinstance(number, number_types)):
-            raise ConfigError(f"{key}={_shown(value)}: must be {requirement(knob)}")
-        if isinstance(number, int | float) and not _in_range(number, knob.metadata["limits"]):
-            raise ConfigError(f"{key}={_shown(value)}: must be {requirement(knob)}")
+    if trainer.devices in (0, "0", "", []):
+        raise ConfigError(
+            f"trainer.devices={trainer.devices}: must be at least 1, a list of indices, or auto"
+        )
 
 
-def _in_range(number: float, limits: dict[str, float | None]) -> bool:
-    low, high, above, below = (limits[name] for name in ("low", "high", "above", "below"))
-    return (
-        (low is None or number >= low)
-        and (high is None or number <= high)
-        and (above is None or number > above)
-        and (below is None or number < below)
-        and number == number  # NaN is in no range
-    )
+def _check_monitors(config: DictConfig) -> None:
+    """Check that what chooses the best model is measured, and that better is not taken for worse.
 
-
-def requirement(knob: Field[Any]) -> str:
-    """Return in words what a knob's value must be."""
-    if knob.metadata["choices"]:
-        return "one of " + ", ".join(knob.metadata["choices"])
-    words = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
-    limits = [
-        f"{words[name]} {limit:g}" if abs(limit) < 1e6 else f"{words[name]} {limit:,}"
-        for name, limit in knob.metadata["limits"].items()
-        if limit is not None
-    ]
-    each = knob.metadata["each"]
-    kind = each.__name__ if each else str(getattr(knob.type, "__name__", knob.type))
-    kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-        kind.removesuffix(" | None"), ""
-    )
-    if each and knob.default is MISSING:
-        kind = kind.replace("a ", "a list, each a ")
-    elif each:
-        kind += " or a list of them, each"
-    return " ".join(filter(None, [kind, " and ".join(limits)])) or knob.metadata["text"]
-
-
-def check_device(accelerator: str | None) -> None:
-    """Check that the machine has the accelerator that was asked for by name.
-
-    Raises:
-        ConfigError: it has not.
+    A model of the user's own may measure anything.
     """
+    if config.model._target_ not in TARGETS:
+        return
+    places = {"": config}
+    for name, node in (config.callbacks or {}).items():
+        places[f"callbacks.{name}."] = node
+    for prefix, node in places.items():
+        monitor, mode = node.get("monitor"), node.get("mode")
+        if monitor is None:
+            continue
+        if monitor not in METRICS:
+            allowed = ", ".join(METRICS)
+            raise ConfigError(
+                f"{prefix}monitor={monitor}: must be one of {allowed}{nearest(monitor, METRICS)}"
+            )
+        if mode is not None and mode != METRICS[monitor]:
+            raise ConfigError(
+                f"{prefix}mode={mode}: must be {METRICS[monitor]} where {prefix}monitor={monitor}"
+            )
+
+
+def _check_device(accelerator: str | None) -> None:
+    """Check that the machine has the accelerator that was asked for by name."""
     if accelerator not in ("gpu", "cuda", "mps"):
         return
     import torch
@@ -308,68 +289,3 @@ def check_device(accelerator: str | None) -> None:
             f"trainer.accelerator={accelerator}: this machine has no such device that torch "
             f"{torch.__version__} can use; take trainer=cpu or trainer=auto"
         )
-
-
-def explain(error: BaseException) -> str:
-    """Return one line for an error of Hydra's or OmegaConf's: key, requirement, nearest name."""
-    text = str(error)
-    cause = str(error.__cause__ or "")
-    if isinstance(error, MissingConfigException):
-        name = (error.missing_cfg_file or "").removesuffix(".yaml")
-        group, _, option = name.rpartition("/")
-        if not group:
-            return f"{text.partition(chr(10))[0]}"
-        allowed = list(choices(group)) if group in groups() else list(error.options or [])
-        return f"{group}={option}: must be one of {', '.join(allowed)}{_nearest(option, allowed)}"
-    if found := re.search(r"Error merging override (\S+)", text):
-        return _explain_value(found[1], cause or text)
-    if found := re.search(
-        r"[Cc]ould not (?:override|append to config|delete from config)[^']*'([^']+)'", text
-    ):
-        return _explain_key(found[1])
-    if found := re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')", text + cause):
-        full = re.search(r"full_key: (\S+)", text + cause)
-        return _explain_key(full[1] if full else found[1])
-    if found := re.search(r"No match in the defaults list\D*?'([^']+)'|override '([^']+)'", text):
-        return _explain_key(found[1] or found[2])
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
-
-
-def _explain_key(key: str) -> str:
-    key = key.partition("@")[0].lstrip("+~")
-    known = known_keys()
-    return f"{key}: no such key{_nearest(key, known)}; mnist-lab train --help lists them"
-
-
-def _explain_value(override: str, cause: str) -> str:
-    key, _, value = override.lstrip("+").partition("=")
-    knob = known_keys().get(key)
-    if "not in struct" in cause or "not in '" in cause:
-        return _explain_key(key)
-    if knob is not None and knob.metadata:
-        return f"{key}={value}: must be {requirement(knob)}"
-    return f"{override}: {cause.partition(chr(10))[0]}"
-
-
-def known_keys() -> dict[str, Field[Any] | None]:
-    """Return every key of every schema, and every group, with its knob if it has one."""
-    keys: dict[str, Field[Any] | None] = dict.fromkeys(groups())
-    keys.update({knob.name: knob for knob in fields(Train)})
-    for group, schemas in SCHEMAS.items():
-        for schema in schemas.values():
-            keys.update({f"{group}.{knob.name}": knob for knob in fields(schema)})  # type: ignore[arg-type]
-    return keys
-
-
-def _nearest(name: str, allowed: Any) -> str:
-    near = difflib.get_close_matches(name, list(allowed), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _shown(value: Any) -> str:
-    return str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
-
-
-def hydra_errors_in_full() -> None:
-    """Let Hydra raise its errors instead of printing them and exiting with 1."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"

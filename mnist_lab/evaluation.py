@@ -7,7 +7,7 @@ import lightning as L
 from hydra.utils import get_class, instantiate
 
 from mnist_lab import runs
-from mnist_lab.config import check, stored_config
+from mnist_lab.config import stored_config
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import InputError
 from mnist_lab.job import build_trainer
@@ -55,7 +55,6 @@ def evaluate_run(
         InputError: the run's directory or its checkpoint cannot be read.
     """
     config = stored_config(run_dir, overrides)
-    check(config)
     model = load_model(run_dir, config.model._target_)
     datamodule = datamodule or instantiate(config.data, _convert_="all")
     trainer = trainer or build_trainer(config, model, validates=False)

@@ -3,41 +3,19 @@
 The defaults here are the project's; a YAML file in conf/ holds only what differs from them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
+from mnist_lab.knobs import knob
 
-def knob(
-    default: Any,
-    text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    each: type | None = None,
-) -> Any:
-    """Declare a field with its meaning and range.
-
-    Args:
-        default: the value where nothing is chosen.
-        text: meaning, unit and scope, in words.
-        low: smallest allowed value.
-        high: largest allowed value.
-        above: a bound that a value must exceed.
-        below: a bound that a value must stay under.
-        choices: the allowed names.
-        each: the value is a number of this type or a list of them, and the range holds for each.
-    """
-    limits = {"low": low, "high": high, "above": above, "below": below}
-    metadata = {"text": text, "choices": choices, "each": each, "limits": limits}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
+"""What a run can be judged by, and whether more or less of it is better."""
+PRECISIONS = (
+    *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
+    *("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16"),
+)
 
 
 @dataclass
@@ -81,6 +59,7 @@ class MLP(Model):
         low=0,
         below=1,
         each=float,
+        length="hidden_dims",
     )
     batch_norm: bool = knob(False, "batch norm before each activation")
     output: str = knob("identity", "what the logits pass through last", choices=OUTPUTS)
@@ -93,10 +72,19 @@ class CNN(Model):
     _target_: str = "mnist_lab.models.CNN"
     channels: list[int] = knob([24, 32], "channels of each convolution", low=1, each=int)
     kernel_size: Any = knob(
-        [5, 3], "side of the kernels in pixels, odd; a list has one for each", low=1, each=int
+        [5, 3],
+        "side of the kernels in pixels; a list has one for each",
+        odd=True,
+        low=1,
+        each=int,
+        length="channels",
     )
     pool: Any = knob(
-        2, "side of the max pooling after each convolution, 1 is none", low=1, each=int
+        2,
+        "side of the max pooling after each convolution, 1 is none; a list has one for each",
+        low=1,
+        each=int,
+        length="channels",
     )
     hidden_dims: list[int] = knob([256], "units of each hidden layer", low=1, each=int)
     activation: str = knob("relu", "after each convolution and hidden layer", choices=ACTIVATIONS)
@@ -106,6 +94,7 @@ class CNN(Model):
         low=0,
         below=1,
         each=float,
+        length="hidden_dims",
     )
     batch_norm: bool = knob(False, "batch norm before each activation")
 
@@ -147,7 +136,12 @@ class Adam(Optimizer):
 
     name: str = "adam"
     betas: list[float] = knob(
-        [0.9, 0.999], "decay of the two running averages", low=0, below=1, each=float
+        [0.9, 0.999],
+        "decay of the two running averages",
+        low=0,
+        below=1,
+        each=float,
+        length=2,
     )
     eps: float = knob(1e-8, "added to the denominator", above=0)
 
@@ -226,24 +220,44 @@ class Trainer:
     num_nodes: int | None = knob(None, "machines that share the run", low=1)
     precision: Any = knob(
         "auto",
-        "auto (bf16-mixed where the model gains by it and the hardware has it), 32-true, "
-        "bf16-mixed, 16-mixed, 64-true, ...",
+        "auto is bf16-mixed where the model gains by it and the hardware has it, else 32-true",
+        choices=PRECISIONS,
     )
     logger: Any = knob(None, "false turns the logger group off")
     callbacks: Any = knob(None, "nodes with a _target_, besides those of the callbacks group")
-    fast_dev_run: Any = knob(None, "true runs one batch of everything and keeps nothing")
+    fast_dev_run: Any = knob(
+        None,
+        "true runs one batch of everything and keeps nothing; a number so many",
+        number=int,
+        low=0,
+        words=(True, False),
+    )
     max_epochs: int | None = knob(None, "epochs; -1 is no limit", low=-1)
     min_epochs: int | None = knob(None, "epochs before an early stop", low=0)
     max_steps: int | None = knob(None, "optimizer steps; -1 is no limit", low=-1)
     min_steps: int | None = knob(None, "steps before an early stop", low=0)
     max_time: Any = knob(None, "longest time, DD:HH:MM:SS")
-    limit_train_batches: Any = knob(None, "batches (int) or share (float) of a training epoch")
-    limit_val_batches: Any = knob(None, "batches (int) or share (float) of validation")
-    limit_test_batches: Any = knob(None, "batches (int) or share (float) of test")
-    limit_predict_batches: Any = knob(None, "batches (int) or share (float) of predict")
-    overfit_batches: Any = knob(None, "batches (int) or share (float) to overfit on")
-    val_check_interval: Any = knob(None, "validate after so many steps (int) or share (float)")
-    check_val_every_n_epoch: int | None = knob(None, "validate after every n-th epoch", low=1)
+    limit_train_batches: Any = knob(
+        None, "batches (int) or share (float) of a training epoch", number=float, low=0
+    )
+    limit_val_batches: Any = knob(
+        None, "batches (int) or share (float) of validation", number=float, low=0
+    )
+    limit_test_batches: Any = knob(
+        None, "batches (int) or share (float) of test", number=float, low=0
+    )
+    limit_predict_batches: Any = knob(
+        None, "batches (int) or share (float) of predict", number=float, low=0
+    )
+    overfit_batches: Any = knob(
+        None, "batches (int) or share (float) to overfit on", number=float, low=0
+    )
+    val_check_interval: Any = knob(
+        None, "validate after so many steps (int) or share (float)", above=0
+    )
+    check_val_every_n_epoch: int | None = knob(
+        1, "validate after every n-th epoch; null counts val_check_interval across epochs", low=1
+    )
     num_sanity_val_steps: int | None = knob(None, "validation batches before training", low=-1)
     log_every_n_steps: int | None = knob(None, "steps between logged values", low=0)
     enable_checkpointing: bool | None = knob(None, "false keeps no checkpoint")
@@ -252,7 +266,9 @@ class Trainer:
     accumulate_grad_batches: int | None = knob(None, "batches in an optimizer step", low=1)
     gradient_clip_val: float | None = knob(None, "largest gradient norm", low=0)
     gradient_clip_algorithm: str | None = knob(None, "norm or value", choices=("norm", "value"))
-    deterministic: Any = knob(None, "true, false or warn: deterministic algorithms only")
+    deterministic: Any = knob(
+        None, "true, false or warn: deterministic algorithms only", words=(True, False, "warn")
+    )
     benchmark: bool | None = knob(None, "true lets cuDNN measure its algorithms")
     inference_mode: bool | None = knob(None, "false evaluates under no_grad instead")
     use_distributed_sampler: bool | None = knob(None, "for loaders other than the lab's")
@@ -265,6 +281,47 @@ class Trainer:
     default_root_dir: str | None = knob("${run_dir}", "where checkpoints and logs go")
     enable_autolog_hparams: bool | None = knob(None, "Lightning's own")
     model_registry: str | None = knob(None, "Lightning's own")
+
+
+@dataclass
+class Checkpoint:
+    """The arguments of Lightning's ModelCheckpoint that YAML can hold."""
+
+    _target_: str = "lightning.pytorch.callbacks.ModelCheckpoint"
+    dirpath: str | None = knob(None, "folder; null is checkpoints in the run's directory")
+    filename: str | None = knob(None, "name without .ckpt; null is Lightning's own")
+    monitor: str | None = knob("${monitor}", "metric that chooses the best; null keeps the last")
+    verbose: bool = knob(False, "whether each save is announced")
+    save_last: Any = knob(
+        None, "whether last.ckpt is kept too; link is a link to it", words=(True, False, "link")
+    )
+    save_top_k: int = knob(1, "number of best checkpoints to keep; -1 is all", low=-1)
+    save_on_exception: bool = knob(False, "whether an error saves one")
+    save_weights_only: bool = knob(False, "whether what a resumed run needs is left out")
+    mode: str = knob("${mode}", "whether more or less is better", choices=("max", "min"))
+    auto_insert_metric_name: bool = knob(True, "whether names in filename come with their value")
+    every_n_train_steps: int | None = knob(None, "steps between saves", low=0)
+    every_n_epochs: int | None = knob(None, "epochs between saves", low=0)
+    save_on_train_epoch_end: bool | None = knob(None, "true saves before validation")
+    enable_version_counter: bool = knob(True, "whether a name that is taken gets a number")
+
+
+@dataclass
+class EarlyStopping:
+    """The arguments of Lightning's EarlyStopping."""
+
+    _target_: str = "lightning.pytorch.callbacks.EarlyStopping"
+    monitor: str = knob("${monitor}", "metric to watch")
+    min_delta: float = knob(0.0, "change that counts as progress", low=0)
+    patience: int = knob(3, "validations without progress before the end", low=0)
+    verbose: bool = knob(False, "whether progress is announced")
+    mode: str = knob("${mode}", "whether more or less is better", choices=("max", "min"))
+    strict: bool = knob(True, "whether a missing metric is an error")
+    check_finite: bool = knob(True, "whether NaN or infinity ends the run")
+    stopping_threshold: float | None = knob(None, "good enough to end the run")
+    divergence_threshold: float | None = knob(None, "bad enough to end the run")
+    check_on_train_epoch_end: bool | None = knob(None, "true looks after training epochs")
+    log_rank_zero_only: bool = knob(False, "whether only rank 0 announces")
 
 
 @dataclass
@@ -284,10 +341,12 @@ class Train:
     allow_targets: list[str] = knob(
         [], "prefixes of your own _target_s that may be built, such as [my_package.]"
     )
-    run_dir: str = knob("${hydra:runtime.output_dir}", "the run's directory; set hydra.run.dir")
+    run_dir: str | None = knob(
+        "${hydra:runtime.output_dir}", "the run's directory; set hydra.run.dir"
+    )
 
 
-SCHEMAS: dict[str, dict[str, Callable[[], Any]]] = {
+SCHEMAS: dict[str, dict[str, type[Any]]] = {
     "model": {"softmax": SoftmaxRegression, "mlp": MLP, "cnn": CNN},
     "data": {"data": Data},
     "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
@@ -299,4 +358,10 @@ SCHEMAS: dict[str, dict[str, Callable[[], Any]]] = {
         "plateau": Plateau,
     },
     "trainer": {"trainer": Trainer},
+    "callbacks": {"checkpoint": Checkpoint, "early_stopping": EarlyStopping},
 }
+
+
+def key_prefix(group: str, name: str) -> str:
+    """Return what comes before a schema's knobs on the command line, with its dot."""
+    return f"callbacks.{name}." if group == "callbacks" else f"{group}."

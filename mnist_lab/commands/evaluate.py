@@ -1,9 +1,10 @@
 """``mnist-lab evaluate``: a run's best checkpoint again, from its directory alone."""
 
-import argparse
 import json
 from pathlib import Path
 
+from mnist_lab.commands.arguments import Parser
+from mnist_lab.config import stored_config
 from mnist_lab.runs import rank
 
 
@@ -13,7 +14,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         LabError: something that the user can mend is wrong.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "mnist-lab evaluate",
         description="Evaluates a run's best checkpoint again, from its directory alone.",
     )
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     options = parser.parse_intermixed_args(arguments)
 
+    stored_config(options.run, options.overrides)  # finds errors before the slow imports
     from mnist_lab.evaluation import evaluate_run
 
     metrics = evaluate_run(options.run, options.overrides)

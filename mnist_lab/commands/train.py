@@ -1,42 +1,179 @@
-"""``mnist-lab train``: hands the command line to Hydra, which composes and calls the job."""
+"""``mnist-lab train``: composes and checks every config, then lets Hydra start the jobs."""
 
+import argparse
+import logging
 import sys
 
-import hydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config import CONF, explain, hydra_errors_in_full, register
-from mnist_lab.errors import ConfigError
+from mnist_lab.config import Loader, check, resolved
+from mnist_lab.errors import ConfigError, LabError, UntrustedError
+from mnist_lab.explain import explain
+from mnist_lab.targets import check_targets
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
-    """Train with Hydra overrides.
+    """Train with Hydra overrides and return the exit code.
 
     Raises:
         LabError: something that the user can mend is wrong.
     """
-    if "--help" in arguments or "-h" in arguments:
+    parser = get_args_parser()
+    options = _parse(parser, arguments)
+    if options.help:
         from mnist_lab.commands.help import train_help
 
         print(train_help())
         return 0
-    original = sys.argv
-
-    def job(config: DictConfig) -> float | None:
-        sys.argv = original  # what Lightning starts the other ranks of a machine with
-        from mnist_lab.job import run
-
-        return run(config)
-
-    register()
-    hydra_errors_in_full()
-    sys.argv = [original[0], *arguments]
+    overrides = options.overrides
+    loader = Loader([] if options.shell_completion else overrides, options.config_dir)
+    # Not hydra.main, which builds the callbacks of a config before anything can look at it.
+    hydra = Hydra(task_name="train", config_loader=loader)
+    GlobalHydra.instance().initialize(hydra)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+        if options.shell_completion:
+            hydra.shell_completion("train", overrides)
+        elif options.hydra_help:
+            hydra.hydra_help(None, parser, options)
+        elif options.cfg or options.info:
+            loader.compose(overrides)  # raises what Hydra would print with a traceback
+            if options.cfg:
+                hydra.show_cfg("train", overrides, options.cfg, options.package, options.resolve)
+            else:
+                hydra.show_info(options.info, "train", overrides)
+        else:
+            return _launch(hydra, loader, overrides, options.multirun)
+    except HydraException as error:
         raise ConfigError(explain(error)) from error
     finally:
-        sys.argv = original
+        GlobalHydra.instance().clear()
     return 0
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Read Hydra's flags, less those that would take another primary config or a pickle."""
+
+    def fail(message: str) -> None:
+        raise ConfigError(f"{message}; mnist-lab train --help says more")
+
+    parser.error = fail  # type: ignore[method-assign, assignment]
+    options = parser.parse_intermixed_args(arguments)
+    if options.experimental_rerun:
+        raise UntrustedError("--experimental-rerun: refused, since loading a pickle runs its code")
+    if options.config_path or options.config_name:
+        raise ConfigError(
+            "--config-path, --config-name: not taken; --config-dir adds a folder of your own "
+            "choices, such as experiment/mine.yaml"
+        )
+    if options.resolve and not options.cfg:
+        raise ConfigError("--resolve: needs --cfg")
+    return options
+
+
+def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) -> int:
+    """Check every config, then start one job or all of a sweep."""
+    master = loader.compose(overrides, RunMode.MULTIRUN)
+    job = _Job()
+    if not multirun and master.hydra.mode != RunMode.MULTIRUN:
+        check(resolved(loader.compose(overrides)))
+        hydra.run("train", job, overrides)
+        return job.result()
+    for point in _points(master):
+        try:
+            check(resolved(loader.load_sweep_config(master, point)))
+        except LabError as error:
+            raise type(error)(f"{' '.join(point)}: {error}") from error
+    try:
+        hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
+    except Exception as error:
+        if not job.failures:  # of the sweep itself, or of a job in another process
+            raise
+        log.debug("The sweep ended with: %s", error)
+    return job.result()
+
+
+def _points(master: DictConfig) -> list[list[str]]:
+    """Return the overrides of each job, where they are known before the first one starts."""
+    if not master.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return []
+    params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    texts = [*params, *master.hydra.overrides.task]
+    parsed = OverridesParser.create().parse_overrides(texts)
+    (points,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return points
+
+
+class _Job:
+    """What Hydra calls for each run; it keeps all errors, since Hydra tells of the first only."""
+
+    def __init__(self) -> None:
+        self.failures: list[tuple[str, Exception]] = []
+
+    def __call__(self, config: DictConfig) -> float | None:
+        """Train, and keep the error if there is one.
+
+        Raises:
+            Exception: what the run raised, except for a single run's error that a user can mend:
+                Hydra would print a line of its own besides ours.
+        """
+        hydra = HydraConfig.get()
+        is_single = hydra.mode == RunMode.RUN
+        try:
+            OmegaConf.resolve(config)  # once, so that what is checked is what is built
+            check_targets(OmegaConf.to_container(config), config.allow_targets)
+            from mnist_lab.job import run
+
+            return run(config)
+        except Exception as raised:
+            error = _mendable(raised, is_own_code=bool(config.allow_targets))
+            if not is_single:
+                name = f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"
+                log.error("%s: %s", name, error, exc_info=not isinstance(error, LabError))
+                self.failures.append((name, error))
+                raise
+            if not isinstance(error, LabError):
+                raise
+            self.failures.append(("", error))
+            return None
+
+    def result(self) -> int:
+        """Return 0 if every job went well; print the failures of a sweep and return 1.
+
+        Raises:
+            LabError: the only job failed.
+        """
+        for name, error in self.failures:
+            if not name:
+                raise error
+            reason = str(error).strip().partition("\n")[0]
+            print(f"mnist-lab train: {name}: {type(error).__name__}: {reason}", file=sys.stderr)
+        return 1 if self.failures else 0
+
+
+def _mendable(error: Exception, is_own_code: bool) -> Exception:
+    """Return the error of ours that Hydra wrapped, or one line for arguments that do not fit.
+
+    Args:
+        error: what a run raised.
+        is_own_code: whether the user's own classes are built, whose traceback is worth having.
+    """
+    if not isinstance(error, InstantiationException):
+        return error
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LabError):
+            return cause
+        if isinstance(cause, ImportError):
+            return ConfigError(explain(error))
+        cause = cause.__cause__
+    return error if is_own_code else ConfigError(explain(error))
