@@ -133,14 +133,14 @@ class Classifier(L.LightningModule, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, num_classes)`` for ``(B, 1, 28, 28)`` images, uint8 or in [0, 1]."""
         if images.dtype == torch.uint8:
-            images = images.float().mul_(1 / 255)
+            images = images.to(self.dtype).mul_(1 / 255)
         logits: Tensor = self.net(images)
-        return logits
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
         """Return the mean loss of a batch, weighted where ranks hold unequal shares of it."""
         images, labels, *global_size = batch
-        logits = self(images).float()  # (B, num_classes)
+        logits = self(images)  # (B, num_classes)
         if global_size:  # several ranks: their mean of this is the mean over the global batch
             total = F.cross_entropy(
                 logits, labels, reduction="sum", label_smoothing=self.label_smoothing
@@ -169,7 +169,8 @@ class Classifier(L.LightningModule, ABC):
                 "train/loss": loss / count,
                 "train/acc": correct / count,
                 "time/epoch": time.perf_counter() - self._epoch_start,
-            }
+            },
+            sync_dist=True,
         )
 
     def _sum_recent(self) -> Tensor:
@@ -182,7 +183,7 @@ class Classifier(L.LightningModule, ABC):
             losses, logits, labels = zip(*self._recent, strict=True)
             counts = torch.tensor([float(len(some)) for some in labels])
             preds = torch.cat(logits).argmax(dim=1)
-            sums[0] = torch.stack(losses) @ counts.to(sums.device)
+            sums[0] = torch.stack(losses).to(sums) @ counts.to(sums)
             sums[1] = (preds == torch.cat(labels)).sum()
             sums[2] = counts.sum()
             self._recent.clear()
@@ -217,16 +218,17 @@ class Classifier(L.LightningModule, ABC):
     def on_test_epoch_end(self) -> None:
         """Log loss, accuracy, number of samples and per-class accuracy; keep the matrix."""
         confusion = self._log_evaluation("test")
-        self.log("test/num_samples", confusion.sum().float())
+        self.log("test/num_samples", confusion.sum().float(), sync_dist=True)
         per_class = confusion.diag() / confusion.sum(dim=1).clamp(min=1)
-        self.log_dict({f"test/acc_class_{c}": acc for c, acc in enumerate(per_class)})
+        accuracies = {f"test/acc_class_{c}": acc for c, acc in enumerate(per_class)}
+        self.log_dict(accuracies, sync_dist=True)
         self.test_confusion_matrix = confusion.cpu()  # (num_classes, num_classes), rows are labels
 
     def _evaluate(self, split: str, batch: tuple[Any, ...]) -> None:
         images, labels = batch[:2]
         if len(labels) == 0:  # a rank without a share of the last batch
             return
-        logits = self(images).float()
+        logits = self(images)
         loss_metric, confusion_metric = self._metrics(split)
         loss_metric.update(F.cross_entropy(logits, labels), len(labels))
         confusion_metric.update(logits.argmax(dim=1), labels)
@@ -235,8 +237,8 @@ class Classifier(L.LightningModule, ABC):
         """Log loss and accuracy over all ranks, start again, and return the confusion matrix."""
         loss_metric, confusion_metric = self._metrics(split)
         confusion: Tensor = confusion_metric.compute()
-        self.log(f"{split}/loss", loss_metric.compute())
-        self.log(f"{split}/acc", confusion.diag().sum() / confusion.sum())
+        self.log(f"{split}/loss", loss_metric.compute(), sync_dist=True)
+        self.log(f"{split}/acc", confusion.diag().sum() / confusion.sum(), sync_dist=True)
         loss_metric.reset()
         confusion_metric.reset()
         return confusion
@@ -247,7 +249,7 @@ class Classifier(L.LightningModule, ABC):
     def predict_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
         """Return probabilities ``(B, num_classes)``."""
         logits: Tensor = self(batch[0])
-        return logits.float().softmax(dim=1)
+        return logits.softmax(dim=1)
 
     def optimizer_zero_grad(
         self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer
