@@ -75,6 +75,9 @@ class MNISTDataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read what the stage needs."""
         self.split(train=stage != "test")
+        if stage == "fit" and self.trainer and not self.val_size:
+            # Lightning takes an empty list of loaders for validation, and warns of its length.
+            self.trainer.limit_val_batches = 0
 
     def split(self, train: bool) -> Split:
         """Return the published training or test part, read on first use.
