@@ -1,0 +1,489 @@
+import csv
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+
+from mnist_lab.data import MNISTDataModule
+from mnist_lab.data.archive import Split
+from mnist_lab.errors import ConfigError
+from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
+from mnist_lab.training import quiet_trainer, train
+
+MODELS = {
+    "softmax": SoftmaxRegression,
+    "mlp": MLP,
+    "cnn": CNN,
+}
+FROZEN = {"name": "sgd", "lr": 0.0}  # weights stay, so that metrics can be computed again
+SMALL = {**MODELS, "cnn": partial(CNN, channels=[4], kernel_size=3, hidden_dims=[8])}
+every_small_model = pytest.mark.parametrize("model_class", SMALL.values(), ids=SMALL)
+every_model = pytest.mark.parametrize("model_class", MODELS.values(), ids=MODELS)
+
+# Strict: once the models check these themselves, the marks must go.
+TORCHS = pytest.mark.xfail(strict=True, reason="the models leave this check to torch")
+
+
+def trainer(model: Classifier, **options: Any) -> L.Trainer:
+    return quiet_trainer(
+        model, **{"accelerator": "cpu", "enable_progress_bar": False, "precision": 32, **options}
+    )
+
+
+def layers(model: Classifier) -> list[nn.Linear | nn.Conv2d]:
+    return [layer for layer in model.net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+
+@torch.no_grad()
+def logits_of(model: Classifier, images: Tensor) -> Tensor:
+    return torch.cat([model.eval()(some) for some in images.split(1_000)])
+
+
+# --- construction
+
+
+def test_classifier_is_abstract_and_models_are_final() -> None:
+    for model_class in MODELS.values():
+        assert model_class.__bases__ == (Classifier,)
+        assert model_class.__final__
+
+
+@every_model
+def test_zeros(model_class: type[Classifier]) -> None:
+    assert all(not parameter.any() for parameter in model_class(init="zeros").parameters())
+
+
+@every_model
+def test_glorot_uniform(model_class: type[Classifier]) -> None:
+    torch.manual_seed(0)
+    for layer in layers(model_class(init="glorot_uniform")):
+        area = math.prod(layer.weight.shape[2:])
+        outputs, inputs = layer.weight.shape[:2]
+        bound = math.sqrt(6 / ((inputs + outputs) * area))
+        assert layer.weight.abs().max() <= bound
+        assert layer.weight.abs().max() > 0.95 * bound
+        assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.08)
+        assert layer.bias is not None
+        assert not layer.bias.any()
+
+
+@every_model
+def test_truncated_normal(model_class: type[Classifier]) -> None:
+    torch.manual_seed(0)
+    for layer in layers(model_class(init="truncated_normal")):
+        assert layer.weight.abs().max() <= 0.2
+        assert layer.weight.abs().max() > 0.18
+        # A normal distribution that is cut at two deviations has 0.8796 of its deviation left.
+        assert layer.weight.std().item() == pytest.approx(0.08796, rel=0.08)
+        assert layer.bias is not None
+        assert torch.equal(layer.bias, torch.full_like(layer.bias, 0.1))
+
+
+def test_normal() -> None:
+    torch.manual_seed(0)
+    for layer in layers(MLP(hidden_dims=[1_000, 500], init="normal"))[:2]:
+        assert layer.bias is not None
+        for values in (layer.weight, layer.bias):
+            assert values.mean().item() == pytest.approx(0, abs=0.1)
+            assert values.std().item() == pytest.approx(1, abs=0.1)
+        assert layer.bias.abs().max() > 2
+
+
+@every_model
+def test_default_is_torchs_own(model_class: type[Classifier]) -> None:
+    torch.manual_seed(0)
+    found = model_class().state_dict()
+    torch.manual_seed(0)
+    model = model_class()
+    torch.manual_seed(0)
+    for layer in layers(model):
+        layer.reset_parameters()
+    for name, values in model.state_dict().items():
+        assert torch.equal(values, found[name])
+
+
+@pytest.mark.parametrize("init", ["zeros", "glorot_uniform", "truncated_normal", "normal"])
+def test_batch_norm_keeps_its_own_start(init: str) -> None:
+    model = CNN(channels=[4], kernel_size=3, batch_norm=True, hidden_dims=[8], init=init)
+    norms = [m for m in model.net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert len(norms) == 2
+    for norm in norms:
+        assert norm.weight.eq(1).all()
+        assert not norm.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"init": "he"}, r"model\.init=he: must be one of default, zeros, glorot_uniform"),
+        ({"label_smoothing": -0.1}, r"model\.label_smoothing=-0\.1: must be 0 to 1"),
+        ({"label_smoothing": 1.5}, r"model\.label_smoothing=1\.5: must be 0 to 1"),
+        ({"label_smoothing": math.nan}, r"model\.label_smoothing=nan: must be 0 to 1"),
+        pytest.param({"num_classes": 1}, r"model\.num_classes=1", marks=TORCHS),
+        pytest.param({"num_classes": -1}, r"model\.num_classes=-1", marks=TORCHS),
+        ({"optimizer": {"name": "lion"}}, r"optimizer\.name=lion: must be one of adam, adamw, sgd"),
+        ({"scheduler": {"name": "step"}}, r"scheduler\.name=step: must be one of none, cosine"),
+    ],
+)
+@every_model
+def test_bad_argument_is_named(model_class: type[Classifier], arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        model_class(**arguments)
+
+
+# --- images in, logits out
+
+
+@every_model
+def test_uint8_and_float_images_agree(model_class: type[Classifier], mnist_test: Split) -> None:
+    model, images = model_class(), mnist_test.images[:100]
+    before = images.clone()
+    logits = model(images)
+    assert logits.shape == (100, 10)
+    assert logits.dtype == torch.float32
+    assert torch.allclose(logits, model(images.float() / 255), atol=1e-5)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions_take_uint8_images(dtype: torch.dtype, mnist_test: Split) -> None:
+    model, images = MLP(), mnist_test.images[:100]
+    expected = model(images)
+    assert torch.allclose(model.to(dtype)(images).float(), expected, atol=0.02)
+
+
+def test_predict_step_gives_probabilities(mnist_test: Split) -> None:
+    model = MLP()
+    batch = mnist_test.images[:100], mnist_test.labels[:100]
+    probabilities = model.predict_step(batch, 0)
+    assert torch.allclose(probabilities.sum(dim=1), torch.ones(100), atol=1e-5)
+    assert torch.allclose(probabilities, model(batch[0]).softmax(dim=1), atol=1e-6)
+
+
+# --- training
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+@pytest.mark.parametrize("count", [128, 107, 1])  # a rank may have no share of the last batch
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_mean_over_ranks_is_the_mean_over_the_global_batch(
+    ranks: int,
+    count: int,
+    label_smoothing: float,
+    mnist_train: Split,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = MLP(hidden_dims=[16], label_smoothing=label_smoothing)
+    model.trainer = trainer(model, log_every_n_steps=0)
+    images, labels = mnist_train.images[:count], mnist_train.labels[:count]
+    model.training_step((images, labels), 0).backward()
+    expected = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
+    monkeypatch.setattr(L.Trainer, "world_size", property(lambda _: ranks))
+    for rank in range(ranks):
+        batch = images[rank::ranks], labels[rank::ranks], count
+        (model.training_step(batch, 0) / ranks).backward()  # as DDP averages gradients
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        assert gradient is not None
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+
+
+@every_small_model
+@pytest.mark.parametrize("val_size", [59_000, 0])  # 8 steps, the last one of 104; or no validation
+def test_logged_metrics_are_those_of_the_images(
+    model_class: Callable[..., Classifier], val_size: int, mnist_train: Split, mnist_test: Split
+) -> None:
+    torch.manual_seed(0)
+    model = model_class(optimizer=FROZEN)
+    datamodule = MNISTDataModule(val_size=val_size)
+    limits = {"limit_train_batches": 8, "limit_val_batches": 3, "limit_test_batches": 4}
+    metrics = train(model, datamodule, trainer(model, max_epochs=2, **limits))
+    batches = datamodule.train_dataloader()
+    batches.set_epoch(1)
+    order = batches.order()[: 8 * 128] + val_size
+    parts = {"train": (mnist_train.images[order], mnist_train.labels[order])}
+    parts["test"] = mnist_test.images[:4_000], mnist_test.labels[:4_000]
+    if val_size:
+        parts["val"] = mnist_train.images[:3_000], mnist_train.labels[:3_000]
+    assert ("val/acc" in metrics) == ("val" in parts)
+    for split, (images, labels) in parts.items():
+        logits = logits_of(model, images)
+        assert metrics[f"{split}/loss"] == pytest.approx(
+            F.cross_entropy(logits, labels).item(), rel=1e-4
+        )
+        correct = (logits.argmax(dim=1) == labels).double().mean().item()
+        assert metrics[f"{split}/acc"] == pytest.approx(correct, abs=1e-6)
+    assert metrics["test/num_samples"] == 4_000
+    assert metrics["steps"] == 16
+
+
+def test_step_metrics_are_those_of_the_steps_since_the_last_time(
+    tmp_path: Path, mnist_train: Split
+) -> None:
+    model = SoftmaxRegression(optimizer=FROZEN)
+    datamodule = MNISTDataModule(val_size=59_000)
+    logger = CSVLogger(tmp_path)
+    options = {"max_epochs": 1, "log_every_n_steps": 3, "limit_val_batches": 0, "logger": logger}
+    train(model, datamodule, trainer(model, **options, limit_test_batches=1))
+    with open(Path(logger.log_dir) / "metrics.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss_step"]]
+    assert [int(row["step"]) for row in rows] == [2, 5]  # of 0 to 7
+    order = datamodule.train_dataloader().order() + 59_000
+    for row, part in zip(rows, order[: 6 * 128].split(3 * 128), strict=True):
+        logits = logits_of(model, mnist_train.images[part])
+        labels = mnist_train.labels[part]
+        assert float(row["train/loss_step"]) == pytest.approx(
+            F.cross_entropy(logits, labels).item(), rel=1e-4
+        )
+        correct = (logits.argmax(dim=1) == labels).double().mean().item()
+        assert float(row["train/acc_step"]) == pytest.approx(correct, abs=1e-6)
+
+
+def test_label_smoothing_is_in_the_training_loss_only(mnist_train: Split) -> None:
+    model = SoftmaxRegression(label_smoothing=0.3, optimizer=FROZEN, init="normal")
+    datamodule = MNISTDataModule(val_size=59_000)
+    options = {"max_epochs": 1, "limit_val_batches": 1, "limit_test_batches": 1}
+    metrics = train(model, datamodule, trainer(model, **options))
+    logits = logits_of(model, mnist_train.images)
+    part = slice(59_000, None)
+    smoothed = F.cross_entropy(logits[part], mnist_train.labels[part], label_smoothing=0.3)
+    assert metrics["train/loss"] == pytest.approx(smoothed.item(), rel=1e-4)
+    plain = F.cross_entropy(logits[:1_000], mnist_train.labels[:1_000])
+    assert metrics["val/loss"] == pytest.approx(plain.item(), rel=1e-4)
+
+
+def test_a_few_steps_learn() -> None:
+    torch.manual_seed(0)
+    model = MLP(optimizer={"lr": 0.003})
+    limits = {"limit_train_batches": 60, "limit_val_batches": 1, "limit_test_batches": 3}
+    metrics = train(model, MNISTDataModule(), trainer(model, max_epochs=1, **limits))
+    assert metrics["test/acc"] > 0.85
+
+
+# --- test
+
+
+@every_small_model
+def test_test_metrics_equal_a_direct_computation(
+    model_class: Callable[..., Classifier], mnist_test: Split
+) -> None:
+    torch.manual_seed(1)
+    model = model_class()
+    metrics = trainer(model).test(model, datamodule=MNISTDataModule(), verbose=False)[0]
+    logits = logits_of(model, mnist_test.images)
+    preds, labels = logits.argmax(dim=1), mnist_test.labels
+    matrix = torch.zeros(10, 10, dtype=torch.long)
+    matrix.index_put_((labels, preds), torch.ones_like(labels), accumulate=True)
+    assert torch.equal(model.test_confusion_matrix.long(), matrix)
+    assert metrics["test/num_samples"] == 10_000
+    assert metrics["test/acc"] == pytest.approx((preds == labels).double().mean().item())
+    assert metrics["test/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+    for c in range(10):
+        right = (preds == c)[labels == c].double().mean().item()
+        assert metrics[f"test/acc_class_{c}"] == pytest.approx(right, abs=1e-6)
+
+
+def test_second_test_starts_again() -> None:
+    model = SoftmaxRegression()
+    tester, datamodule = trainer(model), MNISTDataModule()
+    first, second = (tester.test(model, datamodule, verbose=False)[0] for _ in range(2))
+    assert first == second
+
+
+# --- optimizers and schedules
+
+
+OPTIMIZERS: list[dict[str, Any]] = [
+    {"name": "adam", "lr": 0.01, "betas": [0.8, 0.99], "eps": 1e-7},
+    {"name": "adamw", "lr": 0.01, "weight_decay": 0.1},
+    {"name": "sgd", "lr": 0.01},
+    {"name": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4},
+]
+SCHEDULES: dict[str, tuple[dict[str, Any], Callable[[int], float]]] = {  # share of lr at each step
+    "none": ({}, lambda _: 1),
+    "cosine": (
+        {"eta_min": 0.001},
+        lambda step: 0.1 + 0.9 * (1 + math.cos(math.pi * step / 6)) / 2,
+    ),
+    "one_cycle": (  # up to step 2, down to the last
+        {"pct_start": 0.5, "div_factor": 10, "final_div_factor": 5, "anneal_strategy": "linear"},
+        lambda step: [0.1, 0.55, 1, 0.673333, 0.346667, 0.02][step],
+    ),
+    "exponential": ({"gamma": 0.5}, lambda step: 0.5 ** (step // 2)),
+    "plateau": (  # by this measure no epoch after the first is a better one
+        {"factor": 0.3, "patience": 0, "threshold": 1e9, "threshold_mode": "abs"},
+        lambda step: 1 if step < 4 else 0.3,
+    ),
+}
+
+
+class Rates(L.Callback):
+    """Keeps the learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o['name']}{len(o)}")
+@pytest.mark.parametrize("val_size", [0, 5_000])
+def test_optimizer_and_schedule_step(
+    optimizer: dict[str, Any], scheduler: str, val_size: int
+) -> None:
+    settings, share = SCHEDULES[scheduler]
+    model = SoftmaxRegression(
+        init="zeros", optimizer=optimizer, scheduler={"name": scheduler, **settings}
+    )
+    rates = Rates()
+    options = {"max_epochs": 3, "limit_train_batches": 2, "limit_val_batches": 1}
+    fitter = trainer(model, **options, callbacks=[rates])
+    fitter.fit(model, datamodule=MNISTDataModule(val_size=val_size))
+    assert rates.seen == pytest.approx([0.01 * share(step) for step in range(6)], rel=1e-3)
+    (built,) = fitter.optimizers
+    assert type(built).__name__.lower() == optimizer["name"]
+    for name in set(optimizer) - {"name", "lr", "betas"}:
+        if name != "momentum" or scheduler != "one_cycle":  # which moves it
+            assert built.param_groups[0][name] == optimizer[name]
+    assert all(parameter.abs().max() > 0 for parameter in model.parameters())
+
+
+def test_default_is_adam_with_torchs_defaults() -> None:
+    model = SoftmaxRegression()
+    optimizer = model.configure_optimizers()
+    assert type(optimizer) is torch.optim.Adam
+    assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (1e-3, (0.9, 0.999))
+
+
+def test_first_step_of_sgd_is_the_gradients() -> None:
+    model = SoftmaxRegression(init="zeros", optimizer={"name": "sgd", "lr": 0.5})
+    datamodule = MNISTDataModule(batch_size=100)
+    images, labels = next(iter(datamodule.train_dataloader()))
+    trainer(model, max_steps=1, limit_val_batches=0).fit(model, datamodule=datamodule)
+    # With all logits equal the gradient is the mean of (1/10 - target) times the image.
+    error = 0.1 - F.one_hot(labels, 10).float()
+    expected = -0.5 * error.T @ (images.view(100, 784).float() / 255) / 100
+    weight, bias = model.parameters()
+    assert torch.allclose(weight, expected, atol=1e-6)
+    assert torch.allclose(bias, -0.5 * error.mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": {"name": "adam", "lr": -1}}, r"optimizer=adam: .*-1"),
+        ({"optimizer": {"name": "adam", "betas": [0.9, 1.5]}}, r"optimizer=adam: .*1\.5"),
+        ({"optimizer": {"name": "adam", "momentum": 0.9}}, r"optimizer=adam: .*momentum"),
+        ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, r"optimizer=sgd: .*betas"),
+        ({"optimizer": {"name": "sgd", "lr": 0.1, "nesterov": True}}, r"optimizer=sgd: Nesterov"),
+        ({"optimizer": {"name": "sgd", "lr": "fast"}}, r"optimizer=sgd: "),
+        pytest.param(
+            {"scheduler": {"name": "exponential"}}, r"scheduler=exponential: .*gamma", marks=TORCHS
+        ),
+        pytest.param(
+            {"scheduler": {"name": "cosine", "gamma": 1}},
+            r"scheduler=cosine: .*gamma",
+            marks=TORCHS,
+        ),
+        pytest.param(
+            {"scheduler": {"name": "one_cycle", "pct_start": 7}},
+            r"scheduler=one_cycle: .*pct_start",
+            marks=TORCHS,
+        ),
+        pytest.param(
+            {"scheduler": {"name": "plateau", "factor": 2.0}},
+            r"scheduler=plateau: .*[Ff]actor",
+            marks=TORCHS,
+        ),
+    ],
+)
+def test_setting_that_torch_refuses_is_named(settings: Any, message: str) -> None:
+    model = SoftmaxRegression(**settings)
+    with pytest.raises(ConfigError, match=message):
+        trainer(model, max_epochs=1, limit_train_batches=1).fit(model, datamodule=MNISTDataModule())
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "one_cycle"])
+def test_schedule_of_a_run_without_end_is_refused(scheduler: str) -> None:
+    model = SoftmaxRegression(scheduler={"name": scheduler})
+    fitter = trainer(model, max_epochs=-1, limit_train_batches=1)
+    with pytest.raises(ConfigError, match=rf"scheduler={scheduler}: needs the length of the run"):
+        fitter.fit(model, datamodule=MNISTDataModule())
+
+
+# --- checkpoints
+
+
+def assert_builtin(value: Any) -> None:
+    assert type(value) in (int, float, str, bool, type(None), list, tuple, dict), value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            assert type(key) is str
+            assert_builtin(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            assert_builtin(item)
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "softmax": {"output": "log_sigmoid"},
+    "mlp": {"hidden_dims": [20, 30], "dropout": [0.0, 0.5], "activation": "gelu"},
+    "cnn": {"channels": [4], "kernel_size": 3, "hidden_dims": [], "batch_norm": True},
+}
+ALONE = """
+import sys, torch
+from mnist_lab import models
+for name, path in zip(sys.argv[1::2], sys.argv[2::2]):
+    model = getattr(models, name).load_from_checkpoint(path, weights_only=True)
+    images = torch.arange(2 * 784).remainder(256).to(torch.uint8).view(2, 1, 28, 28)
+    with torch.no_grad():
+        print(model.eval()(images).double().sum().item())
+assert "hydra" not in sys.modules
+"""
+
+
+def test_checkpoints_load_alone_with_weights_only(tmp_path: Path) -> None:
+    expected, arguments = [], []
+    for name, choices in CHOICES.items():
+        model = MODELS[name](
+            **choices,
+            label_smoothing=0.1,
+            optimizer={"name": "adamw", "betas": [0.9, 0.99]},
+            scheduler={"name": "one_cycle"},
+        )
+        fitter = trainer(
+            model,
+            max_epochs=1,
+            limit_train_batches=3,
+            limit_val_batches=1,
+            limit_test_batches=1,
+            enable_checkpointing=True,
+            default_root_dir=tmp_path / name,
+        )
+        train(model, MNISTDataModule(), fitter)
+        (path,) = (tmp_path / name).rglob("*.ckpt")
+        checkpoint = torch.load(path, weights_only=True)
+        assert_builtin(checkpoint["hyper_parameters"])
+        assert choices.items() <= checkpoint["hyper_parameters"].items()
+        assert set(checkpoint["state_dict"]) == set(model.state_dict())
+        images = torch.arange(2 * 784).remainder(256).to(torch.uint8).view(2, 1, 28, 28)
+        expected.append(model.eval()(images).double().sum().item())
+        arguments += [type(model).__name__, str(path)]
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *arguments], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert [float(line) for line in done.stdout.split()] == pytest.approx(expected, abs=1e-4)
