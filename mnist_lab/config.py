@@ -237,6 +237,8 @@ def _check_combinations(config: DictConfig) -> None:
     if optimizer.get("nesterov") and not optimizer.momentum:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     endless = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time)
+    if config.scheduler.name == "one_cycle" and 0 in (trainer.max_epochs, trainer.max_steps):
+        raise ConfigError("scheduler=one_cycle: needs a step at least; take scheduler=none")
     if (
         config.scheduler.name in ("cosine", "one_cycle")
         and endless

@@ -85,7 +85,7 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
     master = loader.compose(overrides, RunMode.MULTIRUN)
     job = _Job()
     if not multirun and master.hydra.mode != RunMode.MULTIRUN:
-        check(resolved(loader.compose(overrides)))
+        check(resolved(master))
         hydra.run("train", job, overrides)
         return job.result()
     for point in _points(master):

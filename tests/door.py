@@ -1,0 +1,33 @@
+"""The shipped door: the installed command, in a process of its own."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = Path(sys.executable).parent / "mnist-lab"
+FEW_BATCHES = (
+    "trainer=cpu trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 "
+    "trainer.limit_test_batches=1 logger=none trainer.enable_model_summary=false"
+)
+
+
+def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``mnist-lab`` with these words in a folder, and return what it printed."""
+    return subprocess.run(
+        [COMMAND, *shlex.split(command)],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def without_torch(folder: Path) -> dict[str, str]:
+    """Return an environment in which to import torch is an error."""
+    fake = folder / "without" / "torch"
+    fake.mkdir(parents=True, exist_ok=True)
+    (fake / "__init__.py").write_text("raise RuntimeError('torch was imported')\n")
+    return {"PYTHONPATH": str(fake.parent)}

@@ -1,0 +1,148 @@
+"""Every choice that is shipped composes, and what must not be built is refused."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.config import Loader, check, compose_config, resolved, stored_config
+from mnist_lab.errors import ConfigError, InputError, UntrustedError
+from mnist_lab.groups import CONF, choices, groups
+from mnist_lab.runs import CONFIG, MANIFEST
+
+CHOICES = [(group, name) for group in groups() for name in choices(group)]
+TRAINERS = choices("trainer")
+
+
+@pytest.fixture(autouse=True)
+def _any_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the configs for a GPU be checked where there is none."""
+    monkeypatch.setattr("mnist_lab.config._check_device", lambda _: None)
+
+
+def compose(*overrides: str) -> DictConfig:
+    config = resolved(Loader(overrides).compose(overrides))
+    check(config)
+    return config
+
+
+def test_every_folder_is_known() -> None:
+    files = {path.relative_to(CONF) for path in CONF.rglob("*") if path.is_file()}
+    listed = {Path(group, f"{name}.yaml") for group, name in CHOICES}
+    assert files == listed | {Path("train.yaml")}
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_choice_composes(group: str, name: str) -> None:
+    config = compose(f"{group}={name}")
+    assert config.hydra.runtime.choices[group] == name
+
+
+@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_model_and_trainer_compose(model: str, trainer: str) -> None:
+    config = compose(f"model={model}", f"trainer={trainer}")
+    assert config.trainer.max_epochs == 6
+
+
+@pytest.mark.parametrize("group", groups())
+def test_choices_say_what_they_are(group: str) -> None:
+    assert all(text.endswith(".") for text in choices(group).values())
+
+
+def test_values_reach_their_place() -> None:
+    config = compose("optimizer.lr=0.5", "monitor=val/loss", "mode=min", "seed=3")
+    assert (config.optimizer.lr, config.data.seed) == (0.5, 3)
+    assert (config.callbacks.checkpoint.monitor, config.callbacks.checkpoint.mode) == (
+        "val/loss",
+        "min",
+    )
+
+
+def test_own_classes_need_the_command_line() -> None:
+    mine = "+callbacks.mine._target_=my_package.X"
+    with pytest.raises(UntrustedError, match=r"my_package\.X"):
+        compose(mine)
+    assert compose(mine, "allow_targets=[my_package.]").callbacks.mine._target_ == "my_package.X"
+    assert compose(mine, "allow_targets=[my_package.X]")
+    for other in ("my_pack", "my_package", "''", "other."):
+        with pytest.raises(UntrustedError, match=r"my_package\.X"):
+            compose(mine, f"allow_targets=[{other}]")
+
+
+def test_loggers_and_hydra_keys_can_be_added() -> None:
+    config = compose(
+        "+logger.x._target_=lightning.pytorch.loggers.CSVLogger",
+        "+logger.x.save_dir=elsewhere",
+        "+hydra.job.env_set.X=1",
+        "+hydra.callbacks.one._target_=hydra.experimental.callbacks.LogJobReturnCallback",
+    )
+    assert config.logger.x.save_dir == "elsewhere"
+    assert config.hydra.job.env_set.X == "1"
+
+
+def test_own_model_may_measure_anything() -> None:
+    own = ["model._target_=my.Model", "allow_targets=[my.]"]
+    assert compose(*own, "monitor=val/f1").monitor == "val/f1"
+
+
+def test_what_was_checked_below_hydra_is_what_hydra_gets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target cannot be one thing for the check and another for Hydra."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "late.yaml").write_text(
+        "# @package _global_\nhydra: {callbacks: {x: {_target_: '${oc.env:LATE}'}}}\n"
+    )
+    good = "hydra.experimental.callbacks.LogJobReturnCallback"
+    monkeypatch.setenv("LATE", good)
+    overrides = ["experiment=late"]
+    config = Loader(overrides, str(tmp_path)).compose(overrides)
+    monkeypatch.setenv("LATE", "os.system")
+    assert config.hydra.callbacks.x._target_ == good
+
+
+def test_config_dir_adds_choices(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhidden_dims: [7]\n")
+    config = Loader([], str(tmp_path)).compose(["model=own"])
+    assert config.model.hidden_dims == [7]
+
+
+def test_a_wrong_file_names_its_key(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhiden_dims: [7]\n")
+    with pytest.raises(ConfigError, match=r"hiden_dims.*did you mean model.hidden_dims"):
+        Loader([], str(tmp_path)).compose(["model=own"])
+
+
+def store_run(folder: Path, *overrides: str) -> Path:
+    config = compose_config(overrides)
+    (folder / CONFIG).write_text(OmegaConf.to_yaml(config))
+    (folder / MANIFEST).write_text('{"precision": "bf16-mixed"}')
+    return folder
+
+
+def test_stored_config_is_the_runs_own(tmp_path: Path) -> None:
+    run = store_run(tmp_path, "model=cnn", "data=kmnist", "data.val_size=7", "data.augment=affine")
+    config = stored_config(run, ["data.batch_size=9"])
+    assert config.model._target_ == "mnist_lab.models.CNN"
+    assert (config.data.dataset, config.data.val_size, config.data.batch_size) == ("kmnist", 7, 9)
+    assert config.data.augment is None
+    assert config.trainer.precision == "bf16-mixed"
+    other = stored_config(run, ["data=mnist", "trainer.precision=32-true"])
+    assert (other.data.dataset, other.trainer.precision) == ("mnist", "32-true")
+
+
+def test_stored_own_model_needs_the_command_line(tmp_path: Path) -> None:
+    run = store_run(tmp_path, "model._target_=my.Model", "allow_targets=[my.]")
+    with pytest.raises(UntrustedError, match=r"model._target_=my\.Model"):
+        stored_config(run, [])
+    assert stored_config(run, ["allow_targets=[my.]"]).model._target_ == "my.Model"
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "model: 3", "data: {}", "{", "data: {dataset: x}"])
+def test_damaged_stored_config(tmp_path: Path, text: str) -> None:
+    (tmp_path / CONFIG).write_text(text)
+    with pytest.raises((InputError, ConfigError), match=r"config\.yaml|data"):
+        stored_config(tmp_path, [])

@@ -1,0 +1,107 @@
+"""A run directory has one owner, a name of its own, and files that are whole or not there."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_lab import runs
+from mnist_lab.errors import BusyError, InputError, StorageError
+
+
+def test_names_differ_within_a_second() -> None:
+    names = {runs.new_name("outputs/runs") for _ in range(100)}
+    assert len(names) == 100
+    assert all(name.startswith(os.path.join("outputs/runs", "2")) for name in names)
+
+
+@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
+def test_only_rank_0_is_named_under_outputs(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert runs.rank() == 1
+    assert not runs.new_name("outputs/runs").startswith("outputs")
+    monkeypatch.setenv(variable, "0")
+    assert runs.rank() == 0
+    assert runs.new_name("outputs/runs").startswith("outputs")
+
+
+def test_second_process_is_turned_away(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, mnist_lab.runs as r; r.locked(pathlib.Path(sys.argv[1])).__enter__()"
+    )
+    other = [sys.executable, "-c", code, str(tmp_path)]
+    with runs.locked(tmp_path):
+        busy = subprocess.run(other, capture_output=True, text=True)
+    assert BusyError.__name__ in busy.stderr
+    assert str(tmp_path) in busy.stderr
+    assert subprocess.run(other, capture_output=True).returncode == 0
+
+
+def test_lock_makes_the_folder_or_says_why_not(tmp_path: Path) -> None:
+    with runs.locked(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StorageError, match=r"file: cannot be written"),
+        runs.locked(tmp_path / "file"),
+    ):
+        pass
+
+
+def test_lock_is_free_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), runs.locked(tmp_path):
+        raise RuntimeError
+    with runs.locked(tmp_path):
+        pass
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.json"
+    runs.write_atomic(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"metrics\.json: cannot be written: No space left"):
+        runs.write_atomic(path, "new")
+    assert [one.name for one in tmp_path.iterdir()] == ["metrics.json"]
+    assert path.read_text() == "old"
+
+
+def test_manifest_grows(tmp_path: Path) -> None:
+    runs.update_manifest(tmp_path, state="running", started="a")
+    runs.update_manifest(tmp_path, state="finished")
+    manifest = runs.read_json(tmp_path / runs.MANIFEST)
+    assert manifest == {"state": "finished", "started": "a"}
+
+
+def test_metrics_are_flat_and_sorted(tmp_path: Path) -> None:
+    runs.write_metrics(tmp_path, {"val/acc": 1.0, "test/acc": 0.5})
+    text = (tmp_path / runs.METRICS).read_text()
+    assert list(json.loads(text)) == ["test/acc", "val/acc"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\xff\xfe"])
+def test_damaged_json_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        runs.read_json(path)
+
+
+def test_missing_json_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"manifest\.json: no such file; is .* a run's directory"):
+        runs.read_json(tmp_path / "manifest.json")
+
+
+def test_environment_names_what_figures_depend_on() -> None:
+    environment = runs.environment()
+    assert {"python", "torch", "lightning", "mnist_lab"} <= environment["versions"].keys()
+    assert json.dumps(environment)
+    git = environment["git"]
+    assert git is None or len(git["commit"]) == 40
