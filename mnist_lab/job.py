@@ -110,19 +110,15 @@ def _recorded(run_dir: Path, config: DictConfig) -> Iterator[None]:
 
 
 def _portable(config: DictConfig) -> str:
-    """Return the resolved config as YAML, without the run's place, so that it can be moved."""
-    moved = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(moved, dict)
-    moved["run_dir"] = "."
-    return OmegaConf.to_yaml(OmegaConf.create(moved), resolve=True)
+    """Return the resolved config as YAML, with the run's place as a dot, so that it can be moved."""
+    return OmegaConf.to_yaml(config, resolve=True).replace(str(config.run_dir), ".")
 
 
 def _log_config(trainer: L.Trainer, config: DictConfig) -> None:
+    settings = OmegaConf.to_container(config, resolve=True)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            text = _portable(config)
-            settings = OmegaConf.to_container(OmegaConf.create(text))
-            log_config(logger, cast(dict[str, Any], settings), text)
+            log_config(logger, cast(dict[str, Any], settings), _portable(config))
 
 
 def _machine(trainer: L.Trainer) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
+GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "seed")
+_PLACES = ("data.root", "trainer.default_root_dir")  # where, which is no hyperparameter
 
 
 def log_config(logger: TensorBoardLogger, settings: Mapping[str, Any], text: str) -> None:
@@ -23,7 +25,8 @@ def log_config(logger: TensorBoardLogger, settings: Mapping[str, Any], text: str
 
     writer = logger.experiment.file_writer
     assert writer is not None
-    summaries = hparams(_flatten(settings), dict.fromkeys(METRICS, 0.0))  # type: ignore[no-untyped-call]
+    chosen = _flatten({name: settings[name] for name in GROUPS})
+    summaries = hparams(chosen, dict.fromkeys(METRICS, 0.0))  # type: ignore[no-untyped-call]
     for summary in summaries:
         writer.add_summary(summary)
     indented = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown for code
@@ -39,6 +42,6 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             flat |= _flatten(value, f"{key}.")
         elif name == "_target_":
             flat[key.removesuffix("._target_")] = str(value).rpartition(".")[2]
-        elif value is not None and value != []:
+        elif value is not None and key not in _PLACES:
             flat[key] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat

@@ -145,7 +145,7 @@ class Classifier(L.LightningModule, ABC):
             total = F.cross_entropy(
                 logits, labels, reduction="sum", label_smoothing=self.label_smoothing
             )
-            loss = total * (self.trainer.world_size / global_size[0])
+            loss: Tensor = total * (self.trainer.world_size / global_size[0])
         else:
             loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self._recent.append((loss.detach(), logits.detach(), labels))
