@@ -1,0 +1,80 @@
+"""Trains every recipe over several seeds and writes the README's table of results.
+
+Each run is the shipped command in a process of its own, so that a row can be had again by hand.
+Finished runs under outputs/reproduce are kept and not trained again.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "outputs" / "reproduce"
+README = ROOT / "README.md"
+START, END = "<!-- results: scripts/reproduce -->", "<!-- end of results -->"
+# Test accuracy in per cent that the recipe's source reports.
+PUBLISHED = {"keras_dense": 92.41, "keras_hidden_100": 97.59, "tf_deep_1000": 92.06}
+
+
+def main() -> int:
+    """Train what is missing, print the table and put it into the README."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", help="which ones; all if none is named")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1 of each")
+    options = parser.parse_args()
+    known = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+    if unknown := set(options.recipes) - set(known):
+        parser.error(f"no such recipe: {', '.join(unknown)}; there are {', '.join(known)}")
+    lines = [
+        f"| recipe | published | ours, mean ± std of {options.seeds} seeds | seconds a run |",
+        "| --- | --- | --- | --- |",
+    ]
+    for recipe in options.recipes or known:
+        runs = [run(recipe, seed) for seed in range(options.seeds)]
+        accuracies = [100 * metrics["test/acc"] for metrics in runs]
+        spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
+        published = f"{PUBLISHED[recipe]:.2f} %" if recipe in PUBLISHED else ""
+        seconds = statistics.median(metrics["time/total"] for metrics in runs)
+        lines.append(
+            f"| `{recipe}` | {published} | {statistics.mean(accuracies):.2f} ± {spread:.2f} % "
+            f"| {seconds:.0f} |"
+        )
+    table = "\n".join(lines)
+    print(table)
+    if not options.recipes:
+        write_readme(table)
+    return 0
+
+
+def run(recipe: str, seed: int) -> dict[str, float]:
+    """Return a finished run's metrics, training it first where it is not there."""
+    run_dir = RUNS / recipe / str(seed)
+    metrics = run_dir / "metrics.json"
+    if not metrics.exists():
+        arguments = [f"experiment={recipe}", f"seed={seed}", f"hydra.run.dir={run_dir}"]
+        print(f"mnist-lab train {' '.join(arguments)}", file=sys.stderr)
+        command = [sys.executable, "-m", "mnist_lab.train", *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    found: dict[str, float] = json.loads(metrics.read_text())
+    return found
+
+
+def write_readme(table: str) -> None:
+    """Replace the table between the README's two markers."""
+    text = README.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"{README}: no {START} in it")
+    text = pattern.sub(lambda _: f"{START}\n{table}\n{END}", text)
+    temporary = README.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, README)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+# Sourced by the other scripts: makes .venv beside this folder and installs the project into it.
+# A second call costs nothing; a changed pyproject.toml installs again.
+set -eu
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+
+find_python() {
+    for name in "${PYTHON:-}" python3.12 python3.13 python3.11 python3.10 python3 python; do
+        [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 || continue
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+            2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    echo "mnist_lab needs Python 3.10 to 3.13 with venv (on Debian: apt install python3-venv);" \
+        "PYTHON=/path/to/python names one" >&2
+    return 2
+}
+
+# install EXTRAS: installs the project with those extras unless that was done already.
+install() {
+    wanted="$1 $root $(cksum <"$root/pyproject.toml") $(cksum <"$root/constraints.txt")"
+    stamp=$venv/.installed-$1
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+        return
+    fi
+    python=$(find_python)
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    echo "installing mnist_lab into $venv (once; about 6 GB with torch's CUDA libraries)" >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --constraint "$root/constraints.txt" --editable "$root${1:+[$1]}" >&2
+    echo "$wanted" >"$stamp"
+}
