@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config import Loader, check, compose_config, resolved, stored_config
+from mnist_lab.checks import check
+from mnist_lab.config import Loader, compose_config, resolved, stored_config
 from mnist_lab.errors import ConfigError, InputError, UntrustedError
 from mnist_lab.groups import CONF, choices, groups
 from mnist_lab.runs import CONFIG, MANIFEST
@@ -17,7 +18,7 @@ TRAINERS = choices("trainer")
 @pytest.fixture(autouse=True)
 def _any_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the configs for a GPU be checked where there is none."""
-    monkeypatch.setattr("mnist_lab.config._check_device", lambda _: None)
+    monkeypatch.setattr("mnist_lab.checks._check_device", lambda _: None)
 
 
 def compose(*overrides: str) -> DictConfig:

@@ -1,0 +1,145 @@
+"""One run through the shipped door: what it leaves, that it repeats, and what TensorBoard gets."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.door import COMMAND, run
+
+SHORT = (
+    "trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=60 trainer.log_every_n_steps=20 "
+    "model.hidden_dims=[32]"
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of the default model, cut short."""
+    folder = tmp_path_factory.mktemp("job")
+    done = run(f"train {SHORT}", folder)
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = (folder / "outputs" / "runs").iterdir()
+    return run_dir
+
+
+def test_leaves_a_run_directory(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {".hydra", "config.yaml", "manifest.json", "metrics.json", "checkpoints"} <= names
+    assert {path.name for path in (finished / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert {"val/acc", "val/loss", "test/acc", "test/loss", "train/acc", "time/fit"} <= set(metrics)
+    assert metrics["test/num_samples"] == 10_000
+    assert metrics["steps"] == 120
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["state"] == "finished"
+    assert manifest["versions"]["torch"] == torch.__version__.partition("+")[0]
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    assert config["model"]["hidden_dims"] == [32]
+    assert str(finished.parent) not in (finished / "config.yaml").read_text()
+
+
+def test_every_checkpoint_loads_weights_only(finished: Path) -> None:
+    for path in (finished / "checkpoints").iterdir():
+        state = torch.load(path, weights_only=True)
+        assert state["hyper_parameters"]["hidden_dims"] == [32]
+
+
+def test_tensorboard_has_curves_hparams_config_and_image(finished: Path) -> None:
+    events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
+    scalars = set(events.Tags()["scalars"])
+    curves = {"train/loss", "train/acc", "val/loss", "val/acc", "time/epoch", "lr"}
+    assert curves | {"train/loss_step", "train/acc_step", "test/acc", "test/loss"} <= scalars
+    assert "hp_metric" not in scalars
+    assert [event.step for event in events.Scalars("val/acc")] == [59, 119]
+    assert [event.step for event in events.Scalars("train/loss_step")] == [19, 39, 59, 79, 99, 119]
+    assert events.Tags()["images"] == ["test/confusion"]
+    assert "config/text_summary" in events.Tags()["tensors"]
+    hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"optimizer.lr" in hparams
+    assert b"model.hidden_dims" in hparams
+    experiment = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    assert b"test/acc" in experiment
+
+
+def test_same_command_same_bits_and_another_seed_others(tmp_path: Path) -> None:
+    command = f"train {SHORT} trainer.max_epochs=1 data.augment=affine logger=none"
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        done = run(f"{command} seed={seed} hydra.run.dir={name}", tmp_path)
+        assert done.returncode == 0, done.stderr
+    first, again, other = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in "abc"
+    )
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["net.1.weight"], other["net.1.weight"])
+
+
+def test_prints_an_epoch_a_line_in_a_file_and_one_table(tmp_path: Path) -> None:
+    done = run(f"train {SHORT} logger=none", tmp_path)
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("epoch ")]) == 2
+    assert "epoch 2/2" in done.stdout
+    assert "tensorboard --logdir outputs/runs" in done.stdout
+    assert [line.split()[0] for line in lines if "%" in line] == ["train", "val", "test"]
+    assert "Warning" not in done.stderr
+
+
+def test_trainers_arguments_are_overrides(tmp_path: Path) -> None:
+    done = run(
+        "train trainer.fast_dev_run=true trainer.profiler=simple trainer=cpu hydra.run.dir=fast",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "fast" / "checkpoints").exists()
+    done = run(f"train trainer.barebones=true {SHORT} trainer.log_every_n_steps=null", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_stops_and_is_recorded(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [COMMAND, "train", "trainer=cpu", "trainer.max_epochs=500", "hydra.run.dir=run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch 1/"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["state"] == "interrupted"
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_without_validation_the_last_checkpoint_is_tested(tmp_path: Path) -> None:
+    done = run(
+        f"train {SHORT} data.val_size=0 callbacks=early_stopping logger=none hydra.run.dir=run",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "val/acc" not in metrics
+    assert "test/acc" in metrics
+
+
+def test_early_stopping_stops(tmp_path: Path) -> None:
+    done = run(
+        "train trainer=cpu trainer.limit_train_batches=2 trainer.max_epochs=50 model=softmax "
+        "callbacks=early_stopping callbacks.early_stopping.patience=1 optimizer.lr=1e-9 "
+        "scheduler=none logger=none hydra.run.dir=run",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] < 5
