@@ -33,6 +33,11 @@ def rank() -> int:
     return next((int(os.environ[name]) for name in _RANK_VARIABLES if name in os.environ), 0)
 
 
+def has_launcher() -> bool:
+    """Return whether a launcher has started this process as one of those that train together."""
+    return any(name in os.environ for name in _RANK_VARIABLES)
+
+
 def new_name(parent: str) -> str:
     """Return a path under ``parent`` that no other run has, even one started in the same second.
 

@@ -14,7 +14,8 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config import Loader, check, resolved
+from mnist_lab.checks import check, check_one_process
+from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError, UntrustedError
 from mnist_lab.explain import explain
 from mnist_lab.targets import check_targets
@@ -83,14 +84,16 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
 def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) -> int:
     """Check every config, then start one job or all of a sweep."""
     master = loader.compose(overrides, RunMode.MULTIRUN)
-    job = _Job()
+    job = _Job(loader.allowed)
     if not multirun and master.hydra.mode != RunMode.MULTIRUN:
         check(resolved(master))
         hydra.run("train", job, overrides)
         return job.result()
     for point in _points(master):
         try:
-            check(resolved(loader.load_sweep_config(master, point)))
+            config = resolved(loader.load_sweep_config(master, point))
+            check(config)
+            check_one_process(config)
         except LabError as error:
             raise type(error)(f"{' '.join(point)}: {error}") from error
     try:
@@ -114,9 +117,14 @@ def _points(master: DictConfig) -> list[list[str]]:
 
 
 class _Job:
-    """What Hydra calls for each run; it keeps all errors, since Hydra tells of the first only."""
+    """What Hydra calls for each run; it keeps all errors, since Hydra tells of the first only.
 
-    def __init__(self) -> None:
+    Args:
+        allowed: the targets that the command line opened.
+    """
+
+    def __init__(self, allowed: list[str]) -> None:
+        self.allowed = allowed
         self.failures: list[tuple[str, Exception]] = []
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -130,12 +138,12 @@ class _Job:
         is_single = hydra.mode == RunMode.RUN
         try:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
-            check_targets(OmegaConf.to_container(config), config.allow_targets)
+            check_targets(OmegaConf.to_container(config), self.allowed)
             from mnist_lab.job import run
 
             return run(config)
         except Exception as raised:
-            error = _mendable(raised, is_own_code=bool(config.allow_targets))
+            error = _mendable(raised, is_own_code=bool(self.allowed))
             if not is_single:
                 name = f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"
                 log.error("%s: %s", name, error, exc_info=not isinstance(error, LabError))

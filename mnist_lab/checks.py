@@ -1,0 +1,129 @@
+"""Checks a resolved config: keys, ranges, combinations, and whether the device is there."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.errors import ConfigError
+from mnist_lab.explain import unknown_key
+from mnist_lab.groups import choices
+from mnist_lab.knobs import check_knob, nearest, shown
+from mnist_lab.runs import has_launcher
+from mnist_lab.schemas import METRICS, SCHEMAS
+from mnist_lab.targets import TARGETS
+
+
+def check(config: DictConfig) -> None:
+    """Check keys, ranges and combinations of a resolved config, and that the device is there.
+
+    Raises:
+        ConfigError: a key is unknown, a value is out of its range, or the machine lacks the device.
+    """
+    for group in SCHEMAS:
+        if group not in config or OmegaConf.is_missing(config, group):
+            raise ConfigError(f"{group}: must be chosen, one of {', '.join(choices(group))}")
+    for prefix, node in _typed_nodes(config):
+        for name in node:
+            if name not in _field_names(node) and not (prefix == "" and name == "hydra"):
+                raise ConfigError(unknown_key(f"{prefix}{name!s}", [str(one) for one in node]))
+        for knob in fields(OmegaConf.get_type(node)):  # type: ignore[arg-type]
+            if knob.metadata:
+                check_knob(f"{prefix}{knob.name}", knob, node)
+    _check_combinations(config)
+    _check_monitors(config)
+    _check_device(config.trainer.accelerator)
+
+
+def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Yield each node that has a schema, with its key and a dot."""
+    if is_dataclass(OmegaConf.get_type(config)):
+        yield prefix, config
+    for name in config:
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and name != "hydra" and not node._is_none():
+            yield from _typed_nodes(node, f"{prefix}{name!s}.")
+
+
+def _field_names(node: DictConfig) -> set[str]:
+    return {field.name for field in fields(OmegaConf.get_type(node))}  # type: ignore[arg-type]
+
+
+def _check_combinations(config: DictConfig) -> None:
+    """Check what one knob alone cannot know."""
+    trainer, optimizer = config.trainer, config.optimizer
+    if optimizer.get("nesterov") and not optimizer.momentum:
+        raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    endless = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time)
+    if config.scheduler.name == "one_cycle" and 0 in (trainer.max_epochs, trainer.max_steps):
+        raise ConfigError("scheduler=one_cycle: needs a step at least; take scheduler=none")
+    if (
+        config.scheduler.name in ("cosine", "one_cycle")
+        and endless
+        and trainer.max_steps in (None, -1)
+    ):
+        raise ConfigError(
+            f"scheduler={config.scheduler.name}: needs the length of the run; set "
+            "trainer.max_epochs or trainer.max_steps, or take scheduler=none"
+        )
+    if trainer.devices in (0, "0", "", []):
+        raise ConfigError(
+            f"trainer.devices={trainer.devices}: must be at least 1, a list of indices, or auto"
+        )
+
+
+def _check_monitors(config: DictConfig) -> None:
+    """Check that what chooses the best model is measured, and that better is not taken for worse.
+
+    A model of the user's own may measure anything.
+    """
+    if config.model._target_ not in TARGETS:
+        return
+    places = {"": config}
+    for name, node in (config.callbacks or {}).items():
+        places[f"callbacks.{name}."] = node
+    for prefix, node in places.items():
+        monitor, mode = node.get("monitor"), node.get("mode")
+        if monitor is None:
+            continue
+        if monitor not in METRICS:
+            allowed = ", ".join(METRICS)
+            raise ConfigError(
+                f"{prefix}monitor={monitor}: must be one of {allowed}{nearest(monitor, METRICS)}"
+            )
+        if mode is not None and mode != METRICS[monitor]:
+            raise ConfigError(
+                f"{prefix}mode={mode}: must be {METRICS[monitor]} where {prefix}monitor={monitor}"
+            )
+
+
+def _check_device(accelerator: str | None) -> None:
+    """Check that the machine has the accelerator that was asked for by name."""
+    if accelerator not in ("gpu", "cuda", "mps"):
+        return
+    import torch
+
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if not {"gpu": has_cuda or has_mps, "cuda": has_cuda, "mps": has_mps}[accelerator]:
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: this machine has no such device that torch "
+            f"{torch.__version__} can use; take trainer=cpu or trainer=auto"
+        )
+
+
+def check_one_process(config: DictConfig) -> None:
+    """Check that a job of a sweep stays in its process.
+
+    Lightning starts the other ranks with the command line of this process, which starts the sweep
+    again in each of them (hydra#2070).
+
+    Raises:
+        ConfigError: the job wants several devices, and no launcher has started the ranks.
+    """
+    devices = config.trainer.devices
+    count = len(devices) if OmegaConf.is_list(devices) else devices
+    if count not in (None, 1, "1") and not has_launcher():
+        raise ConfigError(
+            f"trainer.devices={shown(devices)}: must be 1 in a sweep; for more, start the ranks "
+            "with torchrun or srun"
+        )
