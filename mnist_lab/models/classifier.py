@@ -79,6 +79,7 @@ class Classifier(L.LightningModule, ABC):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
+        at_least("model.num_classes", num_classes, 2)
         if not 0 <= label_smoothing <= 1:
             raise ConfigError(f"model.label_smoothing={label_smoothing}: must be 0 to 1")
         self.num_classes = num_classes
@@ -146,9 +147,10 @@ class Classifier(L.LightningModule, ABC):
                 logits, labels, reduction="sum", label_smoothing=self.label_smoothing
             )
             loss: Tensor = total * (self.trainer.world_size / global_size[0])
+            own = total / max(1, len(labels))
         else:
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self._recent.append((loss.detach(), logits.detach(), labels))
+            loss = own = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self._recent.append((own.detach(), logits.detach(), labels))
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self._log_recent()
@@ -271,17 +273,23 @@ class Classifier(L.LightningModule, ABC):
             optimizer = OPTIMIZERS[name](self.parameters(), fused=True, **settings)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer={name}: {error}") from error
-        settings = dict(self.scheduler_settings)
-        name = settings.pop("name")
+        name = self.scheduler_settings["name"]
         if name == "none":
             return optimizer
+        try:
+            return {"optimizer": optimizer, "lr_scheduler": self._configure_scheduler(optimizer)}
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"scheduler={name}: {error}") from error
+
+    def _configure_scheduler(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        settings = dict(self.scheduler_settings)
+        name = settings.pop("name")
         config: dict[str, Any] = {"interval": "epoch"}
         if name in ("cosine", "one_cycle"):
             steps = self.trainer.estimated_stepping_batches
             if not math.isfinite(steps):
-                raise ConfigError(
-                    f"scheduler={name}: needs the length of the run; set trainer.max_epochs or "
-                    "trainer.max_steps"
+                raise ValueError(
+                    "needs the length of the run; set trainer.max_epochs or trainer.max_steps"
                 )
             config["interval"] = "step"
         if name == "cosine":
@@ -298,7 +306,7 @@ class Classifier(L.LightningModule, ABC):
         else:
             config["scheduler"] = schedules.ReduceLROnPlateau(optimizer, **settings)
             config["monitor"] = "val/loss" if self.trainer.enable_validation else "train/loss"
-        return {"optimizer": optimizer, "lr_scheduler": config}
+        return config
 
 
 def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
@@ -310,6 +318,17 @@ def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
     if value not in allowed:
         raise ConfigError(f"{key}={value}: must be one of {', '.join(allowed)}")
     return value
+
+
+def at_least(key: str, value: Any, lowest: int) -> None:
+    """Check a whole number, or a list of them.
+
+    Raises:
+        ConfigError: it is another thing, or below ``lowest``.
+    """
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if not isinstance(one, int) or one < lowest:
+            raise ConfigError(f"{key}={value}: must be a whole number, at least {lowest}")
 
 
 def one_for_each(key: str, value: Any, count: int) -> list[Any]:
@@ -334,8 +353,11 @@ def hidden_layers(
     """
     activate = ACTIVATIONS[one_of("model.activation", activation, ACTIVATIONS)]
     layers: list[nn.Module] = []
+    at_least("model.hidden_dims", hidden_dims, 1)
     rates = one_for_each("model.dropout", dropout, len(hidden_dims))
     for width, rate in zip(hidden_dims, rates, strict=True):
+        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise ConfigError(f"model.dropout={dropout}: must be at least 0 and below 1")
         layers.append(nn.Linear(in_features, width))
         if batch_norm:
             layers.append(nn.BatchNorm1d(width))

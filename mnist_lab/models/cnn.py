@@ -10,6 +10,7 @@ from mnist_lab.models.classifier import (
     ACTIVATIONS,
     Classifier,
     SharedArgs,
+    at_least,
     hidden_layers,
     one_for_each,
     one_of,
@@ -51,6 +52,8 @@ class CNN(Classifier):
     ) -> None:
         super().__init__(**shared)
         activate = ACTIVATIONS[one_of("model.activation", activation, ACTIVATIONS)]
+        for key, value in (("channels", channels), ("kernel_size", kernel_size), ("pool", pool)):
+            at_least(f"model.{key}", value, 1)
         kernels = one_for_each("model.kernel_size", kernel_size, len(channels))
         pools = one_for_each("model.pool", pool, len(channels))
         layers: list[nn.Module] = []

@@ -30,9 +30,6 @@ SMALL = {**MODELS, "cnn": partial(CNN, channels=[4], kernel_size=3, hidden_dims=
 every_small_model = pytest.mark.parametrize("model_class", SMALL.values(), ids=SMALL)
 every_model = pytest.mark.parametrize("model_class", MODELS.values(), ids=MODELS)
 
-# Strict: once the models check these themselves, the marks must go.
-TORCHS = pytest.mark.xfail(strict=True, reason="the models leave this check to torch")
-
 
 def trainer(model: Classifier, **options: Any) -> L.Trainer:
     return quiet_trainer(
@@ -129,8 +126,8 @@ def test_batch_norm_keeps_its_own_start(init: str) -> None:
         ({"label_smoothing": -0.1}, r"model\.label_smoothing=-0\.1: must be 0 to 1"),
         ({"label_smoothing": 1.5}, r"model\.label_smoothing=1\.5: must be 0 to 1"),
         ({"label_smoothing": math.nan}, r"model\.label_smoothing=nan: must be 0 to 1"),
-        pytest.param({"num_classes": 1}, r"model\.num_classes=1", marks=TORCHS),
-        pytest.param({"num_classes": -1}, r"model\.num_classes=-1", marks=TORCHS),
+        ({"num_classes": 1}, r"model\.num_classes=1"),
+        ({"num_classes": -1}, r"model\.num_classes=-1"),
         ({"optimizer": {"name": "lion"}}, r"optimizer\.name=lion: must be one of adam, adamw, sgd"),
         ({"scheduler": {"name": "step"}}, r"scheduler\.name=step: must be one of none, cosine"),
     ],
@@ -390,24 +387,10 @@ def test_first_step_of_sgd_is_the_gradients() -> None:
         ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, r"optimizer=sgd: .*betas"),
         ({"optimizer": {"name": "sgd", "lr": 0.1, "nesterov": True}}, r"optimizer=sgd: Nesterov"),
         ({"optimizer": {"name": "sgd", "lr": "fast"}}, r"optimizer=sgd: "),
-        pytest.param(
-            {"scheduler": {"name": "exponential"}}, r"scheduler=exponential: .*gamma", marks=TORCHS
-        ),
-        pytest.param(
-            {"scheduler": {"name": "cosine", "gamma": 1}},
-            r"scheduler=cosine: .*gamma",
-            marks=TORCHS,
-        ),
-        pytest.param(
-            {"scheduler": {"name": "one_cycle", "pct_start": 7}},
-            r"scheduler=one_cycle: .*pct_start",
-            marks=TORCHS,
-        ),
-        pytest.param(
-            {"scheduler": {"name": "plateau", "factor": 2.0}},
-            r"scheduler=plateau: .*[Ff]actor",
-            marks=TORCHS,
-        ),
+        ({"scheduler": {"name": "exponential"}}, r"scheduler=exponential: .*gamma"),
+        ({"scheduler": {"name": "cosine", "gamma": 1}}, r"scheduler=cosine: .*gamma"),
+        ({"scheduler": {"name": "one_cycle", "pct_start": 7}}, r"scheduler=one_cycle: .*pct_start"),
+        ({"scheduler": {"name": "plateau", "factor": 2.0}}, r"scheduler=plateau: .*[Ff]actor"),
     ],
 )
 def test_setting_that_torch_refuses_is_named(settings: Any, message: str) -> None:
