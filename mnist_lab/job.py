@@ -110,7 +110,7 @@ def _recorded(run_dir: Path, config: DictConfig) -> Iterator[None]:
 
 
 def _portable(config: DictConfig) -> str:
-    """Return the resolved config as YAML, with the run's place as a dot, so that it can be moved."""
+    """Return the resolved config as YAML, with the run's place as a dot: a run can be moved."""
     return OmegaConf.to_yaml(config, resolve=True).replace(str(config.run_dir), ".")
 
 

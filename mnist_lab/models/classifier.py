@@ -1,37 +1,22 @@
 """What every model shares: loss, metrics, steps and optimizer."""
 
-import math
 import time
 from abc import ABC
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import lr_scheduler as schedules
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from mnist_lab.errors import ConfigError
+from mnist_lab.models.layers import at_least, one_of
+from mnist_lab.models.optimizers import OPTIMIZERS, SCHEDULERS, build_optimizer, build_schedule
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
-}
-OUTPUTS: dict[str, type[nn.Module]] = {"identity": nn.Identity, "log_sigmoid": nn.LogSigmoid}
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
 INITS = ("default", "zeros", "glorot_uniform", "truncated_normal", "normal")
-SCHEDULERS = ("none", "cosine", "one_cycle", "exponential", "plateau")
 
 
 class SharedArgs(TypedDict, total=False):
@@ -267,102 +252,8 @@ class Classifier(L.LightningModule, ABC):
         Raises:
             ConfigError: torch refuses a setting, or the schedule needs a length that is not known.
         """
-        settings = dict(self.optimizer_settings)
-        name = settings.pop("name")
-        try:
-            optimizer = OPTIMIZERS[name](self.parameters(), fused=True, **settings)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer={name}: {error}") from error
-        name = self.scheduler_settings["name"]
-        if name == "none":
+        optimizer = build_optimizer(self.optimizer_settings, self.parameters())
+        if self.scheduler_settings["name"] == "none":
             return optimizer
-        try:
-            return {"optimizer": optimizer, "lr_scheduler": self._configure_scheduler(optimizer)}
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"scheduler={name}: {error}") from error
-
-    def _configure_scheduler(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        settings = dict(self.scheduler_settings)
-        name = settings.pop("name")
-        config: dict[str, Any] = {"interval": "epoch"}
-        if name in ("cosine", "one_cycle"):
-            steps = self.trainer.estimated_stepping_batches
-            if not math.isfinite(steps):
-                raise ValueError(
-                    "needs the length of the run; set trainer.max_epochs or trainer.max_steps"
-                )
-            config["interval"] = "step"
-        if name == "cosine":
-            config["scheduler"] = schedules.CosineAnnealingLR(optimizer, int(steps), **settings)
-        elif name == "one_cycle":
-            peak = optimizer.param_groups[0]["lr"]
-            if not {"betas", "momentum"} & {k for k, v in optimizer.defaults.items() if v}:
-                settings["cycle_momentum"] = False  # plain SGD has none to move
-            config["scheduler"] = schedules.OneCycleLR(
-                optimizer, peak, total_steps=int(steps), **settings
-            )
-        elif name == "exponential":
-            config["scheduler"] = schedules.ExponentialLR(optimizer, **settings)
-        else:
-            config["scheduler"] = schedules.ReduceLROnPlateau(optimizer, **settings)
-            config["monitor"] = "val/loss" if self.trainer.enable_validation else "train/loss"
-        return config
-
-
-def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
-    """Return the value if it is allowed.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if value not in allowed:
-        raise ConfigError(f"{key}={value}: must be one of {', '.join(allowed)}")
-    return value
-
-
-def at_least(key: str, value: Any, lowest: int) -> None:
-    """Check a whole number, or a list of them.
-
-    Raises:
-        ConfigError: it is another thing, or below ``lowest``.
-    """
-    for one in value if isinstance(value, list | tuple) else [value]:
-        if not isinstance(one, int) or one < lowest:
-            raise ConfigError(f"{key}={value}: must be a whole number, at least {lowest}")
-
-
-def one_for_each(key: str, value: Any, count: int) -> list[Any]:
-    """Return a list of ``count`` values from one value, or from a list of that length.
-
-    Raises:
-        ConfigError: the list has another length.
-    """
-    values = list(value) if isinstance(value, list | tuple) else [value] * count
-    if len(values) != count:
-        raise ConfigError(f"{key}={value}: must be one value or a list of {count}, one for each")
-    return values
-
-
-def hidden_layers(
-    in_features: int, hidden_dims: list[int], activation: str, dropout: Any, batch_norm: bool
-) -> list[nn.Module]:
-    """Return linear layers, each with its optional batch norm, activation and optional dropout.
-
-    Raises:
-        ConfigError: the activation is unknown, or dropout has another length than ``hidden_dims``.
-    """
-    activate = ACTIVATIONS[one_of("model.activation", activation, ACTIVATIONS)]
-    layers: list[nn.Module] = []
-    at_least("model.hidden_dims", hidden_dims, 1)
-    rates = one_for_each("model.dropout", dropout, len(hidden_dims))
-    for width, rate in zip(hidden_dims, rates, strict=True):
-        if not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise ConfigError(f"model.dropout={dropout}: must be at least 0 and below 1")
-        layers.append(nn.Linear(in_features, width))
-        if batch_norm:
-            layers.append(nn.BatchNorm1d(width))
-        layers.append(activate())
-        if rate:
-            layers.append(nn.Dropout(rate))
-        in_features = width
-    return layers
+        schedule = build_schedule(self.scheduler_settings, optimizer, self.trainer)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

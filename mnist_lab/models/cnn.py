@@ -6,15 +6,8 @@ from torch import nn
 from typing_extensions import Unpack
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.models.classifier import (
-    ACTIVATIONS,
-    Classifier,
-    SharedArgs,
-    at_least,
-    hidden_layers,
-    one_for_each,
-    one_of,
-)
+from mnist_lab.models.classifier import Classifier, SharedArgs
+from mnist_lab.models.layers import ACTIVATIONS, at_least, hidden_layers, one_for_each, one_of
 
 
 @final

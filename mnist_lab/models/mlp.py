@@ -5,7 +5,8 @@ from typing import Any, final
 from torch import nn
 from typing_extensions import Unpack
 
-from mnist_lab.models.classifier import OUTPUTS, Classifier, SharedArgs, hidden_layers, one_of
+from mnist_lab.models.classifier import Classifier, SharedArgs
+from mnist_lab.models.layers import OUTPUTS, hidden_layers, one_of
 
 
 @final

@@ -5,7 +5,8 @@ from typing import final
 from torch import nn
 from typing_extensions import Unpack
 
-from mnist_lab.models.classifier import OUTPUTS, Classifier, SharedArgs, one_of
+from mnist_lab.models.classifier import Classifier, SharedArgs
+from mnist_lab.models.layers import OUTPUTS, one_of
 
 
 @final

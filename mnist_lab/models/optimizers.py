@@ -1,0 +1,87 @@
+"""Optimizers and schedules by name."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim import lr_scheduler as schedules
+
+from mnist_lab.errors import ConfigError
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+SCHEDULERS = ("none", "cosine", "one_cycle", "exponential", "plateau")
+
+
+def build_optimizer(settings: Mapping[str, Any], parameters: Iterable[Parameter]) -> Optimizer:
+    """Build an optimizer whose step is one fused kernel.
+
+    Args:
+        settings: ``name`` and the arguments of torch's class of that name.
+        parameters: what it changes.
+
+    Raises:
+        ConfigError: torch refuses a setting.
+    """
+    rest = dict(settings)
+    name = rest.pop("name")
+    try:
+        return OPTIMIZERS[name](parameters, fused=True, **rest)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer={name}: {error}") from error
+
+
+def build_schedule(
+    settings: Mapping[str, Any], optimizer: Optimizer, trainer: L.Trainer
+) -> dict[str, Any]:
+    """Build a schedule with what Lightning needs to know of it.
+
+    Args:
+        settings: ``name``, other than ``none``, and the arguments of torch's class.
+        optimizer: whose learning rate it changes.
+        trainer: what knows the length of the run.
+
+    Raises:
+        ConfigError: torch refuses a setting, or the schedule needs a length that is not known.
+    """
+    rest = dict(settings)
+    name = rest.pop("name")
+    try:
+        match name:
+            case "cosine":
+                steps = _steps(trainer)
+                cosine = schedules.CosineAnnealingLR(optimizer, steps, **rest)
+                return {"scheduler": cosine, "interval": "step"}
+            case "one_cycle":
+                rest = _one_cycle_settings(rest, optimizer)
+                one_cycle = schedules.OneCycleLR(optimizer, total_steps=_steps(trainer), **rest)
+                return {"scheduler": one_cycle, "interval": "step"}
+            case "exponential":
+                return {"scheduler": schedules.ExponentialLR(optimizer, **rest)}
+            case _:
+                monitor = "val/loss" if trainer.enable_validation else "train/loss"
+                plateau = schedules.ReduceLROnPlateau(optimizer, **rest)
+                return {"scheduler": plateau, "monitor": monitor}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"scheduler={name}: {error}") from error
+
+
+def _steps(trainer: L.Trainer) -> int:
+    steps = trainer.estimated_stepping_batches
+    if not math.isfinite(steps):
+        raise ValueError("needs the length of the run; set trainer.max_epochs or trainer.max_steps")
+    return int(steps)
+
+
+def _one_cycle_settings(settings: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """Return the settings with the peak, and without a momentum to move where there is none."""
+    if not optimizer.defaults.get("betas") and not optimizer.defaults.get("momentum"):
+        settings["cycle_momentum"] = False
+    return {"max_lr": optimizer.param_groups[0]["lr"], **settings}
