@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler as schedules
 from mnist_lab import schemas
 from mnist_lab.callbacks import hparams
 from mnist_lab.knobs import check_knob, default_of, requirement
-from mnist_lab.models import classifier
+from mnist_lab.models import classifier, layers, optimizers
 from mnist_lab.models.classifier import Classifier
 from mnist_lab.schemas import SCHEMAS
 
@@ -103,10 +103,10 @@ def test_trainer() -> None:
 
 
 def test_names_agree_with_the_models() -> None:
-    assert tuple(classifier.ACTIVATIONS) == schemas.ACTIVATIONS
-    assert tuple(classifier.OUTPUTS) == schemas.OUTPUTS
-    assert tuple(classifier.OPTIMIZERS) == tuple(SCHEMAS["optimizer"])
-    assert tuple(classifier.SCHEDULERS) == tuple(SCHEMAS["scheduler"])
+    assert tuple(layers.ACTIVATIONS) == schemas.ACTIVATIONS
+    assert tuple(layers.OUTPUTS) == schemas.OUTPUTS
+    assert tuple(optimizers.OPTIMIZERS) == tuple(SCHEMAS["optimizer"])
+    assert tuple(optimizers.SCHEDULERS) == tuple(SCHEMAS["scheduler"])
     (init,) = (knob for knob in fields(schemas.Model) if knob.name == "init")
     assert init.metadata["choices"] == classifier.INITS
     assert set(schemas.METRICS) >= {name for name in hparams.METRICS if name.startswith("val/")}
