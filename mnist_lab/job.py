@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab import runs, schemas
-from mnist_lab.callbacks.hparams import log_config
+from mnist_lab.callbacks.hparams import log_best, log_config
 from mnist_lab.tables import print_result
 from mnist_lab.training import resolve_precision, train
 
@@ -42,11 +42,10 @@ def run(config: DictConfig) -> float | None:
             runs.update_manifest(run_dir, precision=str(trainer.precision), **_machine(trainer))
             _log_config(trainer, config)
         metrics = train(model, datamodule, trainer)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         if trainer.is_global_zero:
             metrics["time/total"] = time.perf_counter() - start
             runs.write_metrics(run_dir, metrics)
+            log_best(trainer, metrics)
             print_result(run_dir, metrics)
     return metrics.get(config.monitor)
 
@@ -67,7 +66,7 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         callbacks.pop("early_stopping", None)
         if "checkpoint" in callbacks:
             callbacks["checkpoint"] = OmegaConf.merge(callbacks["checkpoint"], {"monitor": None})
-    if barebones or "checkpoint" not in callbacks:
+    if barebones or options.get("fast_dev_run") or "checkpoint" not in callbacks:
         options["enable_checkpointing"] = False
     if options.get("enable_checkpointing") is False:
         callbacks.pop("checkpoint", None)

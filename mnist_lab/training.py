@@ -1,11 +1,13 @@
 """Trains and evaluates finished objects: a model, a data module and a trainer."""
 
+import signal
 import time
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.fast_loop import use_fast_loop
@@ -39,7 +41,7 @@ def train(
     datamodule = datamodule if datamodule is not None else MNISTDataModule()
     use_fast_loop(trainer)
     start = time.perf_counter()
-    trainer.fit(model, datamodule=datamodule, weights_only=True)
+    _fit(trainer, model, datamodule)
     metrics = {
         "time/fit": time.perf_counter() - start,
         "epochs": float(trainer.current_epoch),
@@ -49,10 +51,26 @@ def train(
     for name in ("train/loss", "train/acc"):
         if name in trainer.callback_metrics:
             metrics[name] = trainer.callback_metrics[name].item()
-    if trainer.interrupted or trainer.barebones:
+    if trainer.barebones:
         return metrics
     load_best(model, trainer)
     return metrics | evaluate_on(trainer, model, datamodule)
+
+
+def _fit(trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModule) -> None:
+    """Fit, and end on a signal with the exit code that is usual for it, which Lightning's is not.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+        SystemExit: with 143, the process was asked to end.
+    """
+    try:
+        trainer.fit(model, datamodule=datamodule, weights_only=True)
+    except SIGTERMException:
+        raise SystemExit(143) from None
+    except SystemExit:  # Lightning's own answer to Ctrl-C, which it ignores from then on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
 
 
 def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
@@ -92,7 +110,9 @@ def evaluate_on(
     """Return the metrics of validation, where there are images for it, and of test."""
     metrics: dict[str, float] = {}
     if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
-        metrics.update(*trainer.validate(model, datamodule=datamodule, verbose=False))
+        trainer.validate(model, datamodule=datamodule, verbose=False)
+        found = trainer.callback_metrics
+        metrics |= {name: found[name].item() for name in found if name.startswith("val/")}
     metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
     return metrics
 

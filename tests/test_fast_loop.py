@@ -31,7 +31,7 @@ class Recorder(L.Callback):
 
 
 def _record(name: str) -> Callable[..., None]:
-    def hook(self: Recorder, trainer: L.Trainer, model: L.LightningModule, *rest: Any) -> None:
+    def hook(self: Recorder, trainer: L.Trainer, _model: L.LightningModule, *rest: Any) -> None:
         outputs = rest[0] if name == "on_train_batch_end" else None
         loss = float(outputs["loss"]) if outputs else None
         self.calls.append((name, trainer.global_step, loss))

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
-METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
+METRICS = ("best/val/acc", "best/val/loss", "test/acc", "test/loss")
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "seed")
 _PLACES = ("data.root", "trainer.default_root_dir")  # where, which is no hyperparameter
 
@@ -31,6 +32,14 @@ def log_config(logger: TensorBoardLogger, settings: Mapping[str, Any], text: str
         writer.add_summary(summary)
     indented = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown for code
     logger.experiment.add_text("config", indented)
+
+
+def log_best(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
+    """Log the validation metrics of the best checkpoint, beside the curves of all epochs."""
+    best = {f"best/{name}": metrics[name] for name in ("val/acc", "val/loss") if name in metrics}
+    for logger in trainer.loggers if best else []:
+        logger.log_metrics(best, trainer.global_step)
+        logger.finalize("success")
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

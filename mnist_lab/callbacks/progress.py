@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from typing_extensions import override
 
 REFRESHES_AN_EPOCH = 20
@@ -59,6 +60,14 @@ class Progress(TQDMProgressBar):
         values = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN if name in metrics)
         print(f"epoch {self._unprinted}{total}  {values}", flush=True)
         self._unprinted = None
+
+    @override
+    def init_validation_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)  # too short for a bar of its own
+
+    @override
+    def init_test_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

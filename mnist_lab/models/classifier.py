@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -224,8 +225,13 @@ class Classifier(L.LightningModule, ABC):
         """Log loss and accuracy over all ranks, start again, and return the confusion matrix."""
         loss_metric, confusion_metric = self._metrics(split)
         confusion: Tensor = confusion_metric.compute()
-        self.log(f"{split}/loss", loss_metric.compute(), sync_dist=True)
-        self.log(f"{split}/acc", confusion.diag().sum() / confusion.sum(), sync_dist=True)
+        metrics = {
+            f"{split}/loss": loss_metric.compute(),
+            f"{split}/acc": confusion.diag().sum() / confusion.sum(),
+        }
+        # A validation after training is of the best checkpoint, and no point of the curve.
+        is_curve = split == "test" or self.trainer.state.fn == TrainerFn.FITTING
+        self.log_dict(metrics, logger=None if is_curve else False, sync_dist=True)
         loss_metric.reset()
         confusion_metric.reset()
         return confusion

@@ -10,7 +10,6 @@ from mnist_lab.errors import ConfigError
 from mnist_lab.models.classifier import Classifier, SharedArgs
 from mnist_lab.models.layers import ACTIVATIONS, at_least, hidden_layers, one_for_each, one_of
 
-
 RISING = ("relu", "tanh", "sigmoid", "identity")  # max pooling before or after is the same
 
 
