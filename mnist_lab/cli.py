@@ -35,10 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
             hint = f"did you mean {near[0]}?" if near else "mnist-lab --help says more"
             raise ConfigError(f"{verb}: must be one of {', '.join(VERBS)}; {hint}")
         module = importlib.import_module(f"mnist_lab.commands.{verb}")
-        return int(module.main(arguments[1:]) or 0)
+        code = int(module.main(arguments[1:]) or 0)
+        sys.stdout.flush()
+        return code
     except LabError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read the output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"{name}: stopped by Ctrl-C", file=sys.stderr)
         return 130

@@ -23,7 +23,12 @@ from mnist_lab.training import resolve_precision, train
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-for _message in ("`isinstance\\(treespec, LeafSpec\\)`", "The number of training batches"):
+_NOISE = (
+    "`isinstance\\(treespec, LeafSpec\\)`",
+    "The number of training batches",
+    "Precision bf16-mixed is not supported by the model summary",
+)
+for _message in _NOISE:
     warnings.filterwarnings("ignore", _message)
 
 

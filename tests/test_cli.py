@@ -149,3 +149,12 @@ def test_bash_completes(folder: Path) -> None:
     assert result.stderr == ""
     offered = [line.split() for line in result.stdout.splitlines()]
     assert dict(zip(COMPLETIONS, offered, strict=True)) == COMPLETIONS
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    script = f"set -o pipefail; {COMMAND} train --help | head -1"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""

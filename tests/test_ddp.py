@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from tests.door import run
+from door import run
 
 
 @pytest.mark.parametrize(

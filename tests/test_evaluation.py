@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from door import run
 
 from mnist_lab import MLP, MNISTDataModule, evaluate, train
-from tests.door import run
 
 
 @pytest.fixture(scope="module", params=["mlp", "cnn"])

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from door import COMMAND, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-from tests.door import COMMAND, run
 
 SHORT = (
     "trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=60 trainer.log_every_n_steps=20 "

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from door import run
 
 from mnist_lab.config import CONF
-from tests.door import run
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 # Test accuracy: what its source published, and how far off a single seed may be.

@@ -8,7 +8,7 @@ import subprocess
 import termios
 from pathlib import Path
 
-from tests.door import COMMAND
+from door import COMMAND
 
 
 def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
