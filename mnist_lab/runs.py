@@ -1,11 +1,13 @@
 """A run directory: its name, lock, atomic writes, manifest and metrics."""
 
+import atexit
 import contextlib
 import hashlib
 import json
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,11 +44,13 @@ def new_name(parent: str) -> str:
     """Return a path under ``parent`` that no other run has, even one started in the same second.
 
     Only rank 0 writes a run directory. The other processes of torchrun or srun cannot know its
-    name, so that Hydra gives them one in the folder for temporary files.
+    name, so that theirs is among the temporary files, and is gone when they end.
     """
     unique = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     if rank() > 0:
-        parent = os.path.join(tempfile.gettempdir(), "mnist_lab_ranks")
+        path = os.path.join(tempfile.gettempdir(), f"mnist_lab_rank_{unique}")
+        atexit.register(shutil.rmtree, path, ignore_errors=True)
+        return path
     return os.path.join(parent, unique)
 
 
