@@ -39,10 +39,13 @@ def test_same_weights_after_an_epoch(options: str, tolerance: float, tmp_path: P
         assert torch.allclose(one[name], two[name], rtol=0, atol=tolerance), name
 
 
-SHORT = (
-    "trainer=ddp_cpu model=softmax trainer.max_epochs=1 trainer.limit_train_batches=10 "
-    "trainer.log_every_n_steps=5"
-).split()
+SHORT = [
+    "trainer=ddp_cpu",
+    "model=softmax",
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=10",
+    "trainer.log_every_n_steps=5",
+]
 
 
 def _metrics(folder: Path) -> dict[str, float]:
