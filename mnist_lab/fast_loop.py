@@ -3,8 +3,8 @@
 Lightning reaches a step through some forty lookups, contexts and closures, which for a small MLP
 cost half as much as the step itself. ``FastEpochLoop`` does the same things in the same order with
 what can be known beforehand looked up once an epoch. A run that uses anything it does not know
-(several devices, gradient accumulation or clipping, a profiler, a scaler, overridden hooks) goes
-through Lightning's own code. The tests hold both to the same bits.
+(several devices, gradient accumulation or clipping, a profiler, a scaler, hooks or a training step
+of its own) goes through Lightning's code. The tests hold both to the same bits.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,8 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from typing_extensions import override
+
+from mnist_lab.models import Classifier
 
 _Hook = Callable[..., Any]
 _STEP_HOOKS = (
@@ -73,6 +75,7 @@ class FastEpochLoop(_TrainingEpochLoop):
             and model.automatic_optimization
             and trainer.accumulate_grad_batches == 1
             and not trainer.gradient_clip_val
+            and not is_overridden("training_step", model, parent=Classifier)
             and not any(is_overridden(name, model) for name in _MUST_BE_LIGHTNINGS)
             and not any(
                 is_overridden(name, trainer.datamodule, parent=DataHooks)
@@ -89,7 +92,7 @@ class FastEpochLoop(_TrainingEpochLoop):
             hooks[name] = [
                 _bound_to_run(getattr(callback, name), trainer)
                 for callback in trainer.callbacks
-                if getattr(type(callback), name) is not getattr(L.Callback, name)
+                if is_overridden(name, callback)
             ]
             if is_overridden(name, model):
                 hooks[name].append(getattr(model, name))

@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 
 from mnist_lab import CNN, MLP, MNISTDataModule
 from mnist_lab.fast_loop import FastEpochLoop, use_fast_loop
@@ -135,3 +136,24 @@ def test_a_model_may_skip_the_rest_of_an_epoch() -> None:
     _, its_weights, its_calls, *_ = _fit(Skips, fast=False)
     assert calls == its_calls
     assert torch.equal(weights["net.1.weight"], its_weights["net.1.weight"])
+
+
+def test_a_hook_that_was_set_on_a_callback_is_called() -> None:
+    seen: list[int] = []
+    callback = LambdaCallback(on_train_batch_end=lambda *arguments: seen.append(arguments[-1]))
+    was_fast, *_ = _fit(lambda: MLP([16]), fast=True, callbacks=[callback])
+    assert was_fast
+    assert seen == [*range(12), *range(12)]
+
+
+def test_a_training_step_of_ones_own_goes_through_lightning() -> None:
+    class Mine(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+
+        def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Any:
+            return {"loss": super().training_step(batch, batch_idx)}
+
+    was_fast, *_ = _fit(Mine, fast=True)
+    assert not was_fast
