@@ -81,9 +81,9 @@ class Classifier(L.LightningModule, ABC):
             self.metrics[f"{split}_confusion"] = MulticlassConfusionMatrix(
                 num_classes, validate_args=False
             )
-        self.train_sums: Tensor  # of the epoch so far: loss, correct preds, samples
-        self.register_buffer("train_sums", torch.zeros(3), persistent=False)
-        self._recent: list[tuple[Tensor, Tensor, Tensor]] = []  # what train_sums does not hold yet
+        # No buffer: DDP would overwrite it with rank 0's, and half precision could not count in it.
+        self._epoch_sums: Tensor  # of the epoch so far: loss, correct preds, samples
+        self._recent: list[tuple[Tensor, Tensor, Tensor]] = []  # what they do not hold yet
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store Lightning's bookkeeping of hooks without nn.Module's search for what it is.
@@ -137,21 +137,28 @@ class Classifier(L.LightningModule, ABC):
         else:
             loss = own = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self._recent.append((own.detach(), logits.detach(), labels))
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log what every so many steps is due; a step may have taken several batches."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self._log_recent()
-        return loss
+
+    def on_train_start(self) -> None:
+        """Start sums and clock also where a run resumes within an epoch, which starts no epoch."""
+        self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums and clock."""
         self._recent.clear()
-        self.train_sums.zero_()
+        self._epoch_sums = torch.zeros(3, dtype=torch.float32, device=self.device)
         self._epoch_start = time.perf_counter()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss and accuracy, and its time in seconds, validation included."""
         self._sum_recent()
-        loss, correct, count = self._across_ranks(self.train_sums)
+        loss, correct, count = self._across_ranks(self._epoch_sums)
         self.log_dict(
             {
                 "train/loss": loss / count,
@@ -166,7 +173,7 @@ class Classifier(L.LightningModule, ABC):
 
         Steps only append to a list, so that a step costs no metric's arithmetic.
         """
-        sums = torch.zeros_like(self.train_sums)
+        sums = torch.zeros_like(self._epoch_sums)
         if self._recent:
             losses, logits, labels = zip(*self._recent, strict=True)
             counts = torch.tensor([float(len(some)) for some in labels])
@@ -175,7 +182,7 @@ class Classifier(L.LightningModule, ABC):
             sums[1] = (preds == torch.cat(labels)).sum()
             sums[2] = counts.sum()
             self._recent.clear()
-            self.train_sums += sums
+            self._epoch_sums += sums
         return sums
 
     def _log_recent(self) -> None:
@@ -258,7 +265,10 @@ class Classifier(L.LightningModule, ABC):
         Raises:
             ConfigError: torch refuses a setting, or the schedule needs a length that is not known.
         """
-        optimizer = build_optimizer(self.optimizer_settings, self.parameters())
+        trainer = self._trainer  # None where a loop of one's own asks
+        # Lightning refuses to clip what a fused optimizer steps by in mixed precision.
+        fused = not (trainer and trainer.gradient_clip_val and "mixed" in trainer.precision)
+        optimizer = build_optimizer(self.optimizer_settings, self.parameters(), fused)
         if self.scheduler_settings["name"] == "none":
             return optimizer
         schedule = build_schedule(self.scheduler_settings, optimizer, self.trainer)

@@ -20,12 +20,15 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 SCHEDULERS = ("none", "cosine", "one_cycle", "exponential", "plateau")
 
 
-def build_optimizer(settings: Mapping[str, Any], parameters: Iterable[Parameter]) -> Optimizer:
-    """Build an optimizer whose step is one fused kernel.
+def build_optimizer(
+    settings: Mapping[str, Any], parameters: Iterable[Parameter], fused: bool
+) -> Optimizer:
+    """Build an optimizer.
 
     Args:
         settings: ``name`` and the arguments of torch's class of that name.
         parameters: what it changes.
+        fused: whether its step is one kernel.
 
     Raises:
         ConfigError: torch refuses a setting.
@@ -33,7 +36,7 @@ def build_optimizer(settings: Mapping[str, Any], parameters: Iterable[Parameter]
     rest = dict(settings)
     name = rest.pop("name")
     try:
-        return OPTIMIZERS[name](parameters, fused=True, **rest)
+        return OPTIMIZERS[name](parameters, fused=fused or None, **rest)  # None: torch chooses
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer={name}: {error}") from error
 

@@ -11,6 +11,7 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
@@ -470,3 +471,46 @@ def test_checkpoints_load_alone_with_weights_only(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [float(line) for line in done.stdout.split()] == pytest.approx(expected, abs=1e-4)
+
+
+# --- what the trainer can ask for
+
+
+BRIEF = {"max_epochs": 1, "limit_val_batches": 1, "limit_test_batches": 1}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_gradients_are_clipped_in_mixed_precision(optimizer: str) -> None:
+    model = SoftmaxRegression(optimizer={"name": optimizer, "lr": 1e-3})
+    options = {"precision": "bf16-mixed", "gradient_clip_val": 0.1, "limit_train_batches": 2}
+    metrics = train(model, MNISTDataModule(), trainer(model, **BRIEF, **options))
+    assert metrics["steps"] == 2
+
+
+def test_half_precision_counts_every_sample() -> None:
+    model = SoftmaxRegression(optimizer=FROZEN, init="zeros")
+    options = {"precision": "bf16-true", "log_every_n_steps": 1, "limit_train_batches": 40}
+    metrics = train(model, MNISTDataModule(), trainer(model, **BRIEF, **options))
+    assert metrics["train/loss"] == pytest.approx(math.log(10), rel=2e-3)
+
+
+def test_accumulated_batches_are_logged_once_and_together(tmp_path: Path) -> None:
+    model = SoftmaxRegression(optimizer=FROZEN)
+    logger = CSVLogger(tmp_path)
+    options = {"accumulate_grad_batches": 4, "log_every_n_steps": 1, "limit_train_batches": 4}
+    metrics = train(model, MNISTDataModule(), trainer(model, **BRIEF, **options, logger=logger))
+    with open(Path(logger.log_dir) / "metrics.csv") as file:
+        (row,) = (row for row in csv.DictReader(file) if row["train/loss_step"])
+    assert float(row["train/loss_step"]) == pytest.approx(metrics["train/loss"], rel=1e-5)
+
+
+def test_a_checkpoint_from_within_an_epoch_trains_on(tmp_path: Path) -> None:
+    path: Path | None = None
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        model = SoftmaxRegression()
+        keep = ModelCheckpoint(folder, filename="within", every_n_train_steps=2)
+        options = {"limit_train_batches": 3, "enable_checkpointing": True, "callbacks": [keep]}
+        fitter = trainer(model, **BRIEF, **options)
+        fitter.fit(model, datamodule=MNISTDataModule(), ckpt_path=path, weights_only=True)
+        assert fitter.global_step == 3
+        path = folder / "within.ckpt"
