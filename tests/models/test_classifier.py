@@ -504,6 +504,7 @@ def test_accumulated_batches_are_logged_once_and_together(tmp_path: Path) -> Non
     assert float(row["train/loss_step"]) == pytest.approx(metrics["train/loss"], rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_checkpoint_from_within_an_epoch_trains_on(tmp_path: Path) -> None:
     path: Path | None = None
     for folder in (tmp_path / "first", tmp_path / "second"):
