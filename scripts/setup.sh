@@ -18,11 +18,18 @@ find_python() {
     return 2
 }
 
-# install EXTRAS: installs the project with those extras unless that was done already.
+# What an installation with the extras $1 depends on.
+state() {
+    echo "$1 $root $(cksum <"$root/pyproject.toml") $(cksum <"$root/constraints.txt")"
+}
+
+installed() {
+    [ -f "$venv/.installed-$1" ] && [ "$(cat "$venv/.installed-$1")" = "$(state "$1")" ]
+}
+
+# install EXTRAS: installs the project with those extras unless that, or all of it, was done already.
 install() {
-    wanted="$1 $root $(cksum <"$root/pyproject.toml") $(cksum <"$root/constraints.txt")"
-    stamp=$venv/.installed-$1
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    if installed "$1" || installed dev; then
         return
     fi
     python=$(find_python)
@@ -30,5 +37,5 @@ install() {
     echo "installing mnist_lab into $venv (once; about 6 GB with torch's CUDA libraries)" >&2
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --constraint "$root/constraints.txt" --editable "$root${1:+[$1]}" >&2
-    echo "$wanted" >"$stamp"
+    state "$1" >"$venv/.installed-$1"
 }

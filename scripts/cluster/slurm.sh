@@ -10,5 +10,6 @@
 #SBATCH --time=00:30:00
 #SBATCH --output=outputs/slurm-%j.log
 set -eu
-exec srun .venv/bin/mnist-lab train trainer=ddp \
+# Since SLURM 22.05 srun does not take --cpus-per-task over from sbatch.
+exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" .venv/bin/mnist-lab train trainer=ddp \
     trainer.num_nodes="$SLURM_NNODES" trainer.devices="$SLURM_NTASKS_PER_NODE" "$@"
