@@ -1,6 +1,7 @@
 """Results as tables on a terminal."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,11 +26,11 @@ def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
     shown = Path(os.path.relpath(run_dir))
     if ".." in shown.parts:
         shown = run_dir
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)  # a path may have brackets
     console.print()
     console.print(metrics_table(str(shown), metrics))
     console.print(
         f"{metrics['epochs']:.0f} epochs, {metrics['steps']:,.0f} steps in "
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
-    console.print(f"tensorboard --logdir {shown.parent}")
+    console.print(f"tensorboard --logdir {shlex.quote(str(shown.parent))}")

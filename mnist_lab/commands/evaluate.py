@@ -35,5 +35,5 @@ def main(arguments: list[str]) -> int:
 
             from mnist_lab.tables import metrics_table
 
-            Console(soft_wrap=True).print(metrics_table(str(options.run), metrics))
+            Console(soft_wrap=True, markup=False).print(metrics_table(str(options.run), metrics))
     return 0
