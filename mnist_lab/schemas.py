@@ -12,6 +12,7 @@ from mnist_lab.knobs import knob
 
 METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 """What a run can be judged by, and whether more or less of it is better."""
+MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
     *("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16"),
@@ -113,12 +114,12 @@ class Data:
         5_000, "training images kept for validation; 0 trains on all", low=0, high=59_999
     )
     split_seed: int | None = knob(
-        None, "draws the validation images; null takes the first ones", low=0
+        None, "draws the validation images; null takes the first ones", low=0, high=MAX_SEED
     )
     augment: str | None = knob(
         None, "change to training batches; null is none", choices=("affine", "elastic")
     )
-    seed: int = knob("${seed}", "what order and augmentation are drawn from", low=0)
+    seed: int = knob("${seed}", "what order and augmentation are drawn from", low=0, high=MAX_SEED)
 
 
 @dataclass
@@ -335,7 +336,7 @@ class Train:
     trainer: Any = MISSING
     logger: Any = None
     callbacks: Any = None
-    seed: int = knob(0, "seeds weights, order, dropout and augmentation", low=0, high=2**32 - 1)
+    seed: int = knob(0, "seeds weights, order, dropout and augmentation", low=0, high=MAX_SEED)
     monitor: str = knob("val/acc", "metric that chooses the best checkpoint")
     mode: str = knob("max", "whether more or less of it is better", choices=("max", "min"))
     allow_targets: list[str] = knob(

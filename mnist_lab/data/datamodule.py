@@ -74,7 +74,7 @@ class MNISTDataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read what the stage needs."""
-        self.split(train=stage != "test")
+        self.split(train=stage not in ("test", "predict"))
         if stage == "fit" and self.trainer and not self.val_size:
             # Lightning takes an empty list of loaders for validation, and warns of its length.
             self.trainer.limit_val_batches = 0
