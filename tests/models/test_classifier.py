@@ -505,6 +505,7 @@ def test_accumulated_batches_are_logged_once_and_together(tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before")
 def test_a_checkpoint_from_within_an_epoch_trains_on(tmp_path: Path) -> None:
     path: Path | None = None
     for folder in (tmp_path / "first", tmp_path / "second"):
