@@ -42,7 +42,7 @@ def run(config: DictConfig) -> float | None:
         model = instantiate(
             config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
         )
-        trainer = build_trainer(config, model, validates=datamodule.val_size > 0)
+        trainer = build_trainer(config, model, validates=getattr(datamodule, "val_size", 1) > 0)
         if trainer.is_global_zero:
             runs.update_manifest(run_dir, precision=str(trainer.precision), **_machine(trainer))
             _log_config(trainer, config)
@@ -67,9 +67,10 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
     options = {k: v for k, v in config.trainer.items() if v is not None or k not in unset}
     barebones = options.get("barebones", False)
     callbacks = dict(config.callbacks or {})
-    if not validates:  # nothing to choose by: the best checkpoint is the last
-        callbacks.pop("early_stopping", None)
-        if "checkpoint" in callbacks:
+    if not validates or options.get("limit_val_batches") == 0:
+        if _chooses_by_val(callbacks.get("early_stopping")):
+            del callbacks["early_stopping"]
+        if _chooses_by_val(callbacks.get("checkpoint")):  # the best checkpoint is the last
             callbacks["checkpoint"] = OmegaConf.merge(callbacks["checkpoint"], {"monitor": None})
     if barebones or options.get("fast_dev_run") or "checkpoint" not in callbacks:
         options["enable_checkpointing"] = False
@@ -91,6 +92,10 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         options["deterministic"] = "warn"
     trainer: L.Trainer = instantiate(options, _convert_="all")
     return trainer
+
+
+def _chooses_by_val(callback: DictConfig | None) -> bool:
+    return callback is not None and str(callback.get("monitor")).startswith("val/")
 
 
 @contextlib.contextmanager

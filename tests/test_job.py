@@ -128,9 +128,10 @@ def test_ctrl_c_stops_and_is_recorded(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
-def test_without_validation_the_last_checkpoint_is_tested(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", ["data.val_size=0", "trainer.limit_val_batches=0"])
+def test_without_validation_the_last_checkpoint_is_tested(choice: str, tmp_path: Path) -> None:
     done = run(
-        f"train {SHORT} data.val_size=0 callbacks=early_stopping logger=none hydra.run.dir=run",
+        f"train {SHORT} {choice} callbacks=early_stopping logger=none hydra.run.dir=run",
         tmp_path,
     )
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.checks import check, check_one_process
 from mnist_lab.config import Loader, resolved
-from mnist_lab.errors import ConfigError, LabError, UntrustedError
+from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError
 from mnist_lab.explain import explain
 from mnist_lab.targets import check_targets
 
@@ -85,10 +85,24 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
     """Check every config, then start one job or all of a sweep."""
     master = loader.compose(overrides, RunMode.MULTIRUN)
     job = _Job(loader.allowed)
-    if not multirun and master.hydra.mode != RunMode.MULTIRUN:
-        check(resolved(master))
-        hydra.run("train", job, overrides)
-        return job.result()
+    try:
+        if multirun or master.hydra.mode == RunMode.MULTIRUN:
+            _check_points(loader, master)
+            hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
+        else:
+            check(resolved(master))
+            hydra.run("train", job, overrides)
+    except Exception as error:
+        if isinstance(error, OSError) and not job.has_started:  # Hydra makes the run directory
+            raise StorageError(f"{error.filename}: cannot be made: {error.strerror}") from error
+        if not job.failures:  # of the sweep itself, or of a job in another process
+            raise
+        log.debug("The sweep ended with: %s", error)
+    return job.result()
+
+
+def _check_points(loader: Loader, master: DictConfig) -> None:
+    """Check the config of each job of a sweep before the first one starts."""
     for point in _points(master):
         try:
             config = resolved(loader.load_sweep_config(master, point))
@@ -96,13 +110,6 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
             check_one_process(config)
         except LabError as error:
             raise type(error)(f"{' '.join(point)}: {error}") from error
-    try:
-        hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
-    except Exception as error:
-        if not job.failures:  # of the sweep itself, or of a job in another process
-            raise
-        log.debug("The sweep ended with: %s", error)
-    return job.result()
 
 
 def _points(master: DictConfig) -> list[list[str]]:
@@ -126,6 +133,7 @@ class _Job:
     def __init__(self, allowed: list[str]) -> None:
         self.allowed = allowed
         self.failures: list[tuple[str, Exception]] = []
+        self.has_started = False
 
     def __call__(self, config: DictConfig) -> float | None:
         """Train, and keep the error if there is one.
@@ -134,6 +142,7 @@ class _Job:
             Exception: what the run raised, except for a single run's error that a user can mend:
                 Hydra would print a line of its own besides ours.
         """
+        self.has_started = True
         hydra = HydraConfig.get()
         is_single = hydra.mode == RunMode.RUN
         try:
