@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.checks import check
-from mnist_lab.errors import ConfigError, InputError, UntrustedError
+from mnist_lab.errors import ConfigError, InputError, UntrustedError, first_line
 from mnist_lab.explain import explain
 from mnist_lab.groups import CONF
 from mnist_lab.runs import CONFIG, MANIFEST, new_name, read_json
@@ -169,7 +169,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; is {run_dir} a run's directory?") from None
     except Exception as error:
-        raise InputError(f"{path}: cannot be read: {_first_line(error)}") from error
+        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
     chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
     for text, key in zip(overrides, chosen, strict=True):
         if key.partition(".")[0] not in ("data", "trainer", "allow_targets"):
@@ -186,10 +186,6 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
             config.trainer.precision = read_json(run_dir / MANIFEST).get("precision", "auto")
         OmegaConf.resolve(config)
     except (OmegaConfBaseException, AttributeError) as error:
-        raise InputError(f"{path}: not a run's config: {_first_line(error)}") from error
+        raise InputError(f"{path}: not a run's config: {first_line(error)}") from error
     check_targets(OmegaConf.to_container(config), config.allow_targets)
     return config
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

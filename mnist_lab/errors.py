@@ -35,3 +35,13 @@ class BusyError(LabError):
     """Another process holds the run."""
 
     exit_code = 6
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its name where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why a file cannot be read or written, without its path."""
+    return getattr(error, "strerror", None) or first_line(error)

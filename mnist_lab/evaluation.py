@@ -9,7 +9,7 @@ from hydra.utils import get_class, instantiate
 from mnist_lab import runs
 from mnist_lab.config import stored_config
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.errors import InputError
+from mnist_lab.errors import InputError, first_line
 from mnist_lab.job import build_trainer
 from mnist_lab.models import Classifier
 from mnist_lab.training import evaluate_on, quiet_trainer
@@ -62,7 +62,7 @@ def evaluate_run(
 
 
 def load_model(run_dir: Path, target: str) -> Classifier:
-    """Rebuild a run's model with the weights of its best checkpoint, on the CPU.
+    """Rebuild a run's model with the weights of its best checkpoint, else its last, on the CPU.
 
     Args:
         run_dir: the run's directory.
@@ -78,6 +78,6 @@ def load_model(run_dir: Path, target: str) -> Classifier:
         model_class = cast(type[Classifier], get_class(target))
         model = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise InputError(f"{path}: not a checkpoint of {target} that loads: {reason}") from error
     return model

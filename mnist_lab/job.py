@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab import runs, schemas
-from mnist_lab.callbacks.hparams import log_best, log_config
+from mnist_lab.hparams import log_best, log_config
 from mnist_lab.tables import print_result
 from mnist_lab.training import resolve_precision, train
 
@@ -102,7 +102,7 @@ def _chooses_by_val(callback: DictConfig | None) -> bool:
 def _recorded(run_dir: Path, config: DictConfig) -> Iterator[None]:
     """Hold the run directory, and keep in its manifest what becomes of the run."""
     with runs.locked(run_dir):
-        runs.write_atomic(run_dir / runs.CONFIG, _portable(config))
+        runs.write(run_dir / runs.CONFIG, _portable(config))
         runs.update_manifest(run_dir, state="running", started=runs.now(), **runs.environment())
         state, error = "failed", None
         try:

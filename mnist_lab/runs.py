@@ -19,7 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_lab.errors import BusyError, InputError, StorageError
+from mnist_lab.errors import BusyError, InputError, StorageError, reason
+from mnist_lab.files import write_atomic
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -70,31 +71,24 @@ def locked(run_dir: Path) -> Iterator[None]:
         raise BusyError(
             f"{run_dir}: another process is using this run; wait for it or stop it"
         ) from None
-    except OSError as error:
-        raise StorageError(f"{run_dir}: cannot be written: {error.strerror}") from error
+    except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
+        raise StorageError(f"{run_dir}: cannot be written: {reason(error)}") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all.
+def write(path: Path, text: str) -> None:
+    """Write a file of a run whole or not at all; the caller holds the run's lock.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomic(path, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -116,14 +110,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_metrics(run_dir: Path, metrics: Mapping[str, float]) -> None:
     """Write a run's metrics, flat keys such as ``test/acc``."""
-    write_atomic(run_dir / METRICS, json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
+    write(run_dir / METRICS, json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
 
 
 def update_manifest(run_dir: Path, **entries: Any) -> None:
     """Add entries to a run's manifest, or replace them."""
     path = run_dir / MANIFEST
     manifest = read_json(path) if path.exists() else {}
-    write_atomic(path, json.dumps(manifest | entries, indent=2, default=str) + "\n")
+    write(path, json.dumps(manifest | entries, indent=2, default=str) + "\n")
 
 
 def now() -> str:

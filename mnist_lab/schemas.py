@@ -24,7 +24,6 @@ class Model:
     """What every model takes."""
 
     _target_: str = MISSING
-    num_classes: int = knob(10, "number of classes", low=10, high=10)
     init: str = knob(
         "default",
         "how weights start",

@@ -52,6 +52,20 @@ def test_lock_makes_the_folder_or_says_why_not(tmp_path: Path) -> None:
         pass
 
 
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock._acquire", no_locks)
+    with (
+        pytest.raises(StorageError, match=r"cannot be written: FileSystem does not appear"),
+        runs.locked(tmp_path),
+    ):
+        pass
+
+
 def test_lock_is_free_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), runs.locked(tmp_path):
         raise RuntimeError
@@ -61,14 +75,14 @@ def test_lock_is_free_after_an_error(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.json"
-    runs.write_atomic(path, "old")
+    runs.write(path, "old")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match=r"metrics\.json: cannot be written: No space left"):
-        runs.write_atomic(path, "new")
+        runs.write(path, "new")
     assert [one.name for one in tmp_path.iterdir()] == ["metrics.json"]
     assert path.read_text() == "old"
 

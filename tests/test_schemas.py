@@ -12,8 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler as schedules
 
-from mnist_lab import schemas
-from mnist_lab.callbacks import hparams
+from mnist_lab import hparams, schemas
 from mnist_lab.knobs import check_knob, default_of, requirement
 from mnist_lab.models import classifier, layers, optimizers
 from mnist_lab.models.classifier import Classifier
@@ -22,7 +21,7 @@ from mnist_lab.schemas import SCHEMAS
 SHARED = {
     name: parameter
     for name, parameter in inspect.signature(Classifier.__init__).parameters.items()
-    if name not in ("self", "optimizer", "scheduler")  # groups of their own
+    if name not in ("self", "optimizer", "scheduler", "num_classes")  # groups, and for Python only
 }
 
 

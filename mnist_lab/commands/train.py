@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.checks import check, check_one_process
 from mnist_lab.config import Loader, resolved
-from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError
+from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.explain import explain
 from mnist_lab.targets import check_targets
 
@@ -172,8 +172,8 @@ class _Job:
         for name, error in self.failures:
             if not name:
                 raise error
-            reason = str(error).strip().partition("\n")[0]
-            print(f"mnist-lab train: {name}: {type(error).__name__}: {reason}", file=sys.stderr)
+            summary = f"{type(error).__name__}: {first_line(error)}"
+            print(f"mnist-lab train: {name}: {summary}", file=sys.stderr)
         return 1 if self.failures else 0
 
 

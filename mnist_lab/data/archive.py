@@ -21,7 +21,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from mnist_lab.errors import InputError
+from mnist_lab.errors import InputError, reason
+from mnist_lab.files import write_atomic
 
 PACKED = Path(__file__).parent / "mnist"
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -101,10 +102,10 @@ def _read_embedded(path: Path) -> bytearray:
                 return found  # another process was faster
             damaged = path.exists()
             content = _unpack(path.name)
-            _write_atomic(path, content)
+            write_atomic(path, content)
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
         warnings.warn(
-            f"{path} cannot be written ({_reason(error)}); MNIST is unpacked in memory instead, "
+            f"{path} cannot be written ({reason(error)}); MNIST is unpacked in memory instead, "
             "which costs about 0.6 s a run; data.root= or MNIST_LAB_DATA names another folder",
             stacklevel=2,
         )
@@ -137,27 +138,11 @@ def _unpack(name: str) -> bytearray:
         content = bytearray(lzma.decompress(packed.read_bytes()))
     except (OSError, lzma.LZMAError) as error:
         raise InputError(
-            f"{packed} cannot be read ({_reason(error)}); reinstall mnist_lab"
+            f"{packed} cannot be read ({reason(error)}); reinstall mnist_lab"
         ) from error
     if hashlib.sha256(content).hexdigest() != MNIST_SHA256[name]:
         raise InputError(f"{packed} is not the one that was shipped; reinstall mnist_lab")
     return content
-
-
-def _write_atomic(path: Path, content: bytearray) -> None:
-    """Write a file that is seen whole or not at all; the caller holds the folder's lock."""
-    partial = path.with_name(
-        f".{path.name}.partial"
-    )  # one name, so that a killed writer leaves one
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _read_published(dataset: str, path: Path) -> bytearray:
@@ -169,18 +154,18 @@ def _read_published(dataset: str, path: Path) -> bytearray:
         except FileNotFoundError:
             continue
         except (OSError, EOFError, zlib.error) as error:
-            raise _damaged(found, f"cannot be read: {_reason(error)}") from error
+            raise _damaged(found, f"cannot be read: {reason(error)}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / ".lock"):
             if path.exists():  # another process was faster
                 return _read_bytes(path)
             content = _download(dataset, f"{path.name}.gz")
-            _write_atomic(path, content)
+            write_atomic(path, content)
             return content
     except (OSError, NotImplementedError, http.client.HTTPException) as error:
         raise InputError(
-            f"{path} is missing and could not be downloaded ({_reason(error)}); "
+            f"{path} is missing and could not be downloaded ({reason(error)}); "
             f"put the four IDX files of {FOLDERS[dataset]}, gzipped or not, into {path.parent}"
         ) from error
 
@@ -231,9 +216,3 @@ def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(f"{path}: {reason}; replace it, or delete it to download it again")
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong in one line, without the path that the message names already."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())

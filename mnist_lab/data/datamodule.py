@@ -149,6 +149,7 @@ class MNISTDataModule(L.LightningDataModule):
 
 
 def _check_whole(key: str, value: Any, lowest: int, highest: int | None = None) -> None:
-    if not isinstance(value, int) or value < lowest or (highest is not None and value > highest):
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or value < lowest or (highest is not None and value > highest):
         bounds = f"at least {lowest}" if highest is None else f"from {lowest} to {highest}"
         raise ConfigError(f"data.{key}={value}: must be a whole number, {bounds}")

@@ -36,7 +36,7 @@ def at_least(key: str, value: Any, lowest: int) -> None:
         ConfigError: it is another thing, or below ``lowest``.
     """
     for one in value if isinstance(value, list | tuple) else [value]:
-        if not isinstance(one, int) or one < lowest:
+        if not isinstance(one, int) or isinstance(one, bool) or one < lowest:
             raise ConfigError(f"{key}={value}: must be a whole number, at least {lowest}")
 
 

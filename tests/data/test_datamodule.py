@@ -127,6 +127,7 @@ def test_only_training_batches_are_augmented(
         ({"augment": "flip"}, r"data\.augment=flip: must be null, affine or elastic"),
         ({"batch_size": 0}, r"data\.batch_size=0: must be a whole number, at least 1"),
         ({"batch_size": -3}, r"data\.batch_size=-3: must be"),
+        ({"batch_size": True}, r"data\.batch_size=True: must be a whole number"),
         ({"batch_size": 12.5}, r"data\.batch_size=12\.5: must be a whole number"),
         ({"batch_size": "128"}, r"data\.batch_size=128: must be a whole number"),
         ({"val_size": -1}, r"data\.val_size=-1: must be a whole number, from 0 to 59999"),

@@ -128,6 +128,7 @@ def test_batch_norm_keeps_its_own_start(init: str) -> None:
         ({"label_smoothing": 1.5}, r"model\.label_smoothing=1\.5: must be 0 to 1"),
         ({"label_smoothing": math.nan}, r"model\.label_smoothing=nan: must be 0 to 1"),
         ({"num_classes": 1}, r"model\.num_classes=1"),
+        ({"num_classes": True}, r"model\.num_classes=True"),
         ({"num_classes": -1}, r"model\.num_classes=-1"),
         ({"optimizer": {"name": "lion"}}, r"optimizer\.name=lion: must be one of adam, adamw, sgd"),
         ({"scheduler": {"name": "step"}}, r"scheduler\.name=step: must be one of none, cosine"),
