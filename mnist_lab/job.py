@@ -35,7 +35,7 @@ for _message in _NOISE:
 def run(config: DictConfig) -> float | None:
     """Train as the config says, leave a run directory, and return the monitored value."""
     run_dir = Path(config.run_dir)
-    with _recorded(run_dir, config) if runs.rank() == 0 else contextlib.nullcontext():
+    with _recorded(run_dir, config) if runs.is_rank_zero() else contextlib.nullcontext():
         start = time.perf_counter()
         L.seed_everything(config.seed, workers=True, verbose=False)
         datamodule = instantiate(config.data, _convert_="all")

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -27,18 +28,36 @@ MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
 
 
-def rank() -> int:
-    """Return this process's rank among those that train together, as its launcher set it."""
-    return next((int(os.environ[name]) for name in _RANK_VARIABLES if name in os.environ), 0)
+@functools.cache
+def is_rank_zero() -> bool:
+    """Return whether this process leads those that train together, or trains alone.
+
+    torchrun and Lightning's own launcher set ``WORLD_SIZE`` besides a rank, srun ``SLURM_NTASKS``;
+    without them a rank is a leftover of another program. ``NODE_RANK`` is what a user sets who
+    starts Lightning once on each machine. The answer stays that of the first call, since Lightning
+    drops ``WORLD_SIZE`` at the end of a run.
+    """
+    ranks = ["NODE_RANK"]
+    if _number("WORLD_SIZE") > 1:
+        ranks += ["RANK", "LOCAL_RANK"]
+    if _number("SLURM_NTASKS") > 1:
+        ranks += ["SLURM_PROCID"]
+    return not any(map(_number, ranks))
 
 
 def has_launcher() -> bool:
     """Return whether a launcher has started this process as one of those that train together."""
-    return any(name in os.environ for name in _RANK_VARIABLES)
+    return ("LOCAL_RANK" in os.environ and _number("WORLD_SIZE") > 1) or (
+        "SLURM_PROCID" in os.environ and _number("SLURM_NTASKS") > 1
+    )
+
+
+def _number(variable: str) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def new_name(parent: str) -> str:
@@ -48,7 +67,7 @@ def new_name(parent: str) -> str:
     name, so that theirs is among the temporary files, and is gone when they end.
     """
     unique = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
-    if rank() > 0:
+    if not is_rank_zero():
         path = os.path.join(tempfile.gettempdir(), f"mnist_lab_rank_{unique}")
         atexit.register(shutil.rmtree, path, ignore_errors=True)
         return path

@@ -19,14 +19,60 @@ def test_names_differ_within_a_second() -> None:
     assert all(name.startswith(os.path.join("outputs/runs", "2")) for name in names)
 
 
-@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
-def test_only_rank_0_is_named_under_outputs(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    monkeypatch.setenv(variable, "1")
-    assert runs.rank() == 1
-    assert not runs.new_name("outputs/runs").startswith("outputs")
-    monkeypatch.setenv(variable, "0")
-    assert runs.rank() == 0
-    assert runs.new_name("outputs/runs").startswith("outputs")
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}
+SRUN = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}
+LIGHTNING = {"LOCAL_RANK": "0", "NODE_RANK": "0", "WORLD_SIZE": "4"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_first"),
+    [
+        ({}, True),
+        (TORCHRUN, True),
+        (TORCHRUN | {"RANK": "2"}, False),
+        (TORCHRUN | {"RANK": "0"} | SRUN, True),
+        (SRUN, True),
+        (SRUN | {"SLURM_PROCID": "3"}, False),
+        (SRUN | {"SLURM_PROCID": "3", "WORLD_SIZE": "4"}, False),
+        (LIGHTNING, True),
+        (LIGHTNING | {"LOCAL_RANK": "1"}, False),
+        (LIGHTNING | {"NODE_RANK": "1"}, False),
+        ({"NODE_RANK": "1"}, False),  # before Lightning has set the others
+        ({"NODE_RANK": "0"}, True),
+        # leftovers of other programs
+        ({"RANK": "3"}, True),
+        ({"LOCAL_RANK": "3"}, True),
+        ({"SLURM_PROCID": "3"}, True),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "1"}, True),
+        ({"RANK": "3", "WORLD_SIZE": "1"}, True),
+        ({"RANK": "3"} | SRUN, True),
+        ({"RANK": "first", "WORLD_SIZE": "all"}, True),
+    ],
+)
+def test_only_rank_0_is_named_under_outputs(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], is_first: bool
+) -> None:
+    for name in TORCHRUN | SRUN | LIGHTNING:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    runs.is_rank_zero.cache_clear()
+    try:
+        assert runs.is_rank_zero() is is_first
+        assert runs.new_name("outputs/runs").startswith("outputs") is is_first
+    finally:
+        runs.is_rank_zero.cache_clear()
+
+
+def test_a_rank_stays_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning drops WORLD_SIZE at the end of a run, after which a command still prints."""
+    runs.is_rank_zero.cache_clear()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not runs.is_rank_zero()
+    monkeypatch.delenv("WORLD_SIZE")
+    assert not runs.is_rank_zero()
+    runs.is_rank_zero.cache_clear()
 
 
 def test_second_process_is_turned_away(tmp_path: Path) -> None:

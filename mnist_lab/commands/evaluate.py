@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser
 from mnist_lab.config import stored_config
-from mnist_lab.runs import rank
+from mnist_lab.runs import is_rank_zero
 
 
 def main(arguments: list[str]) -> int:
@@ -22,12 +22,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="other data or trainer: data=fashion_mnist")
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     options = parser.parse_intermixed_args(arguments)
+    is_printing = is_rank_zero()  # asked here, as Lightning drops WORLD_SIZE in the end
 
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
     from mnist_lab.evaluation import evaluate_run
 
     metrics = evaluate_run(options.run, options.overrides)
-    if rank() == 0:
+    if is_printing:
         if options.json:
             print(json.dumps(dict(sorted(metrics.items())), indent=2))
         else:
