@@ -64,6 +64,7 @@ class Loader(ConfigLoaderImpl):
             )
         super().__init__(search_path)
         self.allowed = _opened_targets(overrides)
+        self.claimed: DictConfig | None = None  # whose names and times later configs have too
 
     def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
         """Compose a config whose ``hydra`` node holds nothing that could change later.
@@ -74,6 +75,8 @@ class Loader(ConfigLoaderImpl):
         """
         try:
             config = super().load_configuration(*arguments, **options)
+            if self.claimed is not None:
+                OmegaConf.copy_cache(from_config=self.claimed, to_config=config)
             _check_code(config, self.allowed)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error)) from error
@@ -120,15 +123,20 @@ def _check_code(config: DictConfig, allowed: Sequence[str]) -> None:
             config.hydra[name] = hydra[name]
 
 
-def resolved(config: DictConfig) -> DictConfig:
-    """Return a copy with every interpolation resolved, before Hydra knows the run's directory."""
+def resolved(config: DictConfig, number: int = 0) -> DictConfig:
+    """Return a copy with every interpolation resolved, before Hydra knows the run's directory.
+
+    Args:
+        config: what to copy.
+        number: the job's place in its sweep.
+    """
     config = copy.deepcopy(config)
     instance = HydraConfig.instance()
     before = instance.cfg
     try:
         with flag_override(config, ["struct", "readonly"], [False, False]):
             config.hydra.runtime.output_dir = "."
-            config.hydra.job.update(num=0, id="0")
+            config.hydra.job.update(num=number, id=str(number))
         instance.set_config(config)
         OmegaConf.set_readonly(config.hydra, False)
         OmegaConf.resolve(config)

@@ -101,7 +101,7 @@ def _chooses_by_val(callback: DictConfig | None) -> bool:
 @contextlib.contextmanager
 def _recorded(run_dir: Path, config: DictConfig) -> Iterator[None]:
     """Hold the run directory, and keep in its manifest what becomes of the run."""
-    with runs.locked(run_dir):
+    with runs.claimed(run_dir, [run_dir]):
         runs.write(run_dir / runs.CONFIG, _portable(config))
         runs.update_manifest(run_dir, state="running", started=runs.now(), **runs.environment())
         state, error = "failed", None

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,12 +20,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_lab.errors import BusyError, InputError, StorageError, reason
+from mnist_lab.errors import BusyError, ConfigError, InputError, StorageError, reason
 from mnist_lab.files import write_atomic
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
+LOCK = ".lock"
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
@@ -75,23 +76,54 @@ def new_name(parent: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Hold a run directory for this process.
+def claimed(folder: Path, run_dirs: Iterable[Path]) -> Iterator[None]:
+    """Hold a folder in which rank 0 makes new runs; other ranks work where rank 0 does.
+
+    Args:
+        folder: a run's directory or a sweep's.
+        run_dirs: the folders in it, or itself, where the runs are to be.
+
+    Raises:
+        BusyError: another process holds the folder; nothing was written.
+        ConfigError: there is a run already; nothing was written.
+        StorageError: the folder cannot be written.
+    """
+    if not is_rank_zero():
+        yield
+        return
+    if not (folder / LOCK).exists():  # else who holds it comes first
+        _check_new(run_dirs)
+    with locked(folder):
+        _check_new(run_dirs)
+        yield
+
+
+def _check_new(run_dirs: Iterable[Path]) -> None:
+    for run_dir in run_dirs:
+        if (run_dir / MANIFEST).exists():
+            raise ConfigError(
+                f"{run_dir}: holds a run already; choose another directory or delete this one"
+            )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, which may hold it already.
 
     Raises:
         BusyError: another process holds it.
         StorageError: it cannot be written.
     """
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run_dir / ".lock", timeout=0)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
         lock.acquire()
     except Timeout:
         raise BusyError(
-            f"{run_dir}: another process is using this run; wait for it or stop it"
+            f"{folder}: another process is using this directory; wait for it or stop it"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
-        raise StorageError(f"{run_dir}: cannot be written: {reason(error)}") from error
+        raise StorageError(f"{folder}: cannot be written: {reason(error)}") from error
     try:
         yield
     finally:

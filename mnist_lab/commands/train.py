@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -18,6 +19,7 @@ from mnist_lab.checks import check, check_one_process
 from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.explain import explain
+from mnist_lab.runs import claimed
 from mnist_lab.targets import check_targets
 
 log = logging.getLogger(__name__)
@@ -86,12 +88,17 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
     master = loader.compose(overrides, RunMode.MULTIRUN)
     job = _Job(loader.allowed)
     try:
+        # Hydra composes again, and writes into what it names: that must be what is claimed here.
+        config = loader.claimed = resolved(master)
         if multirun or master.hydra.mode == RunMode.MULTIRUN:
-            _check_points(loader, master)
-            hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
+            run_dirs = _check_points(loader, master)
+            with claimed(Path(config.hydra.sweep.dir), run_dirs):
+                hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
         else:
-            check(resolved(master))
-            hydra.run("train", job, overrides)
+            check(config)
+            run_dir = Path(config.hydra.run.dir)
+            with claimed(run_dir, [run_dir]):
+                hydra.run("train", job, overrides)
     except Exception as error:
         if isinstance(error, OSError) and not job.has_started:  # Hydra makes the run directory
             raise StorageError(f"{error.filename}: cannot be made: {error.strerror}") from error
@@ -101,15 +108,18 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
     return job.result()
 
 
-def _check_points(loader: Loader, master: DictConfig) -> None:
-    """Check the config of each job of a sweep before the first one starts."""
-    for point in _points(master):
+def _check_points(loader: Loader, master: DictConfig) -> list[Path]:
+    """Check the config of each job of a sweep before the first one starts; return their folders."""
+    run_dirs = []
+    for number, point in enumerate(_points(master)):
         try:
-            config = resolved(loader.load_sweep_config(master, point))
+            config = resolved(loader.load_sweep_config(master, point), number)
             check(config)
             check_one_process(config)
         except LabError as error:
             raise type(error)(f"{' '.join(point)}: {error}") from error
+        run_dirs.append(Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir)))
+    return run_dirs
 
 
 def _points(master: DictConfig) -> list[list[str]]:
