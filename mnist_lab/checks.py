@@ -1,7 +1,9 @@
 """Checks a resolved config: keys, ranges, combinations, and whether the device is there."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -10,7 +12,7 @@ from mnist_lab.explain import unknown_key
 from mnist_lab.groups import choices
 from mnist_lab.knobs import check_knob, nearest, shown
 from mnist_lab.runs import has_launcher
-from mnist_lab.schemas import METRICS, SCHEMAS
+from mnist_lab.schemas import METRICS, NUM_TRAIN, SCHEMAS
 from mnist_lab.targets import TARGETS
 
 
@@ -70,6 +72,45 @@ def _check_combinations(config: DictConfig) -> None:
         raise ConfigError(
             f"trainer.devices={trainer.devices}: must be at least 1, a list of indices, or auto"
         )
+    _check_batch_norm(config)
+
+
+def _check_batch_norm(config: DictConfig) -> None:
+    """Check that no training step leaves a process a single sample, which has no variance."""
+    model, data, trainer = config.model, config.data, config.trainer
+    is_ours = {model._target_, data._target_} <= TARGETS
+    if not is_ours or not model.get("batch_norm") or trainer.sync_batchnorm:
+        return
+    if not model.hidden_dims:  # batch norm of images counts pixels too
+        return
+    size, images = data.batch_size, NUM_TRAIN - data.val_size
+    batches = math.ceil(images / size)
+    processes = (_num_devices(trainer.devices) or 1) * (trainer.num_nodes or 1)
+    is_whole_epoch = _num_batches(trainer, batches) == batches
+    for samples, is_reached in ((min(size, images), True), (images % size, is_whole_epoch)):
+        if is_reached and 0 < samples < 2 * processes:
+            raise ConfigError(
+                f"data.batch_size={size}: leaves a batch of {samples} of the {images:,} training "
+                f"images, too few for model.batch_norm=true; change data.batch_size or "
+                "data.val_size"
+            )
+
+
+def _num_batches(trainer: DictConfig, batches: int) -> int:
+    """Return how many of an epoch's batches are trained on at most."""
+    if trainer.max_steps not in (None, -1):
+        batches = min(batches, trainer.max_steps * (trainer.accumulate_grad_batches or 1))
+    limit = trainer.fast_dev_run or trainer.overfit_batches or trainer.limit_train_batches
+    if limit is None or limit is False:
+        return batches
+    return min(batches, int(batches * limit) if isinstance(limit, float) else int(limit))
+
+
+def _num_devices(devices: Any) -> int | None:
+    """Return the number of devices on each machine, or None where the machine decides."""
+    if OmegaConf.is_list(devices):
+        return len(devices)
+    return int(devices) if str(devices).isdecimal() else None
 
 
 def _check_monitors(config: DictConfig) -> None:
@@ -121,8 +162,7 @@ def check_one_process(config: DictConfig) -> None:
         ConfigError: the job wants several devices, and no launcher has started the ranks.
     """
     devices = config.trainer.devices
-    count = len(devices) if OmegaConf.is_list(devices) else devices
-    if count not in (None, 1, "1") and not has_launcher():
+    if devices is not None and _num_devices(devices) != 1 and not has_launcher():
         raise ConfigError(
             f"trainer.devices={shown(devices)}: must be 1 in a sweep; for more, start the ranks "
             "with torchrun or srun"

@@ -12,6 +12,7 @@ from mnist_lab.knobs import knob
 
 METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 """What a run can be judged by, and whether more or less of it is better."""
+NUM_TRAIN = 60_000  # training images that each set is published with
 MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
@@ -110,7 +111,7 @@ class Data:
     )
     batch_size: int = knob(128, "training samples in a step, across all devices", low=1)
     val_size: int = knob(
-        5_000, "training images kept for validation; 0 trains on all", low=0, high=59_999
+        5_000, "training images kept for validation; 0 trains on all", low=0, high=NUM_TRAIN - 1
     )
     split_seed: int | None = knob(
         None, "draws the validation images; null takes the first ones", low=0, high=MAX_SEED

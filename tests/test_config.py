@@ -87,6 +87,33 @@ def test_own_model_may_measure_anything() -> None:
     assert compose(*own, "monitor=val/f1").monitor == "val/f1"
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.batch_size=28"],
+        ["data.val_size=4999"],
+        ["trainer.limit_train_batches=100"],
+        ["trainer.limit_train_batches=0.5"],
+        ["trainer.limit_train_batches=0"],
+        ["trainer.fast_dev_run=true"],
+        ["trainer.overfit_batches=3"],
+        ["trainer.max_steps=2037"],
+        ["model.hidden_dims=[]"],
+        ["model.batch_norm=false"],
+    ],
+)
+def test_batch_norm_takes_what_has_no_single_sample(overrides: list[str]) -> None:
+    compose("data.batch_size=27", "model.batch_norm=true", *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides", [["trainer.limit_train_batches=1.0"], ["trainer.max_steps=2038"]]
+)
+def test_batch_norm_takes_no_single_sample(overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"leaves a batch of 1 of the 55,000"):
+        compose("data.batch_size=27", "model.batch_norm=true", *overrides)
+
+
 def test_what_was_checked_below_hydra_is_what_hydra_gets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

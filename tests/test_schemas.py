@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from torch.optim import lr_scheduler as schedules
 
 from mnist_lab import hparams, schemas
+from mnist_lab.data import datamodule
 from mnist_lab.knobs import check_knob, default_of, requirement
 from mnist_lab.models import classifier, layers, optimizers
 from mnist_lab.models.classifier import Classifier
@@ -108,6 +109,7 @@ def test_names_agree_with_the_models() -> None:
     assert tuple(optimizers.SCHEDULERS) == tuple(SCHEMAS["scheduler"])
     (init,) = (knob for knob in fields(schemas.Model) if knob.name == "init")
     assert init.metadata["choices"] == classifier.INITS
+    assert (schemas.NUM_TRAIN, schemas.MAX_SEED) == (datamodule.NUM_TRAIN, datamodule.MAX_SEED)
     assert set(schemas.METRICS) >= {name for name in hparams.METRICS if name.startswith("val/")}
 
 
