@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as schedules
@@ -72,11 +73,23 @@ def build_schedule(
                 monitor = "val/loss" if trainer.enable_validation else "train/loss"
                 plateau = schedules.ReduceLROnPlateau(optimizer, **rest)
                 return {"scheduler": plateau, "monitor": monitor}
+    except ZeroDivisionError as error:  # one_cycle's, which divides by the steps between two
+        share = f"scheduler.pct_start={rest.get('pct_start', 0.3)}"
+        raise ConfigError(
+            f"{share}: is one step of this run, in which lr cannot rise; choose another"
+        ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scheduler={name}: {error}") from error
 
 
 def _steps(trainer: L.Trainer) -> int:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    changes = any(isinstance(one, GradientAccumulationScheduler) for one in callbacks)
+    if changes and trainer.max_epochs != -1:  # Lightning counts as if it were not there
+        raise ValueError(
+            "needs the length of the run, which GradientAccumulationScheduler changes; take "
+            "trainer.accumulate_grad_batches, or trainer.max_steps with trainer.max_epochs=-1"
+        )
     steps = trainer.estimated_stepping_batches
     if not math.isfinite(steps):
         raise ValueError("needs the length of the run; set trainer.max_epochs or trainer.max_steps")

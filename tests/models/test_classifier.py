@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
@@ -406,6 +406,21 @@ def test_schedule_of_a_run_without_end_is_refused(scheduler: str) -> None:
     model = SoftmaxRegression(scheduler={"name": scheduler})
     fitter = trainer(model, max_epochs=-1, limit_train_batches=1)
     with pytest.raises(ConfigError, match=rf"scheduler={scheduler}: needs the length of the run"):
+        fitter.fit(model, datamodule=MNISTDataModule())
+
+
+def test_a_rise_of_a_single_step_is_refused() -> None:
+    model = SoftmaxRegression(scheduler={"name": "one_cycle", "pct_start": 0.1})
+    fitter = trainer(model, max_steps=10, max_epochs=None)
+    with pytest.raises(ConfigError, match=r"scheduler\.pct_start=0\.1: is one step of this run"):
+        fitter.fit(model, datamodule=MNISTDataModule())
+
+
+def test_a_schedule_over_an_unknown_number_of_steps_is_refused() -> None:
+    model = SoftmaxRegression(scheduler={"name": "cosine"})
+    changing = GradientAccumulationScheduler({0: 2, 1: 4})
+    fitter = trainer(model, max_epochs=2, limit_train_batches=4, callbacks=[changing])
+    with pytest.raises(ConfigError, match=r"scheduler=cosine: needs the length of the run, which"):
         fitter.fit(model, datamodule=MNISTDataModule())
 
 
