@@ -1,5 +1,6 @@
 """Evaluates a run's best checkpoint from its directory, or a model in memory."""
 
+import logging
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,9 @@ from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import InputError, first_line
 from mnist_lab.job import build_trainer
 from mnist_lab.models import Classifier
-from mnist_lab.training import evaluate_on, quiet_trainer
+from mnist_lab.training import can_compute, evaluate_on, quiet_trainer
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -55,6 +58,11 @@ def evaluate_run(
         InputError: the run's directory or its checkpoint cannot be read.
     """
     config = stored_config(run_dir, overrides)
+    precision = str(config.trainer.precision)
+    is_the_runs = not any(text.startswith("trainer.precision=") for text in overrides)
+    if is_the_runs and not can_compute(precision, config.trainer.accelerator):
+        _log.warning("%s: %s is not for this device; precision is auto", run_dir, precision)
+        config.trainer.precision = "auto"
     model = load_model(run_dir, config.model._target_)
     datamodule = datamodule or instantiate(config.data, _convert_="all")
     trainer = trainer or build_trainer(config, model, validates=False)

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab import runs, schemas
 from mnist_lab.hparams import log_best, log_config
 from mnist_lab.tables import print_result
-from mnist_lab.training import resolve_precision, train
+from mnist_lab.training import device_type, resolve_precision, train
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -88,7 +88,7 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
     options["precision"] = resolve_precision(
         options["precision"], model, options.get("accelerator", "auto")
     )
-    if "deterministic" not in options and torch.cuda.is_available():
+    if "deterministic" not in options and device_type(options.get("accelerator")) == "cuda":
         options["deterministic"] = "warn"
     trainer: L.Trainer = instantiate(options, _convert_="all")
     return trainer

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from importlib.util import find_spec
 from typing import Any
 
 import lightning as L
@@ -68,7 +69,9 @@ def _fit(trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModul
         trainer.fit(model, datamodule=datamodule, weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None
-    except SystemExit:  # Lightning's own answer to Ctrl-C, which it ignores from then on
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise  # not Lightning's answer to Ctrl-C, which it ignores from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
@@ -128,8 +131,26 @@ def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> An
 
 
 def _has_bf16(accelerator: str) -> bool:
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return False
+    match device_type(accelerator):
+        case "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        case "mps":
+            return False
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def device_type(accelerator: str | None) -> str:
+    """Return which devices Lightning takes for an accelerator: ``cuda``, ``mps`` or ``cpu``."""
+    is_gpu = accelerator in (None, "auto", "gpu")
+    if (is_gpu or accelerator == "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if (is_gpu or accelerator == "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def can_compute(precision: str, accelerator: str | None) -> bool:
+    """Return whether the devices of this machine can compute in a precision."""
+    if precision.startswith("transformer-engine"):
+        return device_type(accelerator) == "cuda" and bool(find_spec("transformer_engine"))
+    return not (precision.startswith("64") and device_type(accelerator) == "mps")
