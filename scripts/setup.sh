@@ -1,11 +1,11 @@
 # Sourced by the other scripts: makes .venv beside this folder and installs the project into it.
 # A second call costs nothing; a changed pyproject.toml installs again.
 set -eu
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 
 find_python() {
-    for name in "${PYTHON:-}" python3.12 python3.13 python3.11 python3.10 python3 python; do
+    for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.10 python3 python; do
         [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 || continue
         if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
             2>/dev/null; then
@@ -32,8 +32,11 @@ install() {
     if installed "$1" || installed dev; then
         return
     fi
-    python=$(find_python)
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    # Whoever interrupts venv leaves a Python without pip, and a Python that is upgraded none.
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        python=$(find_python)
+        "$python" -m venv --clear "$venv"
+    fi
     echo "installing mnist_lab into $venv (once; about 6 GB with torch's CUDA libraries)" >&2
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --constraint "$root/constraints.txt" --editable "$root${1:+[$1]}" >&2
