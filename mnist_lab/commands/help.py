@@ -3,9 +3,12 @@
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from mnist_lab.groups import choices, groups
+from omegaconf import OmegaConf
+
+from mnist_lab.groups import CONF, choices, groups
 from mnist_lab.knobs import default_of, requirement, shown
 from mnist_lab.schemas import SCHEMAS, Train, key_prefix
 
@@ -29,10 +32,49 @@ def train_help() -> str:
         lines += ["", f"{group}="]
         for name, text in choices(group).items():
             lines += _wrapped(f"  {name:16}  ", text)
-    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train])]
+    own = {knob.name: {"": default_of(knob)} for knob in fields(Train) if knob.metadata}
+    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train], own)]
     for prefix, schemas in _by_prefix().items():
-        lines += ["", *_knob_lines(prefix, schemas)]
+        lines += ["", *_knob_lines(prefix, schemas, _shipped(prefix.partition(".")[0]))]
     return "\n".join(lines)
+
+
+def _shipped(group: str) -> dict[str, dict[str, Any]]:
+    """Return what each choice of a group gives each key, the group's default choice first."""
+    chosen = _read(CONF / "train.yaml")["defaults"]
+    first = next(one[group] for one in chosen if isinstance(one, dict) and group in one)
+    found: dict[str, dict[str, Any]] = {}
+    for choice in sorted(choices(group), key=lambda name: name != first):
+        for key, value in choice_values(group, choice).items():
+            found.setdefault(key, {})[choice] = value
+    return found
+
+
+def choice_values(group: str, choice: str) -> dict[str, Any]:
+    """Return the knobs of a choice with the values that composing gives them.
+
+    It reads the YAML alone, since to compose every choice takes seconds.
+    """
+    delta = _read(CONF / group / f"{choice}.yaml")
+    values: dict[str, Any] = {}
+    for base in delta.pop("defaults", []):
+        name = base.partition("@")[0]
+        if not name.endswith("_schema"):
+            values |= choice_values(group, name)
+            continue
+        name = name.removesuffix("_schema")
+        for knob in fields(SCHEMAS[group][name]):
+            if knob.metadata:
+                values[f"{key_prefix(group, name)}{knob.name}"] = default_of(knob)
+    for name, value in delta.items():
+        nested = value.items() if group == "callbacks" else [(None, value)]
+        for key, one in nested:
+            values[f"{group}.{name}.{key}" if key else f"{group}.{name}"] = one
+    return values
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def _by_prefix() -> dict[str, list[Any]]:
@@ -44,8 +86,16 @@ def _by_prefix() -> dict[str, list[Any]]:
     return places
 
 
-def _knob_lines(prefix: str, schemas: list[Any]) -> Iterator[str]:
-    """Yield the lines of each knob; one that several schemas share comes once."""
+def _knob_lines(
+    prefix: str, schemas: list[Any], values: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """Yield the lines of each knob; one that several schemas share comes once.
+
+    Args:
+        prefix: what comes before their names.
+        schemas: whose knobs they are.
+        values: for each key, its value under each choice.
+    """
     seen: set[str] = set()
     for schema in schemas:
         for knob in fields(schema):
@@ -53,9 +103,19 @@ def _knob_lines(prefix: str, schemas: list[Any]) -> Iterator[str]:
                 continue
             seen.add(knob.name)
             needed, text = requirement(knob), knob.metadata["text"]
-            value = shown(default_of(knob)).replace("'", "")
-            yield f"  {prefix}{knob.name}={value}"
+            default = _default(values[f"{prefix}{knob.name}"])
+            yield from _wrapped("  ", f"{prefix}{knob.name}={default}")
             yield from _wrapped("      ", text if needed == text else f"{text} ({needed})")
+
+
+def _default(values: dict[str, Any]) -> str:
+    """Return the first choice's value, and in parentheses the choices that have another."""
+    by_value: dict[str, list[str]] = {}
+    for choice, value in values.items():
+        by_value.setdefault(shown(value).replace("'", ""), []).append(choice)
+    default, *others = by_value
+    rest = "; ".join(f"{', '.join(by_value[value])}: {value}" for value in others)
+    return f"{default} ({rest})" if rest else default
 
 
 def _wrapped(start: str, text: str) -> list[str]:

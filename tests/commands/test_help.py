@@ -2,10 +2,14 @@
 
 from dataclasses import fields
 
-from mnist_lab.commands.help import train_help
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.commands.help import choice_values, train_help
+from mnist_lab.config import Loader
 from mnist_lab.explain import known_keys
 from mnist_lab.groups import choices, groups
-from mnist_lab.schemas import Train
+from mnist_lab.schemas import SCHEMAS, Train
 
 TEXT = train_help()
 LINES = TEXT.splitlines()
@@ -26,7 +30,23 @@ def test_names_every_choice() -> None:
 def test_names_every_key_with_its_default() -> None:
     shown = {line.strip().partition("=")[0] for line in LINES if line.startswith("  ")}
     assert {key for key, knob in known_keys().items() if knob is not None} <= shown
-    assert "  optimizer.lr=0.001" in LINES
-    assert "  model.hidden_dims=[512, 256]" in LINES
+    assert "  optimizer.lr=0.003 (sgd: 0.01)" in LINES
+    assert "  model.dropout=0.2 (cnn: 0.0)" in LINES
+    assert "  model.hidden_dims=[512, 256] (cnn: [256])" in LINES
+    assert "  trainer.max_epochs=6" in LINES
+    assert "  callbacks.checkpoint.filename=best" in LINES
     assert "  data.root=null" in LINES
     assert {knob.name for knob in fields(Train) if knob.metadata} <= shown
+
+
+@pytest.mark.parametrize("group", SCHEMAS)
+def test_defaults_are_what_composing_gives(group: str) -> None:
+    for name in choices(group):
+        config = Loader([]).compose([f"{group}={name}"])
+        for key, value in choice_values(group, name).items():
+            *parents, last = key.split(".")
+            node = OmegaConf.select(config, ".".join(parents))
+            assert isinstance(node, DictConfig)
+            plain = OmegaConf.to_container(node, resolve=False)
+            assert isinstance(plain, dict)
+            assert plain[last] == value, f"{group}={name}: {key}"
