@@ -33,4 +33,5 @@ def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
         f"{metrics['epochs']:.0f} epochs, {metrics['steps']:,.0f} steps in "
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
-    console.print(f"tensorboard --logdir {shlex.quote(str(shown.parent))}")
+    if any(run_dir.glob("events.out.tfevents.*")):
+        console.print(f"tensorboard --logdir {shlex.quote(str(shown.parent))}")

@@ -21,7 +21,8 @@ EXPECTED = {
 def test_says_what_it_is(recipe: str) -> None:
     text = (CONF / "experiment" / f"{recipe}.yaml").read_text()
     assert f"Command: mnist-lab train experiment={recipe}" in text
-    assert "# Time:" in text
+    assert "# Expected: " in text
+    assert "# Time: " in text
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
