@@ -89,12 +89,13 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
     job = _Job(loader.allowed)
     try:
         # Hydra composes again, and writes into what it names: that must be what is claimed here.
-        config = loader.claimed = resolved(master)
         if multirun or master.hydra.mode == RunMode.MULTIRUN:
+            config = loader.claimed = resolved(master)
             run_dirs = _check_points(loader, master)
             with claimed(Path(config.hydra.sweep.dir), run_dirs):
                 hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
         else:
+            config = loader.claimed = resolved(loader.compose(overrides))
             check(config)
             run_dir = Path(config.hydra.run.dir)
             with claimed(run_dir, [run_dir]):
