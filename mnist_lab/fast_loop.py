@@ -7,7 +7,9 @@ what can be known beforehand looked up once an epoch. A run that uses anything i
 of its own) goes through Lightning's code. The tests hold both to the same bits.
 """
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning as L
@@ -25,6 +27,7 @@ from typing_extensions import override
 from mnist_lab.models import Classifier
 
 _Hook = Callable[..., Any]
+_NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 _STEP_HOOKS = (
     "on_train_batch_start",
     "on_before_zero_grad",
@@ -49,6 +52,23 @@ def use_fast_loop(trainer: L.Trainer) -> None:
     trainer.fit_loop.epoch_loop = FastEpochLoop(
         trainer, min_steps=old.min_steps, max_steps=old.max_steps
     )
+
+
+@contextlib.contextmanager
+def cheap_cuda_checks(trainer: L.Trainer) -> Iterator[None]:
+    """Spare a run on a CPU the search for GPUs that each optimizer step would make.
+
+    Importing Lightning sets a variable by which ``torch.cuda.is_available``, which every step of a
+    torch with CUDA calls, loads NVIDIA's management library again each time: 0.15 ms.
+    """
+    before = os.environ.get(_NVML_CHECK)
+    if trainer.strategy.root_device.type == "cpu":
+        os.environ[_NVML_CHECK] = "0"
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[_NVML_CHECK] = before
 
 
 class FastEpochLoop(_TrainingEpochLoop):

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.fast_loop import use_fast_loop
+from mnist_lab.fast_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.models import Classifier
 
 
@@ -66,7 +66,8 @@ def _fit(trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModul
         SystemExit: with 143, the process was asked to end.
     """
     try:
-        trainer.fit(model, datamodule=datamodule, weights_only=True)
+        with cheap_cuda_checks(trainer):
+            trainer.fit(model, datamodule=datamodule, weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None
     except SystemExit as error:
