@@ -143,9 +143,13 @@ class FastEpochLoop(_TrainingEpochLoop):
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         self._run("on_train_batch_end", outputs, batch, batch_idx)
-        trainer._logger_connector.on_batch_end()
+        if has_step_values := any(value.meta.on_step for value in self._results.values()):
+            trainer._logger_connector.on_batch_end()
+        else:
+            self._results.batch = self._results.batch_size = None
         progress.increment_completed()
-        trainer._logger_connector.update_train_step_metrics()
+        if has_step_values:
+            trainer._logger_connector.update_train_step_metrics()
 
     def _step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Take one optimizer step on a batch."""

@@ -91,7 +91,7 @@ def test_prints_an_epoch_a_line_in_a_file_and_one_table(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert len([line for line in lines if line.startswith("epoch ")]) == 2
     assert "epoch 2/2" in done.stdout
-    assert "tensorboard --logdir outputs/runs" in done.stdout
+    assert "tensorboard" not in done.stdout  # there is nothing for it to show
     assert [line.split()[0] for line in lines if "%" in line] == ["train", "val", "test"]
     assert "Warning" not in done.stderr
 

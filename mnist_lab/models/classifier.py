@@ -186,12 +186,18 @@ class Classifier(L.LightningModule, ABC):
         return sums
 
     def _log_recent(self) -> None:
-        """Log loss and accuracy over the steps since the last time, and the learning rate."""
+        """Log loss and accuracy over the steps since the last time, and the learning rate.
+
+        They go to the loggers directly: ``self.log`` takes 1 ms for what is one line in a file.
+        """
         loss, correct, count = self._across_ranks(self._sum_recent())
-        optimizer = self.trainer.optimizers[0]
-        self.log("train/loss_step", loss / count)
-        self.log("train/acc_step", correct / count)
-        self.log("lr", optimizer.param_groups[0]["lr"])
+        metrics = {
+            "train/loss_step": loss / count,
+            "train/acc_step": correct / count,
+            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics, step=self.global_step)
 
     def _across_ranks(self, sums: Tensor) -> list[float]:
         total = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
