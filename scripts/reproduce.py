@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def main() -> int:
     if unknown := set(options.recipes) - set(known):
         parser.error(f"no such recipe: {', '.join(unknown)}; there are {', '.join(known)}")
     lines = [
-        f"| recipe | published | ours, mean ± std of {options.seeds} seeds | seconds a run, fastest |",
+        f"| recipe | published | ours, mean ± std of {options.seeds} seeds | fastest run, s |",
         "| --- | --- | --- | --- |",
     ]
     for recipe in options.recipes or known:
@@ -58,6 +59,7 @@ def run(recipe: str, seed: int) -> dict[str, float]:
     if not metrics.exists():
         arguments = [f"experiment={recipe}", f"seed={seed}", f"hydra.run.dir={run_dir}"]
         print(f"mnist-lab train {' '.join(arguments)}", file=sys.stderr)
+        shutil.rmtree(run_dir, ignore_errors=True)  # what an interrupted run left
         command = [sys.executable, "-m", "mnist_lab.train", *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     found: dict[str, float] = json.loads(metrics.read_text())
