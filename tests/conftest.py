@@ -1,5 +1,6 @@
 """What all tests share: one thread for torch, and a cache of the digits that is not the user's."""
 
+import logging
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers share the cores
@@ -13,6 +14,16 @@ import torch
 from mnist_lab.data.archive import Split, load_split
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_log_handlers() -> Iterator[None]:
+    """Take back the handlers that a run in this process gave to the root logger."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
