@@ -32,18 +32,16 @@ def main() -> int:
     if unknown := set(options.recipes) - set(known):
         parser.error(f"no such recipe: {', '.join(unknown)}; there are {', '.join(known)}")
     lines = [
-        f"| recipe | published | ours, mean ± std of {options.seeds} seeds | fastest run, s |",
-        "| --- | --- | --- | --- |",
+        f"| recipe | published | ours, mean ± std of {options.seeds} seeds |",
+        "| --- | --- | --- |",
     ]
     for recipe in options.recipes or known:
         runs = [run(recipe, seed) for seed in range(options.seeds)]
         accuracies = [100 * metrics["test/acc"] for metrics in runs]
         spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
         published = f"{PUBLISHED[recipe]:.2f} %" if recipe in PUBLISHED else ""
-        seconds = min(metrics["time/total"] for metrics in runs)
         lines.append(
-            f"| `{recipe}` | {published} | {statistics.mean(accuracies):.2f} ± {spread:.2f} % "
-            f"| {seconds:.0f} |"
+            f"| `{recipe}` | {published} | {statistics.mean(accuracies):.2f} ± {spread:.2f} % |"
         )
     table = "\n".join(lines)
     print(table)
