@@ -1,6 +1,5 @@
 """One run through the shipped door: what it leaves, that it repeats, and what TensorBoard gets."""
 
-import contextlib
 import json
 import os
 import signal
@@ -120,12 +119,8 @@ def test_ctrl_c_stops_and_is_recorded(tmp_path: Path) -> None:
     assert process.stdout is not None
     while not process.stdout.readline().startswith("epoch 1/"):
         assert process.poll() is None
-    errors = ""
-    for _ in range(2):  # Python drops an interrupt that comes in a destructor: press again
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            _, errors = process.communicate(timeout=30)
-            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
