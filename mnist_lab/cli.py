@@ -5,19 +5,42 @@ import difflib
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 
 from mnist_lab import __version__
-from mnist_lab.errors import ConfigError, LabError
+from mnist_lab.errors import ConfigError, LabError, Stopped
 
 VERBS = {
     "train": "train a model; with -m, one for each combination of values",
+    "resume": "go on with a run that was stopped, to the same bits",
+    "verify": "run a run again, and say whether its figures and weights are the same",
     "evaluate": "evaluate a run's best checkpoint again",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return the exit code."""
+    before = {
+        one: signal.signal(one, _end_at_once)
+        for one in (signal.SIGINT, signal.SIGTERM)
+        if threading.current_thread() is threading.main_thread()
+    }
+    try:
+        return _main(arguments)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _end_at_once(signum: int, _: object) -> None:
+    """End before a run has begun to write; an exception would abort Python while torch loads."""
+    print(f"mnist-lab: stopped by {signal.Signals(signum).name}", file=sys.stderr, flush=True)
+    os._exit(128 + signum)
+
+
+def _main(arguments: list[str] | None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = arguments[0] if arguments else "--help"
     if "query=bash" in arguments:
@@ -44,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print(f"{name}: stopped by Ctrl-C", file=sys.stderr)
-        return 130
+    except Stopped as stopped:
+        print(f"{name}: stopped by {stopped.name}", file=sys.stderr)
+        return int(str(stopped.code))
 
 
 def _usage() -> str:

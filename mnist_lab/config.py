@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.checks import check
-from mnist_lab.errors import ConfigError, InputError, UntrustedError, first_line
+from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.explain import explain
 from mnist_lab.groups import CONF
 from mnist_lab.runs import CONFIG, MANIFEST, new_name, read_json
@@ -63,7 +63,7 @@ class Loader(ConfigLoaderImpl):
                 "command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema")
             )
         super().__init__(search_path)
-        self.allowed = _opened_targets(overrides)
+        self.allowed = opened_targets(overrides)
         self.claimed: DictConfig | None = None  # whose names and times later configs have too
 
     def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
@@ -97,7 +97,12 @@ class Loader(ConfigLoaderImpl):
         )
 
 
-def _opened_targets(overrides: Sequence[str]) -> list[str]:
+def opened_targets(overrides: Sequence[str]) -> list[str]:
+    """Return what ``allow_targets`` opens on the command line.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
     opened: list[str] = []
     try:
         for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -172,12 +177,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
         UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
     """
     path = run_dir / CONFIG
-    try:
-        stored = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; is {run_dir} a run's directory?") from None
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
+    stored = _read_stored(path)
     chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
     for text, key in zip(overrides, chosen, strict=True):
         if key.partition(".")[0] not in ("data", "trainer", "allow_targets"):
@@ -197,3 +197,66 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
         raise InputError(f"{path}: not a run's config: {first_line(error)}") from error
     check_targets(OmegaConf.to_container(config), config.allow_targets)
     return config
+
+
+def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None) -> DictConfig:
+    """Return the config of a run as it was, to go on with it or to run it again.
+
+    Args:
+        run_dir: the run's directory, wherever it is now.
+        allowed: targets that the command line opened; those of the file open none.
+        place: the directory to run in; None is the run's own.
+
+    Raises:
+        ConfigError: this version of the lab does not take a value, or the machine lacks the device.
+        InputError: the run's config cannot be read.
+        UntrustedError: a target is neither the lab's nor opened.
+    """
+    register()
+    path = run_dir / CONFIG
+    stored = _read_stored(path)
+    try:
+        check_targets(OmegaConf.to_container(stored), allowed)
+        config: DictConfig = OmegaConf.structured(Train)
+        for name, node in stored.items():
+            config[name] = _typed(str(name), node)
+        folder = str(place or run_dir)
+        config.run_dir = config.trainer.default_root_dir = folder
+        config.allow_targets = list(allowed)
+        for logger in (config.logger or {}).values():
+            if logger.get("save_dir") == ".":
+                logger.save_dir = folder
+        OmegaConf.resolve(config)
+        check_targets(OmegaConf.to_container(config), allowed)
+    except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, LabError):
+            raise
+        raise InputError(f"{path}: not a run's config: {first_line(error)}") from error
+    check(config)
+    return config
+
+
+def _typed(group: str, node: Any) -> Any:
+    """Give a group of a run's config the types of the schema that it was composed with."""
+    if group == "callbacks" and node is not None:
+        return {name: _merged(SCHEMAS[group].get(str(name)), one) for name, one in node.items()}
+    schemas = SCHEMAS.get(group, {}).values()
+    key = "name" if group in ("optimizer", "scheduler") else "_target_"
+    fitting = [one for one in schemas if getattr(one, key, None) == node.get(key)]
+    return _merged(fitting[0] if fitting else None, node)
+
+
+def _merged(schema: type[Any] | None, node: Any) -> Any:
+    return OmegaConf.merge(OmegaConf.structured(schema), node) if schema else node
+
+
+def _read_stored(path: Path) -> DictConfig:
+    try:
+        stored = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
+    if not isinstance(stored, DictConfig):
+        raise InputError(f"{path}: not a run's config: a mapping is required")
+    return stored

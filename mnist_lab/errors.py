@@ -1,5 +1,7 @@
 """What can go wrong for a user, and the exit code of each."""
 
+import signal
+
 
 class LabError(ValueError):
     """An error that a user can mend; its message is the one line that is shown."""
@@ -35,6 +37,18 @@ class BusyError(LabError):
     """Another process holds the run."""
 
     exit_code = 6
+
+
+class Stopped(SystemExit):
+    """A signal has ended a command; the exit code is 128 and the signal's number.
+
+    Args:
+        signum: the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.name = signal.Signals(signum).name
 
 
 def first_line(error: BaseException) -> str:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import cast
 
 import lightning as L
+import torch
 from hydra.utils import get_class, instantiate
 
-from mnist_lab import runs
+from mnist_lab.checkpoints import BEST, LAST, read_checkpoint
 from mnist_lab.config import stored_config
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import InputError, first_line
@@ -79,12 +80,20 @@ def load_model(run_dir: Path, target: str) -> Classifier:
     Raises:
         InputError: there is no checkpoint, or it is damaged or another model's.
     """
-    path = next((run_dir / one for one in (runs.BEST, runs.LAST) if (run_dir / one).exists()), None)
+    path = next((run_dir / one for one in (BEST, LAST) if (run_dir / one).exists()), None)
     if path is None:
         raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
+    checkpoint = read_checkpoint(path)
+    settings, weights = checkpoint.get("hyper_parameters", {}), checkpoint["state_dict"]
+    model_class = cast(type[Classifier], get_class(target))
     try:
-        model_class = cast(type[Classifier], get_class(target))
-        model = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        with torch.device("meta"):  # costs nothing, whatever sizes the file asks for
+            needed = model_class(**settings).state_dict()
+        shapes = {name: tensor.shape for name, tensor in weights.items()}
+        if shapes != {name: tensor.shape for name, tensor in needed.items()}:
+            raise ValueError("its weights have other names or shapes")
+        model = model_class(**settings)
+        model.load_state_dict(weights)
     except Exception as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a checkpoint of {target} that loads: {reason}") from error

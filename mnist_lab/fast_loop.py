@@ -8,6 +8,7 @@ of its own) goes through Lightning's code. The tests hold both to the same bits.
 """
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -71,15 +72,46 @@ def cheap_cuda_checks(trainer: L.Trainer) -> Iterator[None]:
             os.environ[_NVML_CHECK] = before
 
 
+def set_progress(tracker: Any, count: int) -> None:
+    """Have one of Lightning's trackers say that so many were begun and done."""
+    for field in dataclasses.fields(tracker):
+        setattr(tracker, field.name, count)
+
+
 class FastEpochLoop(_TrainingEpochLoop):
     """Runs the steps of an epoch."""
 
     _hooks: dict[str, list[_Hook]] | None = None  # by name, or None where Lightning's code runs
+    start_batch = 0  # batches of the first epoch that were done before the run was stopped
+
+    @override
+    def reset(self) -> None:
+        super().reset()
+        if done := self.start_batch:
+            set_progress(self.batch_progress.current, done)
 
     @override
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
+        if self.start_batch:
+            self._skip_batches(data_fetcher)
+            self.start_batch = 0
         self._hooks = self._find_hooks() if self._is_simple(data_fetcher) else None
+
+    def _skip_batches(self, data_fetcher: _DataFetcher) -> None:
+        """Begin where the epoch was broken off; a loader that is not the lab's has to be read."""
+        loaders = data_fetcher.combined_loader.flattened
+        if all(hasattr(loader, "start_batch") for loader in loaders):
+            for loader in loaders:
+                loader.start_batch = self.start_batch
+            return
+        assert data_fetcher.iterator is not None
+        for _ in range(self.start_batch):
+            next(data_fetcher.iterator)
+
+    @override
+    def _broadcast_sigterm_tensor(self) -> None:
+        """Leave signals to our own handlers; Lightning talks about them before every step."""
 
     def _is_simple(self, data_fetcher: _DataFetcher) -> bool:
         trainer, model = self.trainer, self.trainer.lightning_module

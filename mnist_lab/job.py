@@ -1,6 +1,7 @@
 """One run from config to result: builds the objects, trains, and leaves a run directory."""
 
 import contextlib
+import errno
 import logging
 import time
 import warnings
@@ -15,16 +16,33 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab import runs, schemas
+from mnist_lab import record, runs, schemas, snapshot, stopping
+from mnist_lab.checkpoints import (
+    LAST,
+    PREVIOUS,
+    AtomicCheckpointIO,
+    newest,
+    put_aside_damaged,
+    read_checkpoint,
+    sha256_of,
+)
+from mnist_lab.data import MNISTDataModule
+from mnist_lab.errors import InputError, Stopped, StorageError
+from mnist_lab.files import remove_partials
 from mnist_lab.hparams import log_best, log_config
-from mnist_lab.tables import print_result
-from mnist_lab.training import device_type, resolve_precision, train
+from mnist_lab.models import Classifier
+from mnist_lab.tables import print_result, shown
+from mnist_lab.training import device_type, own_checkpoint, resolve_precision, train
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+_log = logging.getLogger(__name__)
+_MACHINE = ("precision", "device", "world_size", "threads")
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
+    "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",
     "Precision bf16-mixed is not supported by the model summary",
 )
@@ -33,26 +51,149 @@ for _message in _NOISE:
 
 
 def run(config: DictConfig) -> float | None:
-    """Train as the config says, leave a run directory, and return the monitored value."""
+    """Train as the config says, leave a run directory, and return the monitored value.
+
+    Where the directory holds the run already it goes on, or is left alone if it is finished.
+
+    Raises:
+        InputError: the run's checkpoints are damaged, or of another run.
+        Stopped: a signal has ended the run, which can go on.
+        StorageError: something cannot be written.
+        UntrustedError: a checkpoint names code.
+    """
     run_dir = Path(config.run_dir)
-    with _recorded(run_dir, config) if runs.is_rank_zero() else contextlib.nullcontext():
-        start = time.perf_counter()
-        L.seed_everything(config.seed, workers=True, verbose=False)
-        datamodule = instantiate(config.data, _convert_="all")
-        model = instantiate(
-            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
-        )
-        trainer = build_trainer(config, model, validates=getattr(datamodule, "val_size", 1) > 0)
-        if trainer.is_global_zero:
-            runs.update_manifest(run_dir, precision=str(trainer.precision), **_machine(trainer))
-            _log_config(trainer, config)
-        metrics = train(model, datamodule, trainer)
-        if trainer.is_global_zero:
-            metrics["time/total"] = time.perf_counter() - start
-            runs.write_metrics(run_dir, metrics)
-            log_best(trainer, metrics)
-            print_result(run_dir, metrics)
+    if record.is_finished(run_dir):
+        _log.info("%s: finished already", shown(run_dir))
+        metrics = runs.read_json(run_dir / runs.METRICS)
+    else:
+        metrics = train_in(run_dir, config)
+    if runs.is_rank_zero():
+        print_result(run_dir, metrics)
     return metrics.get(config.monitor)
+
+
+def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
+    """Train in a directory, from where it was broken off if it was, and return the metrics.
+
+    Raises:
+        BusyError: another process holds the directory.
+        LabError: as ``run`` does.
+        Stopped: a signal has ended the run.
+    """
+    start = time.perf_counter()
+    with stopping.signals_end_run(), _storage_errors(run_dir), runs.claimed(run_dir):
+        path, state = _found(run_dir)
+        environment = runs.environment()
+        with _recorded(run_dir, config, environment, state):
+            L.seed_everything(config.seed, workers=True, verbose=False)
+            datamodule = instantiate(config.data, _convert_="all")
+            model = instantiate(
+                config.model,
+                optimizer=config.optimizer,
+                scheduler=config.scheduler,
+                _convert_="all",
+            )
+            validates = getattr(datamodule, "val_size", 1) > 0
+            trainer = build_trainer(config, model, validates)
+            if trainer.is_global_zero:
+                _note_machine(run_dir, environment | _machine(trainer), is_new=state is None)
+                snapshot.rewind_logs(trainer, state)
+                if state is None:
+                    _log_config(trainer, config)
+            metrics = train(model, datamodule, trainer, ckpt_path=path)
+            if trainer.is_global_zero:
+                checkpoint = own_checkpoint(trainer)
+                before = checkpoint.seconds_before if checkpoint else 0.0
+                metrics["time/total"] = time.perf_counter() - start + before
+                log_best(trainer, metrics)
+                runs.write_metrics(run_dir, metrics)
+                sha256 = hashes(run_dir, model)
+                runs.update_manifest(run_dir, data=_data_sha256(datamodule), sha256=sha256)
+    return metrics
+
+
+def _found(run_dir: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    """Return the checkpoint that a run goes on from and its snapshot; None for a new run."""
+    is_known = (run_dir / runs.MANIFEST).exists()
+    found = newest(run_dir) if is_known else None
+    if found is None:
+        if is_known and runs.is_rank_zero():
+            _log.info("%s: stopped before its first checkpoint; starts again", shown(run_dir))
+        return None, None
+    path, checkpoint = found
+    state = checkpoint.get(snapshot.KEY)
+    if not isinstance(state, dict) or not {"step", "epoch", "batch", "logs"} <= state.keys():
+        raise InputError(f"{path}: has no {snapshot.KEY} entry; a run cannot go on from it")
+    if runs.is_rank_zero():
+        put_aside_damaged(run_dir, path)
+        _log.info("%s: goes on from step %s", shown(run_dir), state["step"])
+    return path if path.exists() else run_dir / PREVIOUS, state
+
+
+@contextlib.contextmanager
+def _recorded(
+    run_dir: Path, config: DictConfig, environment: dict[str, Any], state: dict[str, Any] | None
+) -> Iterator[None]:
+    """Keep a run's config and what becomes of it; the rank that leads does."""
+    if not runs.is_rank_zero():
+        yield
+        return
+    if not (run_dir / runs.MANIFEST).exists():
+        runs.write(run_dir / runs.CONFIG, record.portable(config))
+    for folder in (run_dir, run_dir / runs.CHECKPOINTS):
+        remove_partials(folder)
+    with record.attempt(run_dir, environment, state["step"] if state else 0):
+        try:
+            yield
+        except Stopped as stopped:
+            if stopped.name == "SIGUSR1":
+                stopping.requeue()
+            _log.warning("mnist-lab resume %s goes on from here", shown(run_dir))
+            raise
+
+
+@contextlib.contextmanager
+def _storage_errors(run_dir: Path) -> Iterator[None]:
+    """Tell of a full or broken disk in one line, wherever it was met."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRNOS:
+            raise
+        place = error.filename or run_dir
+        raise StorageError(
+            f"{place}: cannot be written: {error.strerror}; mend that, then mnist-lab resume "
+            f"{run_dir}"
+        ) from error
+
+
+def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:
+    """Note what the figures depend on; say what is not as it was when the run started."""
+    if is_new:
+        runs.update_manifest(run_dir, **{name: now[name] for name in _MACHINE})
+    elif found := record.differences(runs.read_json(run_dir / runs.MANIFEST), now):
+        _log.warning(
+            "%s: started with %s: the run goes on, but not to the same bits as if it had not been "
+            "stopped",
+            shown(run_dir),
+            "; ".join(found),
+        )
+
+
+def hashes(run_dir: Path, model: Classifier) -> dict[str, str]:
+    """Return hashes of the weights that were tested, of the last ones and the optimizer's state."""
+    found = {"model": sha256_of(model.state_dict())}
+    if (run_dir / LAST).exists():
+        last = read_checkpoint(run_dir / LAST)
+        found["last"] = sha256_of(last["state_dict"])
+        found["optimizer"] = sha256_of(last["optimizer_states"])
+    return found
+
+
+def _data_sha256(datamodule: Any) -> dict[str, str] | None:
+    if not isinstance(datamodule, MNISTDataModule):
+        return None
+    return {name: datamodule.split(name == "train").sha256 for name in ("train", "test")}
 
 
 def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
@@ -85,6 +226,7 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         *(instantiate(node, _convert_="all") for node in callbacks.values()),
         *instantiate(options.pop("callbacks", None) or [], _convert_="all"),
     ]
+    options["plugins"] = [AtomicCheckpointIO(), *_as_list(options.get("plugins", []))]
     options["precision"] = resolve_precision(
         options["precision"], model, options.get("accelerator", "auto")
     )
@@ -94,43 +236,27 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
     return trainer
 
 
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if OmegaConf.is_list(value) or isinstance(value, list) else [value]
+
+
 def _chooses_by_val(callback: DictConfig | None) -> bool:
     return callback is not None and str(callback.get("monitor")).startswith("val/")
-
-
-@contextlib.contextmanager
-def _recorded(run_dir: Path, config: DictConfig) -> Iterator[None]:
-    """Hold the run directory, and keep in its manifest what becomes of the run."""
-    with runs.claimed(run_dir, [run_dir]):
-        runs.write(run_dir / runs.CONFIG, _portable(config))
-        runs.update_manifest(run_dir, state="running", started=runs.now(), **runs.environment())
-        state, error = "failed", None
-        try:
-            yield
-            state = "finished"
-        except (KeyboardInterrupt, SystemExit):
-            state = "interrupted"
-            raise
-        except Exception as raised:
-            error = f"{type(raised).__name__}: {raised}"
-            raise
-        finally:
-            runs.update_manifest(run_dir, state=state, ended=runs.now(), error=error)
-
-
-def _portable(config: DictConfig) -> str:
-    """Return the resolved config as YAML, with the run's place as a dot: a run can be moved."""
-    return OmegaConf.to_yaml(config, resolve=True).replace(str(config.run_dir), ".")
 
 
 def _log_config(trainer: L.Trainer, config: DictConfig) -> None:
     settings = OmegaConf.to_container(config, resolve=True)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            log_config(logger, cast(dict[str, Any], settings), _portable(config))
+            log_config(logger, cast(dict[str, Any], settings), record.portable(config))
 
 
 def _machine(trainer: L.Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"device": name, "world_size": trainer.world_size, "threads": torch.get_num_threads()}
+    return {
+        "precision": str(trainer.precision),
+        "device": name,
+        "world_size": trainer.world_size,
+        "threads": torch.get_num_threads(),
+    }

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,15 +20,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_lab.errors import BusyError, ConfigError, InputError, StorageError, reason
+from mnist_lab.errors import BusyError, InputError, StorageError, reason
 from mnist_lab.files import write_atomic
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 LOCK = ".lock"
-BEST = Path("checkpoints", "best.ckpt")
-LAST = Path("checkpoints", "last.ckpt")
+CHECKPOINTS = "checkpoints"
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
 
 
@@ -76,34 +75,25 @@ def new_name(parent: str) -> str:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, run_dirs: Iterable[Path]) -> Iterator[None]:
-    """Hold a folder in which rank 0 makes new runs; other ranks work where rank 0 does.
+def claimed(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold a folder in which rank 0 makes runs or goes on with them; other ranks work beside it.
 
     Args:
         folder: a run's directory or a sweep's.
-        run_dirs: the folders in it, or itself, where the runs are to be.
+        check: raises what speaks against what lies in the folder, before anything is written.
 
     Raises:
         BusyError: another process holds the folder; nothing was written.
-        ConfigError: there is a run already; nothing was written.
         StorageError: the folder cannot be written.
     """
     if not is_rank_zero():
         yield
         return
     if not (folder / LOCK).exists():  # else who holds it comes first
-        _check_new(run_dirs)
+        check()
     with locked(folder):
-        _check_new(run_dirs)
+        check()
         yield
-
-
-def _check_new(run_dirs: Iterable[Path]) -> None:
-    for run_dir in run_dirs:
-        if (run_dir / MANIFEST).exists():
-            raise ConfigError(
-                f"{run_dir}: holds a run already; choose another directory or delete this one"
-            )
 
 
 @contextlib.contextmanager
@@ -120,7 +110,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise BusyError(
-            f"{folder}: another process is using this directory; wait for it or stop it"
+            f"{folder}: {_holder(folder)} is using this directory; wait for it or stop it"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
         raise StorageError(f"{folder}: cannot be written: {reason(error)}") from error
@@ -128,6 +118,14 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _holder(folder: Path) -> str:
+    """Return the name of the process that holds a folder, as far as it has left one."""
+    with contextlib.suppress(InputError, LookupError, TypeError):
+        attempt = read_json(folder / MANIFEST)["attempts"][-1]
+        return f"process {attempt['pid']} on {attempt['host']}"
+    return "another process"
 
 
 def write(path: Path, text: str) -> None:

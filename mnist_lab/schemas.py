@@ -286,25 +286,13 @@ class Trainer:
 
 @dataclass
 class Checkpoint:
-    """The arguments of Lightning's ModelCheckpoint that YAML can hold."""
+    """The best checkpoint and the last two, from each of which a run goes on."""
 
-    _target_: str = "lightning.pytorch.callbacks.ModelCheckpoint"
-    dirpath: str | None = knob(None, "folder; null is checkpoints in the run's directory")
-    filename: str | None = knob(None, "name without .ckpt; null is Lightning's own")
-    monitor: str | None = knob("${monitor}", "metric that chooses the best; null keeps the last")
-    verbose: bool = knob(False, "whether each save is announced")
-    save_last: Any = knob(
-        None, "whether last.ckpt is kept too; link is a link to it", words=(True, False, "link")
-    )
-    save_top_k: int = knob(1, "number of best checkpoints to keep; -1 is all", low=-1)
-    save_on_exception: bool = knob(False, "whether an error saves one")
-    save_weights_only: bool = knob(False, "whether what a resumed run needs is left out")
+    _target_: str = "mnist_lab.callbacks.Checkpoint"
+    monitor: str | None = knob("${monitor}", "metric that chooses the best; null takes the last")
     mode: str = knob("${mode}", "whether more or less is better", choices=("max", "min"))
-    auto_insert_metric_name: bool = knob(True, "whether names in filename come with their value")
-    every_n_train_steps: int | None = knob(None, "steps between saves", low=0)
-    every_n_epochs: int | None = knob(None, "epochs between saves", low=0)
-    save_on_train_epoch_end: bool | None = knob(None, "true saves before validation")
-    enable_version_counter: bool = knob(True, "whether a name that is taken gets a number")
+    every_n_steps: int | None = knob(None, "optimizer steps between saves; null: no count", low=1)
+    every_n_seconds: float | None = knob(20.0, "seconds between saves; null: no clock", low=0)
 
 
 @dataclass

@@ -21,17 +21,20 @@ def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
     return table
 
 
+def shown(run_dir: Path) -> Path:
+    """Return a path as one would type it here: relative where it is below this folder."""
+    path = Path(os.path.relpath(run_dir))
+    return run_dir if ".." in path.parts else path
+
+
 def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
     """Print what a run came to, how long it took, and how to look at it."""
-    shown = Path(os.path.relpath(run_dir))
-    if ".." in shown.parts:
-        shown = run_dir
     console = Console(soft_wrap=True, highlight=False, markup=False)  # a path may have brackets
     console.print()
-    console.print(metrics_table(str(shown), metrics))
+    console.print(metrics_table(str(shown(run_dir)), metrics))
     console.print(
         f"{metrics['epochs']:.0f} epochs, {metrics['steps']:,.0f} steps in "
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
     if any(run_dir.glob("events.out.tfevents.*")):
-        console.print(f"tensorboard --logdir {shlex.quote(str(shown.parent))}")
+        console.print(f"tensorboard --logdir {shlex.quote(str(shown(run_dir).parent))}")

@@ -10,6 +10,7 @@ TARGETS = {
     "mnist_lab.models.MLP",
     "mnist_lab.models.CNN",
     "mnist_lab.data.MNISTDataModule",
+    "mnist_lab.callbacks.Checkpoint",
     "mnist_lab.callbacks.Progress",
     "mnist_lab.callbacks.Pictures",
     "lightning.Trainer",

@@ -1,8 +1,10 @@
 """Trains and evaluates finished objects: a model, a data module and a trainer."""
 
+import contextlib
 import signal
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,7 +12,11 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mnist_lab import stopping
+from mnist_lab.callbacks import Checkpoint
+from mnist_lab.checkpoints import BEST, read_checkpoint
 from mnist_lab.data import MNISTDataModule
+from mnist_lab.errors import InputError, LabError, first_line
 from mnist_lab.fast_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.models import Classifier
 
@@ -19,6 +25,7 @@ def train(
     model: Classifier,
     datamodule: L.LightningDataModule | None = None,
     trainer: L.Trainer | None = None,
+    ckpt_path: str | Path | None = None,
     **trainer_options: Any,
 ) -> dict[str, float]:
     """Fit a model, then validate and test its best checkpoint, or its last where none is best.
@@ -27,6 +34,8 @@ def train(
         model: what to train; afterwards it holds the weights that were tested.
         datamodule: the data; None is MNIST as ``MNISTDataModule`` has it by default.
         trainer: what trains; None is a quiet trainer that keeps no files, made from the options.
+        ckpt_path: the checkpoint to go on from, to the same bits if the trainer has the lab's
+            ``Checkpoint`` callback and the checkpoint is one of it.
         trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``.
 
     Returns:
@@ -34,6 +43,7 @@ def train(
         numbers of epochs and steps.
 
     Raises:
+        InputError: the checkpoint is damaged, or of another model or run.
         ValueError: both a trainer and options for one were given.
     """
     if trainer is not None and trainer_options:
@@ -41,10 +51,12 @@ def train(
     trainer = trainer or quiet_trainer(model, **trainer_options)
     datamodule = datamodule if datamodule is not None else MNISTDataModule()
     use_fast_loop(trainer)
+    checkpoint = own_checkpoint(trainer)
     start = time.perf_counter()
-    _fit(trainer, model, datamodule)
+    _fit(trainer, model, datamodule, ckpt_path, checkpoint)
+    seconds_before = checkpoint.seconds_before if checkpoint else 0.0
     metrics = {
-        "time/fit": time.perf_counter() - start,
+        "time/fit": time.perf_counter() - start + seconds_before,
         "epochs": float(trainer.current_epoch),
         "steps": float(trainer.global_step),
         "num_params": float(sum(p.numel() for p in model.parameters())),
@@ -58,16 +70,34 @@ def train(
     return metrics | evaluate_on(trainer, model, datamodule)
 
 
-def _fit(trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModule) -> None:
+def own_checkpoint(trainer: L.Trainer) -> Checkpoint | None:
+    """Return the trainer's callback that saves what a run goes on from bit for bit."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((one for one in callbacks if isinstance(one, Checkpoint)), None)
+
+
+def _fit(
+    trainer: L.Trainer,
+    model: Classifier,
+    datamodule: L.LightningDataModule,
+    ckpt_path: str | Path | None,
+    checkpoint: Checkpoint | None,
+) -> None:
     """Fit, and end on a signal with the exit code that is usual for it, which Lightning's is not.
 
     Raises:
+        InputError: the checkpoint does not fit.
         KeyboardInterrupt: Ctrl-C was pressed.
         SystemExit: with 143, the process was asked to end.
     """
+    waits = stopping.until_next_step(trainer) if checkpoint else contextlib.nullcontext()
+    if checkpoint and ckpt_path:
+        checkpoint.is_restored = False
     try:
-        with cheap_cuda_checks(trainer):
-            trainer.fit(model, datamodule=datamodule, weights_only=True)
+        with cheap_cuda_checks(trainer), waits:
+            trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except LabError:
+        raise
     except SIGTERMException:
         raise SystemExit(143) from None
     except SystemExit as error:
@@ -75,6 +105,10 @@ def _fit(trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModul
             raise  # not Lightning's answer to Ctrl-C, which it ignores from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
+    except Exception as error:
+        if checkpoint is None or checkpoint.is_restored:
+            raise
+        raise InputError(f"{ckpt_path}: is of another run: {first_line(error)}") from error
 
 
 def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
@@ -100,12 +134,21 @@ def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
 
 
 def load_best(model: Classifier, trainer: L.Trainer) -> None:
-    """Put the weights of the best checkpoint into the model, where the trainer kept one."""
-    checkpoint = trainer.checkpoint_callback
-    if not isinstance(checkpoint, ModelCheckpoint) or not checkpoint.best_model_path:
+    """Put the weights of the best checkpoint into the model, where the trainer kept one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if own_checkpoint(trainer):
+        # Under torchrun a run without a name has one on rank 0 alone.
+        path = Path(trainer.strategy.broadcast(str(Path(trainer.default_root_dir, BEST))))
+    elif isinstance(other := trainer.checkpoint_callback, ModelCheckpoint) and (
+        other.best_model_path
+    ):
+        path = Path(other.best_model_path)
+    else:
         return
-    state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["state_dict"])
+    model.load_state_dict(read_checkpoint(path)["state_dict"])
 
 
 def evaluate_on(

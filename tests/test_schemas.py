@@ -8,11 +8,12 @@ import lightning as L
 import pytest
 import torch
 from hydra.utils import get_class
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler as schedules
 
 from mnist_lab import hparams, schemas
+from mnist_lab.callbacks import Checkpoint
 from mnist_lab.data import datamodule
 from mnist_lab.knobs import check_knob, default_of, requirement
 from mnist_lab.models import classifier, layers, optimizers
@@ -64,7 +65,7 @@ def test_lab_classes(schema: Any) -> None:
         (schemas.OneCycle, schedules.OneCycleLR),
         (schemas.Exponential, schedules.ExponentialLR),
         (schemas.Plateau, schedules.ReduceLROnPlateau),
-        (schemas.Checkpoint, ModelCheckpoint),
+        (schemas.Checkpoint, Checkpoint),
         (schemas.EarlyStopping, EarlyStopping),
     ],
 )
@@ -88,8 +89,7 @@ def test_library_classes(schema: Any, target: Any) -> None:
 
 
 def test_callbacks_miss_no_argument() -> None:
-    no_yaml = {"train_time_interval"}
-    assert parameters(ModelCheckpoint.__init__).keys() - knobs(schemas.Checkpoint).keys() == no_yaml
+    assert parameters(Checkpoint.__init__).keys() == knobs(schemas.Checkpoint).keys()
     assert parameters(EarlyStopping.__init__).keys() == knobs(schemas.EarlyStopping).keys()
 
 

@@ -1,6 +1,7 @@
 """What watches a run."""
 
+from mnist_lab.callbacks.checkpoint import Checkpoint
 from mnist_lab.callbacks.pictures import Pictures
 from mnist_lab.callbacks.progress import Progress
 
-__all__ = ["Pictures", "Progress"]
+__all__ = ["Checkpoint", "Pictures", "Progress"]

@@ -3,6 +3,7 @@
 import argparse
 from typing import NoReturn
 
+from mnist_lab.config import opened_targets
 from mnist_lab.errors import ConfigError
 
 
@@ -16,3 +17,15 @@ class Parser(argparse.ArgumentParser):
             ConfigError: always.
         """
         raise ConfigError(f"{message}; {self.prog} --help says more")
+
+
+def only_targets(overrides: list[str]) -> list[str]:
+    """Return what ``allow_targets`` opens, the one override of a verb that takes a run's config.
+
+    Raises:
+        ConfigError: there is another override.
+    """
+    for text in overrides:
+        if not text.startswith("allow_targets="):
+            raise ConfigError(f"{text}: not taken; a run's own config is used")
+    return opened_targets(overrides)

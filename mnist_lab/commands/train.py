@@ -19,6 +19,7 @@ from mnist_lab.checks import check, check_one_process
 from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.explain import explain
+from mnist_lab.record import check_same_config
 from mnist_lab.runs import claimed
 from mnist_lab.targets import check_targets
 
@@ -91,14 +92,14 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
         # Hydra composes again, and writes into what it names: that must be what is claimed here.
         if multirun or master.hydra.mode == RunMode.MULTIRUN:
             config = loader.claimed = resolved(master)
-            run_dirs = _check_points(loader, master)
-            with claimed(Path(config.hydra.sweep.dir), run_dirs):
+            points = _check_points(loader, master)
+            with claimed(Path(config.hydra.sweep.dir), lambda: _check_runs(points)):
                 hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
         else:
             config = loader.claimed = resolved(loader.compose(overrides))
             check(config)
-            run_dir = Path(config.hydra.run.dir)
-            with claimed(run_dir, [run_dir]):
+            points = [(Path(config.hydra.run.dir), config)]
+            with claimed(points[0][0], lambda: _check_runs(points)):
                 hydra.run("train", job, overrides)
     except Exception as error:
         if isinstance(error, OSError) and not job.has_started:  # Hydra makes the run directory
@@ -109,9 +110,14 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
     return job.result()
 
 
-def _check_points(loader: Loader, master: DictConfig) -> list[Path]:
-    """Check the config of each job of a sweep before the first one starts; return their folders."""
-    run_dirs = []
+def _check_runs(points: list[tuple[Path, DictConfig]]) -> None:
+    for run_dir, config in points:
+        check_same_config(run_dir, config)
+
+
+def _check_points(loader: Loader, master: DictConfig) -> list[tuple[Path, DictConfig]]:
+    """Check the config of each job before the first one starts; return it with its folder."""
+    points = []
     for number, point in enumerate(_points(master)):
         try:
             config = resolved(loader.load_sweep_config(master, point), number)
@@ -119,8 +125,9 @@ def _check_points(loader: Loader, master: DictConfig) -> list[Path]:
             check_one_process(config)
         except LabError as error:
             raise type(error)(f"{' '.join(point)}: {error}") from error
-        run_dirs.append(Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir)))
-    return run_dirs
+        run_dir = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
+        points.append((run_dir, config))
+    return points
 
 
 def _points(master: DictConfig) -> list[list[str]]:

@@ -53,6 +53,7 @@ class BatchLoader:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.start_batch = 0  # where the next iteration begins, once
         self.batch_sampler = SimpleNamespace(sampler=self)  # where Lightning looks for set_epoch
 
     def __len__(self) -> int:
@@ -70,11 +71,11 @@ class BatchLoader:
         return torch.randperm(len(self.labels), generator=self._generator(0))
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the current epoch."""
-        order, size = self.order().to(self.images.device), self.batch_size
+        """Yield the batches of the current epoch, from ``start_batch`` on if that is set."""
+        size, position, self.start_batch = self.batch_size, self.start_batch, 0
+        order = self.order()[position * size :].to(self.images.device)
         batches_at_once = max(1, GATHERED_AT_ONCE // size)
         rows = self.images.flatten(1)
-        position = 0
         for chunk in torch.split(order, size * batches_at_once):
             # Rows are copied whole; indexing images in four dimensions takes 8 times as long.
             images = rows.index_select(0, chunk).view(-1, *self.images.shape[1:])

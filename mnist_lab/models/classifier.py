@@ -84,6 +84,7 @@ class Classifier(L.LightningModule, ABC):
         # No buffer: DDP would overwrite it with rank 0's, and half precision could not count in it.
         self._epoch_sums: Tensor  # of the epoch so far: loss, correct preds, samples
         self._recent: list[tuple[Tensor, Tensor, Tensor]] = []  # what they do not hold yet
+        self._before: Tensor | None = None  # the same of the steps before the run was stopped
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store Lightning's bookkeeping of hooks without nn.Module's search for what it is.
@@ -146,12 +147,13 @@ class Classifier(L.LightningModule, ABC):
             self._log_recent()
 
     def on_train_start(self) -> None:
-        """Start sums and clock also where a run resumes within an epoch, which starts no epoch."""
+        """Start sums and clock also where Lightning resumes within an epoch, which starts none."""
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums and clock."""
         self._recent.clear()
+        self._before = None
         self._epoch_sums = torch.zeros(3, dtype=torch.float32, device=self.device)
         self._epoch_start = time.perf_counter()
 
@@ -173,17 +175,47 @@ class Classifier(L.LightningModule, ABC):
 
         Steps only append to a list, so that a step costs no metric's arithmetic.
         """
+        steps = self._recent_steps()
         sums = torch.zeros_like(self._epoch_sums)
-        if self._recent:
-            losses, logits, labels = zip(*self._recent, strict=True)
-            counts = torch.tensor([float(len(some)) for some in labels])
-            preds = torch.cat(logits).argmax(dim=1)
-            sums[0] = torch.stack(losses).to(sums) @ counts.to(sums)
-            sums[1] = (preds == torch.cat(labels)).sum()
-            sums[2] = counts.sum()
-            self._recent.clear()
-            self._epoch_sums += sums
+        sums[0] = steps[0] @ steps[2]
+        sums[1:] = steps[1:].sum(dim=1)
+        self._recent.clear()
+        self._before = None
+        self._epoch_sums += sums
         return sums
+
+    def _recent_steps(self) -> Tensor:
+        """Return ``(3, steps)`` of the recent steps: mean loss, correct preds, samples.
+
+        Whole numbers add up exactly in any order, so that one step has the correct preds of all.
+        """
+        steps = torch.zeros(3, 0) if self._before is None else self._before
+        steps = steps.to(self._epoch_sums)
+        if not self._recent:
+            return steps
+        losses, logits, labels = zip(*self._recent, strict=True)
+        recent = steps.new_zeros(3, len(losses))
+        recent[0] = torch.stack(losses)
+        recent[1, 0] = (torch.cat(logits).argmax(dim=1) == torch.cat(labels)).sum()
+        recent[2] = torch.tensor([float(len(some)) for some in labels])
+        return torch.cat((steps, recent), dim=1)
+
+    def running_state(self) -> dict[str, Any]:
+        """Return what a checkpoint within an epoch needs for the epoch's metrics."""
+        if not hasattr(self, "_epoch_sums"):
+            return {}
+        return {
+            "sums": self._epoch_sums.cpu(),
+            "recent": self._recent_steps().cpu(),
+            "seconds": time.perf_counter() - self._epoch_start,
+        }
+
+    def restore_running_state(self, state: dict[str, Any]) -> None:
+        """Go on with the metrics of an epoch that was broken off, after its start."""
+        if state:
+            self._epoch_sums = state["sums"].to(self._epoch_sums)
+            self._before = state["recent"]
+            self._epoch_start = time.perf_counter() - state["seconds"]
 
     def _log_recent(self) -> None:
         """Log loss and accuracy over the steps since the last time, and the learning rate.

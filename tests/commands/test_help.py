@@ -34,7 +34,7 @@ def test_names_every_key_with_its_default() -> None:
     assert "  model.dropout=0.2 (cnn: 0.0)" in LINES
     assert "  model.hidden_dims=[512, 256] (cnn: [256])" in LINES
     assert "  trainer.max_epochs=6" in LINES
-    assert "  callbacks.checkpoint.filename=best" in LINES
+    assert "  callbacks.checkpoint.every_n_seconds=20.0" in LINES
     assert "  data.root=null" in LINES
     assert {knob.name for knob in fields(Train) if knob.metadata} <= shown
 

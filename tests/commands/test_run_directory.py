@@ -25,18 +25,28 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("at", ["run", "sweep"])
-def test_a_run_is_not_written_over(at: str, tmp_path: Path) -> None:
+def test_a_finished_run_is_shown_again_and_not_written_over(at: str, tmp_path: Path) -> None:
     command = f"train {SHORT} hydra.run.dir=here"
     if at == "sweep":
         command = f"train -m seed=1,2 {SHORT} hydra.sweep.dir=here"
     assert run(command, tmp_path).returncode == 0
     before = content(tmp_path)
     again = run(command, tmp_path)
-    assert (again.returncode, again.stdout) == (2, "")
-    run_dir = "here" if at == "run" else "here/0"
-    assert again.stderr == (
-        f"mnist-lab train: {run_dir}: holds a run already; choose another directory or delete "
-        "this one\n"
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "finished already" in again.stdout
+    changed = {name for name, held in content(tmp_path).items() if before.get(name) != held}
+    assert {Path(name).name for name in changed} <= {"train.log"}
+
+
+def test_a_run_of_another_config_is_refused(tmp_path: Path) -> None:
+    assert run(f"train {SHORT} hydra.run.dir=here", tmp_path).returncode == 0
+    before = content(tmp_path)
+    other = run(f"train {SHORT} hydra.run.dir=here seed=1", tmp_path)
+    assert (other.returncode, other.stdout) == (2, "")
+    assert other.stderr == (
+        "mnist-lab train: here: holds a run of another config (data.seed=0 there, 1 here; "
+        "seed=0 there, 1 here); choose another directory, or go on with that run: "
+        "mnist-lab resume here\n"
     )
     assert content(tmp_path) == before
 
@@ -93,7 +103,7 @@ def test_ranks_share_the_directory_that_they_are_given(launcher: list[str], tmp_
 def test_a_rank_above_0_is_not_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "is_rank_zero", lambda: False)
     (tmp_path / MANIFEST).write_text("{}")
-    with runs.claimed(tmp_path, [tmp_path]):
+    with runs.claimed(tmp_path):
         assert not (tmp_path / runs.LOCK).exists()
 
 

@@ -1,0 +1,194 @@
+"""Keeps the best checkpoint and the last two, each of which a run goes on from bit for bit."""
+
+import logging
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from typing_extensions import override
+
+from mnist_lab import snapshot, stopping
+from mnist_lab.checkpoints import BEST, LAST, PREVIOUS, read_checkpoint
+from mnist_lab.errors import InputError, Stopped, StorageError, reason
+from mnist_lab.files import replace_atomic
+
+_log = logging.getLogger(__name__)
+STEPS_BETWEEN_TALKS = 10  # of several ranks, about whether to save: it costs them a device sync
+
+
+class Checkpoint(LightningCheckpoint):
+    """Saves ``checkpoints/last.ckpt`` and ``best.ckpt`` in the trainer's ``default_root_dir``.
+
+    It saves before a step, when so many steps or seconds have passed, after a validation that was
+    the best so far, when a signal asks the run to end, and after the last step. What was last
+    before is ``previous.ckpt``.
+
+    Args:
+        monitor: metric that chooses the best, such as ``val/acc``; None takes the last as the best.
+        mode: whether ``max`` or ``min`` of it is better.
+        every_n_steps: optimizer steps between two saves, at least 1; None does not count them.
+        every_n_seconds: seconds between two saves; None does not look at the clock.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = "val/acc",
+        mode: str = "max",
+        every_n_steps: int | None = None,
+        every_n_seconds: float | None = 20.0,
+    ) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.sign = 1.0 if mode == "max" else -1.0
+        self.every_n_steps = every_n_steps
+        self.every_n_seconds = every_n_seconds
+        self.best_score: float | None = None
+        self.is_restored = True  # whether nothing is left to give back of a checkpoint
+        self._snapshot: dict[str, Any] = {}  # the one gone on from, until it is restored
+        self._is_best = False  # whether the weights are the best so far and not saved yet
+        self.best_step: int | None = None
+        self.seconds_before = 0.0  # of training, in processes before this one
+        self._started = self._saved_at = time.monotonic()
+        self._saved_step = 0
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take the place of Lightning's way back into an epoch."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            checkpoint.pop("loops", None)
+            self.is_restored, self._snapshot = False, checkpoint[snapshot.KEY]
+            snapshot.put_back_position(trainer, self._snapshot)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        seconds = self.seconds_before + time.monotonic() - self._started
+        return {"best_score": self.best_score, "best_step": self.best_step, "seconds": seconds}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+        self.seconds_before = state_dict["seconds"]
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = self._saved_at = time.monotonic()
+        if not self.is_restored:
+            self._settle_best(trainer, Path(str(trainer.ckpt_path)))
+
+    def _settle_best(self, trainer: L.Trainer, path: Path) -> None:
+        """See that the best checkpoint is the one that was best when the run was broken off."""
+        best = Path(trainer.default_root_dir, BEST)
+        if self._snapshot["is_best"]:
+            _copy_best(trainer, path, best)  # it may have been killed before this
+            return
+        if self.best_step is None:
+            return
+        try:
+            if self.best_step == read_checkpoint(best)[snapshot.KEY]["step"]:
+                return
+            lost = f"{best}: not the one of step {self.best_step}"
+        except (InputError, KeyError) as error:
+            lost = str(error)
+        _log.warning("%s; the best of what follows takes its place", lost)
+        self.best_score = self.best_step = None
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved_step = trainer.global_step
+
+    @override
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._restore(trainer)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return  # gradients are kept nowhere
+        signum, is_time = stopping.noted(), self._is_time()
+        if trainer.world_size > 1:
+            signum, is_time = self._agreed(trainer, batch_idx, signum, is_time)
+        steps = self.every_n_steps
+        if self._is_best or is_time or signum or (steps and self._steps(trainer) >= steps):
+            self._save(trainer, batch_idx)
+        if signum:
+            raise Stopped(signum)
+
+    def _is_time(self) -> bool:
+        seconds = self.every_n_seconds
+        return seconds is not None and time.monotonic() - self._saved_at >= seconds
+
+    def _steps(self, trainer: L.Trainer) -> int:
+        return trainer.global_step - self._saved_step
+
+    def _agreed(
+        self, trainer: L.Trainer, batch_idx: int, signum: int, is_time: bool
+    ) -> tuple[int, bool]:
+        """Return what any of the ranks knows, now and then."""
+        if batch_idx % STEPS_BETWEEN_TALKS:
+            return 0, False
+        known = torch.tensor([signum, is_time], device=trainer.strategy.root_device)
+        signum, is_time = trainer.strategy.reduce(known, reduce_op="max").tolist()
+        return signum, bool(is_time)
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        metric = trainer.callback_metrics.get(self.monitor) if self.monitor else None
+        if metric is None or math.isnan(score := metric.item()):
+            return
+        if self.best_score is None or self.sign * score > self.sign * self.best_score:
+            self.best_score, self.best_step, self._is_best = score, trainer.global_step, True
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.best_step is None:
+            self.best_step, self._is_best = trainer.global_step, True
+        self._save(trainer, 0, is_finished=True)
+
+    @override
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._restore(trainer)  # there may have been no step left
+
+    def _restore(self, trainer: L.Trainer) -> None:
+        if not self.is_restored:
+            snapshot.put_back_rank(trainer, self._snapshot)
+            self.is_restored = True
+
+    def _save(self, trainer: L.Trainer, batch: int, is_finished: bool = False) -> None:
+        folder = Path(trainer.default_root_dir)
+        self._snapshot = snapshot.take(trainer, batch, is_finished)
+        self._snapshot["is_best"] = self._is_best
+        trainer.save_checkpoint(folder / LAST, False, storage_options=folder / PREVIOUS)
+        if self._is_best:
+            _copy_best(trainer, folder / LAST, folder / BEST)
+        self._is_best = False
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[snapshot.KEY] = self._snapshot
+
+
+def _copy_best(trainer: L.Trainer, checkpoint: Path, best: Path) -> None:
+    """Make a checkpoint the best one; it is a copy, as damage to a link is to both.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    if trainer.is_global_zero:
+        try:
+            with open(checkpoint, "rb") as source:
+                replace_atomic(best, lambda file: shutil.copyfileobj(source, file))
+        except OSError as error:
+            raise StorageError(f"{best}: cannot be written: {reason(error)}") from error
+    trainer.strategy.barrier("best")  # the other ranks read it to test

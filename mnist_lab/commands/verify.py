@@ -1,0 +1,88 @@
+"""``mnist-lab verify RUN``: runs a run again and says whether it gives the same."""
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mnist_lab import runs
+from mnist_lab.commands.arguments import Parser, only_targets
+from mnist_lab.config import run_config
+from mnist_lab.errors import InputError
+from mnist_lab.record import differences, is_finished
+
+
+def main(arguments: list[str]) -> int:
+    """Run a run again in a temporary folder; return 0 if it gives the same, else 1.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser(
+        "mnist-lab verify",
+        description="Runs a finished run again, which takes as long as it took, and says whether "
+        "its figures and weights are the same to the last bit.",
+    )
+    parser.add_argument("run", type=Path, help="the run's directory, which is only read")
+    parser.add_argument("overrides", nargs="*", help="only allow_targets=[my_package.]")
+    options = parser.parse_intermixed_args(arguments)
+    allowed = only_targets(options.overrides)
+    if not is_finished(options.run):
+        runs.read_json(options.run / runs.MANIFEST)  # raises where there is no run at all
+        raise InputError(f"{options.run}: is not finished; mnist-lab resume {options.run}")
+    with tempfile.TemporaryDirectory(prefix="mnist_lab_verify_") as folder:
+        again = Path(folder)
+        config = run_config(options.run, allowed, place=again)
+        logging.basicConfig(format="%(message)s")
+        from mnist_lab.job import train_in
+
+        train_in(again, config)
+        if not runs.is_rank_zero():
+            return 0
+        return _report(options.run, again)
+
+
+def _report(claimed: Path, again: Path) -> int:
+    """Print what is the same and what is not; return 0 where all is."""
+    records = [runs.read_json(run_dir / runs.MANIFEST) for run_dir in (claimed, again)]
+    figures = [
+        {key: value for key, value in metrics.items() if not key.startswith("time/")}
+        for metrics in (runs.read_json(run_dir / runs.METRICS) for run_dir in (claimed, again))
+    ]
+    different = _changed_since(claimed, records[0]) + _different("", *figures)
+    for name in ("sha256", "data"):
+        different += _different(f"{name} of ", *(record.get(name) or {} for record in records))
+    for line in different:
+        print(f"different: {line}", file=sys.stderr)
+    for line in differences(*records):
+        print(f"note: {line}", file=sys.stderr)
+    count = len(figures[0])
+    if different:
+        print(f"{claimed}: NOT reproduced")
+        return 1
+    hashes = ", ".join(f"{name} {text[:12]}" for name, text in records[0]["sha256"].items())
+    print(f"{claimed}: reproduced: all {count} figures and the weights are the same ({hashes})")
+    return 0
+
+
+def _different(kind: str, there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    return [
+        f"{kind}{name}: {there.get(name)} in the run, {here.get(name)} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+
+
+def _changed_since(run_dir: Path, record: dict[str, Any]) -> list[str]:
+    """Return which checkpoints of a run are not those that it wrote."""
+    from mnist_lab.checkpoints import BEST, LAST, read_checkpoint, sha256_of
+
+    changed = []
+    for name, place in (("model", BEST), ("last", LAST)):
+        path = run_dir / place
+        if path.exists() and sha256_of(read_checkpoint(path)["state_dict"]) != record["sha256"].get(
+            name
+        ):
+            changed.append(f"{path}: not the weights that the run recorded")
+    return changed

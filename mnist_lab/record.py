@@ -1,0 +1,159 @@
+"""What a run's manifest says of its attempts, and what differs between two of them."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab import runs
+from mnist_lab.errors import ConfigError, InputError, StorageError, first_line
+
+FINISHED = "finished"
+# How a run is computed and shown, which may be chosen anew when it goes on.
+_MAY_DIFFER = (
+    "allow_targets",
+    "run_dir",
+    "data.root",
+    "callbacks.checkpoint.every_n_seconds",
+    "callbacks.checkpoint.every_n_steps",
+    *(
+        f"trainer.{name}"
+        for name in (
+            "accelerator",
+            "default_root_dir",
+            "devices",
+            "enable_model_summary",
+            "enable_progress_bar",
+            "num_nodes",
+            "profiler",
+            "strategy",
+        )
+    ),
+)
+_COMPARED = ("device", "threads", "world_size", "precision", "versions", "git")
+
+
+def portable(config: DictConfig) -> str:
+    """Return a resolved config as YAML, with the run's place as a dot: a run can be moved."""
+    return OmegaConf.to_yaml(config, resolve=True).replace(str(config.run_dir), ".")
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Return whether a run has its result."""
+    manifest = run_dir / runs.MANIFEST
+    return manifest.exists() and runs.read_json(manifest).get("state") == FINISHED
+
+
+def check_same_config(run_dir: Path, config: DictConfig) -> None:
+    """Check that a directory is free, or holds a run of this very config, which can go on.
+
+    Args:
+        run_dir: the directory.
+        config: a resolved config; a ``hydra`` node is not compared.
+
+    Raises:
+        ConfigError: there is a run with another config, or one that is not the lab's.
+        InputError: the run's files cannot be read.
+    """
+    if not (run_dir / runs.MANIFEST).exists():
+        if (run_dir / runs.CHECKPOINTS).exists():
+            raise ConfigError(
+                f"{run_dir}: holds checkpoints without a {runs.MANIFEST}; choose another directory"
+            )
+        return
+    path = run_dir / runs.CONFIG
+    try:
+        stored = _flat(OmegaConf.to_container(OmegaConf.load(path)))
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
+    given = OmegaConf.to_container(config)
+    assert isinstance(given, dict)
+    given.pop("hydra", None)
+    place = str(config.run_dir)
+    now = {
+        key: value.replace(place, ".") if isinstance(value, str) and place != "." else value
+        for key, value in _flat(given).items()
+    }
+    differing = [
+        f"{key}={stored.get(key)} there, {now.get(key)} here"
+        for key in sorted(stored.keys() | now.keys())
+        if key not in _MAY_DIFFER and stored.get(key) != now.get(key)
+    ]
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise ConfigError(
+            f"{run_dir}: holds a run of another config ({'; '.join(differing[:4])}{more}); "
+            f"choose another directory, or go on with that run: mnist-lab resume {run_dir}"
+        )
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings, keyed with dots."""
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    return flat
+
+
+@contextlib.contextmanager
+def attempt(run_dir: Path, environment: Mapping[str, Any], from_step: int) -> Iterator[None]:
+    """Keep in the manifest that this process works on a run, and what becomes of it.
+
+    Args:
+        run_dir: the run's directory, which this process holds.
+        environment: what the figures depend on besides the config.
+        from_step: the step that the run goes on from.
+    """
+    path = run_dir / runs.MANIFEST
+    manifest = runs.read_json(path) if path.exists() else {}
+    attempts = [*manifest.get("attempts", [])]
+    attempts.append(
+        {
+            "started": runs.now(),
+            "from_step": from_step,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+    )
+    started = manifest.get("started", runs.now())
+    runs.update_manifest(
+        run_dir,
+        **(environment if len(attempts) == 1 else {}),
+        started=started,
+        state="running",
+        attempts=attempts,
+    )
+    state, error = "failed", None
+    try:
+        yield
+        state = FINISHED
+    except (KeyboardInterrupt, SystemExit):
+        state = "interrupted"
+        raise
+    except Exception as raised:
+        error = f"{type(raised).__name__}: {raised}"
+        raise
+    finally:
+        attempts[-1] |= {"ended": runs.now(), "state": state, "error": error}
+        ended = {"state": state, "ended": runs.now(), "error": error, "attempts": attempts}
+        # A full disk has ended the run; that it cannot be noted there is not the error to show.
+        waived = (
+            contextlib.nullcontext() if state == FINISHED else contextlib.suppress(StorageError)
+        )
+        with waived:
+            runs.update_manifest(run_dir, **ended)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what the figures of a run depend on that was otherwise when it started."""
+    old = _flat({name: before[name] for name in _COMPARED if name in before})
+    new = _flat({name: now[name] for name in _COMPARED if name in now})
+    return [
+        f"{key} {old[key]}, now {new[key]}" for key in old if old[key] != new.get(key, old[key])
+    ]

@@ -1,0 +1,97 @@
+"""Signals that ask a run to end: it saves where it is, and ends with the usual exit code.
+
+While a model is trained a signal is only noted, and acted on before the next step, where all that
+belongs to a step is whole. Anywhere else, and on the second signal, it ends the run at once.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import lightning as L
+
+from mnist_lab.errors import Stopped
+
+_log = logging.getLogger(__name__)
+_noted: signal.Signals | None = None
+_is_training = False
+
+
+def noted() -> int:
+    """Return the number of the signal that came, 0 if there was none."""
+    return int(_noted or 0)
+
+
+@contextlib.contextmanager
+def signals_end_run() -> Iterator[None]:
+    """Have SIGINT and SIGTERM, under SLURM also SIGUSR1, end what runs within; no other thread can.
+
+    Raises:
+        Stopped: one came.
+    """
+    global _noted
+    _noted = None
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if "SLURM_JOB_ID" in os.environ:
+        signals.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@90` sends before the time is up
+    before = {one: signal.signal(one, _handle) for one in signals}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextlib.contextmanager
+def until_next_step(trainer: L.Trainer) -> Iterator[None]:
+    """Only note a first signal that comes within, where training looks for it at each step.
+
+    Args:
+        trainer: what trains; Lightning's own handlers are kept out, after which a run exits with 0.
+
+    Raises:
+        Stopped: a signal came after the last step.
+    """
+    global _is_training
+    if signal.getsignal(signal.SIGTERM) is not _handle:
+        yield
+        return
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    _is_training = True
+    try:
+        yield
+    finally:
+        _is_training = False
+    if _noted is not None:
+        raise Stopped(_noted)
+
+
+def _handle(signum: int, _: FrameType | None) -> None:
+    global _noted
+    is_first, _noted = _noted is None, signal.Signals(signum)
+    if not (_is_training and is_first):
+        raise Stopped(signum)
+
+
+def requeue() -> None:
+    """Ask SLURM to start this job again, which then goes on in the same run directory."""
+    job = os.environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if not re.fullmatch(r"\d+(_\d+)?", job):
+        _log.warning("SLURM_JOB_ID=%s: not a job's number; it is not requeued", job)
+        return
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, timeout=30)
+        _log.warning("SLURM job %s is requeued", job)
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("SLURM job %s could not be requeued: %s", job, error)

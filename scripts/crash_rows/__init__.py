@@ -1,0 +1,1 @@
+"""The parts of scripts/crash_test.py: runs that are broken off, and how they are compared."""
