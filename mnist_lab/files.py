@@ -1,10 +1,16 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import errno
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from mnist_lab.errors import LabError, StorageError
+
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 
 
 def write_atomic(path: Path, content: bytes | bytearray) -> None:
@@ -58,3 +64,44 @@ def remove_partials(folder: Path) -> None:
     """Remove what writers that were killed have left; the caller holds the folder's lock."""
     for partial in folder.glob(".*.partial"):
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def storage_errors(run_dir: Path) -> Iterator[None]:
+    """Tell of a full or broken disk in one line, wherever a run meets it.
+
+    TensorBoard's writer meets it in a thread, tells of it there with a traceback, and raises it
+    when it is given the next value, which Lightning takes for a value of a wrong type.
+
+    Raises:
+        StorageError: something could not be written.
+    """
+    hook = threading.excepthook
+
+    def quiet_hook(failure: threading.ExceptHookArgs) -> None:
+        if _storage_cause(failure.exc_value) is None:
+            hook(failure)
+
+    threading.excepthook = quiet_hook
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as error:
+        cause = _storage_cause(error)
+        if cause is None:
+            raise
+        raise StorageError(
+            f"{cause.filename or run_dir}: cannot be written: {cause.strerror}; mend that, then "
+            f"mnist-lab resume {run_dir}"
+        ) from error
+    finally:
+        threading.excepthook = hook
+
+
+def _storage_cause(error: BaseException | None) -> OSError | None:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,7 +1,6 @@
 """One run from config to result: builds the objects, trains, and leaves a run directory."""
 
 import contextlib
-import errno
 import logging
 import time
 import warnings
@@ -27,8 +26,8 @@ from mnist_lab.checkpoints import (
     sha256_of,
 )
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.errors import InputError, Stopped, StorageError
-from mnist_lab.files import remove_partials
+from mnist_lab.errors import InputError, Stopped
+from mnist_lab.files import remove_partials, storage_errors
 from mnist_lab.hparams import log_best, log_config
 from mnist_lab.models import Classifier
 from mnist_lab.tables import print_result, shown
@@ -39,7 +38,6 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 _log = logging.getLogger(__name__)
 _MACHINE = ("precision", "device", "world_size", "threads")
-_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
     "Experiment logs directory",  # the run's own, whose rows are kept
@@ -81,7 +79,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
         Stopped: a signal has ended the run.
     """
     start = time.perf_counter()
-    with stopping.signals_end_run(), _storage_errors(run_dir), runs.claimed(run_dir):
+    with stopping.signals_end_run(), storage_errors(run_dir), runs.claimed(run_dir):
         path, state = _found(run_dir)
         environment = runs.environment()
         with _recorded(run_dir, config, environment, state):
@@ -150,21 +148,6 @@ def _recorded(
                 stopping.requeue()
             _log.warning("mnist-lab resume %s goes on from here", shown(run_dir))
             raise
-
-
-@contextlib.contextmanager
-def _storage_errors(run_dir: Path) -> Iterator[None]:
-    """Tell of a full or broken disk in one line, wherever it was met."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _STORAGE_ERRNOS:
-            raise
-        place = error.filename or run_dir
-        raise StorageError(
-            f"{place}: cannot be written: {error.strerror}; mend that, then mnist-lab resume "
-            f"{run_dir}"
-        ) from error
 
 
 def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:

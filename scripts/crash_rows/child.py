@@ -86,12 +86,17 @@ def die_at(point: str, count: int) -> None:
             os.replace = watched(os.replace, ends("best.ckpt", 1), after=False)
 
 
-if __name__ == "__main__":
+def prepare() -> None:
+    """Do what the environment asks for, before the command starts."""
     if "CRASH_ORDER" in os.environ:
         note_batches(os.environ["CRASH_ORDER"])
     if "CRASH_AT" in os.environ:
         point, _, count = os.environ["CRASH_AT"].partition(":")
         die_at(point, int(count))
+
+
+if __name__ == "__main__":
+    prepare()
     from mnist_lab.cli import main
 
     sys.exit(main())

@@ -1,0 +1,299 @@
+"""What scripts/crash_test.py does to runs, a part each; each returns its counts."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from crash_rows.child import POINTS
+from crash_rows.runner import CASES, References, Run
+from mnist_lab.checkpoints import LAST, PREVIOUS, newest, read_checkpoint
+
+AT_ONCE = 2
+
+
+def kills(folder: Path, references: References, count: int) -> dict[str, Any]:
+    """Kill at random instants of training, validation and test, half of them ten times a run."""
+
+    def one(name: str, times: int) -> tuple[int, list[str]]:
+        case = list(CASES)[_hash(name) % len(CASES)]
+        run = Run(folder, case, name)
+        window = references.seconds(case) / (times / 2 if times > 1 else 1)
+        killed = sum(run.kill_within(window) for _ in range(times))
+        run.finish()
+        return killed, references.differences(run)
+
+    results: list[tuple[int, list[str]]] = []
+    for times in (10, 1):  # one that was over before it was killed does not count
+        wanted = sum(killed for killed, _ in results) + (count + 1) // 2
+        while (left := wanted - sum(killed for killed, _ in results)) > 0:
+            start, number = len(results), -(-left // times)
+            results += _all(one, [(f"kill_{start + i}", min(times, left)) for i in range(number)])
+    return _summed(results)
+
+
+def saves(folder: Path, references: References, count: int) -> dict[str, Any]:
+    """Kill at the named points of a save, twenty times a run, with $TMPDIR on another disk."""
+    elsewhere = _other_file_system(folder)
+    unreadable: list[str] = []
+
+    def one(name: str, times: int) -> tuple[int, list[str]]:
+        case = list(CASES)[_hash(name) % len(CASES)]
+        run = Run(folder, case, name, environment={"TMPDIR": elsewhere})
+        killed = 0
+        for number in range(times):
+            point = POINTS[number % len(POINTS)]
+            process = run.start(CRASH_AT=f"{point}:{random.randint(1, 3)}")
+            process.join()
+            killed += process.exitcode == -9
+            had_one = (run.run_dir / LAST).exists() or (run.run_dir / PREVIOUS).exists()
+            for path in (LAST, PREVIOUS):
+                if (run.run_dir / path).exists():
+                    try:
+                        read_checkpoint(run.run_dir / path)
+                    except ValueError as error:
+                        unreadable.append(str(error))
+            assert not had_one or newest(run.run_dir)
+        run.finish()
+        return killed, references.differences(run)
+
+    times = min(20, count)
+    results = _all(one, [(f"save_{number}", times) for number in range(max(1, count // times))])
+    return _summed(results) | {"tmpdir": elsewhere, "unreadable": unreadable}
+
+
+def signals(folder: Path, references: References, count: int) -> dict[str, Any]:
+    """Ask to end with SIGTERM and with SIGINT, at random instants of training."""
+
+    def one(name: str, signum: int) -> tuple[int, list[str]]:
+        case = list(CASES)[_hash(name) % len(CASES)]
+        # No checkpoint by steps or time, so that the newest is the one that the signal asked for.
+        own = [
+            "callbacks.checkpoint.every_n_steps=null",
+            "callbacks.checkpoint.every_n_seconds=null",
+        ]
+        run = Run(folder, case, name, options=own)
+        wait = random.uniform(0, references.seconds(case) * 0.6)
+        process = run.start()
+        run.until_batches(process, 0)
+        time.sleep(wait)
+        os.kill(process.pid or 0, signum)
+        process.join()
+        found = newest(run.run_dir)
+        batches = run.num_batches()
+        problems = []
+        if process.exitcode != 128 + signum:
+            problems.append(f"exit {process.exitcode}")
+        snapshot = found[1]["mnist_lab"] if found else {"total_batches": 0}
+        behind = batches - snapshot["total_batches"]
+        accumulated = 3 if case == "accumulate" else 1
+        if not 0 <= behind < accumulated:
+            problems.append(f"checkpoint {behind} batches old")
+        run.finish()
+        return 1, problems + references.differences(run)
+
+    named = [
+        (f"{signal.Signals(number).name}_{again}", number)
+        for number in (signal.SIGTERM, signal.SIGINT)
+        for again in range(count)
+    ]
+    return _summed(_all(one, named))
+
+
+def disk(folder: Path, references: References, count: int) -> dict[str, Any]:
+    """Fill the disk of the run, of $TMPDIR or of the event files while it trains; needs root."""
+    mount = folder / "small_disk"
+    results: dict[str, Any] = {}
+    for place in ("output", "temp", "log"):
+        problems: list[str] = []
+        codes: Counter[int] = Counter()
+        for number in range(count):
+            mount.mkdir(exist_ok=True)
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(mount)], check=True
+            )
+            try:
+                codes[_on_full_disk(folder, references, mount, place, number, problems)] += 1
+            finally:
+                subprocess.run(["umount", "-l", str(mount)], check=True)
+        results[place] = {"exit_codes": dict(codes), "problems": problems}
+    return results
+
+
+def _on_full_disk(
+    folder: Path, references: References, mount: Path, place: str, number: int, problems: list[str]
+) -> int:
+    case = list(CASES)[number % len(CASES)]
+    name = f"disk_{place}_{number}"
+    run = Run(mount if place == "output" else folder, case, name)
+    if place == "temp":
+        run.environment["TMPDIR"] = str(mount)
+    if place == "log":
+        run.options.append(f"logger.tensorboard.save_dir={mount}")
+    wait = random.uniform(0.1, references.seconds(case) * 0.5)
+    process = run.start()
+    run.until_batches(process, 0)
+    time.sleep(wait)
+    room = shutil.disk_usage(mount).free - random.randint(0, 3) * 1024
+    filler = mount / "filler"
+    with contextlib.suppress(OSError), open(filler, "wb") as file:  # full is what is wanted
+        file.write(bytes(max(0, room)))
+    process.join()
+    code = process.exitcode or 0
+    if code not in (0, 5) or "Traceback" in run.output.read_text():
+        problems.append(f"{name}: exit {code}: {run.output.read_text()[-800:]}")
+    newest(run.run_dir)
+    filler.unlink()
+    if code:
+        run.finish()
+    found = references.differences(run)
+    if place == "log":
+        found = [one for one in found if one != "scalars"]
+    if found:
+        problems.append(f"{name}: {found}")
+    return code
+
+
+def ranks(folder: Path, _: References, count: int) -> dict[str, Any]:
+    """Kill one of two ranks; the command has to end soon, leave nothing, and go on to the same."""
+    options = (
+        "trainer=ddp_cpu model=mlp model.hidden_dims=[32] model.dropout=0.3 trainer.max_epochs=2 "
+        "trainer.limit_train_batches=60 trainer.log_every_n_steps=10 data.augment=affine "
+        "callbacks.checkpoint.every_n_steps=10"
+    )
+    command = [sys.executable, "-m", "mnist_lab.train", *options.split()]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(name: str) -> "subprocess.Popen[bytes]":
+        output = open(folder / f"{name}.out", "ab")  # noqa: SIM115 - the process keeps it
+        return subprocess.Popen(
+            [*command, f"hydra.run.dir={name}"],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+    from crash_rows.compare import differences, outcome
+
+    run("unbroken_ranks").wait()
+    expected = outcome(folder / "unbroken_ranks")
+    problems, slowest = [], 0.0
+    for rank in (0, 1):
+        for number in range(count):
+            name = f"rank_{rank}_{number}"
+            process = run(name)
+            last = folder / name / LAST
+            while process.poll() is None and not last.exists():
+                time.sleep(0.005)
+            time.sleep(random.uniform(0, 0.4))
+            victim = process.pid if rank == 0 else _children(process.pid)[0]
+            others = [process.pid, *_children(process.pid)]
+            os.kill(victim, signal.SIGKILL)
+            start = time.monotonic()
+            code = process.wait()
+            while any(_is_alive(pid) for pid in others) and time.monotonic() - start < 60:
+                time.sleep(0.01)
+            seconds = time.monotonic() - start
+            slowest = max(slowest, seconds)
+            if code == 0 or seconds > 15:
+                problems.append(f"{name}: exit {code} after {seconds:.1f} s")
+            if run(name).wait() != 0:
+                problems.append(f"{name}: {(folder / f'{name}.out').read_text()[-1500:]}")
+            elif found := differences(expected, outcome(folder / name)):
+                problems.append(f"{name}: {found}")
+    return {
+        "killed": 2 * count,
+        "different": len(problems),
+        "problems": problems,
+        "slowest_end_s": round(slowest, 1),
+    }
+
+
+def races(folder: Path, references: References, count: int) -> dict[str, Any]:
+    """Start two processes on one run directory at once: one trains, the other gets exit 6."""
+
+    def one(name: str, _: int) -> tuple[int, list[str]]:
+        run = Run(folder, "mlp", name)
+        processes = [run.start(), run.start()]
+        for process in processes:
+            process.join()
+        codes = sorted(process.exitcode or 0 for process in processes)
+        problems = [] if codes == [0, 6] else [f"exit {codes}"]
+        return 0, problems + references.differences(run)
+
+    return _summed([one(f"race_{number}", 0) for number in range(count)])
+
+
+def _hash(name: str) -> int:
+    """Return a number that follows from a name, in every process."""
+    return sum(name.encode())
+
+
+def _all(one: Any, arguments: list[tuple[str, int]]) -> list[tuple[int, list[str]]]:
+    def told(pair: tuple[str, int]) -> tuple[int, list[str]]:
+        killed, problems = one(*pair)
+        return killed, [f"{pair[0]}: {problem}" for problem in problems]
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(told, arguments))
+
+
+def _summed(results: list[tuple[int, list[str]]]) -> dict[str, Any]:
+    problems = [problem for _, found in results for problem in found]
+    return {
+        "runs": len(results),
+        "killed": sum(killed for killed, _ in results),
+        "different": sum(bool(found) for _, found in results),
+        "problems": problems,
+    }
+
+
+def _other_file_system(folder: Path) -> str:
+    for place in ("/dev/shm", "/run", "/tmp", str(Path.home())):
+        if os.path.isdir(place) and os.stat(place).st_dev != folder.stat().st_dev:
+            return place
+    raise RuntimeError("there is no other file system for $TMPDIR")
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+PARTS = {
+    "kills": kills,
+    "saves": saves,
+    "signals": signals,
+    "disk": disk,
+    "ranks": ranks,
+    "races": races,
+}
+
+
+def has_problems(found: Any) -> bool:
+    """Return whether a part's counts, or any within them, name a problem."""
+    if not isinstance(found, dict):
+        return False
+    return bool(found.get("problems")) or any(map(has_problems, found.values()))
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    """Write the report as JSON."""
+    path.write_text(json.dumps(report, indent=2) + "\n")

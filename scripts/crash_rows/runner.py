@@ -1,0 +1,168 @@
+"""Starts training processes that can be killed, and takes a run to its end."""
+
+import multiprocessing
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from crash_rows.compare import differences, outcome
+
+CASES = {
+    "mlp": "model=mlp model.hidden_dims=[64] model.dropout=0.3 data.augment=affine "
+    "trainer.val_check_interval=50 trainer.max_epochs=3 trainer.limit_train_batches=120 "
+    "trainer.log_every_n_steps=10 callbacks.checkpoint.every_n_steps=7",
+    "cnn": "model=cnn model.channels=[4,8] model.hidden_dims=[32] model.dropout=0.3 "
+    "data.augment=elastic trainer.max_epochs=2 trainer.limit_train_batches=40 "
+    "trainer.log_every_n_steps=10 callbacks.checkpoint.every_n_steps=3",
+    "accumulate": "model=mlp model.hidden_dims=[64] model.batch_norm=true model.dropout=0.2 "
+    "trainer.accumulate_grad_batches=3 optimizer=sgd optimizer.lr=0.05 optimizer.momentum=0.9 "
+    "scheduler=plateau callbacks=early_stopping logger=many trainer.max_epochs=3 "
+    "trainer.limit_train_batches=100 trainer.limit_val_batches=2 trainer.log_every_n_steps=5 "
+    "callbacks.checkpoint.every_n_steps=4",
+}
+"""Dropout, augmentation and validation on; in the third also gradient accumulation, batch norm,
+early stopping, a schedule that looks at metrics, and two loggers."""
+
+_context = multiprocessing.get_context("forkserver")
+
+
+def warm_up() -> None:
+    """Have a server import everything once; the processes that it forks start in 0.1 s."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # who is killed leaves its semaphores
+    # The folder of crash_rows, as the server imports them by name.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    _context.set_forkserver_preload(
+        ["crash_rows.runner", "mnist_lab.job", "mnist_lab.commands.train"]
+    )
+
+
+def _train(arguments: list[str], folder: str, environment: dict[str, str], output: str) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    from crash_rows import child
+
+    child.prepare()
+    from mnist_lab.cli import main
+
+    sys.exit(main(arguments))
+
+
+@dataclass
+class Run:
+    """A run of a case in a folder; it is started, broken off, and started again.
+
+    Args:
+        folder: where all runs of the test are.
+        case: a key of ``CASES``.
+        name: the name of its directory.
+        options: further overrides and environment variables.
+    """
+
+    folder: Path
+    case: str
+    name: str
+    options: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's directory."""
+        return self.folder / self.name
+
+    @property
+    def order(self) -> Path:
+        """The file that the run's batches are noted in."""
+        return self.folder / f"{self.name}.order"
+
+    @property
+    def output(self) -> Path:
+        """What all processes of the run have printed."""
+        return self.folder / f"{self.name}.out"
+
+    def start(self, **environment: str) -> BaseProcess:
+        """Start training, or go on with it."""
+        arguments = ["train", "trainer=cpu", *CASES[self.case].split(), *self.options]
+        arguments.append(f"hydra.run.dir={self.name}")
+        variables = {"CRASH_ORDER": str(self.order), **self.environment, **environment}
+        process = _context.Process(
+            target=_train, args=(arguments, str(self.folder), variables, str(self.output))
+        )
+        process.start()
+        return process
+
+    def until_batches(self, process: BaseProcess, before: int) -> None:
+        """Wait until a process trains."""
+        while process.is_alive() and self.num_batches() <= before:
+            time.sleep(0.002)
+
+    def num_batches(self) -> int:
+        """Return how many batches were trained on so far, doubled ones too."""
+        return len(self.order.read_bytes().splitlines()) if self.order.exists() else 0
+
+    def kill_within(self, seconds: float) -> bool:
+        """Start, kill at a random instant of so many seconds of training; return if it was."""
+        before = self.num_batches()
+        process = self.start()
+        self.until_batches(process, before)
+        time.sleep(random.uniform(0, seconds))
+        process.kill()
+        process.join()
+        return process.exitcode == -9
+
+    def finish(self) -> None:
+        """Train to the end.
+
+        Raises:
+            RuntimeError: it ended with an error.
+        """
+        process = self.start()
+        process.join()
+        if process.exitcode != 0:
+            raise RuntimeError(
+                f"{self.name}: exit {process.exitcode}\n{self.output.read_text()[-2000:]}"
+            )
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what it came to."""
+        return outcome(self.run_dir, self.order)
+
+
+class References:
+    """What each case comes to if nothing breaks it off; trained when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._found: dict[str, tuple[dict[str, Any], float]] = {}
+
+    def __getitem__(self, case: str) -> dict[str, Any]:
+        return self._of(case)[0]
+
+    def seconds(self, case: str) -> float:
+        """Return how long the training of a case takes."""
+        return self._of(case)[1]
+
+    def _of(self, case: str) -> tuple[dict[str, Any], float]:
+        if case not in self._found:
+            run = Run(self.folder, case, f"unbroken_{case}")
+            process = run.start()
+            run.until_batches(process, 0)
+            start = time.monotonic()
+            process.join()
+            seconds = time.monotonic() - start
+            if process.exitcode != 0:
+                raise RuntimeError(run.output.read_text()[-2000:])
+            self._found[case] = run.outcome(), seconds
+        return self._found[case]
+
+    def differences(self, run: Run) -> list[str]:
+        """Return what a finished run has other than the unbroken one."""
+        return differences(self[run.case], run.outcome())
