@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -35,8 +36,8 @@ def warm_up() -> None:
     """Have a server import everything once; the processes that it forks start in 0.1 s."""
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # who is killed leaves its semaphores
-    # The folder of crash_rows, as the server imports them by name.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    own = str(Path(__file__).parents[1])  # of crash_rows, which the server imports by name
+    os.environ["PYTHONPATH"] = os.pathsep.join([own, os.environ.get("PYTHONPATH", "")])
     _context.set_forkserver_preload(
         ["crash_rows.runner", "mnist_lab.job", "mnist_lab.commands.train"]
     )
@@ -142,6 +143,7 @@ class References:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._found: dict[str, tuple[dict[str, Any], float]] = {}
+        self._lock = threading.Lock()
 
     def __getitem__(self, case: str) -> dict[str, Any]:
         return self._of(case)[0]
@@ -151,17 +153,21 @@ class References:
         return self._of(case)[1]
 
     def _of(self, case: str) -> tuple[dict[str, Any], float]:
-        if case not in self._found:
-            run = Run(self.folder, case, f"unbroken_{case}")
-            process = run.start()
-            run.until_batches(process, 0)
-            start = time.monotonic()
-            process.join()
-            seconds = time.monotonic() - start
-            if process.exitcode != 0:
-                raise RuntimeError(run.output.read_text()[-2000:])
-            self._found[case] = run.outcome(), seconds
-        return self._found[case]
+        with self._lock:
+            if case not in self._found:
+                self._found[case] = self._train(case)
+            return self._found[case]
+
+    def _train(self, case: str) -> tuple[dict[str, Any], float]:
+        run = Run(self.folder, case, f"unbroken_{case}")
+        process = run.start()
+        run.until_batches(process, 0)
+        start = time.monotonic()
+        process.join()
+        seconds = time.monotonic() - start
+        if process.exitcode != 0:
+            raise RuntimeError(run.output.read_text()[-2000:])
+        return run.outcome(), seconds
 
     def differences(self, run: Run) -> list[str]:
         """Return what a finished run has other than the unbroken one."""
