@@ -1,6 +1,7 @@
 """``mnist-lab resume RUN``: goes on with a run from its directory alone."""
 
 import logging
+import sys
 from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser, only_targets
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
 def _log_to(path: Path | None) -> None:
     """Log as Hydra has a run log."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if path is not None:
         handlers.append(logging.FileHandler(path, encoding="utf-8", delay=True))
     logging.basicConfig(
