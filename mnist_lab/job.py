@@ -5,7 +5,6 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +14,10 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab import record, runs, schemas, snapshot, stopping
+from mnist_lab import record, runs, snapshot, stopping
 from mnist_lab.checkpoints import (
     LAST,
     PREVIOUS,
-    AtomicCheckpointIO,
     newest,
     put_aside_damaged,
     read_checkpoint,
@@ -31,7 +29,8 @@ from mnist_lab.files import remove_partials, storage_errors
 from mnist_lab.hparams import log_best, log_config
 from mnist_lab.models import Classifier
 from mnist_lab.tables import print_result, shown
-from mnist_lab.training import device_type, own_checkpoint, resolve_precision, train
+from mnist_lab.trainer import build_trainer
+from mnist_lab.training import own_checkpoint, train
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -177,54 +176,6 @@ def _data_sha256(datamodule: Any) -> dict[str, str] | None:
     if not isinstance(datamodule, MNISTDataModule):
         return None
     return {name: datamodule.split(name == "train").sha256 for name in ("train", "test")}
-
-
-def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
-    """Build the trainer with the callbacks and loggers of its groups.
-
-    Args:
-        config: the whole config.
-        model: what the precision is chosen for.
-        validates: whether there is a validation split to monitor.
-    """
-    unset = {knob.name for knob in fields(schemas.Trainer) if knob.default is None}
-    options = {k: v for k, v in config.trainer.items() if v is not None or k not in unset}
-    barebones = options.get("barebones", False)
-    callbacks = dict(config.callbacks or {})
-    if not validates or options.get("limit_val_batches") == 0:
-        if _chooses_by_val(callbacks.get("early_stopping")):
-            del callbacks["early_stopping"]
-        if _chooses_by_val(callbacks.get("checkpoint")):  # the best checkpoint is the last
-            callbacks["checkpoint"] = OmegaConf.merge(callbacks["checkpoint"], {"monitor": None})
-    if barebones or options.get("fast_dev_run") or "checkpoint" not in callbacks:
-        options["enable_checkpointing"] = False
-    if options.get("enable_checkpointing") is False:
-        callbacks.pop("checkpoint", None)
-    if barebones or options.get("enable_progress_bar") is False:
-        callbacks.pop("progress", None)
-    if barebones or "logger" not in options:
-        loggers = [] if barebones else [instantiate(one) for one in (config.logger or {}).values()]
-        options["logger"] = loggers or False
-    options["callbacks"] = [
-        *(instantiate(node, _convert_="all") for node in callbacks.values()),
-        *instantiate(options.pop("callbacks", None) or [], _convert_="all"),
-    ]
-    options["plugins"] = [AtomicCheckpointIO(), *_as_list(options.get("plugins", []))]
-    options["precision"] = resolve_precision(
-        options["precision"], model, options.get("accelerator", "auto")
-    )
-    if "deterministic" not in options and device_type(options.get("accelerator")) == "cuda":
-        options["deterministic"] = "warn"
-    trainer: L.Trainer = instantiate(options, _convert_="all")
-    return trainer
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if OmegaConf.is_list(value) or isinstance(value, list) else [value]
-
-
-def _chooses_by_val(callback: DictConfig | None) -> bool:
-    return callback is not None and str(callback.get("monitor")).startswith("val/")
 
 
 def _log_config(trainer: L.Trainer, config: DictConfig) -> None:

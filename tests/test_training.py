@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config import compose_config
-from mnist_lab.job import build_trainer
+from mnist_lab.trainer import build_trainer
 from mnist_lab.runs import CONFIG, MANIFEST
 from mnist_lab.training import can_compute, device_type
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,8 @@ def kills(folder: Path, references: References, count: int) -> dict[str, Any]:
         run.finish()
         return killed, references.differences(run)
 
-    results: list[tuple[int, list[str]]] = []
-    for times in (10, 1):  # one that was over before it was killed does not count
-        wanted = sum(killed for killed, _ in results) + (count + 1) // 2
-        while (left := wanted - sum(killed for killed, _ in results)) > 0:
-            start, number = len(results), -(-left // times)
-            results += _all(one, [(f"kill_{start + i}", min(times, left)) for i in range(number)])
-    return _summed(results)
+    half = _until(one, "ten", 10, count // 2)
+    return _summed(half + _until(one, "one", 1, count - count // 2))
 
 
 def saves(folder: Path, references: References, count: int) -> dict[str, Any]:
@@ -52,7 +48,7 @@ def saves(folder: Path, references: References, count: int) -> dict[str, Any]:
         killed = 0
         for number in range(times):
             point = POINTS[number % len(POINTS)]
-            process = run.start(CRASH_AT=f"{point}:{random.randint(1, 3)}")
+            process = run.start(CRASH_AT=f"{point}:{random.randint(1, 2)}")
             process.join()
             killed += process.exitcode == -9
             had_one = (run.run_dir / LAST).exists() or (run.run_dir / PREVIOUS).exists()
@@ -66,15 +62,13 @@ def saves(folder: Path, references: References, count: int) -> dict[str, Any]:
         run.finish()
         return killed, references.differences(run)
 
-    times = min(20, count)
-    results = _all(one, [(f"save_{number}", times) for number in range(max(1, count // times))])
-    return _summed(results) | {"tmpdir": elsewhere, "unreadable": unreadable}
+    return _summed(_until(one, "save", 20, count)) | {"tmpdir": elsewhere, "unreadable": unreadable}
 
 
 def signals(folder: Path, references: References, count: int) -> dict[str, Any]:
     """Ask to end with SIGTERM and with SIGINT, at random instants of training."""
 
-    def one(name: str, signum: int) -> tuple[int, list[str]]:
+    def one(name: str, _: int, signum: int) -> tuple[int, list[str]]:
         case = list(CASES)[_hash(name) % len(CASES)]
         # No checkpoint by steps or time, so that the newest is the one that the signal asked for.
         own = [
@@ -86,8 +80,12 @@ def signals(folder: Path, references: References, count: int) -> dict[str, Any]:
         process = run.start()
         run.until_batches(process, 0)
         time.sleep(wait)
+        if not process.is_alive():
+            return 0, []  # it was over before
         os.kill(process.pid or 0, signum)
         process.join()
+        if process.exitcode == 0:
+            return 0, []
         found = newest(run.run_dir)
         batches = run.num_batches()
         problems = []
@@ -101,12 +99,10 @@ def signals(folder: Path, references: References, count: int) -> dict[str, Any]:
         run.finish()
         return 1, problems + references.differences(run)
 
-    named = [
-        (f"{signal.Signals(number).name}_{again}", number)
-        for number in (signal.SIGTERM, signal.SIGINT)
-        for again in range(count)
-    ]
-    return _summed(_all(one, named))
+    results = []
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        results += _until(partial(one, signum=signum), signum.name, 1, count)
+    return _summed(results)
 
 
 def disk(folder: Path, references: References, count: int) -> dict[str, Any]:
@@ -246,6 +242,15 @@ def _all(one: Any, arguments: list[tuple[str, int]]) -> list[tuple[int, list[str
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(told, arguments))
+
+
+def _until(one: Any, kind: str, times: int, count: int) -> list[tuple[int, list[str]]]:
+    """Break off runs, each so many times, until there were ``count`` that were not over before."""
+    results: list[tuple[int, list[str]]] = []
+    while (left := count - sum(killed for killed, _ in results)) > 0:
+        start, number = len(results), -(-left // times)
+        results += _all(one, [(f"{kind}_{start + i}", min(times, left)) for i in range(number)])
+    return results
 
 
 def _summed(results: list[tuple[int, list[str]]]) -> dict[str, Any]:

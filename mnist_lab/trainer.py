@@ -1,0 +1,60 @@
+"""Builds the trainer of a run with its callbacks and loggers."""
+
+from dataclasses import fields
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab import schemas
+from mnist_lab.checkpoints import AtomicCheckpointIO
+from mnist_lab.training import device_type, resolve_precision
+
+
+def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
+    """Build the trainer with the callbacks and loggers of its groups.
+
+    Args:
+        config: the whole config.
+        model: what the precision is chosen for.
+        validates: whether there is a validation split to monitor.
+    """
+    unset = {knob.name for knob in fields(schemas.Trainer) if knob.default is None}
+    options = {k: v for k, v in config.trainer.items() if v is not None or k not in unset}
+    barebones = options.get("barebones", False)
+    callbacks = dict(config.callbacks or {})
+    if not validates or options.get("limit_val_batches") == 0:
+        if _chooses_by_val(callbacks.get("early_stopping")):
+            del callbacks["early_stopping"]
+        if _chooses_by_val(callbacks.get("checkpoint")):  # the best checkpoint is the last
+            callbacks["checkpoint"] = OmegaConf.merge(callbacks["checkpoint"], {"monitor": None})
+    if barebones or options.get("fast_dev_run") or "checkpoint" not in callbacks:
+        options["enable_checkpointing"] = False
+    if options.get("enable_checkpointing") is False:
+        callbacks.pop("checkpoint", None)
+    if barebones or options.get("enable_progress_bar") is False:
+        callbacks.pop("progress", None)
+    if barebones or "logger" not in options:
+        loggers = [] if barebones else [instantiate(one) for one in (config.logger or {}).values()]
+        options["logger"] = loggers or False
+    options["callbacks"] = [
+        *(instantiate(node, _convert_="all") for node in callbacks.values()),
+        *instantiate(options.pop("callbacks", None) or [], _convert_="all"),
+    ]
+    options["plugins"] = [AtomicCheckpointIO(), *_as_list(options.get("plugins", []))]
+    options["precision"] = resolve_precision(
+        options["precision"], model, options.get("accelerator", "auto")
+    )
+    if "deterministic" not in options and device_type(options.get("accelerator")) == "cuda":
+        options["deterministic"] = "warn"
+    trainer: L.Trainer = instantiate(options, _convert_="all")
+    return trainer
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if OmegaConf.is_list(value) or isinstance(value, list) else [value]
+
+
+def _chooses_by_val(callback: DictConfig | None) -> bool:
+    return callback is not None and str(callback.get("monitor")).startswith("val/")
