@@ -1,6 +1,7 @@
 """Checks a resolved config: keys, ranges, combinations, and whether the device is there."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -15,6 +16,10 @@ from mnist_lab.runs import has_launcher
 from mnist_lab.schemas import METRICS, NUM_TRAIN, SCHEMAS
 from mnist_lab.targets import TARGETS
 
+_LARGEST = 10**15 - 1
+_MOST_LAYERS = 1_000
+_PIXELS = 28 * 28
+
 
 def check(config: DictConfig) -> None:
     """Check keys, ranges and combinations of a resolved config, and that the device is there.
@@ -25,16 +30,36 @@ def check(config: DictConfig) -> None:
     for group in SCHEMAS:
         if group not in config or OmegaConf.is_missing(config, group):
             raise ConfigError(f"{group}: must be chosen, one of {', '.join(choices(group))}")
+    _check_named_nodes(config)
     for prefix, node in _typed_nodes(config):
         for name in node:
             if name not in _field_names(node) and not (prefix == "" and name == "hydra"):
                 raise ConfigError(unknown_key(f"{prefix}{name!s}", [str(one) for one in node]))
         for knob in fields(OmegaConf.get_type(node)):  # type: ignore[arg-type]
             if knob.metadata:
+                _check_size(f"{prefix}{knob.name}", node[knob.name])
                 check_knob(f"{prefix}{knob.name}", knob, node)
     _check_combinations(config)
     _check_monitors(config)
     _check_device(config.trainer.accelerator)
+
+
+def _check_named_nodes(config: DictConfig) -> None:
+    """Check that each callback and logger is a mapping that says what to build."""
+    for group in ("callbacks", "logger"):
+        for name, node in (config[group] or {}).items():
+            if not isinstance(node, DictConfig) or "_target_" not in node:
+                raise ConfigError(
+                    f"{group}.{name}={shown(node)}: must be a mapping with a _target_; "
+                    f"~{group}.{name} leaves it out"
+                )
+
+
+def _check_size(key: str, value: Any) -> None:
+    """Check that a whole number is one that torch can count to."""
+    for one in value if OmegaConf.is_list(value) else [value]:
+        if isinstance(one, int) and abs(one) > _LARGEST:
+            raise ConfigError(f"{key}: must be a whole number of at most 15 digits")
 
 
 def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -72,7 +97,49 @@ def _check_combinations(config: DictConfig) -> None:
         raise ConfigError(
             f"trainer.devices={trainer.devices}: must be at least 1, a list of indices, or auto"
         )
+    processes = _num_devices(trainer.devices) or 1
+    if processes > (most := max(64, 4 * (os.cpu_count() or 1))):
+        raise ConfigError(f"trainer.devices={processes}: must be at most {most} on this machine")
+    _check_memory(config.model)
     _check_batch_norm(config)
+
+
+def _check_memory(model: DictConfig) -> None:
+    """Check that the lab's own model has so many weights that they could be in memory.
+
+    Each takes 16 bytes in training: itself, its gradient, and two numbers of Adam's.
+    """
+    if model._target_ not in TARGETS:
+        return
+    hidden, channels = model.get("hidden_dims", []), model.get("channels", [])
+    for key, layers in (("hidden_dims", hidden), ("channels", channels)):
+        if len(layers) > _MOST_LAYERS:
+            raise ConfigError(
+                f"model.{key}: {len(layers):,} layers found, at most {_MOST_LAYERS:,} required"
+            )
+    kernels = model.get("kernel_size", 1)
+    sides = [kernels] * len(channels) if isinstance(kernels, int) else list(kernels)
+    weights, inputs = 0, 1
+    for out, side in zip(channels, sides, strict=False):
+        weights, inputs = weights + inputs * out * side**2, out
+    inputs = inputs if channels else _PIXELS  # what pooling leaves of them is at least one
+    for out in hidden:
+        weights, inputs = weights + inputs * out, out
+    if weights * 16 > (memory := _memory()):
+        key = "hidden_dims" if hidden else "channels"
+        needed, found = (f"{size / 1e9:,.0f} GB" for size in (weights * 16, memory))
+        raise ConfigError(
+            f"model.{key}={shown(model[key])}: {weights:,} weights take {needed} in training, and "
+            f"this machine has {found}"
+        )
+
+
+def _memory() -> float:
+    """Return the bytes of memory of this machine, or infinity where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def _check_batch_norm(config: DictConfig) -> None:

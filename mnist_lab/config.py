@@ -1,32 +1,51 @@
 """What Hydra composes: registering the schemas, and configs without untrusted code."""
 
+import contextlib
 import copy
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode, flag_override
+from omegaconf.base import Container
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from mnist_lab.checkpoint_files import refuse_code
 from mnist_lab.checks import check
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.explain import explain
-from mnist_lab.groups import CONF
+from mnist_lab.groups import CONF, choices
+from mnist_lab.places import check_hydra_places, check_links, check_log_folders
 from mnist_lab.runs import CONFIG, MANIFEST, new_name, read_json
 from mnist_lab.schemas import SCHEMAS, Train
+from mnist_lab.sweeps.settings import Fused, Settings
 from mnist_lab.targets import check_hydra_targets, check_targets
+from mnist_lab.yaml_files import check_yaml, problem_in
 
 _QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]
+_FROZEN = ("callbacks", "launcher", "sweeper", "hydra_logging", "job_logging", "output_subdir")
+_MAX_RESOLVED = 5_000  # values, or tens of characters, that interpolations give in one pass
+_DOES_NOT_FIT = (
+    OmegaConfBaseException,
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
+_lock = threading.RLock()
 
 
 def register() -> None:
@@ -38,6 +57,8 @@ def register() -> None:
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
             store.store(group=group, name=f"{name}_schema", node=schema)
+    store.store(group="hydra/sweeper", name="study", node=Settings, provider="mnist_lab")
+    store.store(group="hydra/launcher", name="fused", node=Fused, provider="mnist_lab")
     OmegaConf.register_new_resolver("run_name", new_name, use_cache=True, replace=True)
 
 
@@ -63,7 +84,9 @@ class Loader(ConfigLoaderImpl):
                 "command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema")
             )
         super().__init__(search_path)
+        self.repository = _Repository(search_path)
         self.allowed = opened_targets(overrides)
+        self.typed = {one.key_or_group for one in _parsed(overrides)}
         self.claimed: DictConfig | None = None  # whose names and times later configs have too
 
     def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
@@ -74,13 +97,33 @@ class Loader(ConfigLoaderImpl):
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
         """
         try:
-            config = super().load_configuration(*arguments, **options)
+            with _bounded_interpolations():
+                config = super().load_configuration(*arguments, **options)
             if self.claimed is not None:
                 OmegaConf.copy_cache(from_config=self.claimed, to_config=config)
-            _check_code(config, self.allowed)
+            self._check_code(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error)) from error
+        except RecursionError:
+            raise ConfigError("the config is nested too deeply, or without an end") from None
         return config
+
+    def _check_code(self, config: DictConfig) -> None:
+        """Check every target, and leave below ``hydra`` the very values that were checked."""
+        plain = OmegaConf.to_container(resolved(config))
+        assert isinstance(plain, dict)
+        hydra = plain.pop("hydra")
+        if plain.get("allow_targets", []) != self.allowed:
+            raise UntrustedError(
+                "allow_targets: is taken from the command line only, not from a file"
+            )
+        check_hydra_targets(hydra, self.allowed)
+        check_hydra_places(hydra, self.typed)
+        check_targets(plain, self.allowed)
+        with flag_override(config, ["struct", "readonly"], [False, False]):
+            for name in _FROZEN:
+                config.hydra[name] = _in_output_dir(hydra[name])
+            config.hydra.job.env_set = hydra["job"]["env_set"]
 
     def get_group_options(self, *arguments: Any, **options: Any) -> list[str]:
         """Return what can be chosen; a schema is a part of the choices, not one of them."""
@@ -104,28 +147,57 @@ def opened_targets(overrides: Sequence[str]) -> list[str]:
         ConfigError: an override cannot be read.
     """
     opened: list[str] = []
-    try:
-        for override in OverridesParser.create().parse_overrides(list(overrides)):
-            value = override.value()
-            if override.key_or_group == "allow_targets" and isinstance(value, list):
-                opened = [str(one) for one in value]
-    except HydraException as error:
-        raise ConfigError(explain(error)) from error
+    for override in _parsed(overrides):
+        value = override.value()
+        if override.key_or_group == "allow_targets" and isinstance(value, list):
+            opened = [str(one) for one in value]
     return opened
 
 
-def _check_code(config: DictConfig, allowed: Sequence[str]) -> None:
-    """Check every target, and leave below ``hydra`` the very values that were checked."""
-    plain = OmegaConf.to_container(resolved(config))
-    assert isinstance(plain, dict)
-    hydra = plain.pop("hydra")
-    if plain.get("allow_targets", []) != list(allowed):
-        raise UntrustedError("allow_targets: is taken from the command line only, not from a file")
-    check_hydra_targets(hydra, allowed)
-    check_targets(plain, allowed)
-    with flag_override(config, ["struct", "readonly"], [False, False]):
-        for name in ("callbacks", "launcher", "sweeper"):
-            config.hydra[name] = hydra[name]
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(explain(error)) from error
+    except (RecursionError, ValueError) as error:  # the latter: a number of thousands of digits
+        raise ConfigError(f"an override cannot be read: {first_line(error)}") from error
+
+
+def _in_output_dir(node: Any, name: Any = None) -> Any:
+    """Have log files that were checked as beside the run's config be so wherever that will be."""
+    if isinstance(node, dict):
+        return {key: _in_output_dir(value, key) for key, value in node.items()}
+    if name == "filename" and isinstance(node, str) and not Path(node).is_absolute():
+        return f"${{hydra.runtime.output_dir}}/{Path(node)}"
+    return node
+
+
+class _Repository(ConfigRepository):
+    """Reads the YAML of a user's own folder only after a look at what it would become."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Return a config with its defaults list.
+
+        Raises:
+            ConfigError: the file cannot be read.
+            UntrustedError: it asks for objects, or stands for too much.
+        """
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        path = None
+        if source is not None and source.scheme() == "file" and source.path != str(CONF):
+            path = Path(source.path, source._normalize_file_name(config_path))
+        try:
+            if path is not None:
+                check_yaml(path, takes_aliases=True)
+            return super().load_config(config_path)
+        except InputError as error:
+            raise ConfigError(str(error)) from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            if isinstance(error, LabError | OmegaConfBaseException):
+                raise
+            raise ConfigError(
+                f"{path or config_path}: cannot be read: {problem_in(error)}"
+            ) from error
 
 
 def resolved(config: DictConfig, number: int = 0) -> DictConfig:
@@ -144,7 +216,8 @@ def resolved(config: DictConfig, number: int = 0) -> DictConfig:
             config.hydra.job.update(num=number, id=str(number))
         instance.set_config(config)
         OmegaConf.set_readonly(config.hydra, False)
-        OmegaConf.resolve(config)
+        with _bounded_interpolations():
+            OmegaConf.resolve(config)
     finally:
         instance.cfg = before
     return config
@@ -177,25 +250,30 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
         UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
     """
     path = run_dir / CONFIG
-    stored = _read_stored(path)
+    stored = read_stored(path)
+    refuse_code(run_dir)
     chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
     for text, key in zip(overrides, chosen, strict=True):
         if key.partition(".")[0] not in ("data", "trainer", "allow_targets"):
             raise ConfigError(f"{text}: only data and trainer can be chosen for a trained model")
-    try:
-        dataset = [] if "data" in chosen else [f"data={stored.data.dataset}"]
-        config = compose_config([*dataset, *_QUIET, *overrides])
+    check_targets(OmegaConf.to_container(stored), opened_targets(overrides))
+    dataset = []
+    if "data" not in chosen:
+        with _as_input(path):
+            name = stored.data.dataset
+            if name not in choices("data"):
+                raise InputError(f"{path}: data.dataset={name}: no such set")
+            dataset = [f"data={name}"]
+    config = compose_config([*dataset, *_QUIET, *overrides])
+    with _as_input(path):
         config.run_dir = str(run_dir)
-        config.model = stored.model
+        config.model = _typed("model", stored.model)
         for name, value in stored.data.items():
             if name not in ("_target_", "dataset", "augment") and f"data.{name}" not in chosen:
                 config.data[name] = value
         if "trainer.precision" not in chosen:
             config.trainer.precision = read_json(run_dir / MANIFEST).get("precision", "auto")
-        OmegaConf.resolve(config)
-    except (OmegaConfBaseException, AttributeError) as error:
-        raise InputError(f"{path}: not a run's config: {first_line(error)}") from error
-    check_targets(OmegaConf.to_container(config), config.allow_targets)
+    check(config)
     return config
 
 
@@ -214,9 +292,14 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
     """
     register()
     path = run_dir / CONFIG
-    stored = _read_stored(path)
-    try:
-        check_targets(OmegaConf.to_container(stored), allowed)
+    stored = read_stored(path)
+    plain = OmegaConf.to_container(stored)
+    check_targets(plain, allowed)
+    if place is None:
+        check_log_folders(plain, run_dir)
+        check_links(run_dir)
+    refuse_code(run_dir)
+    with _as_input(path):
         config: DictConfig = OmegaConf.structured(Train)
         for name, node in stored.items():
             config[name] = _typed(str(name), node)
@@ -224,16 +307,22 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
         config.run_dir = config.trainer.default_root_dir = folder
         config.allow_targets = list(allowed)
         for logger in (config.logger or {}).values():
-            if logger.get("save_dir") == ".":
+            if place is not None or logger.get("save_dir") == ".":
                 logger.save_dir = folder
         OmegaConf.resolve(config)
-        check_targets(OmegaConf.to_container(config), allowed)
-    except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
-        if isinstance(error, LabError):
-            raise
-        raise InputError(f"{path}: not a run's config: {first_line(error)}") from error
-    check(config)
+        check(config)
     return config
+
+
+@contextlib.contextmanager
+def _as_input(path: Path) -> Iterator[None]:
+    """Have what does not fit in a run's config be a fault of the file."""
+    try:
+        yield
+    except LabError:
+        raise
+    except _DOES_NOT_FIT as error:
+        raise InputError(f"{path}: not a run's config: {first_line(error)}") from error
 
 
 def _typed(group: str, node: Any) -> Any:
@@ -250,13 +339,67 @@ def _merged(schema: type[Any] | None, node: Any) -> Any:
     return OmegaConf.merge(OmegaConf.structured(schema), node) if schema else node
 
 
-def _read_stored(path: Path) -> DictConfig:
+def read_stored(path: Path) -> DictConfig:
+    """Read a run's config, which is plain: it was resolved before it was written.
+
+    Raises:
+        InputError: the file cannot be read, holds too much, or no mapping.
+        UntrustedError: it holds a tag, an alias or an interpolation.
+    """
+    check_yaml(path, takes_aliases=False)
     try:
         stored = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
     except Exception as error:
-        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
-    if not isinstance(stored, DictConfig):
+        raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
+    if not isinstance(stored, DictConfig) or not stored:
         raise InputError(f"{path}: not a run's config: a mapping is required")
+    for key in _interpolations(stored):
+        raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
     return stored
+
+
+def _interpolations(node: Container) -> Iterator[str]:
+    for child in _children(node):
+        if child._is_interpolation():
+            yield child._get_full_key(None)
+        elif isinstance(child, Container):
+            yield from _interpolations(child)
+
+
+def _children(node: Container) -> list[Any]:
+    if node._is_none() or node._is_missing() or node._is_interpolation():
+        return []
+    keys: Iterable[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node)
+    return [node._get_node(key) for key in keys]
+
+
+@contextlib.contextmanager
+def _bounded_interpolations() -> Iterator[None]:
+    """Have OmegaConf give up on interpolations that stand for too much."""
+    with _lock:  # what is replaced here is the class's
+        resolve, left = Container.resolve_parse_tree, _MAX_RESOLVED
+
+        def counted(self: Container, *arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1  # before it too: they may be many that give nothing
+            if left > 0:
+                found = resolve(self, *arguments, **options)
+                left -= _size(found)
+            if left <= 0:
+                raise InterpolationResolutionError("interpolations that stand for too much")
+            return found
+
+        Container.resolve_parse_tree = counted  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Container.resolve_parse_tree = resolve  # type: ignore[method-assign]
+
+
+def _size(found: Any) -> int:
+    """Return how many values there are, and tens of characters."""
+    if isinstance(found, Container):
+        return 1 + sum(map(_size, _children(found)))
+    if isinstance(found, ValueNode):
+        found = found._value()
+    return 1 + len(found) // 10 if isinstance(found, str) else 1

@@ -2,13 +2,13 @@
 
 import logging
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
 from hydra.utils import get_class, instantiate
 
-from mnist_lab.checkpoints import BEST, LAST, read_checkpoint
+from mnist_lab.checkpoints import BEST, check_weights, newest, read_checkpoint
 from mnist_lab.config import stored_config
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import InputError, first_line
@@ -16,6 +16,8 @@ from mnist_lab.models import Classifier
 from mnist_lab.trainer import build_trainer
 from mnist_lab.training import can_compute, evaluate_on, quiet_trainer
 
+_MAX_SETTINGS = 10_000
+_MAX_CLASSES = 1_000
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +73,7 @@ def evaluate_run(
 
 
 def load_model(run_dir: Path, target: str) -> Classifier:
-    """Rebuild a run's model with the weights of its best checkpoint, else its last, on the CPU.
+    """Rebuild a run's model with the weights of its best checkpoint, else its newest, on the CPU.
 
     Args:
         run_dir: the run's directory.
@@ -79,22 +81,37 @@ def load_model(run_dir: Path, target: str) -> Classifier:
 
     Raises:
         InputError: there is no checkpoint, or it is damaged or another model's.
+        UntrustedError: a checkpoint names code.
     """
-    path = next((run_dir / one for one in (BEST, LAST) if (run_dir / one).exists()), None)
-    if path is None:
+    path = run_dir / BEST
+    if path.exists():
+        checkpoint = read_checkpoint(path)
+    elif found := newest(run_dir, is_to_resume=False):
+        path, checkpoint = found
+    else:
         raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
-    checkpoint = read_checkpoint(path)
     settings, weights = checkpoint.get("hyper_parameters", {}), checkpoint["state_dict"]
     model_class = cast(type[Classifier], get_class(target))
     try:
+        if _count(settings) > _MAX_SETTINGS:
+            raise ValueError("it has more hyper_parameters than any model")
         with torch.device("meta"):  # costs nothing, whatever sizes the file asks for
-            needed = model_class(**settings).state_dict()
-        shapes = {name: tensor.shape for name, tensor in weights.items()}
-        if shapes != {name: tensor.shape for name, tensor in needed.items()}:
-            raise ValueError("its weights have other names or shapes")
+            needed = model_class(**settings)
+        check_weights(path, checkpoint, needed)
+        if needed.num_classes > _MAX_CLASSES:  # its metrics have a number for each pair of them
+            raise ValueError(f"it has {needed.num_classes} classes")
         model = model_class(**settings)
         model.load_state_dict(weights)
+    except InputError:
+        raise
     except Exception as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a checkpoint of {target} that loads: {reason}") from error
     return model
+
+
+def _count(settings: Any) -> int:
+    """Return how many values there are in nested mappings and lists."""
+    if isinstance(settings, dict):
+        return sum(map(_count, settings.values()))
+    return sum(map(_count, settings)) if isinstance(settings, list | tuple) else 1

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -28,8 +27,9 @@ from mnist_lab.errors import InputError, Stopped
 from mnist_lab.files import remove_partials, storage_errors
 from mnist_lab.hparams import log_best, log_config
 from mnist_lab.models import Classifier
+from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.tables import print_result, shown
-from mnist_lab.trainer import build_trainer
+from mnist_lab.trainer import build_trainer, machine
 from mnist_lab.training import own_checkpoint, train
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
@@ -64,7 +64,7 @@ def run(config: DictConfig) -> float | None:
         metrics = runs.read_json(run_dir / runs.METRICS)
     else:
         metrics = train_in(run_dir, config)
-    if runs.is_rank_zero():
+    if runs.is_rank_zero() and current_trial() is None:  # a sweep has a table of all
         print_result(run_dir, metrics)
     return metrics.get(config.monitor)
 
@@ -93,8 +93,8 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
             validates = getattr(datamodule, "val_size", 1) > 0
             trainer = build_trainer(config, model, validates)
             if trainer.is_global_zero:
-                _note_machine(run_dir, environment | _machine(trainer), is_new=state is None)
-                snapshot.rewind_logs(trainer, state)
+                _note_machine(run_dir, environment | machine(trainer), is_new=state is None)
+                snapshot.rewind(trainer.loggers, state)
                 if state is None:
                     _log_config(trainer, config)
             metrics = train(model, datamodule, trainer, ckpt_path=path)
@@ -183,14 +183,3 @@ def _log_config(trainer: L.Trainer, config: DictConfig) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             log_config(logger, cast(dict[str, Any], settings), record.portable(config))
-
-
-def _machine(trainer: L.Trainer) -> dict[str, Any]:
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {
-        "precision": str(trainer.precision),
-        "device": name,
-        "world_size": trainer.world_size,
-        "threads": torch.get_num_threads(),
-    }

@@ -11,10 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab import runs
 from mnist_lab.errors import ConfigError, InputError, StorageError, first_line
+from mnist_lab.sweeps.trial import Pruned
 
 FINISHED = "finished"
 # How a run is computed and shown, which may be chosen anew when it goes on.
-_MAY_DIFFER = (
+MAY_DIFFER = (
     "allow_targets",
     "run_dir",
     "data.root",
@@ -67,7 +68,7 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
         return
     path = run_dir / runs.CONFIG
     try:
-        stored = _flat(OmegaConf.to_container(OmegaConf.load(path)))
+        stored = flat(OmegaConf.to_container(OmegaConf.load(path)))
     except Exception as error:
         raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
     given = OmegaConf.to_container(config)
@@ -76,12 +77,12 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
     place = str(config.run_dir)
     now = {
         key: value.replace(place, ".") if isinstance(value, str) and place != "." else value
-        for key, value in _flat(given).items()
+        for key, value in flat(given).items()
     }
     differing = [
         f"{key}={stored.get(key)} there, {now.get(key)} here"
         for key in sorted(stored.keys() | now.keys())
-        if key not in _MAY_DIFFER and stored.get(key) != now.get(key)
+        if key not in MAY_DIFFER and stored.get(key) != now.get(key)
     ]
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
@@ -91,14 +92,14 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
         )
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Return the values of nested mappings, keyed with dots."""
     if not isinstance(node, Mapping):
         return {prefix: node}
-    flat: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in node.items():
-        flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
-    return flat
+        values |= flat(value, f"{prefix}.{name}" if prefix else str(name))
+    return values
 
 
 @contextlib.contextmanager
@@ -136,6 +137,9 @@ def attempt(run_dir: Path, environment: Mapping[str, Any], from_step: int) -> It
     except (KeyboardInterrupt, SystemExit):
         state = "interrupted"
         raise
+    except Pruned as pruned:
+        state, error = "pruned", str(pruned)
+        raise
     except Exception as raised:
         error = f"{type(raised).__name__}: {raised}"
         raise
@@ -152,8 +156,8 @@ def attempt(run_dir: Path, environment: Mapping[str, Any], from_step: int) -> It
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what the figures of a run depend on that was otherwise when it started."""
-    old = _flat({name: before[name] for name in _COMPARED if name in before})
-    new = _flat({name: now[name] for name in _COMPARED if name in now})
+    old = flat({name: before[name] for name in _COMPARED if name in before})
+    new = flat({name: now[name] for name in _COMPARED if name in now})
     return [
         f"{key} {old[key]}, now {new[key]}" for key in old if old[key] != new.get(key, old[key])
     ]

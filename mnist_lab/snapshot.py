@@ -9,13 +9,14 @@ into an epoch, which repeats or skips parts of it, is not taken.
 
 import os
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from mnist_lab.errors import InputError
 from mnist_lab.fast_loop import FastEpochLoop, set_progress
@@ -51,14 +52,14 @@ def take(trainer: L.Trainer, batch: int, is_finished: bool) -> dict[str, Any]:
         "is_finished": is_finished,
         "ranks": ranks,
         "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
-        "logs": _log_lengths(trainer) if trainer.is_global_zero else [],
+        "logs": log_lengths(trainer.loggers) if trainer.is_global_zero else [],
     }
 
 
 def _rank_state(trainer: L.Trainer) -> dict[str, Any]:
     model = trainer.lightning_module
     running = model.running_state() if isinstance(model, Classifier) else None
-    return {"random": _random_state(model.device), "running": running}
+    return {"random": random_state(model.device), "running": running}
 
 
 def put_back_position(trainer: L.Trainer, snapshot: dict[str, Any]) -> None:
@@ -90,7 +91,8 @@ def put_back_rank(trainer: L.Trainer, snapshot: dict[str, Any]) -> None:
     _set_random_state(state["random"], model.device)
 
 
-def _random_state(device: torch.device) -> dict[str, Any]:
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the state of all random generators that training on a device draws from."""
     numpy_state: Any = np.random.get_state()  # noqa: NPY002 - the state of others' code is kept
     name, keys, *rest = numpy_state
     state: dict[str, Any] = {
@@ -116,10 +118,10 @@ def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.mps.set_rng_state(state["mps"])
 
 
-def _log_lengths(trainer: L.Trainer) -> list[dict[str, int]]:
+def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
     """Return for each logger the bytes of its event files, or the rows of its CSV file."""
     lengths: list[dict[str, int]] = []
-    for logger in trainer.loggers:
+    for logger in loggers:
         found: dict[str, int] = {}
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.flush()
@@ -136,15 +138,15 @@ def _log_lengths(trainer: L.Trainer) -> list[dict[str, int]]:
     return lengths
 
 
-def rewind_logs(trainer: L.Trainer, snapshot: dict[str, Any] | None) -> None:
+def rewind(loggers: Iterable[Logger], snapshot: dict[str, Any] | None) -> None:
     """Cut off what was logged after the snapshot, all of it where there is none.
 
     It comes before anything is logged, and is done by rank 0 alone.
 
     Raises:
-        InputError: the snapshot has no logs that fit the trainer's loggers.
+        InputError: the snapshot has no logs that fit the loggers.
     """
-    for number, logger in enumerate(trainer.loggers):
+    for number, logger in enumerate(loggers):
         lengths = snapshot["logs"][number] if snapshot else {}
         if not all(isinstance(one, int) and one >= 0 for one in lengths.values()):
             raise InputError("the lengths of log files must be whole numbers")

@@ -48,6 +48,7 @@ _LOG_CLASSES = {
     "logging.Formatter",
 }
 _LOG_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+_CALL_KEYS = ("_partial_", "_args_")  # with which Hydra calls a target otherwise than the lab does
 
 
 def check_targets(plain: Any, allowed: Sequence[str]) -> None:
@@ -60,9 +61,15 @@ def check_targets(plain: Any, allowed: Sequence[str]) -> None:
     Raises:
         UntrustedError: there is such a target.
     """
-    for key, target in _find(plain, "_target_"):
-        if target not in TARGETS and not _is_allowed(target, allowed):
+    for key, target, node in _targets(plain):
+        if _is_allowed(target, allowed):
+            continue
+        if not (isinstance(target, str) and target in TARGETS):
             raise _refusal(key, target)
+        if found := [name for name in _CALL_KEYS if name in node]:
+            raise UntrustedError(
+                f"{key.removesuffix('_target_')}{found[0]}: not taken with what mnist_lab ships"
+            )
 
 
 def check_hydra_targets(plain: Any, allowed: Sequence[str]) -> None:
@@ -71,9 +78,10 @@ def check_hydra_targets(plain: Any, allowed: Sequence[str]) -> None:
     Raises:
         UntrustedError: there is such a target, or a log handler of another package.
     """
-    for key, target in _find(plain, "_target_", "hydra"):
+    for key, target, _ in _targets(plain, "hydra"):
         is_plugin = key in _PLUGIN_KEYS and str(target).startswith("hydra_plugins.")
-        if not (target in HYDRA_TARGETS or is_plugin or _is_allowed(target, allowed)):
+        is_hydras = isinstance(target, str) and target in HYDRA_TARGETS
+        if not (is_hydras or is_plugin or _is_allowed(target, allowed)):
             raise _refusal(key, target)
     for part in ("hydra_logging", "job_logging"):
         _check_logging(plain.get(part), f"hydra.{part}")
@@ -86,7 +94,7 @@ def _check_logging(node: Any, key: str) -> None:
         if isinstance(value, dict | list):
             _check_logging(value, path)
         names_code = name in ("()", ".", "class", "queue", "listener")
-        if names_code and value not in _LOG_CLASSES:
+        if names_code and not (isinstance(value, str) and value in _LOG_CLASSES):
             raise UntrustedError(f"{path}={value}: log classes must be of the standard logging")
         if "://" in str(value) and isinstance(value, str) and value not in _LOG_STREAMS:
             raise UntrustedError(f"{path}={value}: must be one of {', '.join(_LOG_STREAMS)}")
@@ -104,12 +112,17 @@ def _is_allowed(target: Any, allowed: Sequence[str]) -> bool:
     return any(name == one or (one.endswith(".") and name.startswith(one)) for one in allowed)
 
 
-def _find(node: Any, name: str, key: str = "") -> Iterator[tuple[str, Any]]:
+def _targets(node: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    return find(node, "_target_", key)
+
+
+def find(node: Any, name: str, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the values of a name with their keys, and the mappings that they are in."""
     for part, value in _items(node):
         path = f"{key}.{part}" if key else str(part)
         if part == name:
-            yield path, value
-        yield from _find(value, name, path)
+            yield path, value, node
+        yield from find(value, name, path)
 
 
 def _items(node: Any) -> Iterator[tuple[Any, Any]]:

@@ -4,11 +4,14 @@ from dataclasses import fields
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab import schemas
 from mnist_lab.checkpoints import AtomicCheckpointIO
+from mnist_lab.sweeps.trial import current_trial
+from mnist_lab.sweeps.watch import Watch
 from mnist_lab.training import device_type, resolve_precision
 
 
@@ -33,12 +36,16 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         options["enable_checkpointing"] = False
     if options.get("enable_checkpointing") is False:
         callbacks.pop("checkpoint", None)
+    trial = current_trial()
+    if trial is not None:  # a sweep shows its own progress
+        options |= {"enable_progress_bar": False, "enable_model_summary": False}
     if barebones or options.get("enable_progress_bar") is False:
         callbacks.pop("progress", None)
     if barebones or "logger" not in options:
         loggers = [] if barebones else [instantiate(one) for one in (config.logger or {}).values()]
         options["logger"] = loggers or False
     options["callbacks"] = [
+        *([Watch(trial, config.monitor)] if trial is not None else []),
         *(instantiate(node, _convert_="all") for node in callbacks.values()),
         *instantiate(options.pop("callbacks", None) or [], _convert_="all"),
     ]
@@ -58,3 +65,15 @@ def _as_list(value: Any) -> list[Any]:
 
 def _chooses_by_val(callback: DictConfig | None) -> bool:
     return callback is not None and str(callback.get("monitor")).startswith("val/")
+
+
+def machine(trainer: L.Trainer) -> dict[str, Any]:
+    """Return what figures depend on besides config, code and versions."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "precision": str(trainer.precision),
+        "device": name,
+        "world_size": trainer.world_size,
+        "threads": torch.get_num_threads(),
+    }

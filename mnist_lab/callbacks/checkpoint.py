@@ -4,6 +4,7 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,19 @@ class Checkpoint(LightningCheckpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        metric = trainer.callback_metrics.get(self.monitor) if self.monitor else None
-        if metric is None or math.isnan(score := metric.item()):
-            return
-        if self.best_score is None or self.sign * score > self.sign * self.best_score:
-            self.best_score, self.best_step, self._is_best = score, trainer.global_step, True
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        if self.judges_best(metrics, trainer.global_step):
+            self._is_best = True
+
+    def judges_best(self, metrics: Mapping[str, float], step: int) -> bool:
+        """Return whether metrics are the best so far, and remember them if they are."""
+        score = metrics.get(self.monitor, math.nan) if self.monitor else math.nan
+        if math.isnan(score):
+            return False
+        if self.best_score is not None and self.sign * score <= self.sign * self.best_score:
+            return False
+        self.best_score, self.best_step = score, step
+        return True
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from mnist_lab.groups import CONF, choices, groups
 from mnist_lab.knobs import default_of, requirement, shown
 from mnist_lab.schemas import SCHEMAS, Train, key_prefix
+from mnist_lab.sweeps.settings import Settings
 
 _WIDTH = 100
 _HEAD = """\
@@ -18,6 +19,7 @@ usage: mnist-lab train [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
 
   mnist-lab train model=cnn optimizer.lr=3e-3      one run
   mnist-lab train -m model=mlp,cnn seed=0,1,2      a run for each combination
+  mnist-lab train -m sweep=mlp_search              a search
   mnist-lab train --cfg job --resolve model=cnn    the config, without a run
   mnist-lab train --config-dir mine model=own      a folder of your own choices
   eval "$(mnist-lab train -sc install=bash)"       completion with the tab key
@@ -36,6 +38,11 @@ def train_help() -> str:
     lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train], own)]
     for prefix, schemas in _by_prefix().items():
         lines += ["", *_knob_lines(prefix, schemas, _shipped(prefix.partition(".")[0]))]
+    sweeper = "hydra.sweeper."
+    told = {
+        f"{sweeper}{one.name}": {"": default_of(one)} for one in fields(Settings) if one.metadata
+    }
+    lines += ["", "SWEEPS, with -m", *_knob_lines(sweeper, [Settings], told)]
     return "\n".join(lines)
 
 

@@ -21,6 +21,10 @@ from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError
 from mnist_lab.explain import explain
 from mnist_lab.record import check_same_config
 from mnist_lab.runs import claimed
+from mnist_lab.sweeps.plugins import register
+from mnist_lab.sweeps.settings import FUSED, STUDY
+from mnist_lab.sweeps.sweeper import StudySweeper
+from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.targets import check_targets
 
 log = logging.getLogger(__name__)
@@ -92,6 +96,8 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
         # Hydra composes again, and writes into what it names: that must be what is claimed here.
         if multirun or master.hydra.mode == RunMode.MULTIRUN:
             config = loader.claimed = resolved(master)
+            if config.hydra.sweeper._target_ == STUDY:
+                return _sweep(hydra, job, config, overrides)
             points = _check_points(loader, master)
             with claimed(Path(config.hydra.sweep.dir), lambda: _check_runs(points)):
                 hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
@@ -108,6 +114,17 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
             raise
         log.debug("The sweep ended with: %s", error)
     return job.result()
+
+
+def _sweep(hydra: Hydra, job: "_Job", config: DictConfig, overrides: list[str]) -> int:
+    """Run a sweep of the lab's own sweeper, which checks and claims what it needs itself."""
+    register(StudySweeper)
+    if config.hydra.launcher._target_ == FUSED:
+        from mnist_lab.sweeps.fused import FusedLauncher
+
+        register(FusedLauncher)
+    outcome = hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
+    return 1 if outcome.failed else 0
 
 
 def _check_runs(points: list[tuple[Path, DictConfig]]) -> None:
@@ -171,6 +188,8 @@ class _Job:
             return run(config)
         except Exception as raised:
             error = _mendable(raised, is_own_code=bool(self.allowed))
+            if current_trial() is not None:  # its record tells of it
+                raise error from (None if error is raised else raised)
             if not is_single:
                 name = f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"
                 log.error("%s: %s", name, error, exc_info=not isinstance(error, LabError))

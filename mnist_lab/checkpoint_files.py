@@ -1,0 +1,176 @@
+"""The checkpoint files of a run, looked into without importing, building or believing anything.
+
+``torch.save`` writes a zip archive whose members are not compressed: one pickle, and the bytes of
+each tensor beside it. What it writes names a handful of functions that put tensors together.
+``torch.load(weights_only=True)`` knows more than that, among it what asks for any amount of memory.
+"""
+
+import contextlib
+import io
+import itertools
+import pickletools
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from mnist_lab.errors import InputError, LabError, UntrustedError, first_line, reason
+
+FOLDER = Path("checkpoints")
+BEST = FOLDER / "best.ckpt"
+LAST = FOLDER / "last.ckpt"
+PREVIOUS = FOLDER / "previous.ckpt"  # what was last before, in case last is damaged
+
+_MAX_PICKLE = 32_000_000  # bytes; a model of a thousand layers takes 1,000,000
+_MAX_OPCODES = 1_000_000  # each of which makes one object at most
+_MAX_OLD = 1_000_000  # bytes that are looked at of what no version of the lab has written
+# Not _codecs.encode, bytearray or a storage: calling those takes any amount of memory.
+_GLOBALS = {
+    "collections OrderedDict",
+    "collections Counter",
+    "builtins set",
+    "__builtin__ set",
+    "builtins complex",
+    "__builtin__ complex",
+    "torch Size",
+    "torch device",
+    "torch.nn.parameter Parameter",
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_tensor_v2",
+}
+_TORCH_TYPE = re.compile(r"torch ([A-Z][A-Za-z0-9]*Storage|u?int\d+|b?float\d+|complex\d+|bool)")
+_NAME = re.compile(r"[\w.]+ [\w.]+")
+# What else takes code from a name, or builds an object of it.
+_CALLS = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX"}
+
+
+def refuse_code(run_dir: Path) -> None:
+    """Refuse a run with a checkpoint that names code; whether they are whole is not asked.
+
+    It takes no torch, and so no second.
+
+    Raises:
+        UntrustedError: there is such a checkpoint.
+    """
+    for name in (BEST, LAST, PREVIOUS):
+        with contextlib.suppress(InputError), opened(run_dir / name):
+            pass
+
+
+def check_whole(path: Path) -> None:
+    """Check every checksum in a checkpoint file, and that it names no code.
+
+    Raises:
+        InputError: the file is missing, cut or damaged, or no checkpoint.
+        UntrustedError: the file names code.
+    """
+    with opened(path) as file, zipfile.ZipFile(file) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise InputError(f"{path}: damaged: the checksum of {damaged} is wrong")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a checkpoint file whose form is right and whose pickle names no code.
+
+    Raises:
+        InputError: the file is missing, cut or damaged, or no checkpoint.
+        UntrustedError: the file names code.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise InputError(f"{path}: cannot be read: it is no file")
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\3\4" or not zipfile.is_zipfile(file):
+                _refuse_old_forms(path, file)
+                raise InputError(f"{path}: not a checkpoint, or one that was cut off")
+            with zipfile.ZipFile(file) as archive:
+                _check_form(path, archive)
+            file.seek(0)
+            yield file
+    except LabError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    except Exception as error:  # what zipfile raises for damage is not a few kinds
+        raise InputError(f"{path}: damaged, or no checkpoint: {first_line(error)}") from error
+
+
+def _check_form(path: Path, archive: zipfile.ZipFile) -> None:
+    """Check that an archive is as ``torch.save`` writes one, and what its pickle names."""
+    members = archive.infolist()
+    names = [one.filename.lower() for one in members]  # torch's reader takes either case
+    for one, name in zip(members, names, strict=True):
+        if name.endswith(".pkl"):
+            _check_pickle(path, archive, one)
+    paths = [PurePosixPath(name) for name in names]
+    if any(one.is_absolute() or ".." in one.parts or len(one.parts) < 2 for one in paths):
+        raise InputError(f"{path}: not a checkpoint: it has a member of a strange name")
+    if len({one.parts[0] for one in paths}) != 1 or len(set(names)) != len(names):
+        raise InputError(f"{path}: not a checkpoint: two of its members have one name")
+    if any(one.compress_type != zipfile.ZIP_STORED for one in members) or archive.comment:
+        raise InputError(f"{path}: not a checkpoint: torch.save compresses nothing")
+    if sum(one.file_size for one in members) > path.stat().st_size:
+        raise InputError(f"{path}: not a checkpoint: its members lie within each other")
+
+
+def _check_pickle(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    if member.file_size > min(_MAX_PICKLE, path.stat().st_size):
+        raise InputError(f"{path}: not a checkpoint: {member.filename} is too large")
+    content = io.BytesIO(archive.read(member))  # which checks its checksum
+    found, is_whole = _code_in(content)
+    if found:
+        raise _untrusted(path, found)
+    if not is_whole:
+        raise InputError(f"{path}: not a checkpoint: {member.filename} is not torch.save's")
+
+
+def _refuse_old_forms(path: Path, file: BinaryIO) -> None:
+    """Tell torch's pickles and archives of old from damage; they are loaded in neither case."""
+    file.seek(0)
+    pickles = [file.read(_MAX_OLD)]
+    file.seek(0)
+    with contextlib.suppress(Exception), tarfile.open(fileobj=file, mode="r:") as archive:
+        members = itertools.islice(archive, 10)
+        pickles += [
+            extracted.read(_MAX_OLD) for one in members if (extracted := archive.extractfile(one))
+        ]
+    for content in map(io.BytesIO, pickles):
+        is_whole = True
+        while is_whole:  # they come one after the other
+            found, is_whole = _code_in(content)
+            if found and is_whole:
+                raise _untrusted(path, found)
+
+
+def _code_in(content: BinaryIO) -> tuple[str | None, bool]:
+    """Return what a pickle names besides what puts tensors together, and whether it has an end."""
+    found, strings = None, ["?", "?"]
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            if count == _MAX_OPCODES:
+                return found, False
+            if opcode.name.endswith("UNICODE"):
+                strings = [strings[1], str(argument)]
+            elif opcode.name == "GLOBAL" and not _NAME.fullmatch(str(argument)):
+                return found, False  # a text that begins like a pickle
+            elif opcode.name == "GLOBAL" and not _puts_together(str(argument)):
+                found = found or str(argument)
+            elif opcode.name in _CALLS:
+                found = found or str(argument or " ".join(strings))
+    except Exception:  # it is no pickle from here on, whatever pickletools says of it
+        return found, False
+    return found, True
+
+
+def _puts_together(name: str) -> bool:
+    return name in _GLOBALS or _TORCH_TYPE.fullmatch(name) is not None
+
+
+def _untrusted(path: Path, name: str) -> UntrustedError:
+    return UntrustedError(
+        f"{path}: refused: it asks for {name.replace(' ', '.')!a}, code that no checkpoint of "
+        "mnist_lab names"
+    )

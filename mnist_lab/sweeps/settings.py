@@ -1,0 +1,185 @@
+"""What a sweep can be told below ``hydra.sweeper``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.errors import ConfigError
+from mnist_lab.knobs import check_knob, knob, nearest, shown
+from mnist_lab.schemas import MAX_SEED, METRICS
+
+STUDY = "hydra_plugins.mnist_lab.StudySweeper"  # what plugins.py calls them
+FUSED = "hydra_plugins.mnist_lab.FusedLauncher"
+SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "gp")
+PRUNERS = ("none", "median", "successive_halving", "hyperband")
+COSTS = ("num_params", "time/fit", "time/total")  # what may be an objective besides METRICS
+_NEEDS = {"cmaes": "cmaes", "gp": "scipy"}  # packages of the extra `search`
+_DEFAULT_TRIALS = 20
+_DEFAULT_BATCH = 16
+
+
+@dataclass
+class Settings:
+    """A search of Optuna's, or a grid."""
+
+    _target_: str = STUDY
+    # No dict by default: the command line could not add to it without a +, nor replace it.
+    params: Any = knob(None, "keys, and what each is searched over")
+    sampler: str = knob(
+        "auto",
+        "what picks the trials; auto is tpe where there is an interval, else grid",
+        choices=SAMPLERS,
+    )
+    sampler_options: Any = knob(None, "arguments of Optuna's sampler, {n_startup_trials: 5}")
+    pruner: str = knob(
+        "none", "what ends bad trials early, by the monitored value of each epoch", choices=PRUNERS
+    )
+    pruner_options: Any = knob(None, "arguments of Optuna's pruner, {min_resource: 1}")
+    n_trials: int | None = knob(
+        None,
+        "trials of the whole study, also when it goes on; null is 20, and a grid has its own",
+        low=1,
+    )
+    batch_size: int | None = knob(
+        None,
+        "trials that the launcher gets at once; null is 1 for basic, else 16 or the whole grid",
+        low=1,
+    )
+    objectives: Any = knob(None, "metrics besides the monitor, each with its mode")
+    seed: int = knob(0, "what the sampler draws from", low=0, high=MAX_SEED)
+    storage: str | None = knob(
+        None, "database URL of Optuna's, or path of a journal; null is study.db in the sweep"
+    )
+    study_name: str | None = knob(None, "the study's name in a storage of your own")
+    retry_failed: bool = knob(False, "whether trials that have failed are run once more")
+    accept_changes: bool = knob(
+        False, "whether a sweep goes on although code, versions or config are not as they were"
+    )
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether all combinations are run."""
+        return self.sampler == "grid"
+
+    def total(self, num_points: int) -> int:
+        """Return how many trials the sweep has.
+
+        Args:
+            num_points: the combinations of a grid.
+        """
+        return num_points if self.is_grid else self.n_trials or _DEFAULT_TRIALS
+
+    def at_once(self, total: int, launcher: str) -> int:
+        """Return how many trials a launcher gets at once.
+
+        Args:
+            total: the trials of the sweep.
+            launcher: its class.
+        """
+        default = total if self.is_grid else _DEFAULT_BATCH
+        return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)
+
+
+@dataclass
+class Fused:
+    """Trials of one network side by side, as one program."""
+
+    _target_: str = FUSED
+    max_stack: int = knob(64, "most trials in a stack", low=1)
+
+
+def read_settings(node: DictConfig) -> Settings:
+    """Return the settings of a ``hydra.sweeper`` node.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    for one in fields(Settings):
+        if one.metadata:
+            check_knob(f"hydra.sweeper.{one.name}", one, plain)
+    for name in ("params", "sampler_options", "pruner_options", "objectives"):
+        value = plain[name]
+        if not isinstance(value, dict | None):
+            raise ConfigError(
+                f"hydra.sweeper.{name}={shown(value)}: must be a mapping, {{key: value}}"
+            )
+        plain[name] = value or {}
+    return Settings(**plain)
+
+
+def check_settings(settings: Settings) -> None:
+    """Check that settings go together, once it is known what ``auto`` stands for.
+
+    Raises:
+        ConfigError: two do not, or a package is missing.
+    """
+    needed = _NEEDS.get(settings.sampler)
+    if needed and find_spec(needed) is None:
+        raise ConfigError(
+            f"hydra.sweeper.sampler={settings.sampler}: needs {needed}, which is not installed; "
+            "pip install mnist_lab[search]"
+        )
+    if settings.storage is not None and settings.study_name is None:
+        raise ConfigError(
+            f"hydra.sweeper.storage={settings.storage}: needs hydra.sweeper.study_name, by which "
+            "all who share the study find it"
+        )
+    if settings.is_grid and settings.n_trials is not None:
+        raise ConfigError(
+            f"hydra.sweeper.n_trials={settings.n_trials}: a grid has as many as its points; leave "
+            "it out, or take hydra.sweeper.sampler=random"
+        )
+    for kind in ("sampler", "pruner"):
+        if "seed" in getattr(settings, f"{kind}_options"):
+            raise ConfigError(f"hydra.sweeper.{kind}_options.seed: set hydra.sweeper.seed")
+    if settings.is_grid and settings.sampler_options:
+        raise ConfigError("hydra.sweeper.sampler_options: a grid has none")
+
+
+def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[str, str]:
+    """Return what trials are ranked by, metric and mode, the monitored one first.
+
+    Args:
+        settings: what was asked for.
+        config: of a trial.
+        is_own: whether the model is the user's, which may measure anything.
+
+    Raises:
+        ConfigError: an objective is not measured, or does not go with sampler or pruner.
+    """
+    allowed = {**METRICS, **dict.fromkeys(COSTS, "min")}
+    for name, mode in settings.objectives.items():
+        key = f"hydra.sweeper.objectives.{name}"
+        if name not in allowed and not is_own:
+            raise ConfigError(f"{key}: must be one of {', '.join(allowed)}{nearest(name, allowed)}")
+        if mode not in ("max", "min") or mode != allowed.get(name, mode):
+            raise ConfigError(f"{key}={mode}: must be {allowed.get(name, 'max or min')}")
+    if settings.objectives and settings.pruner != "none":
+        raise ConfigError(
+            f"hydra.sweeper.pruner={settings.pruner}: must be none where there are several "
+            "objectives, which Optuna does not prune by"
+        )
+    if settings.objectives and settings.sampler == "cmaes":
+        raise ConfigError("hydra.sweeper.sampler=cmaes: takes one objective; tpe takes several")
+    objectives: dict[str, str] = {config.monitor: config.mode, **settings.objectives}
+    measures = config.data.get("val_size", 1) and config.trainer.limit_val_batches != 0
+    unmeasured = [name for name in objectives if name.startswith("val/") and not measures]
+    if unmeasured and not (settings.is_grid and settings.pruner == "none"):
+        raise ConfigError(
+            f"{unmeasured[0]}: cannot be searched by without validation images; set data.val_size"
+        )
+    return objectives
+
+
+def search_of(settings: Settings, objectives: Mapping[str, str]) -> dict[str, Any]:
+    """Return what decides about a sweep's trials, flat."""
+    parts: dict[str, Any] = {"sampler": settings.sampler, "pruner": settings.pruner}
+    if not settings.is_grid:
+        parts["seed"] = settings.seed
+    for name in ("sampler_options", "pruner_options"):
+        parts |= {f"{name}.{key}": value for key, value in getattr(settings, name).items()}
+    return parts | {f"objectives.{name}": mode for name, mode in objectives.items()}

@@ -1,0 +1,121 @@
+"""The batches of a stack: for each data seed those that a lone run with it sees."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from mnist_lab.data import MNISTDataModule
+from mnist_lab.data.loader import BatchLoader
+
+Seeds = Callable[[], tuple[int, ...]]
+
+
+class StackedLoader:
+    """An iterable of ``(S, B, 1, 28, 28)`` uint8 images and ``(S, B)`` labels, a row a seed.
+
+    Args:
+        loader: what serves one seed's batches on one device.
+        seeds: returns the distinct data seeds of the trials; asked as an epoch begins.
+    """
+
+    def __init__(self, loader: BatchLoader, seeds: Seeds) -> None:
+        self.loader = loader
+        self.seeds = seeds
+        self.epoch = 0
+        self.start_batch = 0  # where the next iteration begins, once
+        self.batch_sampler = SimpleNamespace(sampler=self)  # where Lightning looks for set_epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self.loader)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration goes through."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of the current epoch, from ``start_batch`` on if that is set."""
+        start, self.start_batch = self.start_batch, 0
+        loaders = [self._of(seed) for seed in self.seeds()]
+        for loader in loaders:
+            loader.set_epoch(self.epoch)
+            loader.start_batch = start
+        if len(loaders) == 1:
+            for images, labels, *_ in loaders[0]:
+                yield images[None], labels[None]
+        elif self.loader.augment is not None:
+            for batches in zip(*loaders, strict=True):
+                some_images, some_labels = zip(*batches, strict=True)
+                yield torch.stack(some_images), torch.stack(some_labels)
+        elif loaders:
+            yield from self._gathered(torch.stack([loader.order() for loader in loaders]), start)
+
+    def _gathered(self, orders: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches, each of one gather, which takes less memory than one ahead for each seed.
+
+        Args:
+            orders: ``(S, N)``, positions in the order of each seed.
+            start: the batch to begin with.
+        """
+        images, labels, size = self.loader.images, self.loader.labels, self.loader.batch_size
+        rows, orders = images.flatten(1), orders.to(images.device, torch.int32)
+        for chosen in torch.split(orders[:, start * size :], size, dim=1):
+            flat, shape = chosen.flatten(), chosen.shape
+            some = rows.index_select(0, flat).view(*shape, *images.shape[1:])
+            yield some, labels.index_select(0, flat).view(shape)
+
+    def _of(self, seed: int) -> BatchLoader:
+        one = self.loader
+        return BatchLoader(
+            one.images,
+            one.labels,
+            one.batch_size,
+            shuffle=one.shuffle,
+            seed=seed,
+            augment=one.augment,
+        )
+
+
+class StackedData(L.LightningDataModule):
+    """Serves a stack on one device: training batches by data seed, the others once for all.
+
+    Args:
+        datamodule: the data module of any of the trials; all agree in all but ``seed``.
+        seeds: returns the distinct data seeds of the trials that are in the stack.
+    """
+
+    def __init__(self, datamodule: MNISTDataModule, seeds: Seeds) -> None:
+        super().__init__()
+        self.datamodule = datamodule
+        self.seeds = seeds
+
+    def prepare_data(self) -> None:
+        """Unpack or download the set."""
+        self.datamodule.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs."""
+        self.datamodule.trainer = self.trainer
+        self.datamodule.setup(stage)
+
+    def train_dataloader(self) -> StackedLoader:
+        """Return the training batches."""
+        return StackedLoader(self.datamodule.train_dataloader(), self.seeds)
+
+    def val_dataloader(self) -> Any:
+        """Return the validation batches, ``(B, 1, 28, 28)``; none where there is no split."""
+        return self.datamodule.val_dataloader()
+
+    def test_dataloader(self) -> BatchLoader:
+        """Return the test batches, ``(B, 1, 28, 28)``."""
+        return self.datamodule.test_dataloader()
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Leave batches alone that are on the device already."""
+        return self.datamodule.transfer_batch_to_device(batch, device, dataloader_idx)

@@ -1,0 +1,226 @@
+"""One optimizer for K trials, each of which steps by the settings of its own lone optimizer.
+
+On a CPU each trial's step is the very kernel that torch's fused optimizers run, over its slices of
+the stacked tensors, and so gives the same bits. Elsewhere a call a trial would cost more than the
+arithmetic, and the same formulas run over the whole stack.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+MOMENTS = {
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "sgd": ("momentum_buffer",),
+}
+"""What each optimizer keeps of every parameter."""
+
+
+class StackedOptimizer(Optimizer):
+    """Steps K trials.
+
+    Args:
+        name: adam, adamw or sgd.
+        parameters: stacked parameters ``(K, ...)``.
+        own: for each trial an optimizer of its own with one group, whose settings it goes by, as a
+            schedule changes them; its parameters stand in the order of the stacked ones.
+    """
+
+    def __init__(
+        self, name: str, parameters: Sequence[torch.nn.Parameter], own: Sequence[Optimizer]
+    ) -> None:
+        super().__init__(list(parameters), {})
+        self.name = name
+        self.own = list(own)
+        self.parameters = list(parameters)
+        self.steps_taken = 0
+        has_moments = name != "sgd" or any(one.param_groups[0]["momentum"] for one in own)
+        self.moments: dict[str, list[Tensor]] = {
+            moment: [torch.zeros_like(one, requires_grad=False) for one in parameters]
+            for moment in (MOMENTS[name] if has_moments else ())
+        }
+        self._places: list[int] = []  # in memory, of what is sliced
+        self._slices: list[tuple[list[Tensor], ...]] = []
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Step all trials by their gradients."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.steps_taken += 1
+        if self.parameters[0].device.type == "cpu":
+            self._step_one_by_one()
+        else:
+            self._step_together()
+        return loss
+
+    def keep(self, positions: list[int]) -> None:
+        """Go on with the trials at these positions."""
+        chosen = torch.tensor(positions, dtype=torch.long, device=self.parameters[0].device)
+        for tensors in self.moments.values():
+            tensors[:] = [tensor[chosen] for tensor in tensors]
+        self.own = [self.own[position] for position in positions]
+        self._places = []
+
+    def write_back(self, position: int) -> dict[str, Any]:
+        """Return the state of the trial at this position, as its own optimizer would have it."""
+        own = self.own[position]
+        group = own.param_groups[0]
+        names = self.moments if self.name != "sgd" or group["momentum"] else ()
+        for number, parameter in enumerate(group["params"]):
+            if not self.steps_taken or not names:
+                break
+            moments = {name: self.moments[name][number][position].clone() for name in names}
+            if self.name != "sgd":
+                count = torch.tensor(float(self.steps_taken), device=self.parameters[0].device)
+                moments = {"step": count, **moments}
+            own.state[parameter] = moments
+        state = own.state_dict()
+        own.state.clear()
+        return state
+
+    def read_from(self, position: int, state: dict[str, Any], steps_taken: int) -> None:
+        """Take over a state that ``write_back`` returned, or a lone optimizer's after such steps.
+
+        The stack has to have stepped as often, or not yet.
+        """
+        own = self.own[position]
+        own.load_state_dict(state)
+        for name, tensors in self.moments.items():
+            for tensor, parameter in zip(tensors, own.param_groups[0]["params"], strict=True):
+                if name in own.state[parameter]:
+                    tensor[position].copy_(own.state[parameter][name])
+        own.state.clear()
+        self.steps_taken = steps_taken
+
+    def _step_one_by_one(self) -> None:
+        count = [torch.tensor(float(self.steps_taken))] * len(self.parameters)
+        for own, (gradients, parameters, *moments) in zip(self.own, self._trials(), strict=True):
+            group = own.param_groups[0]
+            if self.name == "sgd":
+                self._step_sgd(group, parameters, gradients, moments)
+                continue
+            step = torch._fused_adam_ if self.name == "adam" else torch._fused_adamw_
+            beta1, beta2 = group["betas"]
+            step(
+                parameters,
+                gradients,
+                moments[0],
+                moments[1],
+                [],
+                count,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def _step_sgd(
+        self,
+        group: dict[str, Any],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        moments: list[list[Tensor]],
+    ) -> None:
+        torch._fused_sgd_(
+            parameters,
+            gradients,
+            moments[0] if group["momentum"] else [],
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+            maximize=False,
+            is_first_step=self.steps_taken == 1 and bool(group["momentum"]),
+        )
+
+    def _trials(self) -> list[tuple[list[Tensor], ...]]:
+        """Return for each trial its slices of the gradients, the parameters and each moment.
+
+        Slices are taken anew only of tensors that are not the ones of the step before.
+        """
+        gradients = [_gradient(one) for one in self.parameters]
+        tensors = [*gradients, *self.parameters, *itertools.chain(*self.moments.values())]
+        places = [one.data_ptr() for one in tensors]
+        if places != self._places:
+            self._places = places
+            each = zip(*(one.detach().unbind() for one in tensors), strict=True)
+            size = len(self.parameters)
+            self._slices = [
+                tuple(list(group) for group in zip(*[iter(one)] * size, strict=True))
+                for one in each
+            ]
+        return self._slices
+
+    def _step_together(self) -> None:
+        values = self._settings()
+        for number, parameter in enumerate(self.parameters):
+            shape = (-1, *(1 for _ in parameter.shape[1:]))
+            its = {name: value.view(shape) for name, value in values.items()}
+            moments = [tensors[number] for tensors in self.moments.values()]
+            gradient = _gradient(parameter)
+            if self.name == "adamw":
+                parameter.mul_(1 - its["lr"] * its["weight_decay"])
+            else:
+                gradient = gradient.addcmul(parameter, its["weight_decay"])
+            if self.name == "sgd":
+                parameter.sub_(its["lr"] * self._sgd_update(gradient, moments, its))
+            else:
+                _adam_update(parameter, gradient, moments, its)
+
+    def _sgd_update(
+        self, gradient: Tensor, moments: list[Tensor], its: dict[str, Tensor]
+    ) -> Tensor:
+        if not moments:
+            return gradient
+        (buffer,) = moments
+        if self.steps_taken == 1:
+            buffer.copy_(gradient)
+        else:
+            buffer.mul_(its["momentum"]).add_(gradient * (1 - its["dampening"]))
+        ahead = gradient.addcmul(buffer, its["momentum"])
+        return torch.where(its["nesterov"] > 0, ahead, buffer)
+
+    def _settings(self) -> dict[str, Tensor]:
+        """Return each setting of all trials ``(K,)``."""
+        groups = [own.param_groups[0] for own in self.own]
+        names = ["lr", "weight_decay"]
+        names += ["momentum", "dampening", "nesterov"] if self.name == "sgd" else ["eps"]
+        rows = {name: [float(group[name]) for group in groups] for name in names}
+        if self.name != "sgd":
+            for number, name in enumerate(("beta1", "beta2")):
+                rows[name] = [group["betas"][number] for group in groups]
+            corrections = zip(rows["lr"], rows["beta1"], rows["beta2"], strict=True)
+            steps = self.steps_taken
+            rows["step_size"], rows["root"] = [], []
+            for lr, beta1, beta2 in corrections:
+                rows["step_size"].append(lr / (1 - beta1**steps))
+                rows["root"].append((1 - beta2**steps) ** 0.5)
+        table = torch.tensor(list(rows.values())).to(self.parameters[0].device)
+        return dict(zip(rows, table, strict=True))
+
+
+def _adam_update(
+    parameter: Tensor, gradient: Tensor, moments: list[Tensor], its: dict[str, Tensor]
+) -> None:
+    mean, square = moments
+    mean.lerp_(gradient, 1 - its["beta1"])
+    square.mul_(its["beta2"]).add_((1 - its["beta2"]) * gradient * gradient)
+    denominator = square.sqrt().div_(its["root"]).add_(its["eps"])
+    parameter.sub_(mean.div(denominator).mul_(its["step_size"]))
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

@@ -1,0 +1,247 @@
+"""A trial as the run sees it: what it reports, and how it ends."""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from mnist_lab import runs
+from mnist_lab.errors import LabError, first_line
+from mnist_lab.sweeps.ledger import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    PRUNED,
+    RUNNING,
+    Ledger,
+    Record,
+    finite,
+)
+
+if TYPE_CHECKING:
+    from mnist_lab.sweeps.study import Address, Study
+
+_log = logging.getLogger(__name__)
+_SIGNALLED = range(129, 160)  # exit codes of a process that a signal has ended
+_current: ContextVar["Trial | None"] = ContextVar("trial", default=None)
+
+
+class Pruned(Exception):
+    """The sweep ends a trial early; its message says where it stood."""
+
+
+class Diverged(LabError):
+    """A loss is no number any more."""
+
+
+def current_trial() -> "Trial | None":
+    """Return the trial that this process trains, None outside a sweep."""
+    return _current.get()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a run has to know of its sweep, in whichever process it is.
+
+    Args:
+        folder: the sweep's directory.
+        address: where the study is.
+        objectives: what trials are ranked by, the monitored metric first.
+    """
+
+    folder: Path
+    address: "Address"
+    objectives: tuple[str, ...]
+
+    def trial(self, number: int, study: "Study | None" = None) -> "Trial":
+        """Open a trial that this process is to run.
+
+        Args:
+            number: its place in the sweep.
+            study: the study where it is open already.
+        """
+        if study is None:
+            from mnist_lab.sweeps.study import Study
+
+            study = Study(self.address)
+        return Trial(self, study, Ledger(self.folder)[number])
+
+
+class Trial:
+    """One trial while it runs. Every way to its end is recorded before it is told to Optuna.
+
+    Args:
+        sweep: what it is part of.
+        study: the memory.
+        record: what is known of it.
+    """
+
+    def __init__(self, sweep: Sweep, study: "Study", record: Record) -> None:
+        self.record = record
+        self._sweep = sweep
+        self._study = study
+        self._ledger = Ledger(sweep.folder)
+        self._report: dict[str, Any] | None = None
+
+    def start(self, run_dir: Path) -> None:
+        """Record that it runs, and where."""
+        self.record.directory = os.path.relpath(run_dir, self._sweep.folder)
+        self.record.state, self.record.attempts = RUNNING, self.record.attempts + 1
+        self.record.error, self.record.started = None, runs.now()
+        self._ledger.write(self.record)
+
+    def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
+        """Tell the monitored value after an epoch, and return whether the trial should end.
+
+        Args:
+            epoch: from 0.
+            value: the monitored value after it.
+            is_last: whether nothing is left to save by ending it.
+        """
+        if self._study.address.pruner == "none":
+            return False
+        self._report = self._study.prunes(self.record.trial, epoch, value, may_end=not is_last)
+        return self._report is not None
+
+    def check_finite(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """Check that no loss has become NaN or infinite.
+
+        Raises:
+            Diverged: one has.
+        """
+        for name, value in metrics.items():
+            if name.endswith("/loss") and not math.isfinite(value):
+                place = "" if epoch is None else f" after epoch {epoch + 1}"
+                raise Diverged(f"diverged: {name} is {value}{place}")
+
+    def finished(self, metrics: Mapping[str, float]) -> None:
+        """Record the result of a run, which has failed all the same if it has diverged."""
+        self.record.metrics = finite(metrics)
+        try:
+            self.check_finite(metrics)
+        except Diverged as error:
+            self.failed(error)
+            return
+        values = [self.record.metrics.get(name) for name in self._sweep.objectives]
+        known = [value for value in values if value is not None]
+        self._end(FINISHED, None, known if len(known) == len(values) else None)
+
+    def pruned(self) -> None:
+        """Record that it was ended early, as ``report`` has advised."""
+        assert self._report is not None
+        self.record.report = self._report
+        self._end(PRUNED, self.reason, [self._report["value"]])
+
+    @property
+    def reason(self) -> str:
+        """Why it ends early."""
+        assert self._report is not None
+        name, value = self._sweep.objectives[0], self._report["value"]
+        return f"pruned after epoch {self._report['epoch'] + 1} with {name}={value:.4g}"
+
+    def failed(self, error: Exception) -> None:
+        """Record that it has failed, and why."""
+        if not isinstance(error, LabError):
+            _log_traceback(f"{self.record.name}: {first_line(error)}", error)
+        name = "" if isinstance(error, Diverged) else f"{type(error).__name__}: "
+        self._end(FAILED, f"{name}{first_line(error)}", None)
+
+    def interrupted(self) -> None:
+        """Record that a signal has ended it, so that it goes on when the sweep does."""
+        self.record.state, self.record.ended = INTERRUPTED, runs.now()
+        self._ledger.write(self.record)
+
+    def _end(self, state: str, error: str | None, values: list[float] | None) -> None:
+        self.record.state, self.record.error = state, error
+        self.record.values, self.record.ended = values, runs.now()
+        self._ledger.write(self.record)
+        self._study.settle(self.record)
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Have it be this process's trial, and record how it ends if that is not well.
+
+        Raises:
+            Exception: what the run raised.
+        """
+        token = _current.set(self)
+        try:
+            yield
+        except Pruned:
+            self.pruned()
+            raise
+        except Exception as error:
+            self.failed(error)
+            raise
+        except SystemExit as error:
+            if error.code in _SIGNALLED:
+                self.interrupted()
+                raise
+            failure = RuntimeError(f"the run ended its process with exit code {error.code}")
+            self.failed(failure)
+            raise failure from error
+        except BaseException:
+            self.interrupted()
+            raise
+        finally:
+            _current.reset(token)
+
+
+def _log_traceback(text: str, error: Exception) -> None:
+    """Log an error to the run's own file; the sweep's display has a line of it."""
+    files = [one for one in logging.getLogger().handlers if isinstance(one, logging.FileHandler)]
+    if not files:
+        _log.error(text, exc_info=error)
+    caught = (type(error), error, error.__traceback__)
+    record = _log.makeRecord(_log.name, logging.ERROR, __file__, 0, text, (), caught)
+    for file in files:
+        file.handle(record)
+
+
+class TrialTask:
+    """What Hydra calls for each trial, in whichever process a launcher has it run.
+
+    Args:
+        task: trains as a config says.
+        sweep: what the trials are part of.
+        study: the study, for launchers that stay in this process; it does not go to others.
+    """
+
+    def __init__(
+        self, task: Callable[[DictConfig], Any], sweep: Sweep, study: "Study | None" = None
+    ) -> None:
+        self.task = task
+        self.sweep = sweep
+        self._study = study
+
+    def open(self, number: int) -> Trial:
+        """Return a trial that this process is to run."""
+        return self.sweep.trial(number, self._study)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open study here."""
+        return self.__dict__ | {"_study": None}
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Run a trial and record what becomes of it.
+
+        Raises:
+            Exception: what the run raised.
+        """
+        hydra = HydraConfig.get()
+        run_dir = Path(hydra.runtime.output_dir)
+        trial = self.open(int(hydra.job.num))
+        trial.start(run_dir)
+        with trial.recorded():
+            value = self.task(config)
+            path = run_dir / runs.METRICS
+            trial.finished(runs.read_json(path) if path.exists() else {})
+        return value

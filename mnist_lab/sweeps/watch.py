@@ -1,0 +1,39 @@
+"""Tells a sweep of a trial's epochs, and ends the trial where there is no use in going on."""
+
+import lightning as L
+from typing_extensions import override
+
+from mnist_lab.sweeps.trial import Pruned, Trial
+
+
+class Watch(L.Callback):
+    """Reports the monitored value of each epoch, before anything of the next one is saved.
+
+    It has to come before the callback that saves checkpoints: who is killed in between goes on from
+    before the report, which may be made twice, and not from after it, where it would be missing.
+
+    Args:
+        trial: the trial.
+        monitor: metric to report.
+    """
+
+    def __init__(self, trial: Trial, monitor: str) -> None:
+        super().__init__()
+        self._trial = trial
+        self._monitor = monitor
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # The end of the last epoch comes too early, as the model logs its own metrics after it.
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        epoch = trainer.current_epoch - 1
+        self._trial.check_finite(metrics, epoch)
+        # A run that has just gone on from a checkpoint has none; what it had was reported.
+        if self._monitor in metrics and self._trial.report(epoch, metrics[self._monitor]):
+            raise Pruned(self._trial.reason)
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        value = trainer.callback_metrics.get(self._monitor)
+        if value is not None:
+            self._trial.report(trainer.current_epoch - 1, value.item(), is_last=True)

@@ -1,0 +1,101 @@
+"""YAML files that others may have written, bounded before anything is built from them.
+
+A few hundred bytes can stand for gigabytes, by aliases of aliases, or nest deeper than any
+recursion goes.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from mnist_lab.errors import InputError, UntrustedError, first_line, reason
+
+_MAX_BYTES = 200_000  # the config of a run has 2,000
+_MAX_VALUES = 10_000
+_MAX_DEPTH = 30
+_MAX_LENGTH = 2_000  # of one value, in characters
+_PLAIN_TAGS = {"!"} | {
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
+}
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_yaml(path: Path, takes_aliases: bool) -> None:
+    """Check that a YAML file is small, holds a mapping or nothing, and asks for no objects.
+
+    Args:
+        path: the file.
+        takes_aliases: whether there may be aliases; what they stand for is counted then.
+
+    Raises:
+        InputError: the file cannot be read, or holds too much.
+        UntrustedError: it holds a tag, or aliases that it may not or that stand for too much.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise InputError(f"{path}: cannot be read: it is no file")
+        with open(path, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise InputError(f"{path}: too large for a config, {_MAX_BYTES:,} bytes at most")
+        _check_events(path, yaml.parse(content.decode(), Loader=_PARSER), takes_aliases)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
+
+
+def problem_in(error: Exception) -> str:
+    """Return in one line what is wrong with a file, and where if its YAML is."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"{problem or first_line(error)}{f' in line {mark.line + 1}' if mark else ''}"
+
+
+def _check_events(path: Path, events: Iterable[Any], takes_aliases: bool) -> None:
+    """Go through a file without building anything of it."""
+    sizes: dict[str, int] = {}  # values that an anchor stands for
+    unclosed: list[tuple[str | None, int]] = []  # anchors, and how many values came before
+    count = documents = 0
+    for event in events:
+        place = f"{path}: line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+        elif isinstance(event, yaml.AliasEvent):
+            if not takes_aliases:
+                raise UntrustedError(f"{place}: *{event.anchor}: a run's config has no aliases")
+            if (size := sizes.get(event.anchor)) is None:
+                raise UntrustedError(
+                    f"{place}: *{event.anchor}: an alias of what has not ended before it"
+                )
+            count += size
+            if count > _MAX_VALUES:
+                raise UntrustedError(f"{place}: *{event.anchor}: aliases that stand for too much")
+        elif isinstance(event, yaml.NodeEvent):
+            _check_node(place, event, is_top=count == 0)
+            unclosed.append((event.anchor, count))
+            count += 1
+        if isinstance(event, yaml.CollectionEndEvent | yaml.ScalarEvent):
+            anchor, before = unclosed.pop()
+            if anchor is not None:
+                sizes[anchor] = count - before
+        if count > _MAX_VALUES or len(unclosed) > _MAX_DEPTH or documents > 1:
+            raise InputError(
+                f"{place}: more than a config holds: {_MAX_VALUES:,} values, {_MAX_DEPTH} of them "
+                "within each other, in one document"
+            )
+
+
+def _check_node(place: str, event: Any, is_top: bool) -> None:
+    """Check one value, or the start of a list or a mapping."""
+    if event.tag is not None and event.tag not in _PLAIN_TAGS:
+        raise UntrustedError(f"{place}: {event.tag}: tags are not taken, as they ask for objects")
+    if isinstance(event, yaml.ScalarEvent):
+        if len(event.value) > _MAX_LENGTH:
+            raise InputError(f"{place}: a value of {len(event.value):,} characters is too long")
+        is_top = is_top and event.value not in ("", "~", "null")
+    if is_top and not isinstance(event, yaml.MappingStartEvent):
+        raise InputError(f"{place}: a mapping is required")

@@ -1,0 +1,49 @@
+"""Which trainers can train a stack."""
+
+from typing import Any
+
+import pytest
+from stack_trials import Trial, alone, check_same, stacked, trainer
+
+from mnist_lab.sweeps.stacked_training import why_not_trainer
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, None),
+        ({"precision": "bf16-mixed"}, "trainer.precision=bf16-mixed is not stacked"),
+        ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches"),
+        ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val"),
+        ({"val_check_interval": 0.5}, "trainer.val_check_interval"),
+        ({"max_time": "00:01:00:00"}, "trainer.max_time"),
+    ],
+)
+def test_why_not_trainer(options: dict[str, Any], reason: str | None) -> None:
+    found = why_not_trainer(trainer(**options))
+    assert found is None if reason is None else str(found).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_steps": 17, "max_epochs": 5}, {"overfit_batches": 3}, {"limit_val_batches": 0}],
+)
+def test_trainers_options_mean_what_they_mean_alone(options: dict[str, Any]) -> None:
+    schedule = {"scheduler": {"name": "exponential", "gamma": 0.5}}
+    trials = [Trial(0, settings=schedule), Trial(1)]
+    states, metrics = stacked(trials, **options)
+    for number, trial in enumerate(trials):
+        lone = alone(trial, **options)
+        check_same(states[number], lone)
+        assert metrics[number]["test/loss"] == lone.metrics["test/loss"]
+        assert ("val/acc" in metrics[number]) == ("val/acc" in lone.metrics)
+
+
+def test_without_validation_images() -> None:
+    trials = [Trial(0, val_size=0, settings={"scheduler": {"name": "plateau", "patience": 0}})]
+    states, metrics = stacked(trials)
+    lone = alone(trials[0])
+    # The schedule keeps the training loss, of which the last bits may differ.
+    assert states[0].state_dict.keys() == lone.weights.keys()
+    assert metrics[0]["test/acc"] == lone.metrics["test/acc"]
+    assert "val/acc" not in metrics[0]

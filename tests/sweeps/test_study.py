@@ -1,0 +1,124 @@
+"""Studies in their storages."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from mnist_lab.errors import ConfigError, StorageError
+from mnist_lab.sweeps.ledger import FAILED, FINISHED, PRUNED, Record
+from mnist_lab.sweeps.study import Address, Study, build_pruner, default_storage
+
+
+def running(number: int) -> optuna.trial.FrozenTrial:
+    return create_trial(
+        state=TrialState.RUNNING,
+        params={"a": 0.1 + number},
+        distributions={"a": FloatDistribution(0, 100)},
+        user_attrs={"home": f"home {number % 2}", "number": number},
+    )
+
+
+@pytest.fixture(params=["sqlite", "journal"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
+    folder = tmp_path / "100% a?b#c"  # what a URL has to quote
+    folder.mkdir()
+    storage = default_storage(folder) if request.param == "sqlite" else str(folder / "journal")
+    return Address(
+        storage, "sweep", ("maximize",), "median", {"n_startup_trials": 1, "n_warmup_steps": 1}
+    )
+
+
+@pytest.fixture
+def study(address: Address) -> Iterator[Study]:
+    opened = Study(address)
+    yield opened
+    opened.close()
+
+
+def test_what_is_told_is_there_for_others(study: Study, address: Address) -> None:
+    for number in range(4):
+        assert study.create(running(number)).number == number
+    told = [
+        Record(0, {}, 0, state=FINISHED, values=[0.1 + 0.2]),
+        Record(1, {}, 1, state=PRUNED, report={"epoch": 2, "value": 0.3, "attrs": {"k": 0.3}}),
+        Record(2, {}, 2, state=FAILED),
+        Record(3, {}, 3, state=FINISHED),  # a grid may have no value to rank it by
+    ]
+    for record in [*told, *told]:
+        study.settle(record)
+    other = Study(address)
+    trials = other.trials()
+    assert [one.state.name for one in trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
+    assert trials[0].values == [0.1 + 0.2]
+    assert (trials[1].values, trials[1].intermediate_values) == ([0.3], {2: 0.3})
+    assert trials[1].system_attrs == {"k": 0.3}
+    assert trials[2].params == {"a": 2.1}
+    elsewhere = other.elsewhere("home 0")
+    assert [(one.number, one.state, one.params) for one in elsewhere] == [
+        (1, PRUNED, {"a": "1.1"}),
+        (3, FAILED, {"a": "3.1"}),
+    ]
+    other.close()
+
+
+def test_identity(study: Study, address: Address) -> None:
+    assert study.identity is None
+    study.set_identity({"space": {"a": "b"}})
+    other = Study(address)
+    assert other.identity == {"space": {"a": "b"}}
+    other.close()
+
+
+def test_pruning_is_told_by_whoever_ends_the_trial(study: Study) -> None:
+    for number in range(2):
+        study.create(running(number))
+    assert [study.prunes(0, epoch, 0.5) for epoch in range(3)] == [None] * 3
+    study.settle(Record(0, {}, 0, state=FINISHED, values=[0.5]))
+    assert study.prunes(1, 0, 0.3) is None
+    assert study.prunes(1, 0, 0.3) is None  # again, by a run that goes on from before
+    report = study.prunes(1, 1, 0.4)
+    assert report == {"epoch": 1, "value": 0.4, "attrs": {}}
+    assert study.trials()[1].intermediate_values == {0: 0.3}
+    assert study.prunes(1, 1, 0.4, may_end=False) is None
+    assert study.trials()[1].intermediate_values == {0: 0.3, 1: 0.4}
+    assert study.prunes(1, 0, 0.1) is None
+
+
+def test_given_up(study: Study) -> None:
+    study.create(running(0))
+    study.give_up(0)
+    assert study.trials()[0].state == TrialState.FAIL
+    assert study.elsewhere("mine") == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "error"),
+    [
+        ("nothing://x", ConfigError),
+        ("mysql+none://x", ConfigError),
+        ("sqlite:////nowhere/at/all.db", StorageError),
+        ("/nowhere/at/all.journal", StorageError),
+    ],
+)
+def test_bad_storage(storage: str, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        Study(Address(storage, "sweep", ("maximize",)))
+    assert storage in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_file(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("not a database, but long enough to be looked at" * 9)
+    with pytest.raises(StorageError, match=r"study\.db: cannot be opened"):
+        Study(Address(default_storage(tmp_path), "sweep", ("maximize",)))
+
+
+def test_options_of_a_pruner() -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.pruner_options: .* 'bogus'"):
+        build_pruner(Address("", "", ("maximize",), "hyperband", {"bogus": 1}))
+    with pytest.raises(ConfigError, match=r"arguments of optuna's SuccessiveHalvingPruner"):
+        build_pruner(Address("", "", ("maximize",), "successive_halving", {"min_resource": -1}))

@@ -1,0 +1,178 @@
+"""How a trial reports and ends, in whichever process it runs."""
+
+import json
+import logging
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import TrialState, create_trial
+
+from mnist_lab.errors import ConfigError, Stopped
+from mnist_lab.runs import METRICS
+from mnist_lab.sweeps.ledger import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
+from mnist_lab.sweeps.study import Address, Study, default_storage
+from mnist_lab.sweeps.trial import Diverged, Pruned, Sweep, Trial, TrialTask, current_trial
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    address = Address(default_storage(tmp_path), "sweep", ("maximize",), "median")
+    return Sweep(tmp_path, address, ("val/acc",))
+
+
+@pytest.fixture
+def study(sweep: Sweep) -> Iterator[Study]:
+    opened = Study(sweep.address)
+    blank = create_trial(state=TrialState.RUNNING, user_attrs={"home": "h", "number": 0})
+    opened.create(blank)
+    Ledger(sweep.folder).write(Record(0, {"a": "1"}, 0, attempts=1, error="before"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def trial(sweep: Sweep, study: Study) -> Trial:
+    return sweep.trial(0, study)
+
+
+def record_of(trial: Trial) -> Record:
+    return Ledger(trial._sweep.folder)[0]
+
+
+def test_start(trial: Trial, tmp_path: Path) -> None:
+    trial.start(tmp_path / "some" / "0")
+    record = record_of(trial)
+    assert (record.state, record.directory, record.attempts) == (RUNNING, "some/0", 2)
+    assert (record.error, record.ended) == (None, None)
+    assert record.started is not None
+
+
+def test_finished(trial: Trial, study: Study) -> None:
+    trial.finished({"val/acc": 0.5, "val/loss": 1.0, "x": NAN})
+    record = record_of(trial)
+    assert (record.state, record.values, record.metrics["x"]) == (FINISHED, [0.5], None)
+    assert study.trials()[0].values == [0.5]
+
+
+def test_finished_without_what_it_is_ranked_by(trial: Trial, study: Study) -> None:
+    trial.finished({"test/acc": 0.5})
+    assert (record_of(trial).state, record_of(trial).values) == (FINISHED, None)
+    assert study.trials()[0].state == TrialState.FAIL
+
+
+@pytest.mark.parametrize("loss", [NAN, float("inf")])
+def test_diverged(trial: Trial, study: Study, loss: float) -> None:
+    trial.finished({"val/acc": 0.1, "train/loss": loss})
+    record = record_of(trial)
+    assert (record.state, record.error) == (FAILED, f"diverged: train/loss is {loss}")
+    assert record.metrics["val/acc"] == 0.1
+    assert study.trials()[0].state == TrialState.FAIL
+    with pytest.raises(Diverged, match="after epoch 3"):
+        trial.check_finite({"val/loss": loss}, epoch=2)
+
+
+def test_pruned(trial: Trial, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not trial.report(0, 0.5)
+    monkeypatch.setattr("optuna.pruners.MedianPruner.prune", lambda *_: True)
+    assert not trial.report(0, 0.5, is_last=True)
+    assert trial.report(1, 0.25)
+    assert record_of(trial).state == RUNNING
+    with pytest.raises(Pruned), trial.recorded():
+        raise Pruned(trial.reason)
+    record = record_of(trial)
+    assert (record.state, record.values) == (PRUNED, [0.25])
+    assert record.error == "pruned after epoch 2 with val/acc=0.25"
+    (frozen,) = study.trials()
+    assert (frozen.state, frozen.intermediate_values) == (TrialState.PRUNED, {0: 0.5, 1: 0.25})
+
+
+def test_reports_cost_nothing_without_a_pruner(sweep: Sweep, study: Study) -> None:
+    study.address = Address(sweep.address.storage, "sweep", ("maximize",))
+    assert not sweep.trial(0, study).report(0, 0.5)
+    assert study.trials()[0].intermediate_values == {}
+
+
+@pytest.mark.parametrize(
+    ("raised", "state", "error", "ends_sweep"),
+    [
+        (RuntimeError("bad\nluck"), FAILED, "RuntimeError: bad", False),
+        (ConfigError("a=b: wrong"), FAILED, "ConfigError: a=b: wrong", False),
+        (Diverged("diverged: val/loss is nan"), FAILED, "diverged: val/loss is nan", False),
+        (SystemExit(1), FAILED, "RuntimeError: the run ended its process with exit code 1", False),
+        (SystemExit(None), FAILED, "RuntimeError: the run ended its process", False),
+        (Stopped(15), INTERRUPTED, "", True),
+        (KeyboardInterrupt(), INTERRUPTED, "", True),
+    ],
+    ids=repr,
+)
+def test_ends(
+    trial: Trial, study: Study, raised: BaseException, state: str, error: str, ends_sweep: bool
+) -> None:
+    caught: BaseException | None = None
+    try:
+        with trial.recorded():
+            assert current_trial() is trial
+            raise raised
+    except BaseException as one:
+        caught = one
+    assert isinstance(caught, Exception) != ends_sweep
+    assert current_trial() is None
+    record = record_of(trial)
+    assert record.state == state
+    assert (record.error or "").startswith(error)
+    assert study.trials()[0].state == (TrialState.RUNNING if ends_sweep else TrialState.FAIL)
+
+
+def test_traceback_is_in_the_runs_own_file(trial: Trial, tmp_path: Path) -> None:
+    file = logging.FileHandler(tmp_path / "train.log")
+    logging.getLogger().addHandler(file)
+    with pytest.raises(RuntimeError), trial.recorded():
+        raise RuntimeError("bad luck")
+    file.close()
+    text = (tmp_path / "train.log").read_text()
+    assert "trial 0 (a=1): bad luck" in text
+    assert "Traceback" in text
+
+
+def train(config: DictConfig) -> float:
+    """What a launcher has another process run."""
+    if config.x:
+        raise RuntimeError("bad luck")
+    trial = current_trial()
+    assert trial is not None
+    Path(config.run_dir, METRICS).write_text(json.dumps({"val/acc": 0.5}))
+    return 0.5
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], DictConfig]:
+    """Makes the config of a job that Hydra is running."""
+    (tmp_path / "0").mkdir()
+    hydra = OmegaConf.create(
+        {"hydra": {"job": {"num": 0}, "runtime": {"output_dir": str(tmp_path / "0")}}}
+    )
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", hydra)
+    return lambda x: OmegaConf.create({"x": x, "run_dir": str(tmp_path / "0")})
+
+
+def test_task_goes_to_another_process(
+    sweep: Sweep, study: Study, job: Callable[[Any], DictConfig]
+) -> None:
+    task = pickle.loads(pickle.dumps(TrialTask(train, sweep, study)))
+    assert task(job(0)) == 0.5
+    record = Ledger(sweep.folder)[0]
+    assert (record.state, record.values, record.directory) == (FINISHED, [0.5], "0")
+    assert study.trials()[0].values == [0.5]
+
+
+def test_task_that_fails(sweep: Sweep, study: Study, job: Callable[[Any], DictConfig]) -> None:
+    with pytest.raises(RuntimeError, match="bad luck"):
+        TrialTask(train, sweep, study)(job(1))
+    assert Ledger(sweep.folder)[0].error == "RuntimeError: bad luck"

@@ -1,0 +1,406 @@
+"""Files of ill will, through the shipped command: nothing in them is run, and memory has an end."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import hostile_checkpoints as made
+import pytest
+import yaml
+from door import COMMAND
+from omegaconf import OmegaConf
+
+from mnist_lab.checkpoint_files import BEST, LAST, PREVIOUS
+from mnist_lab.config import Loader
+from mnist_lab.runs import CONFIG, MANIFEST, METRICS
+
+ROWS = yaml.safe_load((Path(__file__).parent / "hostile_configs.yaml").read_text(encoding="utf-8"))
+SECONDS = 3.0
+MEGABYTES = 300  # besides what the process had before
+# The lab ignores these itself, but pytest takes back what a module ignores.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Experiment logs directory", "ignore:The number of training batches"
+)
+
+
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that was killed. No test writes there."""
+    return made.unfinished_run(tmp_path_factory)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder, with a module that tells if it is imported, and no canary after all."""
+    trap = f"open({str(tmp_path / 'canary')!r}, 'w').close()\n"
+    (tmp_path / "boobytrapped.py").write_text(f"{trap}def boom(*_, **__): {trap}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVIL", "os.system")
+    yield tmp_path
+    assert not list(tmp_path.rglob("canary*"))
+    assert not Path("/tmp/canary").exists()
+    assert "boobytrapped" not in sys.modules
+
+
+@pytest.fixture
+def run_dir(unfinished: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(unfinished, folder / "run"))
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it be an error to import what takes seconds and hundreds of megabytes."""
+    for name in ("torch", "lightning", "mnist_lab.job", "mnist_lab.evaluation"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def measured(act: Callable[[], int]) -> tuple[int, float, float]:
+    """Return an exit code, the seconds on a core that it took, and the megabytes more."""
+    before, start = made.forget_peak() if made.CAN_MEASURE else 0.0, time.process_time()
+    code = act()
+    peak = made.peak_megabytes() if made.CAN_MEASURE else 0.0
+    return code, time.process_time() - start, peak - before
+
+
+def assert_refused(
+    arguments: list[str], codes: tuple[int, ...], capfd: pytest.CaptureFixture[str]
+) -> str:
+    """Assert that a command ends so, with one line, soon and in little memory; return the line."""
+    code, seconds, megabytes = measured(lambda: made.main(arguments))
+    out, err = capfd.readouterr()
+    lines = err.splitlines()
+    assert (code in codes, len(lines), out) == (True, 1, ""), (code, err, out)
+    assert lines[0].startswith(f"mnist-lab {arguments[0]}: ")
+    assert len(lines[0]) < 1000
+    assert seconds < SECONDS
+    assert megabytes < MEGABYTES
+    return lines[0]
+
+
+# --- configs
+
+
+def expanded(text: str) -> str:
+    """Return a text with what is to be repeated, written as @(x * 3), repeated."""
+    return re.sub(r"@\((.+?) \* (\d+)\)", lambda found: found[1] * int(found[2]), text)
+
+
+def laughs(depth: int) -> str:
+    """Return a thousand million million laughs."""
+    lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, depth)]
+    return "\n".join(lines)
+
+
+def doubled(depth: int, first: str, form: str) -> str:
+    """Return interpolations of which each has the one before it twice."""
+    lines = [form.replace("$", f"${{callbacks.a{i - 1}}}") for i in range(1, depth)]
+    values = [f"  a{i}: {line}" for i, line in enumerate([first, *lines])]
+    return "callbacks:\n" + "\n".join(reversed(values))  # the largest is met first
+
+
+def text_of(row: dict[str, Any]) -> str:
+    if "laughs" in row:
+        return laughs(row["laughs"])
+    if "doubled" in row:
+        return doubled(row["doubled"], "lol", "$$")
+    if "doubled_nothing" in row:
+        return doubled(row["doubled_nothing"], "''", "$$")
+    if "doubled_nodes" in row:
+        return doubled(row["doubled_nodes"], "{b: 1}", "{b: '$', c: '$'}")
+    return expanded(row.get("whole", row.get("text", "")))
+
+
+def rows(place: str) -> list[Any]:
+    return [
+        pytest.param(row, id=str(row.get("whole", row.get("text", "laughs")))[:60])
+        for row in ROWS
+        if row["in"] == place
+    ]
+
+
+def with_config(run_dir: Path, row: dict[str, Any]) -> None:
+    """Put a row's text into a run's config, in the place of the keys that it has."""
+    text = text_of(row)
+    if "whole" not in row:
+        good = yaml.safe_load((run_dir / CONFIG).read_text())
+        keys = re.findall(r"^(\w+):", text, re.MULTILINE)
+        kept = {key: value for key, value in good.items() if key not in keys}
+        text = f"{yaml.safe_dump(kept)}{text}\n"
+    (run_dir / CONFIG).write_text(text)
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("row", rows("run"))
+def test_a_runs_config(
+    row: dict[str, Any], run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_config(run_dir, row)
+    for verb in row.get("verbs", ["resume", "evaluate", "verify"]):
+        if verb == "verify":
+            (run_dir / MANIFEST).write_text('{"state": "finished"}')
+        line = assert_refused([verb, str(run_dir)], (row["code"],), capfd)
+        assert [word for word in row["words"] if word not in line] == [], line
+    assert not (run_dir / "train.log").stat().st_size
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("row", rows("own"))
+def test_a_folder_of_ones_own(
+    row: dict[str, Any], folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "own" / "experiment" / "x.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{text_of(row)}\n")
+    if "bytes" in row:
+        path.write_bytes(bytes.fromhex(row["bytes"]))
+    arguments = ["train", "--config-dir", "own", "experiment=x"]
+    line = assert_refused(arguments, (row["code"],), capfd)
+    assert [word for word in row["words"] if word not in line] == [], line
+    assert not (folder / "outputs").exists()
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("row", rows("line"))
+def test_a_command_line(
+    row: dict[str, Any], folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = shlex.split(expanded(row["text"]))
+    line = assert_refused(arguments, (row["code"],), capfd)
+    assert [word for word in row["words"] if word not in line] == [], line
+    assert {path.name for path in folder.iterdir()} == {"boobytrapped.py"}
+
+
+def test_what_was_checked_of_a_sweep_is_what_its_jobs_have(folder: Path) -> None:
+    """A name that depends on the number of the job is not another one in the second job."""
+    path = folder / "own" / "experiment" / "x.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "# @package _global_\n"
+        "hydra: {job_logging: {handlers: {late: {filename: late.log, mode: w, "
+        "class: '${oc.select:callbacks.x.c${hydra:job.num}}'}}}}\n"
+        "callbacks: {x: {_target_: mnist_lab.callbacks.Pictures, c0: logging.FileHandler, "
+        "c1: boobytrapped.boom}}\n"
+    )
+    config = Loader(["experiment=x"], str(path.parents[1])).compose(["experiment=x"])
+    handlers = OmegaConf.to_container(config.hydra.job_logging.handlers)
+    assert handlers["late"]["class"] == "logging.FileHandler"
+    assert handlers["late"]["filename"] == "${hydra.runtime.output_dir}/late.log"
+    assert handlers["file"]["filename"] == "${hydra.runtime.output_dir}/train.log"
+
+
+def test_what_is_typed_may_be_anywhere(folder: Path) -> None:
+    typed = ["hydra.job.env_set.A=b", "hydra.job_logging.handlers.file.filename=/x/y.txt"]
+    config = Loader(typed).compose(typed)
+    assert config.hydra.job.env_set == {"A": "b"}
+    assert config.hydra.job_logging.handlers.file.filename == "/x/y.txt"
+
+
+# --- where a run that came from elsewhere would write
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("name", ["train.log", ".lock", "metrics.csv", LAST, "checkpoints"])
+def test_a_link_out_of_a_run_is_not_followed(
+    name: str | Path, run_dir: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A log line in a shell's start-up file would be a command."""
+    precious = folder / "precious"
+    shutil.move(run_dir / name, precious)
+    (run_dir / name).symlink_to(precious)
+    before = precious.stat()
+    line = assert_refused(["resume", str(run_dir)], (4,), capfd)
+    assert f"{run_dir / name}: a link out of the run's directory" in line
+    assert precious.stat() == before
+
+
+def test_a_run_may_itself_be_a_link(run_dir: Path, folder: Path) -> None:
+    (folder / "link").symlink_to(run_dir)
+    assert made.main(["resume", "link"]) == 0
+
+
+def test_verifying_a_run_leaves_its_logs_elsewhere_alone(folder: Path) -> None:
+    arguments = [*made.START, "trainer.limit_train_batches=6", "hydra.run.dir=run"]
+    assert made.main([*arguments, f"logger.csv.save_dir={folder / 'logs'}"]) == 0
+    before = (folder / "logs" / "metrics.csv").read_bytes()
+    assert made.main(["verify", "run"]) == 0
+    assert (folder / "logs" / "metrics.csv").read_bytes() == before
+
+
+# --- checkpoints
+
+
+@pytest.fixture(scope="module")
+def hostile(unfinished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Checkpoints that would write a file named canary."""
+    good = (unfinished / LAST).read_bytes()
+    return dict(made.hostile(good, Path("canary")))
+
+
+@pytest.fixture(scope="module")
+def bombs(unfinished: Path) -> dict[str, bytes]:
+    return dict(made.bombs((unfinished / LAST).read_bytes()))
+
+
+def put(run_dir: Path, verb: str, content: bytes) -> Path:
+    """Put a checkpoint where a verb reads one first, and return where that is."""
+    path = run_dir / (BEST if verb == "evaluate" else LAST)
+    path.write_bytes(content)
+    (run_dir / PREVIOUS).write_bytes(content)
+    if verb == "verify":
+        (run_dir / MANIFEST).write_text('{"state": "finished", "sha256": {}}')
+        (run_dir / METRICS).write_text("{}")
+    return path
+
+
+@pytest.mark.parametrize("name", made.HOSTILE)
+def test_a_checkpoint_that_names_code(
+    name: str,
+    hostile: dict[str, bytes],
+    run_dir: Path,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    if name not in made.NEED_TORCH:
+        request.getfixturevalue("no_torch")
+    verbs = ["resume", "evaluate"] if name in made.NEED_TORCH else ["resume", "evaluate", "verify"]
+    for verb in verbs:
+        path = put(run_dir, verb, hostile[name])
+        before = path.read_bytes()
+        line = assert_refused([verb, str(run_dir)], (4,), capfd)
+        assert re.search(rf": {re.escape(str(path.parent))}/\w+\.ckpt: refused: it", line)
+        assert path.read_bytes() == before
+
+
+def test_each_checkpoint_that_names_code_is_tried(
+    hostile: dict[str, bytes], bombs: dict[str, bytes]
+) -> None:
+    assert set(hostile) == set(made.HOSTILE)
+    assert set(bombs) == set(made.BOMBS)
+
+
+@pytest.mark.parametrize("name", ["os.system", "pickle 2 of os.system", "archive of old"])
+def test_a_run_whose_command_is_given_again(
+    name: str, hostile: dict[str, bytes], run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = put(run_dir, "train", hostile[name])
+    assert made.main([*made.START, f"hydra.run.dir={run_dir}"]) == 4
+    assert f"mnist-lab train: {path}: refused: it asks for" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", made.BOMBS)
+def test_a_checkpoint_that_stands_for_too_much(
+    name: str, bombs: dict[str, bytes], run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("resume", "evaluate"):
+        if verb == "resume" and name in made.ONLY_EVALUATED:
+            continue
+        path = put(run_dir, verb, bombs[name])
+        code, _, megabytes = measured(lambda verb=verb: made.main([verb, str(run_dir)]))
+        out, err = capfd.readouterr()
+        assert code == 3, out + err
+        assert err.startswith(f"mnist-lab {verb}: {path}: ")
+        assert len(err.splitlines()) == 1
+        assert megabytes < MEGABYTES
+
+
+def run_measured(arguments: list[str], **environment: str) -> tuple[int, str, float]:
+    """Run the command in a process of its own; return its code, errors and megabytes."""
+    with subprocess.Popen(
+        [COMMAND, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    ) as process:
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, errors, usage.ru_maxrss / 1000
+
+
+@pytest.mark.skipif(not made.CAN_MEASURE, reason="memory is measured on Linux")
+@pytest.mark.parametrize(("verb", "name"), [("resume", "os.system"), ("evaluate", "partial")])
+def test_as_a_user_meets_code(
+    verb: str, name: str, hostile: dict[str, bytes], run_dir: Path
+) -> None:
+    path = put(run_dir, verb, hostile[name])
+    code, errors, megabytes = run_measured(
+        [verb, str(run_dir)], TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1"
+    )
+    assert code == 4, errors
+    assert re.fullmatch(rf"mnist-lab {verb}: {re.escape(str(path))}: refused: .*\n", errors)
+    assert megabytes < 200  # torch has not been imported
+
+
+@pytest.mark.skipif(not made.CAN_MEASURE, reason="memory is measured on Linux")
+def test_as_a_user_meets_a_bomb(bombs: dict[str, bytes], run_dir: Path) -> None:
+    path = put(run_dir, "evaluate", bombs["layers without an end"])
+    code, errors, megabytes = run_measured(["evaluate", str(run_dir)])
+    assert code == 3, errors
+    assert errors.startswith(f"mnist-lab evaluate: {path}: ")
+    assert megabytes < 1000  # of which importing Lightning takes most
+
+
+def test_the_environment_does_not_have_a_pickle_loaded(
+    hostile: dict[str, bytes],
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Also where torch itself is what has to refuse."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    for module in ("checkpoint_files.refuse_code", "config.refuse_code"):
+        monkeypatch.setattr(f"mnist_lab.{module}", lambda *_: None)
+    monkeypatch.setattr("mnist_lab.checkpoint_files._check_pickle", lambda *_: None)
+    for name in ("os.system", "partial", "numpy", "import"):
+        put(run_dir, "evaluate", hostile[name])
+        line = assert_refused(["evaluate", str(run_dir)], (4,), capfd)
+        assert "refused: it asks for code to be run" in line
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_a_link_to_a_checkpoint_that_names_code(
+    hostile: dict[str, bytes], run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (run_dir / "elsewhere").write_bytes(hostile["os.system"])
+    (run_dir / LAST).unlink()
+    (run_dir / LAST).symlink_to("../elsewhere")
+    assert "refused: it asks" in assert_refused(["resume", str(run_dir)], (4,), capfd)
+
+
+class Asked(BaseHTTPRequestHandler):
+    """Remembers that it was asked."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(404)
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("verb", ["resume", "evaluate", "verify"])
+def test_nothing_is_fetched(
+    verb: str, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(Asked, "asked", asked := [], raising=False)
+    with HTTPServer(("127.0.0.1", 0), Asked) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        place = f"127.0.0.1:{server.server_port}/run"
+        for url in (f"http://{place}", f"https://{place}", f"file://{folder}", f"ftp://{place}"):
+            assert "no such file" in assert_refused([verb, url], (3,), capfd)
+        server.shutdown()
+    assert asked == []
