@@ -122,11 +122,15 @@ def _check_memory(model: DictConfig) -> None:
     weights, inputs = 0, 1
     for out, side in zip(channels, sides, strict=False):
         weights, inputs = weights + inputs * out * side**2, out
+    _check_fits("channels", model, weights)
     inputs = inputs if channels else _PIXELS  # what pooling leaves of them is at least one
     for out in hidden:
         weights, inputs = weights + inputs * out, out
+    _check_fits("hidden_dims", model, weights)
+
+
+def _check_fits(key: str, model: DictConfig, weights: int) -> None:
     if weights * 16 > (memory := _memory()):
-        key = "hidden_dims" if hidden else "channels"
         needed, found = (f"{size / 1e9:,.0f} GB" for size in (weights * 16, memory))
         raise ConfigError(
             f"model.{key}={shown(model[key])}: {weights:,} weights take {needed} in training, and "

@@ -14,7 +14,7 @@ from mnist_lab.errors import ConfigError, LabError, Stopped
 
 VERBS = {
     "train": "train a model; with -m, one for each combination of values",
-    "resume": "go on with a run that was stopped, to the same bits",
+    "resume": "go on with a run or sweep that was stopped, to the same bits",
     "verify": "run a run again, and say whether its figures and weights are the same",
     "evaluate": "evaluate a run's best checkpoint again",
 }

@@ -31,9 +31,10 @@ from mnist_lab.checks import check
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.explain import explain
 from mnist_lab.groups import CONF, choices
+from mnist_lab.knobs import shown
 from mnist_lab.places import check_hydra_places, check_links, check_log_folders
 from mnist_lab.runs import CONFIG, MANIFEST, new_name, read_json
-from mnist_lab.schemas import SCHEMAS, Train
+from mnist_lab.schemas import PRECISIONS, SCHEMAS, Train
 from mnist_lab.sweeps.settings import Fused, Settings
 from mnist_lab.targets import check_hydra_targets, check_targets
 from mnist_lab.yaml_files import check_yaml, problem_in
@@ -66,14 +67,20 @@ class Loader(ConfigLoaderImpl):
     """Composes configs for Hydra, and lets none out that names untrusted code.
 
     Args:
-        overrides: the command line's, which alone can open targets.
+        overrides: what configs are composed with.
         config_dir: the user's own conf folder, besides the lab's.
+        typed: overrides that were typed, which alone can open targets; None is all of them.
 
     Raises:
         ConfigError: there is no such folder, or an override cannot be read.
     """
 
-    def __init__(self, overrides: Sequence[str], config_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        overrides: Sequence[str],
+        config_dir: str | None = None,
+        typed: Sequence[str] | None = None,
+    ) -> None:
         register()
         search_path = create_config_search_path(str(CONF))
         if config_dir is not None:
@@ -85,8 +92,9 @@ class Loader(ConfigLoaderImpl):
             )
         super().__init__(search_path)
         self.repository = _Repository(search_path)
-        self.allowed = opened_targets(overrides)
-        self.typed = {one.key_or_group for one in _parsed(overrides)}
+        typed = overrides if typed is None else typed
+        self.allowed = opened_targets(typed)
+        self.typed = {one.key_or_group for one in _parsed(typed)}
         self.claimed: DictConfig | None = None  # whose names and times later configs have too
 
     def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
@@ -148,9 +156,12 @@ def opened_targets(overrides: Sequence[str]) -> list[str]:
     """
     opened: list[str] = []
     for override in _parsed(overrides):
+        if override.key_or_group != "allow_targets":
+            continue
         value = override.value()
-        if override.key_or_group == "allow_targets" and isinstance(value, list):
-            opened = [str(one) for one in value]
+        if not isinstance(value, list):
+            raise ConfigError(f"allow_targets={value}: must be a list, as in [my_package.]")
+        opened = [str(one) for one in value]
     return opened
 
 
@@ -272,9 +283,17 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
             if name not in ("_target_", "dataset", "augment") and f"data.{name}" not in chosen:
                 config.data[name] = value
         if "trainer.precision" not in chosen:
-            config.trainer.precision = read_json(run_dir / MANIFEST).get("precision", "auto")
+            config.trainer.precision = _precision(run_dir / MANIFEST)
     check(config)
     return config
+
+
+def _precision(manifest: Path) -> str:
+    """Return the precision that a run was trained in, as its manifest says."""
+    precision = read_json(manifest).get("precision", "auto")
+    if precision not in PRECISIONS:
+        raise InputError(f"{manifest}: precision={shown(precision)}: no such precision")
+    return str(precision)
 
 
 def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None) -> DictConfig:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -23,7 +24,7 @@ from mnist_lab.checkpoints import (
     sha256_of,
 )
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.errors import InputError, Stopped
+from mnist_lab.errors import Stopped
 from mnist_lab.files import remove_partials, storage_errors
 from mnist_lab.hparams import log_best, log_config
 from mnist_lab.models import Classifier
@@ -79,7 +80,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
     """
     start = time.perf_counter()
     with stopping.signals_end_run(), storage_errors(run_dir), runs.claimed(run_dir):
-        path, state = _found(run_dir)
+        path, state = _found(run_dir, config)
         environment = runs.environment()
         with _recorded(run_dir, config, environment, state):
             L.seed_everything(config.seed, workers=True, verbose=False)
@@ -109,22 +110,29 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def _found(run_dir: Path) -> tuple[Path | None, dict[str, Any] | None]:
+def _found(run_dir: Path, config: DictConfig) -> tuple[Path | None, dict[str, Any] | None]:
     """Return the checkpoint that a run goes on from and its snapshot; None for a new run."""
     is_known = (run_dir / runs.MANIFEST).exists()
-    found = newest(run_dir) if is_known else None
+    found = newest(run_dir, _skeleton(config)) if is_known else None
     if found is None:
         if is_known and runs.is_rank_zero():
             _log.info("%s: stopped before its first checkpoint; starts again", shown(run_dir))
         return None, None
     path, checkpoint = found
-    state = checkpoint.get(snapshot.KEY)
-    if not isinstance(state, dict) or not {"step", "epoch", "batch", "logs"} <= state.keys():
-        raise InputError(f"{path}: has no {snapshot.KEY} entry; a run cannot go on from it")
+    state = checkpoint[snapshot.KEY]
     if runs.is_rank_zero():
         put_aside_damaged(run_dir, path)
         _log.info("%s: goes on from step %s", shown(run_dir), state["step"])
     return path if path.exists() else run_dir / PREVIOUS, state
+
+
+def _skeleton(config: DictConfig) -> Classifier:
+    """Return the run's model without memory for its weights, which a checkpoint has to fit."""
+    with torch.device("meta"):
+        model: Classifier = instantiate(
+            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
+        )
+    return model
 
 
 @contextlib.contextmanager

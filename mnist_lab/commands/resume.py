@@ -1,12 +1,24 @@
-"""``mnist-lab resume RUN``: goes on with a run from its directory alone."""
+"""``mnist-lab resume DIR``: goes on with a run, or a sweep, from its directory alone."""
 
 import logging
 import sys
 from pathlib import Path
 
+from mnist_lab.commands import train
 from mnist_lab.commands.arguments import Parser, only_targets
 from mnist_lab.config import run_config
+from mnist_lab.errors import UntrustedError
 from mnist_lab.runs import is_rank_zero
+from mnist_lab.sweeps.plan import FILE as SWEEP
+from mnist_lab.sweeps.plan import stored_arguments
+
+_HYDRA_KEYS = (
+    "hydra/sweeper",
+    "hydra/launcher",
+    "hydra.sweeper.",
+    "hydra.launcher.",
+    "hydra.sweep.",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -18,17 +30,38 @@ def main(arguments: list[str]) -> int:
     parser = Parser(
         "mnist-lab resume",
         description="Goes on with a run that was stopped, from its last checkpoint, to the same "
-        "bits as if it had not been.",
+        "bits as if it had not been; or with a sweep.",
     )
-    parser.add_argument("run", type=Path, help="the run's directory")
+    parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
     parser.add_argument("overrides", nargs="*", help="only allow_targets=[my_package.]")
     options = parser.parse_intermixed_args(arguments)
-    config = run_config(options.run, only_targets(options.overrides))
+    allowed = only_targets(options.overrides)
+    if (options.run / SWEEP).exists():
+        return train.main([*_sweep_arguments(options.run), *options.overrides])
+    config = run_config(options.run, allowed)
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     from mnist_lab.job import run
 
     run(config)
     return 0
+
+
+def _sweep_arguments(folder: Path) -> list[str]:
+    """Return the command that started a sweep, if a file may say all that it says.
+
+    Raises:
+        InputError: the sweep's file is damaged.
+        UntrustedError: it sets more of Hydra's own keys than a sweep needs.
+    """
+    arguments = stored_arguments(folder)
+    for text in arguments:
+        key = text.lstrip("+~").partition("=")[0]
+        if key.startswith("hydra") and not key.startswith(_HYDRA_KEYS):
+            raise UntrustedError(
+                f"{folder / SWEEP}: {key}: is taken from the command line only; give the command "
+                f"that started the sweep again, with hydra.sweep.dir={folder}"
+            )
+    return arguments
 
 
 def _log_to(path: Path | None) -> None:

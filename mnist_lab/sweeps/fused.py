@@ -28,7 +28,7 @@ from mnist_lab.files import storage_errors
 from mnist_lab.sweeps.stack import Metrics, Stack
 from mnist_lab.sweeps.stacked_net import why_not
 from mnist_lab.sweeps.stacked_run import StackedRun
-from mnist_lab.sweeps.stacked_training import evaluate, fit, why_not_trainer
+from mnist_lab.sweeps.stacked_training import evaluate, fit, max_stack, why_not_trainer
 from mnist_lab.sweeps.trial import Diverged, Trial, TrialTask
 from mnist_lab.trainer import build_trainer, machine
 
@@ -40,7 +40,6 @@ _OWN = {
 """Keys, and groups of them, in which trials of one stack may differ."""
 _CALLBACKS = {"checkpoint", "progress", "pictures", "early_stopping"}
 _STACKED_TARGETS = {"mnist_lab.data.MNISTDataModule"}
-MAX_STACK = 64
 
 
 @dataclass
@@ -67,10 +66,11 @@ class FusedLauncher(Launcher):
     """Trains what fits together as one.
 
     Args:
-        max_stack: most trials in a stack; more are trained stack by stack.
+        max_stack: most trials in a stack, more are trained stack by stack; None is by the size of
+            the network.
     """
 
-    def __init__(self, max_stack: int = MAX_STACK) -> None:
+    def __init__(self, max_stack: int | None = None) -> None:
         super().__init__()
         self.max_stack = max_stack
 
@@ -97,9 +97,10 @@ class FusedLauncher(Launcher):
             for number, overrides in enumerate(job_overrides)
         ]
         for group in _groups(jobs):
-            reason = _why_alone(group)
-            for start in range(0, len(group), self.max_stack):
-                some = group[start : start + self.max_stack]
+            reason, size = _why_alone(group)
+            size = self.max_stack or size
+            for start in range(0, len(group), size):
+                some = group[start : start + size]
                 if reason is None and len(some) > 1:
                     with contextlib.suppress(Exception):  # it is recorded with each trial
                         self._train(some)
@@ -189,8 +190,9 @@ def train_stack(jobs: Sequence[Job], trials: Sequence[Trial], environment: dict[
         tested = Stack([stacked[number].model for number in done])
         found = evaluate(tested, datamodule, _quiet_trainer(jobs[0].config, stacked[done[0]]))
         seconds = (time.monotonic() - start) / len(jobs)
+        data = {name: datamodule.split(name == "train").sha256 for name in ("train", "test")}
         for place, number in enumerate(done):
-            trials[number].finished(stacked[number].finish(found[place], seconds))
+            trials[number].finished(stacked[number].finish(found[place], seconds, data))
 
 
 class _Guide:
@@ -296,10 +298,25 @@ def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(groups.values())
 
 
-def _why_alone(group: Sequence[Job]) -> str | None:
-    """Return in one line why jobs are not trained as a stack; None if they are."""
+def _why_alone(group: Sequence[Job]) -> tuple[str | None, int]:
+    """Return in one line why jobs are not stacked, None if they are, and how many make a stack."""
     config = group[0].config
-    if (group[0].run_dir / runs.CHECKPOINTS).exists():
+    reason = _why_not_config(group[0])
+    if reason is not None:
+        return reason, len(group)
+    with torch.device("meta"):
+        model = instantiate(
+            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
+        )
+    reason = why_not(model)
+    if reason is None:
+        reason = why_not_trainer(build_trainer(config, model, validates=True))
+    return reason, max_stack(model) if reason is None else len(group)
+
+
+def _why_not_config(job: Job) -> str | None:
+    config = job.config
+    if (job.run_dir / runs.CHECKPOINTS).exists():
         return "they go on from their checkpoints"
     if config.data._target_ not in _STACKED_TARGETS:
         return f"{config.data._target_} is not stacked"
@@ -310,8 +327,4 @@ def _why_alone(group: Sequence[Job]) -> str | None:
         return "trainer.callbacks is not stacked"
     if config.trainer.fast_dev_run:
         return "trainer.fast_dev_run is not stacked"
-    with torch.device("meta"):
-        model = instantiate(
-            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
-        )
-    return why_not(model) or why_not_trainer(build_trainer(config, model, validates=True))
+    return None

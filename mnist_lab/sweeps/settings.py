@@ -88,7 +88,9 @@ class Fused:
     """Trials of one network side by side, as one program."""
 
     _target_: str = FUSED
-    max_stack: int = knob(64, "most trials in a stack", low=1)
+    max_stack: int | None = knob(
+        None, "most trials in a stack; null is by the size of the network, 8 to 512", low=1
+    )
 
 
 def read_settings(node: DictConfig) -> Settings:

@@ -42,29 +42,46 @@ class TrainingSums:
     def __init__(self, trials: int, device: torch.device) -> None:
         self._closed = torch.zeros(trials, 3, device=device)
         self._open = torch.zeros(trials, 3, device=device)
-        self._recent: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._recent: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []  # of the steps since they were last asked for, each (K,)
+        self._counts: list[float] = []  # their samples
         self._start = time.perf_counter()
 
     @property
     def is_empty(self) -> bool:
         """Whether no step was added."""
-        return not self._recent and not self._open.any() and not self._closed.any()
+        return not self._losses and not self._open.any() and not self._closed.any()
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a step: ``(K,)``, ``(K, B, num_classes)`` and ``(K, B)``."""
-        self._recent.append((losses, logits, labels))
+        self._recent.append((logits, labels))
+        self._losses.append(losses)
+        self._counts.append(float(labels.shape[1]))
         if len(self._recent) == STEPS_HELD:
-            self._count()
+            self._count_correct()
+
+    def _count_correct(self) -> None:
+        if self._recent:
+            logits, labels = zip(*self._recent, strict=True)
+            self._recent.clear()
+            self._open[:, 1] += (torch.cat(logits, 1).argmax(2) == torch.cat(labels, 1)).sum(1)
 
     def _count(self) -> None:
-        if not self._recent:
+        self._count_correct()
+        if not self._losses:
             return
-        losses, logits, labels = zip(*self._recent, strict=True)
-        self._recent.clear()
-        counts = torch.tensor([float(some.shape[1]) for some in labels]).to(self._open)
-        correct = torch.cat(logits, 1).argmax(2) == torch.cat(labels, 1)
-        self._open[:, 0] += counts @ torch.stack(losses)
-        self._open[:, 1] += correct.sum(1)
+        counts = torch.tensor(self._counts).to(self._open)
+        losses = torch.stack(self._losses, 1)  # (K, steps)
+        self._losses.clear()
+        self._counts.clear()
+        if losses.device.type == "cpu":  # the bits of a lone run's product, and where it lies
+            steps = torch.zeros(3, len(counts))
+            steps[2] = counts
+            for sums, row in zip(self._open, losses, strict=True):
+                steps[0] = row
+                sums[0] += steps[0] @ steps[2]
+        else:
+            self._open[:, 0] += losses @ counts
         self._open[:, 2] += counts.sum()
 
     def since_last(self) -> Tensor:

@@ -150,12 +150,15 @@ class StackedRun:
             snapshot.KEY: own,
         }
 
-    def finish(self, found: Mapping[str, float], seconds: float) -> dict[str, float]:
+    def finish(
+        self, found: Mapping[str, float], seconds: float, data: Mapping[str, str]
+    ) -> dict[str, float]:
         """Write the result of a trial that was trained to its end and tested; return it.
 
         Args:
             found: metrics of validation and test, with the best weights.
             seconds: its share of the stack's time.
+            data: hashes of the images and labels.
         """
         assert self.last is not None
         tested = self.best or self.last
@@ -180,5 +183,5 @@ class StackedRun:
         if self.checkpoint is not None:
             sha256["last"] = sha256_of(self.last.state_dict)
             sha256["optimizer"] = sha256_of([self.last.optimizer])
-        runs.update_manifest(self.run_dir, sha256=sha256)
+        runs.update_manifest(self.run_dir, data=data, sha256=sha256)
         return metrics

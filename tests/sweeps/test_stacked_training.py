@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 from stack_trials import Trial, alone, check_same, stacked, trainer
 
-from mnist_lab.sweeps.stacked_training import why_not_trainer
+from mnist_lab import MLP, SoftmaxRegression
+from mnist_lab.models import Classifier
+from mnist_lab.sweeps.stacked_training import StackEpochLoop, max_stack, why_not_trainer
+
+
+@pytest.mark.parametrize(
+    ("model", "trials"), [(MLP([65, 65]), 71), (MLP([512, 256]), 8), (SoftmaxRegression(), 509)]
+)
+def test_larger_models_come_in_smaller_stacks(model: Classifier, trials: int) -> None:
+    assert max_stack(model) == trials
 
 
 @pytest.mark.parametrize(
@@ -47,3 +56,20 @@ def test_without_validation_images() -> None:
     assert states[0].state_dict.keys() == lone.weights.keys()
     assert metrics[0]["test/acc"] == lone.metrics["test/acc"]
     assert "val/acc" not in metrics[0]
+
+
+def test_stacks_take_the_fast_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    step = StackEpochLoop._step
+
+    def noted(self: StackEpochLoop, *arguments: Any) -> dict[str, Any]:
+        steps.append("fast")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(StackEpochLoop, "_step", noted)
+    stacked([Trial(0)], max_epochs=1, limit_train_batches=3)
+    assert len(steps) == 3
+    states, _ = stacked([Trial(0)], max_epochs=1, limit_train_batches=3, profiler="simple")
+    assert len(steps) == 3
+    lone = alone(Trial(0), max_epochs=1, limit_train_batches=3)
+    check_same(states[0], lone)
