@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.plugins import CheckpointIO
@@ -153,7 +154,7 @@ def _check_values(path: Path, checkpoint: Any) -> None:
 
 
 def newest(
-    run_dir: Path, model: Classifier | None = None, is_to_resume: bool = True
+    run_dir: Path, model: L.LightningModule | None = None, is_to_resume: bool = True
 ) -> tuple[Path, dict[str, Any]] | None:
     """Return the newest good checkpoint of a run and its content; None where none was written.
 
@@ -291,10 +292,11 @@ _SNAPSHOT: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def check_fits(path: Path, checkpoint: Mapping[str, Any], model: Classifier) -> None:
+def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModule) -> None:
     """Check that a checkpoint is of this model, and its optimizer's state of the model's weights.
 
-    Torch's fused optimizers take the shapes of their state as given, and write beyond its end.
+    Torch's fused optimizers take the shapes of their state as given, and write beyond its end. What
+    a model of one's own makes its optimizers of is not known here.
 
     Args:
         path: the checkpoint's file.
@@ -305,7 +307,8 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: Classifier) -> 
         InputError: names or shapes differ.
     """
     check_weights(path, checkpoint, model)
-    if not checkpoint.get("optimizer_states"):
+    makes_own = type(model).configure_optimizers is not Classifier.configure_optimizers
+    if makes_own or not isinstance(model, Classifier) or not checkpoint.get("optimizer_states"):
         return
     needed = build_optimizer(model.optimizer_settings, model.parameters(), fused=False)
     with contextlib.suppress(Exception):  # whatever a wrong type leads to

@@ -32,7 +32,7 @@ from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, 
 from mnist_lab.explain import explain
 from mnist_lab.groups import CONF, choices
 from mnist_lab.knobs import shown
-from mnist_lab.places import check_hydra_places, check_links, check_log_folders
+from mnist_lab.places import check_folders, check_hydra_places, check_links, set_folders
 from mnist_lab.runs import CONFIG, MANIFEST, new_name, read_json
 from mnist_lab.schemas import PRECISIONS, SCHEMAS, Train
 from mnist_lab.sweeps.settings import Fused, Settings
@@ -92,6 +92,7 @@ class Loader(ConfigLoaderImpl):
             )
         super().__init__(search_path)
         self.repository = _Repository(search_path)
+        self.is_from_file = typed is not None
         typed = overrides if typed is None else typed
         self.allowed = opened_targets(typed)
         self.typed = {one.key_or_group for one in _parsed(typed)}
@@ -128,6 +129,8 @@ class Loader(ConfigLoaderImpl):
         check_hydra_targets(hydra, self.allowed)
         check_hydra_places(hydra, self.typed)
         check_targets(plain, self.allowed)
+        if self.is_from_file:
+            check_folders(plain, Path())
         with flag_override(config, ["struct", "readonly"], [False, False]):
             for name in _FROZEN:
                 config.hydra[name] = _in_output_dir(hydra[name])
@@ -311,22 +314,23 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
     """
     register()
     path = run_dir / CONFIG
-    stored = read_stored(path)
-    plain = OmegaConf.to_container(stored)
+    plain = OmegaConf.to_container(read_stored(path))
     check_targets(plain, allowed)
     if place is None:
-        check_log_folders(plain, run_dir)
+        check_folders(plain, run_dir)
         check_links(run_dir)
+    else:
+        set_folders(plain, place)
     refuse_code(run_dir)
     with _as_input(path):
         config: DictConfig = OmegaConf.structured(Train)
-        for name, node in stored.items():
+        for name, node in OmegaConf.create(plain).items():
             config[name] = _typed(str(name), node)
         folder = str(place or run_dir)
         config.run_dir = config.trainer.default_root_dir = folder
         config.allow_targets = list(allowed)
         for logger in (config.logger or {}).values():
-            if place is not None or logger.get("save_dir") == ".":
+            if logger.get("save_dir") == ".":
                 logger.save_dir = folder
         OmegaConf.resolve(config)
         check(config)

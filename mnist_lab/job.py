@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -33,19 +32,8 @@ from mnist_lab.tables import print_result, shown
 from mnist_lab.trainer import build_trainer, machine
 from mnist_lab.training import own_checkpoint, train
 
-# What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 _log = logging.getLogger(__name__)
 _MACHINE = ("precision", "device", "world_size", "threads")
-_NOISE = (
-    "`isinstance\\(treespec, LeafSpec\\)`",
-    "Experiment logs directory",  # the run's own, whose rows are kept
-    "The number of training batches",
-    "Precision bf16-mixed is not supported by the model summary",
-)
-for _message in _NOISE:
-    warnings.filterwarnings("ignore", _message)
 
 
 def run(config: DictConfig) -> float | None:

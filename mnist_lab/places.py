@@ -7,6 +7,8 @@ from typing import Any
 from mnist_lab.errors import UntrustedError
 from mnist_lab.targets import find
 
+_FOLDERS = ("run_dir", "default_root_dir", "save_dir", "dirpath")  # that the lab's targets write to
+
 
 def check_hydra_places(plain: Any, typed: Collection[str]) -> None:
     """Refuse what could have other programs run code: variables, and files outside of the run.
@@ -44,23 +46,32 @@ def _check_inside(key: str, name: Any) -> None:
         raise UntrustedError(f"{key}={name}: must be in the run's directory, where a file names it")
 
 
-def check_log_folders(plain: Any, run_dir: Path) -> None:
-    """Refuse loggers that write outside of a run, as to go on cuts off what is in their files.
+def check_folders(plain: Any, run_dir: Path) -> None:
+    """Refuse what would write outside of a run, as to go on cuts off what is in log files.
 
     Args:
         plain: the config that came with the run.
         run_dir: the run's directory.
 
     Raises:
-        UntrustedError: there is such a logger.
+        UntrustedError: it names a folder elsewhere.
     """
-    for key, folder, _ in find(plain, "save_dir"):
-        inside = run_dir.resolve()
-        if not (run_dir / str(folder)).resolve().is_relative_to(inside):
-            raise UntrustedError(
-                f"{key}={folder}: not in the run's directory; to go on there, give the command "
-                f"that started the run again, with hydra.run.dir={run_dir}"
-            )
+    inside = run_dir.resolve()
+    for name in _FOLDERS:
+        for key, folder, _ in find(plain, name):
+            if folder is not None and not (run_dir / str(folder)).resolve().is_relative_to(inside):
+                raise UntrustedError(
+                    f"{key}={folder}: not in the run's directory; to go on there, give the command "
+                    "that started it again, with its hydra.run.dir or hydra.sweep.dir"
+                )
+
+
+def set_folders(plain: Any, place: Path) -> None:
+    """Have all that a config writes be in one folder, wherever its run has it."""
+    for name in _FOLDERS:
+        for _, folder, node in list(find(plain, name)):
+            if folder is not None:
+                node[name] = str(place)
 
 
 def check_links(run_dir: Path) -> None:

@@ -1,5 +1,7 @@
 """Builds the trainer of a run with its callbacks and loggers."""
 
+import logging
+import warnings
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +15,18 @@ from mnist_lab.checkpoints import AtomicCheckpointIO
 from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.sweeps.watch import Watch
 from mnist_lab.training import device_type, resolve_precision
+
+# What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+_NOISE = (
+    "`isinstance\\(treespec, LeafSpec\\)`",
+    "Experiment logs directory",  # the run's own, whose rows are kept
+    "The number of training batches",
+    "Precision bf16-mixed is not supported by the model summary",
+)
+for _message in _NOISE:
+    warnings.filterwarnings("ignore", _message)
 
 
 def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:

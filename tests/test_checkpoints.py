@@ -28,7 +28,7 @@ from mnist_lab.checkpoints import (
     read_checkpoint,
 )
 from mnist_lab.errors import ConfigError, InputError
-from mnist_lab.models import MLP, SoftmaxRegression
+from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.runs import MANIFEST, METRICS
 
 # The lab ignores these itself, but pytest takes back what a module ignores.
@@ -184,6 +184,18 @@ def test_a_run_goes_on_where_its_last_checkpoint_has_something_else_in_it(
     assert_goes_on("resume", run_dir, capfd, finished, PREVIOUS)
 
 
+def test_a_batch_that_the_epoch_does_not_have_is_refused(
+    run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Else the epoch would end at once, and the run without the steps that are left."""
+    checkpoint = torch.load(run_dir / LAST, weights_only=True)
+    for key in ("batch", "total_batches"):
+        checkpoint["mnist_lab"][key] = 60
+    (run_dir / LAST).write_bytes(made.saved(checkpoint))
+    assert made.main(["resume", str(run_dir)]) == 3
+    assert "60 batches of an epoch, which has 60" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("key", made.NOT_NEEDED)
 def test_what_is_not_needed_may_be_missing(
     key: str, run_dir: Path, finished: dict[str, str], capfd: pytest.CaptureFixture[str]
@@ -304,6 +316,23 @@ def test_an_optimizers_state_must_fit_the_weights(
     check_fits(unfinished / LAST, checkpoint, softmax)
     with pytest.raises(InputError, match=r"last.ckpt: its optimizer_states are not of this model"):
         check_fits(unfinished / LAST, made.changed(checkpoint, *made.CHANGES[name]), softmax)
+
+
+class WithOwnOptimizer(Classifier):
+    """A model whose author makes the optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+
+def test_an_optimizer_of_ones_own_keeps_what_it_likes(unfinished: Path) -> None:
+    checkpoint = read_checkpoint(unfinished / LAST)
+    other = made.changed(checkpoint, "optimizer_states", [{"state": {0: torch.ones(3)}}])
+    check_fits(unfinished / LAST, other, WithOwnOptimizer())
 
 
 def test_the_newest_is_the_newest_that_fits(run_dir: Path, softmax: SoftmaxRegression) -> None:

@@ -1,5 +1,6 @@
 """Files of ill will, through the shipped command: nothing in them is run, and memory has an end."""
 
+import json
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from omegaconf import OmegaConf
 
 from mnist_lab.checkpoint_files import BEST, LAST, PREVIOUS
 from mnist_lab.config import Loader
+from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.runs import CONFIG, MANIFEST, METRICS
 
 ROWS = yaml.safe_load((Path(__file__).parent / "hostile_configs.yaml").read_text(encoding="utf-8"))
@@ -129,6 +131,13 @@ def rows(place: str) -> list[Any]:
     ]
 
 
+def finish(run_dir: Path) -> None:
+    """Have a run say that it is finished."""
+    (run_dir / MANIFEST).write_text('{"state": "finished", "sha256": {"model": "0"}}')
+    figures = dict.fromkeys(("epochs", "steps", "time/fit", "time/total"), 1.0)
+    (run_dir / METRICS).write_text(json.dumps(figures))
+
+
 def with_config(run_dir: Path, row: dict[str, Any]) -> None:
     """Put a row's text into a run's config, in the place of the keys that it has."""
     text = text_of(row)
@@ -148,7 +157,7 @@ def test_a_runs_config(
     with_config(run_dir, row)
     for verb in row.get("verbs", ["resume", "evaluate", "verify"]):
         if verb == "verify":
-            (run_dir / MANIFEST).write_text('{"state": "finished"}')
+            finish(run_dir)
         line = assert_refused([verb, str(run_dir)], (row["code"],), capfd)
         assert [word for word in row["words"] if word not in line] == [], line
     assert not (run_dir / "train.log").stat().st_size
@@ -206,6 +215,21 @@ def test_what_is_typed_may_be_anywhere() -> None:
     assert config.hydra.job_logging.handlers.file.filename == "/x/y.txt"
 
 
+def test_what_a_file_says_was_typed_opens_nothing() -> None:
+    """A sweep's file has the command that started it."""
+    for text in ("allow_targets=[os.]", "+allow_targets=[os.]", "++allow_targets=[os.]"):
+        with pytest.raises((ConfigError, UntrustedError), match="allow_targets"):
+            Loader([text], typed=[]).compose([text])
+    with pytest.raises(
+        UntrustedError, match=r"env_set\.PATH: variables are taken from the command"
+    ):
+        Loader([], typed=[]).compose(["+hydra.job.env_set.PATH=x"])
+    with pytest.raises(UntrustedError, match=r"logger\.tensorboard\.save_dir=/tmp: not in the run"):
+        Loader([], typed=[]).compose(["logger.tensorboard.save_dir=/tmp"])
+    allowed = ["allow_targets=[os.]"]
+    assert Loader(["seed=1"], typed=allowed).compose(["seed=1", *allowed]).seed == 1
+
+
 # --- where a run that came from elsewhere would write
 
 
@@ -232,12 +256,125 @@ def test_a_run_may_itself_be_a_link(run_dir: Path, folder: Path) -> None:
     assert made.main(["resume", "link"]) == 0
 
 
-def test_verifying_a_run_leaves_its_logs_elsewhere_alone(folder: Path) -> None:
-    arguments = [*made.START, "trainer.limit_train_batches=6", "hydra.run.dir=run"]
-    assert made.main([*arguments, f"logger.csv.save_dir={folder / 'logs'}"]) == 0
-    before = (folder / "logs" / "metrics.csv").read_bytes()
+def test_verifying_a_run_leaves_what_it_has_elsewhere_alone(folder: Path) -> None:
+    elsewhere = folder / "elsewhere"
+    arguments = [
+        *made.START,
+        *("trainer.limit_train_batches=6", f"logger.csv.save_dir={elsewhere}"),
+        "+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint",
+        f"+callbacks.mine.dirpath={elsewhere}",
+        "hydra.run.dir=run",
+    ]
+    assert made.main(arguments) == 0
+    before = {path: path.read_bytes() for path in elsewhere.iterdir()}
+    assert {path.suffix for path in before} == {".csv", ".ckpt"}
     assert made.main(["verify", "run"]) == 0
-    assert (folder / "logs" / "metrics.csv").read_bytes() == before
+    assert {path: path.read_bytes() for path in elsewhere.iterdir()} == before
+
+
+# --- a run's other files
+
+ENDLESS = "[" * 100_000
+MANIFESTS: dict[str, Any] = {
+    "empty": "",
+    "text": "hello",
+    "a list": "[]",
+    "nested": ENDLESS,
+    "attempts are a number": {"attempts": 5},
+    "attempts are numbers": {"attempts": [1]},
+    "hashes are a number": {"sha256": 5},
+    "hashes are missing": {"sha256": None},
+    "versions are text": {"versions": "x"},
+    "data are a number": {"data": 7},
+}
+RESULTS: dict[str, Any] = {
+    "empty": "",
+    "nested": ENDLESS,
+    "nothing": {},
+    "text for a number": {"val/acc": "high"},
+    "nothing for a number": {"val/acc": None},
+}
+
+
+def assert_3(arguments: list[str], path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Assert that a command ends with one line about a file that cannot be used."""
+    assert made.main(arguments) == 3
+    err = capfd.readouterr().err
+    assert re.fullmatch(rf"mnist-lab \w+: {re.escape(str(path))}: .*\n", err), err
+
+
+@pytest.fixture(scope="module")
+def finished(unfinished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the run when it has gone on to its end. No test writes there."""
+    run_dir = Path(shutil.copytree(unfinished, tmp_path_factory.mktemp("finished") / "run"))
+    assert made.main(["resume", str(run_dir)]) == 0
+    return run_dir
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_runs_manifest(
+    name: str, unfinished: Path, finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for verb, start in (("resume", unfinished), ("train", unfinished), ("verify", finished)):
+        run_dir = Path(shutil.copytree(start, tmp_path / verb))
+        path, change = run_dir / MANIFEST, MANIFESTS[name]
+        if isinstance(change, dict):
+            change = json.dumps(json.loads(path.read_text()) | change)
+        path.write_text(change)
+        arguments = [*made.START, f"hydra.run.dir={run_dir}"] if verb == "train" else None
+        if verb != "verify" and name == "hashes are missing":
+            continue  # a run that is not finished has none
+        assert_3(arguments or [verb, str(run_dir)], path, capfd)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_runs_metrics(
+    name: str, finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = Path(shutil.copytree(finished, tmp_path / "run"))
+    change = RESULTS[name]
+    (run_dir / METRICS).write_text(change if isinstance(change, str) else json.dumps(change))
+    for verb in ("resume", "verify"):
+        assert_3([verb, str(run_dir)], run_dir / METRICS, capfd)
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("text", [laughs(5), "seed: !!python/name:os.system", "seed: ${seed}"])
+def test_a_runs_config_where_its_command_is_given_again(
+    text: str, run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_config(run_dir, {"text": text})
+    arguments = [*made.START, f"hydra.run.dir={run_dir}"]
+    assert str(run_dir / CONFIG) in assert_refused(arguments, (4,), capfd)
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize(
+    ("overrides", "code", "word"),
+    [
+        (
+            ["++allow_targets=[builtins.]", "+callbacks.x._target_=builtins.open"],
+            4,
+            "allow_targets",
+        ),
+        (["'allow_targets'=[builtins.]"], 2, "allow_targets"),
+        (["+callbacks.x._target_=builtins.open"], 4, "builtins.open"),
+        (["+hydra.job.env_set.PATH=."], 4, "hydra.job.env_set.PATH"),
+        (["logger.tensorboard.save_dir=/tmp"], 4, "save_dir=/tmp"),
+        (["--config-dir=."], 3, "sweep.json"),
+        ([5], 3, "sweep.json"),
+        (5, 3, "sweep.json"),
+    ],
+)
+def test_a_sweeps_file(
+    overrides: Any, code: int, word: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "sweep").mkdir()
+    if isinstance(overrides, list):
+        overrides = ["seed=1,2", *overrides, "hydra.sweeper.accept_changes=true"]
+    plan = {"overrides": overrides, "config_dir": None}
+    (folder / "sweep" / "sweep.json").write_text(json.dumps(plan))
+    assert word in assert_refused(["resume", "sweep"], (code,), capfd)
 
 
 # --- checkpoints
@@ -261,8 +398,7 @@ def put(run_dir: Path, verb: str, content: bytes) -> Path:
     path.write_bytes(content)
     (run_dir / PREVIOUS).write_bytes(content)
     if verb == "verify":
-        (run_dir / MANIFEST).write_text('{"state": "finished", "sha256": {}}')
-        (run_dir / METRICS).write_text("{}")
+        finish(run_dir)
     return path
 
 

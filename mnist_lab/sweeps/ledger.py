@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from mnist_lab import runs
 from mnist_lab.errors import BusyError, StorageError, reason
+from mnist_lab.tables import shown
 
 FOLDER = "ledger"
 RUNNING, FINISHED, PRUNED, FAILED = "running", "finished", "pruned", "failed"
@@ -128,8 +129,19 @@ class Ledger:
             BusyError: another process has kept them for too long.
             StorageError: the directory cannot be written.
         """
-        with _held(self.sweep_dir / runs.LOCK, _PATIENCE):
+        with _held(self._folder / runs.LOCK, _PATIENCE, self.sweep_dir):
             yield
+
+    def check_free(self) -> None:
+        """Check that no process holds the directory for itself, as that of a single run does.
+
+        Raises:
+            BusyError: one does.
+        """
+        path = self.sweep_dir / runs.LOCK
+        if path.exists():
+            with _held(path, 0, self.sweep_dir):
+                pass
 
     @contextlib.contextmanager
     def owner(self) -> Iterator[str]:
@@ -139,7 +151,7 @@ class Ledger:
         """
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         path = self._owner_path(name)
-        with _held(path, 0):
+        with _held(path, 0, self.sweep_dir):
             try:
                 yield name
             finally:
@@ -188,24 +200,24 @@ def counts(records: Iterable[Record]) -> dict[str, int]:
 def is_held(path: Path) -> bool:
     """Return whether a process holds a lock file."""
     try:
-        with _held(path, 0):
+        with _held(path, 0, path.parent):
             return False
     except BusyError:
         return True
 
 
 @contextlib.contextmanager
-def _held(path: Path, patience: float) -> Iterator[None]:
+def _held(path: Path, patience: float, place: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=patience)
         lock.acquire()
     except Timeout:
         raise BusyError(
-            f"{path.parent}: another process is using this directory; wait for it or stop it"
+            f"{shown(place)}: another process is using this directory; wait for it or stop it"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
-        raise StorageError(f"{path.parent}: cannot be written: {reason(error)}") from error
+        raise StorageError(f"{shown(place)}: cannot be written: {reason(error)}") from error
     try:
         yield
     finally:

@@ -142,8 +142,8 @@ class Stack(L.LightningModule):
         images, labels = batch
         logits = self(images)  # (K, B, num_classes)
         labels = labels.index_select(0, self._rows)  # (K, B)
-        losses = training_losses(logits, labels, self._smoothing)
-        self._sums.add(losses.detach(), logits.detach(), labels)
+        losses, told = training_losses(logits, labels, self._smoothing)
+        self._sums.add(told, logits.detach(), labels)
         return losses.sum()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

@@ -10,10 +10,13 @@ from torch import Tensor
 STEPS_HELD = 16  # whose logits wait to be counted; a count for each step would cost more
 
 
-def training_losses(logits: Tensor, labels: Tensor, smoothing: Tensor | None) -> Tensor:
-    """Return each trial's mean cross-entropy ``(K,)``.
+def training_losses(
+    logits: Tensor, labels: Tensor, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return each trial's mean cross-entropy ``(K,)``, to take the gradient of and to tell.
 
-    ``F.cross_entropy`` takes one label smoothing and one mean. The gradients are the same bits.
+    ``F.cross_entropy`` takes one label smoothing and one mean. The gradients are the same bits as
+    with it, the means may differ in the last; so on a CPU what is told is the lone run's own.
 
     Args:
         logits: ``(K, B, num_classes)``.
@@ -26,7 +29,15 @@ def training_losses(logits: Tensor, labels: Tensor, smoothing: Tensor | None) ->
     if smoothing is not None:
         spread = -log_probs.sum(2).mean(1)
         losses = spread * (smoothing / logits.shape[2]) + losses * (1 - smoothing)
-    return losses
+    if logits.device.type != "cpu":
+        return losses, losses.detach()
+    with torch.no_grad():
+        if smoothing is None:
+            told = [F.nll_loss(*pair) for pair in zip(log_probs, labels, strict=True)]
+        else:
+            rows = zip(logits, labels, smoothing.tolist(), strict=True)
+            told = [F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows]
+        return losses, torch.stack(told)
 
 
 class TrainingSums:

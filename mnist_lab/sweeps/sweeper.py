@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from hydra.core.utils import configure_log
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext
-from omegaconf import DictConfig
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.knobs import shown as shown_value
-from mnist_lab.runs import MANIFEST, has_launcher
+from mnist_lab.runs import MANIFEST
 from mnist_lab.sweeps import plan
+from mnist_lab.sweeps.asked import Asked, read_command
 from mnist_lab.sweeps.best import write_best
 from mnist_lab.sweeps.display import Display
 from mnist_lab.sweeps.leaderboard import Leaderboard
@@ -27,22 +30,16 @@ from mnist_lab.sweeps.ledger import FAILED, RUNNING, Ledger, Record
 from mnist_lab.sweeps.points import Points
 from mnist_lab.sweeps.settings import (
     Settings,
-    check_settings,
-    objectives_of,
-    read_settings,
-    search_of,
 )
-from mnist_lab.sweeps.space import Space, overrides_of, parse_space
+from mnist_lab.sweeps.space import overrides_of
 from mnist_lab.sweeps.trial import Sweep, TrialTask
 from mnist_lab.tables import shown
-from mnist_lab.targets import TARGETS
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.search import Search
     from mnist_lab.sweeps.study import Address, Direction, Study
 
 _log = logging.getLogger(__name__)
-_PROBED = 64  # most points of a search space that are checked before the first trial
 _DIRECTIONS: dict[str, "Direction"] = {"max": "maximize", "min": "minimize"}
 
 
@@ -55,6 +52,37 @@ class Outcome:
     """
 
     failed: list[Record]
+
+
+def run_sweep(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Outcome:
+    """Sweep as ``Hydra.multirun`` does, which would compose the config a second time.
+
+    Args:
+        loader: composes.
+        config: of the sweep, composed for several runs.
+        task: trains as a trial's config says.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    is_multirun = "hydra.mode=MULTIRUN"
+    if is_multirun not in config.hydra.overrides.hydra:  # the trials have it from there
+        config.hydra.overrides.hydra.append(is_multirun)
+    config.hydra.mode = RunMode.MULTIRUN
+    loader.claimed = resolved(config)  # whose name the sweep's directory has from now on
+    OmegaConf.copy_cache(from_config=loader.claimed, to_config=config)
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    callbacks = Callbacks(config)
+    sweeper = StudySweeper()
+    sweeper.setup(
+        hydra_context=HydraContext(config_loader=loader, callbacks=callbacks),
+        task_function=task,
+        config=config,
+    )
+    callbacks.on_multirun_start(config=config, config_name="train")
+    outcome = sweeper.sweep(list(config.hydra.overrides.task))
+    callbacks.on_multirun_end(config=config, config_name="train")
+    return outcome
 
 
 class StudySweeper(Sweeper):
@@ -85,60 +113,30 @@ class StudySweeper(Sweeper):
         """
         loader = self._context.config_loader
         assert isinstance(loader, Loader)
-        _check_alone()
-        settings, space = _read(self._config, arguments, loader)
-        points = Points(loader, self._config, space.fixed)
-        probes = space.grid() if settings.is_grid else list(space.probes(_PROBED))
-        first = points.check(overrides_of(point) for point in probes)
-        assert first is not None
-        objectives = objectives_of(settings, first, is_own=first.model._target_ not in TARGETS)
-        folder = Path(str(self._config.hydra.sweep.dir)).absolute()
-        ledger = Ledger(folder)
-        total = settings.total(len(probes))
-        # Optuna takes 0.15 s to import, which a wrong config need not wait for.
-        from mnist_lab.sweeps.search import Search, build_sampler
-        from mnist_lab.sweeps.study import Study, build_pruner
+        asked = read_command(self._config, arguments, loader)
+        ledger = Ledger(Path(str(self._config.hydra.sweep.dir)).absolute())
+        ledger.check_free()
+        with contextlib.closing(_opened(asked, ledger)) as study:
+            home = _checked_study(study, ledger.sweep_dir, asked)
+            self._run(asked, study, ledger, home)
+            others = study.elsewhere(home)
+        return _concluded(asked, ledger, others, loader)
 
-        address = _address(folder, settings, objectives)
-        build_pruner(address)
-        if not settings.is_grid:
-            build_sampler(settings, 0)
-        with ledger.locked():
-            content = _open_folder(folder, self._plan(settings, space, objectives), settings)
-            study = Study(address)
-        sweep = Sweep(folder, address, tuple(objectives))
+    def _run(self, asked: Asked, study: "Study", ledger: Ledger, home: str) -> None:
+        """Run trials until there are enough."""
+        from mnist_lab.sweeps.search import Search
+
+        sweep = Sweep(ledger.sweep_dir, study.address, tuple(asked.objectives))
         launcher = self._launcher(TrialTask(self._task, sweep, study))
-        size = settings.at_once(total, str(self._config.hydra.launcher._target_))
-        try:
-            _check_study(study, content, settings)
-            with ledger.owner() as owner:
-                home = content["home"]
-                search = Search(study, ledger, settings, space, owner, home, total)
-                with _told_how_to_go_on(ledger, total), Display(ledger, total, objectives):
-                    while batch := search.next_batch(size):
-                        if not settings.is_grid:
-                            batch = list(_checked(batch, points, search))
-                        _launch(launcher, batch, space.fixed)
-            others = study.elsewhere(content["home"])
-        finally:
-            study.close()
-        return self._conclude(ledger, others, objectives, space, loader)
-
-    def _plan(self, settings: Settings, space: Space, objectives: Mapping[str, str]) -> plan.Plan:
-        varied = {one.key: one.text for one in space.dimensions}
-        hydra = self._config.hydra
-        overrides = [str(one) for one in (*hydra.overrides.task, *hydra.overrides.hydra)]
-        folders = [
-            one.path for one in hydra.runtime.config_sources if one.provider == "command-line"
-        ]
-        return plan.Plan(
-            space=varied,
-            search=search_of(settings, objectives),
-            config=plan.flat_config(resolved(self._config), varied),
-            overrides=[one for one in overrides if not one.startswith("hydra.mode=")],
-            config_dir=folders[0] if folders else None,
-            study={"storage": settings.storage, "study_name": settings.study_name},
-        )
+        size = asked.settings.at_once(asked.total, str(self._config.hydra.launcher._target_))
+        display = Display(ledger, asked.total, asked.objectives)
+        with ledger.owner() as owner:
+            search = Search(study, ledger, asked.settings, asked.space, owner, home, asked.total)
+            with _told_how_to_go_on(ledger, asked.total), display:
+                while batch := search.next_batch(size):
+                    if not asked.settings.is_grid:
+                        batch = list(_checked(batch, asked.points, search))
+                    _launch(launcher, batch, asked.space.fixed)
 
     def _launcher(self, task: TrialTask) -> Launcher:
         # It announces each launch, as the display does.
@@ -147,87 +145,72 @@ class StudySweeper(Sweeper):
             hydra_context=self._context, task_function=task, config=self._config
         )
 
-    def _conclude(
-        self,
-        ledger: Ledger,
-        others: Sequence[Record],
-        objectives: Mapping[str, str],
-        space: Space,
-        loader: Loader,
-    ) -> Outcome:
-        """Write and print what the sweep came to."""
-        command = None
-        with ledger.locked():  # others may conclude as well
-            records = [*ledger, *others]
-            board = Leaderboard(records, objectives)
-            board.write(ledger.sweep_dir)
-            if board.best is not None and board.best.values is not None:
-                value = f"{next(iter(objectives))}={board.best.values[0]:.4f}"
-                overrides = [*space.fixed, *overrides_of(board.best.params)]
-                command = write_best(ledger.sweep_dir, board.best, loader, overrides, value)
-        board.print(shown(ledger.sweep_dir), command)
-        if elsewhere := sum(record.state == RUNNING for record in records):
-            print(f"{elsewhere} still running in other processes")
-        failed = [record for record in records if record.state == FAILED]
-        for record in failed:
-            print(f"mnist-lab train: {record.name}: {record.error}", file=sys.stderr)
-        return Outcome(failed)
 
-
-def _check_alone() -> None:
-    """Check that no other process of the same command sweeps as well.
+def _opened(asked: Asked, ledger: Ledger) -> "Study":
+    """Open a sweep's directory and its study, which it may hold already.
 
     Raises:
-        ConfigError: torchrun or srun has started several that are to train together.
+        LabError: it holds another sweep, an option is wrong, or something cannot be written.
     """
-    if has_launcher():
-        raise ConfigError(
-            "hydra/sweeper=study: trains each trial in one process; under torchrun or srun take "
-            "hydra/sweeper=basic"
-        )
+    # Optuna takes 0.15 s to import, which a wrong config need not wait for.
+    from mnist_lab.sweeps.search import build_sampler
+    from mnist_lab.sweeps.study import Study, build_pruner
+
+    folder = ledger.sweep_dir
+    address = _address(folder, asked.settings, asked.objectives)
+    build_pruner(address)
+    if not asked.settings.is_grid:
+        build_sampler(asked.settings, 0)
+    _content(folder, asked)  # before anything is written
+    with ledger.locked():
+        content = _content(folder, asked)  # another process may have been faster
+        if content != plan.read_plan(folder):
+            plan.write_plan(folder, content)
+        return Study(address)
 
 
-def _read(config: DictConfig, arguments: Sequence[str], loader: Loader) -> tuple[Settings, Space]:
-    """Return what was asked for, with the sampler that ``auto`` stands for."""
-    settings = read_settings(config.hydra.sweeper)
-    is_grid = None if settings.sampler == "auto" else settings.is_grid
-    space = parse_space(settings.params, arguments, loader, is_grid=is_grid, seed=settings.seed)
-    if is_grid is None:
-        settings = replace(settings, sampler="grid" if space.is_grid else "tpe")
-    check_settings(settings)
-    if not space.dimensions and not settings.is_grid:
-        raise ConfigError(
-            f"hydra.sweeper.sampler={settings.sampler}: needs something to search over, such as "
-            "'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
-        )
-    return settings, space
+def _concluded(asked: Asked, ledger: Ledger, others: Sequence[Record], loader: Loader) -> Outcome:
+    """Write and print what a sweep came to."""
+    command = None
+    with ledger.locked():  # other processes may conclude as well
+        records = [*ledger, *others]
+        board = Leaderboard(records, asked.objectives)
+        board.write(ledger.sweep_dir)
+        if board.best is not None and board.best.values is not None:
+            value = f"{next(iter(asked.objectives))}={board.best.values[0]:.4f}"
+            overrides = [*asked.space.fixed, *overrides_of(board.best.params)]
+            command = write_best(ledger.sweep_dir, board.best, loader, overrides, value)
+    board.print(shown(ledger.sweep_dir), command)
+    if elsewhere := sum(record.state == RUNNING for record in records):
+        print(f"{elsewhere} still running in other processes")
+    failed = [record for record in records if record.state == FAILED]
+    for record in failed:
+        print(f"mnist-lab train: {record.name}: {record.error}", file=sys.stderr)
+    return Outcome(failed)
 
 
-def _open_folder(folder: Path, asked: plan.Plan, settings: Settings) -> dict[str, Any]:
-    """Return what is in a sweep's directory, now that it is; the caller holds its lock.
+def _content(folder: Path, asked: Asked) -> dict[str, Any]:
+    """Return what is to be in a sweep's directory, which may hold some of it.
 
     Raises:
         ConfigError: it holds another sweep, or runs of none.
     """
-    before = plan.read_plan(folder)
+    before, place = plan.read_plan(folder), shown(folder)
     if before is None:
         if any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists():
             raise ConfigError(
-                f"{folder}: holds runs that are of no sweep; choose another hydra.sweep.dir"
+                f"{place}: holds runs that are of no sweep; choose another hydra.sweep.dir"
             )
-    else:
-        plan.check_same(folder, before, asked.identity(), settings.accept_changes)
-        for name, value in asked.study.items():
-            if before["study"][name] != value:
-                raise ConfigError(
-                    f"hydra.sweeper.{name}={shown_value(value)}: must be "
-                    f"{shown_value(before['study'][name])} as when {folder} was begun"
-                )
-        asked = replace(asked, home=before["home"], overrides=before["overrides"])
-    content = asked.content()
-    if content != before:
-        plan.write_plan(folder, content)
-    return content
+        return asked.plan.content()
+    plan.check_same(place, before, asked.plan.identity(), asked.settings.accept_changes)
+    for name, value in asked.plan.study.items():
+        if before["study"][name] != value:
+            raise ConfigError(
+                f"hydra.sweeper.{name}={shown_value(value)}: must be "
+                f"{shown_value(before['study'][name])} as when {place} was begun"
+            )
+    kept = {"home": before["home"], "overrides": before["overrides"]}
+    return replace(asked.plan, **kept).content()
 
 
 def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
@@ -244,20 +227,26 @@ def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) ->
     )
 
 
-def _check_study(study: "Study", content: Mapping[str, Any], settings: Settings) -> None:
+def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
     """Check that a study, which other directories may share, is of this sweep.
 
+    Returns:
+        What the study calls this directory.
+
     Raises:
-        ConfigError: it is of another one.
+        ConfigError: it is of another sweep.
     """
+    content = plan.read_plan(folder)
+    assert content is not None
     identity = plan.identity_of(content)
     place = f"{study.address.name} in {study.address.storage}"
     if study.identity is None and study.trials():
         raise ConfigError(f"{place}: holds a study that is no sweep of the lab's; choose another")
     if study.identity is not None:
-        plan.check_same(place, study.identity, identity, settings.accept_changes)
+        plan.check_same(place, study.identity, identity, asked.settings.accept_changes)
     if study.identity != identity:
         study.set_identity(identity)
+    return str(content["home"])
 
 
 @contextlib.contextmanager

@@ -159,9 +159,11 @@ HYPERBAND = TPE | {
     "pruner": "hyperband",
     "pruner_options": {"max_resource": EPOCHS, "reduction_factor": 2},
 }
+CMAES = TPE | {"sampler": "cmaes", "sampler_options": {"n_startup_trials": 2}}
+GP = TPE | {"sampler": "gp", "n_trials": 5, "sampler_options": {"n_startup_trials": 3}}
 SLOW = [
     pytest.param(options, size, goes_on, marks=pytest.mark.slow)
-    for options in (GRID, TPE, HALVING, MEDIAN, HYPERBAND)
+    for options in (GRID, TPE, HALVING, MEDIAN, HYPERBAND, CMAES, GP)
     for size in (1, 3)
     for goes_on in (True, False)
 ]
@@ -174,6 +176,9 @@ SLOW = [
 def test_killed_before_any_write(
     machine: Callable[..., Machine], options: dict[str, Any], size: int, goes_on: bool
 ) -> None:
+    for sampler, package in (("cmaes", "cmaes"), ("gp", "scipy")):
+        if options["sampler"] == sampler:
+            pytest.importorskip(package)
     alone = machine(options, size, goes_on)
     alone.process()
     expected = alone.result()

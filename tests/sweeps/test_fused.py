@@ -1,0 +1,90 @@
+"""``hydra/launcher=fused`` leaves for each trial what the trial alone would have left."""
+
+import json
+from pathlib import Path
+
+import pytest
+from door import run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mnist_lab.checkpoints import LAST, read_checkpoint
+from mnist_lab.runs import MANIFEST, METRICS
+
+TRIALS = (
+    "-m model=mlp model.hidden_dims=[32] model.dropout=0,0.3 optimizer.lr=1e-3,3e-2 seed=1,2 "
+    "trainer=cpu trainer.max_epochs=3 trainer.limit_train_batches=30 trainer.limit_val_batches=2 "
+    "trainer.log_every_n_steps=10 callbacks=early_stopping callbacks.early_stopping.patience=0 "
+    "data.augment=affine"
+)
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fused")
+    for launcher in ("basic", "fused"):
+        done = run(f"train {TRIALS} hydra/launcher={launcher} hydra.sweep.dir={launcher}", folder)
+        assert done.returncode == 0, done.stderr
+        assert "one by one" not in done.stdout + done.stderr
+    return folder
+
+
+def figures(run_dir: Path) -> dict[str, float]:
+    metrics: dict[str, float] = json.loads((run_dir / METRICS).read_text())
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_trial_is_what_it_is_alone(number: int, sweeps: Path) -> None:
+    alone, stacked = (sweeps / launcher / str(number) for launcher in ("basic", "fused"))
+    one, other = (json.loads((run_dir / MANIFEST).read_text()) for run_dir in (alone, stacked))
+    assert other["sha256"] == one["sha256"]  # of the best weights, the last and the optimizer
+    assert (other["state"], other["data"]) == ("finished", one["data"])
+    assert figures(stacked) == figures(alone)
+    first, second = (read_checkpoint(run_dir / LAST) for run_dir in (alone, stacked))
+    assert second["hyper_parameters"] == first["hyper_parameters"]
+    assert second["mnist_lab"]["step"] == first["mnist_lab"]["step"]
+    curves = [EventAccumulator(str(run_dir)).Reload() for run_dir in (alone, stacked)]
+    names = set(curves[0].Tags()["scalars"]) - {"epoch", "time/epoch"}
+    for name in names:
+        points = [[(one.step, one.value) for one in curve.Scalars(name)] for curve in curves]
+        assert points[1] == points[0], name
+
+
+def test_its_directory_is_an_ordinary_runs(sweeps: Path) -> None:
+    evaluated = run("evaluate fused/3 --json", sweeps)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["test/acc"] == figures(sweeps / "fused" / "3")["test/acc"]
+    again = run("resume fused/3", sweeps)
+    assert (again.returncode, "finished already" in again.stdout) == (0, True)
+    verified = run("verify fused/3", sweeps)
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
+    done = run(
+        "train -m model=cnn model.channels=[2,2] model.hidden_dims=[4] seed=1,2 trainer=cpu "
+        "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 "
+        "trainer.limit_test_batches=1 logger=none hydra/launcher=fused hydra.sweep.dir=s",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout + done.stderr
+    assert "2 trials run one by one: CNN is not stacked" in printed
+    assert {(tmp_path / "s" / name / METRICS).exists() for name in "01"} == {True}
+
+
+def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
+    done = run(
+        "train -m model=mlp model.hidden_dims=[8] model.init=normal optimizer=sgd scheduler=none "
+        "optimizer.lr=0.1,1e30 seed=1,2 trainer=cpu trainer.max_epochs=2 logger=none "
+        "trainer.limit_train_batches=5 trainer.limit_val_batches=1 trainer.limit_test_batches=1 "
+        "hydra/launcher=fused hydra.sweep.dir=s",
+        tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count(": diverged: ") == 2, done.stderr
+    states = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "0123"]
+    assert [(tmp_path / "s" / name / METRICS).exists() for name in "0123"] == [True] * 2 + [
+        False
+    ] * 2
+    assert [one["state"] for one in states][:2] == ["finished"] * 2
