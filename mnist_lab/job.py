@@ -50,7 +50,7 @@ def run(config: DictConfig) -> float | None:
     run_dir = Path(config.run_dir)
     if record.is_finished(run_dir):
         _log.info("%s: finished already", shown(run_dir))
-        metrics = runs.read_json(run_dir / runs.METRICS)
+        metrics = runs.read_metrics(run_dir)
     else:
         metrics = train_in(run_dir, config)
     if runs.is_rank_zero() and current_trial() is None:  # a sweep has a table of all
@@ -149,7 +149,7 @@ def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:
     """Note what the figures depend on; say what is not as it was when the run started."""
     if is_new:
         runs.update_manifest(run_dir, **{name: now[name] for name in _MACHINE})
-    elif found := record.differences(runs.read_json(run_dir / runs.MANIFEST), now):
+    elif found := record.differences(runs.read_manifest(run_dir), now):
         _log.warning(
             "%s: started with %s: the run goes on, but not to the same bits as if it had not been "
             "stopped",

@@ -71,7 +71,7 @@ def set_folders(plain: Any, place: Path) -> None:
     for name in _FOLDERS:
         for _, folder, node in list(find(plain, name)):
             if folder is not None:
-                node[name] = str(place)
+                node[name] = str(place if folder == "." else place / name)
 
 
 def check_links(run_dir: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab import runs
-from mnist_lab.errors import ConfigError, InputError, StorageError, first_line
+from mnist_lab.config import read_stored
+from mnist_lab.errors import ConfigError, StorageError
 from mnist_lab.sweeps.trial import Pruned
 
 FINISHED = "finished"
@@ -45,8 +46,8 @@ def portable(config: DictConfig) -> str:
 
 def is_finished(run_dir: Path) -> bool:
     """Return whether a run has its result."""
-    manifest = run_dir / runs.MANIFEST
-    return manifest.exists() and runs.read_json(manifest).get("state") == FINISHED
+    is_there = (run_dir / runs.MANIFEST).exists()
+    return is_there and runs.read_manifest(run_dir).get("state") == FINISHED
 
 
 def check_same_config(run_dir: Path, config: DictConfig) -> None:
@@ -66,11 +67,8 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
                 f"{run_dir}: holds checkpoints without a {runs.MANIFEST}; choose another directory"
             )
         return
-    path = run_dir / runs.CONFIG
-    try:
-        stored = flat(OmegaConf.to_container(OmegaConf.load(path)))
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
+    runs.read_manifest(run_dir)
+    stored = flat(OmegaConf.to_container(read_stored(run_dir / runs.CONFIG)))
     given = OmegaConf.to_container(config)
     assert isinstance(given, dict)
     given.pop("hydra", None)
@@ -111,8 +109,8 @@ def attempt(run_dir: Path, environment: Mapping[str, Any], from_step: int) -> It
         environment: what the figures depend on besides the config.
         from_step: the step that the run goes on from.
     """
-    path = run_dir / runs.MANIFEST
-    manifest = runs.read_json(path) if path.exists() else {}
+    is_there = (run_dir / runs.MANIFEST).exists()
+    manifest = runs.read_manifest(run_dir) if is_there else {}
     attempts = [*manifest.get("attempts", [])]
     attempts.append(
         {

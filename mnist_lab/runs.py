@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_lab.errors import BusyError, InputError, StorageError, reason
+from mnist_lab.errors import BusyError, InputError, StorageError, first_line, reason
 from mnist_lab.files import write_atomic
 
 CONFIG = "config.yaml"
@@ -150,11 +150,40 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: a JSON object is required")
     return content
+
+
+def read_manifest(run_dir: Path) -> dict[str, Any]:
+    """Read a run's manifest.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    manifest = read_json(run_dir / MANIFEST)
+    attempts = manifest.get("attempts", [])
+    if not isinstance(attempts, list) or not all(isinstance(one, dict) for one in attempts):
+        raise InputError(f"{run_dir / MANIFEST}: attempts: must be a list of mappings")
+    for name in ("data", "sha256", "versions"):
+        if not isinstance(manifest.get(name) or {}, dict):
+            raise InputError(f"{run_dir / MANIFEST}: {name}: must be a mapping")
+    return manifest
+
+
+def read_metrics(run_dir: Path) -> dict[str, float]:
+    """Read the metrics of a finished run.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    metrics = read_json(run_dir / METRICS)
+    for name in {"epochs", "steps", "time/fit", "time/total", *metrics}:
+        if type(metrics.get(name)) not in (int, float):
+            raise InputError(f"{run_dir / METRICS}: {name}: must be a number")
+    return metrics
 
 
 def write_metrics(run_dir: Path, metrics: Mapping[str, float]) -> None:

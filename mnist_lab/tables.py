@@ -15,7 +15,7 @@ def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
     table.add_column("accuracy", justify="right")
     table.add_column("loss", justify="right")
     for split in ("train", "val", "test"):
-        if f"{split}/acc" in metrics:
+        if f"{split}/acc" in metrics and f"{split}/loss" in metrics:
             acc, loss = metrics[f"{split}/acc"], metrics[f"{split}/loss"]
             table.add_row(split, f"{acc:.2%}", f"{loss:.4f}")
     return table

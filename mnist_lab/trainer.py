@@ -21,6 +21,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
+    "Checkpoint directory",  # of a ModelCheckpoint that one adds
     "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",
     "Precision bf16-mixed is not supported by the model summary",

@@ -28,9 +28,9 @@ from mnist_lab import cli
 
 START = [
     *("train", "model=softmax", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16"),
-    *("trainer.limit_train_batches=60", "trainer.limit_val_batches=1"),
+    *("trainer.limit_train_batches=40", "trainer.limit_val_batches=1"),
     *("trainer.limit_test_batches=1", "trainer.enable_model_summary=false", "logger=csv"),
-    *("callbacks.checkpoint.every_n_steps=5", "~callbacks.pictures"),
+    *("callbacks.checkpoint.every_n_steps=10", "~callbacks.pictures"),
 ]
 
 

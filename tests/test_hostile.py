@@ -133,7 +133,7 @@ def rows(place: str) -> list[Any]:
 
 def finish(run_dir: Path) -> None:
     """Have a run say that it is finished."""
-    (run_dir / MANIFEST).write_text('{"state": "finished", "sha256": {"model": "0"}}')
+    (run_dir / MANIFEST).write_text('{"state": "finished", "sha256": {"model": "0", "last": "0"}}')
     figures = dict.fromkeys(("epochs", "steps", "time/fit", "time/total"), 1.0)
     (run_dir / METRICS).write_text(json.dumps(figures))
 
@@ -357,10 +357,13 @@ def test_a_runs_config_where_its_command_is_given_again(
             4,
             "allow_targets",
         ),
-        (["'allow_targets'=[builtins.]"], 2, "allow_targets"),
+        (["'allow_targets'=[builtins.]"], 4, "allow_targets"),
         (["+callbacks.x._target_=builtins.open"], 4, "builtins.open"),
         (["+hydra.job.env_set.PATH=."], 4, "hydra.job.env_set.PATH"),
         (["logger.tensorboard.save_dir=/tmp"], 4, "save_dir=/tmp"),
+        (["logger.tensorboard.save_dir='/tmp'"], 4, "/tmp"),
+        (["logger.tensorboard.save_dir=a/../../b"], 4, "../b"),
+        (["+logger.x={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: /tmp}"], 4, "/tmp"),
         (["--config-dir=."], 3, "sweep.json"),
         ([5], 3, "sweep.json"),
         (5, 3, "sweep.json"),

@@ -104,6 +104,12 @@ class Checkpoint(LightningCheckpoint):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step
+        done, batches = self._snapshot.get("batch", 0), trainer.num_training_batches
+        if not self.is_restored and done >= batches:
+            raise InputError(
+                f"{trainer.ckpt_path}: goes on after {done} batches of an epoch, which has "
+                f"{batches}"
+            )
 
     @override
     def on_train_batch_start(

@@ -12,6 +12,7 @@ from mnist_lab.runs import is_rank_zero
 from mnist_lab.sweeps.plan import FILE as SWEEP
 from mnist_lab.sweeps.plan import stored_arguments
 
+_FOLDERS = ("run_dir", "default_root_dir", "save_dir", "dirpath")
 _HYDRA_KEYS = (
     "hydra/sweeper",
     "hydra/launcher",
@@ -55,11 +56,13 @@ def _sweep_arguments(folder: Path) -> list[str]:
     """
     arguments = stored_arguments(folder)
     for text in arguments:
-        key = text.lstrip("+~").partition("=")[0]
-        if key.startswith("hydra") and not key.startswith(_HYDRA_KEYS):
+        key, _, value = text.lstrip("+~").partition("=")
+        is_hydras = key.startswith("hydra") and not key.startswith(_HYDRA_KEYS)
+        leads_out = key.endswith(_FOLDERS) and (value.startswith(("/", "~")) or ".." in value)
+        if is_hydras or leads_out or "allow_targets" in key:
             raise UntrustedError(
-                f"{folder / SWEEP}: {key}: is taken from the command line only; give the command "
-                f"that started the sweep again, with hydra.sweep.dir={folder}"
+                f"{folder / SWEEP}: {text.lstrip('+~')}: is taken from the command line "
+                f"only; give the command that started the sweep, with hydra.sweep.dir={folder}"
             )
     return arguments
 

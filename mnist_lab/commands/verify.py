@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab import runs
+from mnist_lab.checkpoint_files import LAST as LAST_CHECKPOINT
 from mnist_lab.commands.arguments import Parser, only_targets
 from mnist_lab.config import run_config
 from mnist_lab.errors import InputError
@@ -34,6 +35,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mnist_lab_verify_") as folder:
         again = Path(folder)
         config = run_config(options.run, allowed, place=again)
+        _check_record(options.run)
         logging.basicConfig(format="%(message)s")
         from mnist_lab.job import train_in
 
@@ -43,12 +45,25 @@ def main(arguments: list[str]) -> int:
         return _report(options.run, again)
 
 
+def _check_record(run_dir: Path) -> None:
+    """Check that there is something to compare with.
+
+    Raises:
+        InputError: the run's record lacks it.
+    """
+    hashes = runs.read_manifest(run_dir).get("sha256") or {}
+    for name in ("model", "last") if (run_dir / LAST_CHECKPOINT).exists() else ("model",):
+        if name not in hashes:
+            raise InputError(f"{run_dir / runs.MANIFEST}: sha256.{name}: must be there")
+    runs.read_metrics(run_dir)
+
+
 def _report(claimed: Path, again: Path) -> int:
     """Print what is the same and what is not; return 0 where all is."""
-    records = [runs.read_json(run_dir / runs.MANIFEST) for run_dir in (claimed, again)]
+    records = [runs.read_manifest(run_dir) for run_dir in (claimed, again)]
     figures = [
         {key: value for key, value in metrics.items() if not key.startswith("time/")}
-        for metrics in (runs.read_json(run_dir / runs.METRICS) for run_dir in (claimed, again))
+        for metrics in map(runs.read_metrics, (claimed, again))
     ]
     different = _changed_since(claimed, records[0]) + _different("", *figures)
     for name in ("sha256", "data"):

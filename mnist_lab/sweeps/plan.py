@@ -76,9 +76,14 @@ def stored_arguments(folder: Path) -> list[str]:
     stored = read_plan(folder)
     if stored is None:
         raise InputError(f"{folder / FILE}: no such file; is {folder} a sweep's directory?")
-    own = [one for one in stored["overrides"] if not one.startswith(_NOT_TAKEN)]
+    overrides, config_dir = stored.get("overrides"), stored.get("config_dir")
+    if not isinstance(overrides, list) or not isinstance(config_dir, str | None):
+        raise InputError(f"{folder / FILE}: overrides: must be a list, and config_dir text or null")
+    if not all(isinstance(one, str) and not one.startswith("-") for one in overrides):
+        raise InputError(f"{folder / FILE}: overrides: must be of the form key=value")
+    own = [one for one in overrides if not one.startswith(_NOT_TAKEN)]
     place = QuotedString(str(folder), Quote.single).with_quotes()
-    folders = ["--config-dir", stored["config_dir"]] if stored["config_dir"] else []
+    folders = ["--config-dir", config_dir] if config_dir else []
     return ["-m", *folders, *own, f"hydra.sweep.dir={place}"]
 
 
