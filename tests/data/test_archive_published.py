@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -158,6 +159,44 @@ def test_damaged_gzip_is_refused(fashion: Path, damage: Callable[[bytes], bytes]
     with pytest.raises(InputError, match=rf"{LABELS}(\.gz)?: ") as caught:
         load_split("fashion_mnist", False, fashion.parents[1])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files with holes")
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_a_file_of_any_size_takes_no_memory(
+    tmp_path: Path, mnist_files: Path, dataset: str
+) -> None:
+    raw = Path(shutil.copytree(mnist_files, tmp_path / archive.FOLDERS[dataset] / "raw"))
+    os.truncate(raw / LABELS, 2_000_000_000)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held now
+    before = peak_megabytes()
+    if dataset == "mnist":
+        with pytest.warns(UserWarning, match=rf"{LABELS} was damaged"):
+            load_split(dataset, False, tmp_path)
+    else:
+        with pytest.raises(InputError, match=rf"{LABELS}: .* 2,000,000,000 bytes, more than any"):
+            load_split(dataset, False, tmp_path)
+    assert peak_megabytes() - before < 300
+
+
+def peak_megabytes() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1000
+
+
+def test_a_gzip_of_any_size_is_refused(fashion: Path) -> None:
+    (fashion / LABELS).unlink()
+    put(fashion / f"{LABELS}.gz", gzip.compress(bytes(100_000_000), 1))
+    with pytest.raises(InputError, match=rf"{LABELS}\.gz: .* holds more than any file"):
+        load_split("fashion_mnist", False, fashion.parents[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_in_place_of_a_file_is_refused(fashion: Path) -> None:
+    (fashion / LABELS).unlink()
+    os.mkfifo(fashion / LABELS)
+    with pytest.raises(InputError, match=rf"{LABELS}: cannot be read: it is a pipe"):
+        load_split("fashion_mnist", False, fashion.parents[1])
 
 
 @contextmanager
