@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config import compose_config
-from mnist_lab.trainer import build_trainer
 from mnist_lab.runs import CONFIG, MANIFEST
+from mnist_lab.trainer import build_trainer
 from mnist_lab.training import can_compute, device_type
 
 FEW = {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"}

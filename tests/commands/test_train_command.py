@@ -80,7 +80,9 @@ def test_sweep_goes_on_after_an_error(tmp_path: Path) -> None:
     failed = [line for line in result.stderr.splitlines() if line.startswith("mnist-lab train: ")]
     assert len(failed) == 2, result.stderr
     for line, number, message in zip(failed, (0, 2), ("bad-luck", "worse"), strict=True):
-        assert line.startswith(f"mnist-lab train: trial {number} (+callbacks.stop.message={message})")
+        assert line.startswith(
+            f"mnist-lab train: trial {number} (+callbacks.stop.message={message})"
+        )
         assert line.endswith(f"RuntimeError: {message}")
     (sweep_dir,) = (tmp_path / "outputs" / "sweeps").iterdir()
     assert not (tmp_path / "outputs" / "runs").exists()
