@@ -7,9 +7,11 @@ big-endian 32-bit integer, then the values (http://yann.lecun.com/exdb/mnist/).
 import gzip
 import hashlib
 import http.client
+import io
 import logging
 import lzma
 import os
+import stat
 import urllib.error
 import urllib.request
 import warnings
@@ -34,6 +36,7 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 _IDX_UINT8 = 0x08
+_MAX_BYTES = 64_000_000  # of a file; the largest, 60,000 images, has 47 million
 _LOCK_SECONDS = 60  # unpacking takes under a second; a holder that hangs must not hang the others
 _NETWORK_SECONDS = 15  # without an answer
 _log = logging.getLogger(__name__)
@@ -126,9 +129,32 @@ def _read_if_valid(path: Path) -> bytearray | None:
 
 
 def _read_bytes(path: Path) -> bytearray:
+    """Return what a file holds.
+
+    Raises:
+        OSError: it cannot be read, is a folder or a pipe, or larger than a set's file can be.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        raise OSError("it is no file")
+    if status.st_size > _MAX_BYTES:
+        raise OSError(f"it has {status.st_size:,} bytes, more than any file of a set")
+    content = bytearray(status.st_size)
     with open(path, "rb") as file:
-        content = bytearray(os.fstat(file.fileno()).st_size)
-        file.readinto(content)
+        return content[: file.readinto(content)]
+
+
+def _unzip(packed: bytes | bytearray) -> bytearray:
+    """Return what a gzipped file holds.
+
+    Raises:
+        OSError: it is no gzip, is damaged, or holds more than a set's file can.
+        EOFError, zlib.error: it is cut or damaged.
+    """
+    with gzip.open(io.BytesIO(packed)) as file:
+        content = bytearray(file.read(_MAX_BYTES + 1))
+    if len(content) > _MAX_BYTES:
+        raise OSError("it holds more than any file of a set")
     return content
 
 
@@ -150,7 +176,7 @@ def _read_published(dataset: str, path: Path) -> bytearray:
     for found in (path, path.with_name(f"{path.name}.gz")):
         try:
             content = _read_bytes(found)
-            return content if found is path else bytearray(gzip.decompress(content))
+            return content if found is path else _unzip(content)
         except FileNotFoundError:
             continue
         except (OSError, EOFError, zlib.error) as error:
@@ -194,7 +220,7 @@ def _download(dataset: str, name: str) -> bytearray:
             continue
         md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
         if md5 == dict(published.resources)[name]:
-            return bytearray(gzip.decompress(packed))
+            return _unzip(packed)
         failure = OSError(f"{request.full_url} is not the published file")
     raise failure
 

@@ -147,7 +147,7 @@ def test_swapped_files_are_refused(fashion: Path, one: str, other: str, reason: 
 def test_folder_in_place_of_a_file_is_refused(fashion: Path) -> None:
     (fashion / LABELS).unlink()
     (fashion / LABELS).mkdir()
-    with pytest.raises(InputError, match=rf"{LABELS}: cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=rf"{LABELS}: cannot be read: it is no file"):
         load_split("fashion_mnist", False, fashion.parents[1])
 
 
@@ -195,7 +195,7 @@ def test_a_gzip_of_any_size_is_refused(fashion: Path) -> None:
 def test_a_pipe_in_place_of_a_file_is_refused(fashion: Path) -> None:
     (fashion / LABELS).unlink()
     os.mkfifo(fashion / LABELS)
-    with pytest.raises(InputError, match=rf"{LABELS}: cannot be read: it is a pipe"):
+    with pytest.raises(InputError, match=rf"{LABELS}: cannot be read: it is no file"):
         load_split("fashion_mnist", False, fashion.parents[1])
 
 
