@@ -357,7 +357,7 @@ def test_a_runs_config_where_its_command_is_given_again(
             4,
             "allow_targets",
         ),
-        (["'allow_targets'=[builtins.]"], 4, "allow_targets"),
+        (["'allow_targets'=[builtins.]"], 2, "allow_targets"),
         (["+callbacks.x._target_=builtins.open"], 4, "builtins.open"),
         (["+hydra.job.env_set.PATH=."], 4, "hydra.job.env_set.PATH"),
         (["logger.tensorboard.save_dir=/tmp"], 4, "save_dir=/tmp"),

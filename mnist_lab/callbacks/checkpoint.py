@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Checkpoint(LightningCheckpoint):
         self.seconds_before = 0.0  # of training, in processes before this one
         self._started = self._saved_at = time.monotonic()
         self._saved_step = 0
+        self._copying: Future[None] | None = None
 
     @override
     def on_load_checkpoint(
@@ -88,7 +90,8 @@ class Checkpoint(LightningCheckpoint):
         """See that the best checkpoint is the one that was best when the run was broken off."""
         best = Path(trainer.default_root_dir, BEST)
         if self._snapshot["is_best"]:
-            _copy_best(trainer, path, best)  # it may have been killed before this
+            self._begin_copy(trainer, path)  # it may have been killed before this
+            self._end_copy(trainer)
             return
         if self.best_step is None:
             return
@@ -125,6 +128,7 @@ class Checkpoint(LightningCheckpoint):
         if self._is_best or is_time or signum or (steps and self._steps(trainer) >= steps):
             self._save(trainer, batch_idx)
         if signum:
+            self._end_copy(trainer)
             raise Stopped(signum)
 
     def _is_time(self) -> bool:
@@ -167,6 +171,15 @@ class Checkpoint(LightningCheckpoint):
         if self.best_step is None:
             self.best_step, self._is_best = trainer.global_step, True
         self._save(trainer, 0, is_finished=True)
+        self._end_copy(trainer)
+        trainer.strategy.barrier("best")  # which the other ranks read to test
+
+    @override
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if self._copying is not None:  # which may not write any more when the run is let go
+            self._copying.exception()
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -181,11 +194,30 @@ class Checkpoint(LightningCheckpoint):
         folder = Path(trainer.default_root_dir)
         self._snapshot = snapshot.take(trainer, batch, is_finished)
         self._snapshot["is_best"] = self._is_best
+        self._end_copy(trainer)
         trainer.save_checkpoint(folder / LAST, False, storage_options=folder / PREVIOUS)
         if self._is_best:
-            _copy_best(trainer, folder / LAST, folder / BEST)
+            self._begin_copy(trainer, folder / LAST)
         self._is_best = False
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+    def _begin_copy(self, trainer: L.Trainer, checkpoint: Path) -> None:
+        """Make a checkpoint the best one while training goes on; it is made up for if killed."""
+        if trainer.is_global_zero:
+            best = Path(trainer.default_root_dir, BEST)
+            copier = ThreadPoolExecutor(1)
+            self._copying = copier.submit(_copy, checkpoint, best)
+            copier.shutdown(wait=False)
+
+    def _end_copy(self, trainer: L.Trainer) -> None:
+        """See the best checkpoint finished.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        copying, self._copying = self._copying, None
+        if copying is not None:
+            copying.result()
 
     @override
     def on_save_checkpoint(
@@ -194,16 +226,14 @@ class Checkpoint(LightningCheckpoint):
         checkpoint[snapshot.KEY] = self._snapshot
 
 
-def _copy_best(trainer: L.Trainer, checkpoint: Path, best: Path) -> None:
+def _copy(checkpoint: Path, best: Path) -> None:
     """Make a checkpoint the best one; it is a copy, as damage to a link is to both.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    if trainer.is_global_zero:
-        try:
-            with open(checkpoint, "rb") as source:
-                replace_atomic(best, lambda file: shutil.copyfileobj(source, file))
-        except OSError as error:
-            raise StorageError(f"{best}: cannot be written: {reason(error)}") from error
-    trainer.strategy.barrier("best")  # the other ranks read it to test
+    try:
+        with open(checkpoint, "rb") as source:
+            replace_atomic(best, lambda file: shutil.copyfileobj(source, file))
+    except OSError as error:
+        raise StorageError(f"{best}: cannot be written: {reason(error)}") from error

@@ -12,7 +12,6 @@ from mnist_lab.runs import is_rank_zero
 from mnist_lab.sweeps.plan import FILE as SWEEP
 from mnist_lab.sweeps.plan import stored_arguments
 
-_FOLDERS = ("run_dir", "default_root_dir", "save_dir", "dirpath")
 _HYDRA_KEYS = (
     "hydra/sweeper",
     "hydra/launcher",
@@ -38,7 +37,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     allowed = only_targets(options.overrides)
     if (options.run / SWEEP).exists():
-        return train.main([*_sweep_arguments(options.run), *options.overrides])
+        arguments = [*_sweep_arguments(options.run), *options.overrides]
+        return train.main(arguments, typed=options.overrides)
     config = run_config(options.run, allowed)
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     from mnist_lab.job import run
@@ -56,10 +56,8 @@ def _sweep_arguments(folder: Path) -> list[str]:
     """
     arguments = stored_arguments(folder)
     for text in arguments:
-        key, _, value = text.lstrip("+~").partition("=")
-        is_hydras = key.startswith("hydra") and not key.startswith(_HYDRA_KEYS)
-        leads_out = key.endswith(_FOLDERS) and (value.startswith(("/", "~")) or ".." in value)
-        if is_hydras or leads_out or "allow_targets" in key:
+        key = text.lstrip("+~").partition("=")[0]
+        if key.startswith("hydra") and not key.startswith(_HYDRA_KEYS):
             raise UntrustedError(
                 f"{folder / SWEEP}: {text.lstrip('+~')}: is taken from the command line "
                 f"only; give the command that started the sweep, with hydra.sweep.dir={folder}"
