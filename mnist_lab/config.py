@@ -35,7 +35,8 @@ from mnist_lab.knobs import shown
 from mnist_lab.places import check_folders, check_hydra_places, check_links, set_folders
 from mnist_lab.runs import CONFIG, MANIFEST, new_name, read_json
 from mnist_lab.schemas import PRECISIONS, SCHEMAS, Train
-from mnist_lab.sweeps.settings import Fused, Settings
+from mnist_lab.sweeps.launchers import LAUNCHERS
+from mnist_lab.sweeps.settings import Settings
 from mnist_lab.targets import check_hydra_targets, check_targets
 from mnist_lab.yaml_files import check_yaml, problem_in
 
@@ -59,7 +60,8 @@ def register() -> None:
         for name, schema in schemas.items():
             store.store(group=group, name=f"{name}_schema", node=schema)
     store.store(group="hydra/sweeper", name="study", node=Settings, provider="mnist_lab")
-    store.store(group="hydra/launcher", name="fused", node=Fused, provider="mnist_lab")
+    for name, schema in LAUNCHERS.items():
+        store.store(group="hydra/launcher", name=name, node=schema, provider="mnist_lab")
     OmegaConf.register_new_resolver("run_name", new_name, use_cache=True, replace=True)
 
 

@@ -24,6 +24,7 @@ _NOISE = (
     "Checkpoint directory",  # of a ModelCheckpoint that one adds
     "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",
+    "The `srun` command is available",  # on every SLURM machine, where one run needs none
     "Precision bf16-mixed is not supported by the model summary",
 )
 for _message in _NOISE:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from mnist_lab.groups import CONF, choices, groups
 from mnist_lab.knobs import default_of, requirement, shown
 from mnist_lab.schemas import SCHEMAS, Train, key_prefix
+from mnist_lab.sweeps.launchers import LAUNCHERS
 from mnist_lab.sweeps.settings import Settings
 
 _WIDTH = 100
@@ -34,16 +35,23 @@ def train_help() -> str:
         lines += ["", f"{group}="]
         for name, text in choices(group).items():
             lines += _wrapped(f"  {name:16}  ", text)
-    own = {knob.name: {"": default_of(knob)} for knob in fields(Train) if knob.metadata}
-    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train], own)]
+    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train], _told("", Train))]
     for prefix, schemas in _by_prefix().items():
         lines += ["", *_knob_lines(prefix, schemas, _shipped(prefix.partition(".")[0]))]
-    sweeper = "hydra.sweeper."
-    told = {
-        f"{sweeper}{one.name}": {"": default_of(one)} for one in fields(Settings) if one.metadata
-    }
-    lines += ["", "SWEEPS, with -m", *_knob_lines(sweeper, [Settings], told)]
+    sweeper, launcher = "hydra.sweeper.", "hydra.launcher."
+    lines += ["", "SWEEPS, with -m", *_knob_lines(sweeper, [Settings], _told(sweeper, Settings))]
+    lines += ["", "hydra/launcher=", *_wrapped(f"  {'basic':16}  ", "One trial after the other.")]
+    for name, schema in LAUNCHERS.items():
+        lines += _wrapped(f"  {name:16}  ", str(schema.__doc__))
+    for name, schema in LAUNCHERS.items():
+        knobs = _knob_lines(launcher, [schema], _told(launcher, schema))
+        lines += ["", f"with hydra/launcher={name}", *knobs]
     return "\n".join(lines)
+
+
+def _told(prefix: str, schema: Any) -> dict[str, dict[str, Any]]:
+    """Return the default of each knob of a schema that has no file in conf/."""
+    return {f"{prefix}{one.name}": {"": default_of(one)} for one in fields(schema) if one.metadata}
 
 
 def _shipped(group: str) -> dict[str, dict[str, Any]]:

@@ -21,8 +21,9 @@ from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError
 from mnist_lab.explain import explain
 from mnist_lab.record import check_same_config
 from mnist_lab.runs import claimed
+from mnist_lab.sweeps.launchers import prepare_launcher
 from mnist_lab.sweeps.plugins import register
-from mnist_lab.sweeps.settings import FUSED, STUDY
+from mnist_lab.sweeps.settings import STUDY
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.targets import check_targets
@@ -30,8 +31,12 @@ from mnist_lab.targets import check_targets
 log = logging.getLogger(__name__)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], typed: list[str] | None = None) -> int:
     """Train with Hydra overrides and return the exit code.
+
+    Args:
+        arguments: of the command.
+        typed: the overrides among them that were typed, where the others are from a file.
 
     Raises:
         LabError: something that the user can mend is wrong.
@@ -44,7 +49,7 @@ def main(arguments: list[str]) -> int:
         print(train_help())
         return 0
     overrides = options.overrides
-    loader = Loader([] if options.shell_completion else overrides, options.config_dir)
+    loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)
     # Not hydra.main, which builds the callbacks of a config before anything can look at it.
     hydra = Hydra(task_name="train", config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
@@ -119,10 +124,7 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
 def _sweep(hydra: Hydra, job: "_Job", config: DictConfig, overrides: list[str]) -> int:
     """Run a sweep of the lab's own sweeper, which checks and claims what it needs itself."""
     register(StudySweeper)
-    if config.hydra.launcher._target_ == FUSED:
-        from mnist_lab.sweeps.fused import FusedLauncher
-
-        register(FusedLauncher)
+    prepare_launcher(config.hydra.launcher)
     outcome = hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
     return 1 if outcome.failed else 0
 

@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.errors import ConfigError
 from mnist_lab.knobs import check_knob, knob, nearest, shown
 from mnist_lab.schemas import MAX_SEED, METRICS
+from mnist_lab.sweeps.plugins import PACKAGE
 
-STUDY = "hydra_plugins.mnist_lab.StudySweeper"  # what plugins.py calls them
-FUSED = "hydra_plugins.mnist_lab.FusedLauncher"
+STUDY = f"{PACKAGE}.StudySweeper"
 SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "gp")
 PRUNERS = ("none", "median", "successive_halving", "hyperband")
 COSTS = ("num_params", "time/fit", "time/total")  # what may be an objective besides METRICS
@@ -81,16 +81,6 @@ class Settings:
         """
         default = total if self.is_grid else _DEFAULT_BATCH
         return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)
-
-
-@dataclass
-class Fused:
-    """Trials of one network side by side, as one program."""
-
-    _target_: str = FUSED
-    max_stack: int | None = knob(
-        None, "most trials in a stack; null is by the size of the network, 8 to 512", low=1
-    )
 
 
 def read_settings(node: DictConfig) -> Settings:

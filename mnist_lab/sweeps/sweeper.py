@@ -282,5 +282,7 @@ def _launch(launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str]) -
         overrides = [[*fixed, *overrides_of(record.params)] for record in records]
         try:
             launcher.launch(overrides, initial_job_idx=records[0].number)
+        except LabError:  # of the launcher itself
+            raise
         except Exception as error:  # what became of each trial is in its record
             _log.error("%s: %s", type(launcher).__name__, first_line(error), exc_info=error)

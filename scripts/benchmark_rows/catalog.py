@@ -67,6 +67,7 @@ class Size:
         cnn_share: the same for the CNN.
         data_batches: batches that a loader is timed over, per pass; None is all.
         agree_steps: steps over which losses are compared.
+        trials: of a sweep of MLPs; of CNNs a quarter.
     """
 
     repeats: int
@@ -77,6 +78,7 @@ class Size:
     cnn_share: float
     data_batches: int | None
     agree_steps: int
+    trials: int
 
     def epochs(self, net: Net) -> int:
         """Return the epochs to run, the uncounted first one included."""
@@ -88,9 +90,9 @@ class Size:
 
 
 SIZES = {
-    "full": Size(3, 10, 6, 3, 1.0, 1.0, None, 500),
-    "quick": Size(1, 2, 3, 2, 1.0, 0.2, None, 500),
-    "tiny": Size(1, 1, 2, 2, 0.02, 0.01, 20, 20),
+    "full": Size(3, 10, 6, 3, 1.0, 1.0, None, 500, 64),
+    "quick": Size(1, 2, 3, 2, 1.0, 0.2, None, 500, 64),
+    "tiny": Size(1, 1, 2, 2, 0.02, 0.01, 20, 20, 4),
 }
 
 
@@ -170,8 +172,33 @@ def _step_table(name: str, net: Net) -> Table:
     return Table(f"step/{name}", net.title, "s an epoch", "{:.3f}", tuple(rows))
 
 
+def _sweep(net: str, launcher: str, **more: bool) -> dict[str, Any]:
+    return {"net": net, "launcher": launcher, **more}
+
+
 TABLES = (
     *(_step_table(name, net) for name, net in NETS.items()),
+    Table(
+        "sweep/mlp_65",
+        "A sweep of MLPs 784-65-65-10, batch 100, with all that each trial leaves",
+        "s a trial",
+        "{:.2f}",
+        (
+            Row("fused", "hydra/launcher=fused", "sweep.lab", _sweep("mlp_65", "fused")),
+            Row("basic", "hydra/launcher=basic", "sweep.lab", _sweep("mlp_65", "basic")),
+            Row("usual", "a process a trial, torchvision", "sweep.usual", {"net": "mlp_65"}),
+        ),
+    ),
+    Table(
+        "sweep/cnn",
+        "A sweep of CNNs, which are not stacked on a CPU",
+        "s a trial",
+        "{:.2f}",
+        (
+            Row("fused", "hydra/launcher=fused", "sweep.lab", _sweep("cnn", "fused", cnn=True)),
+            Row("basic", "hydra/launcher=basic", "sweep.lab", _sweep("cnn", "basic", cnn=True)),
+        ),
+    ),
     Table(
         "data",
         "Loader alone, batch 128, float32 in [0, 1]",
