@@ -25,6 +25,7 @@ class Model:
     """What every model takes."""
 
     _target_: str = MISSING
+    num_classes: int = knob(10, "classes that the labels are of", low=2, high=1_000)
     init: str = knob(
         "default",
         "how weights start",

@@ -240,7 +240,8 @@ class RayLauncher(Engine):
     ) -> None:
         super().__init__(**options)
         self.address = address
-        self.resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        self.num_cpus = num_cpus
+        self.num_gpus = num_gpus
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
         """Submit all jobs; Ray sees to how many run at a time."""
@@ -250,10 +251,11 @@ class RayLauncher(Engine):
             ray.init(
                 address=self.address,
                 include_dashboard=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-        task = ray.remote(max_retries=0, **self.resources)(Job.__call__)
+        remote = ray.remote(max_retries=0, num_cpus=self.num_cpus, num_gpus=self.num_gpus)
+        task = remote(Job.__call__)
         tasks = {task.remote(job): job for job in jobs}
         try:
             while tasks:

@@ -50,7 +50,10 @@ def results(sweep: Path) -> dict[int, dict[str, Any]]:
         "hydra/launcher=parallel",
         "hydra/launcher=parallel hydra.launcher.fused=true hydra.launcher.workers=2",
         "hydra/launcher=ray",
-        "hydra/launcher=ray hydra.launcher.fused=true hydra.launcher.per_job=4",
+        pytest.param(
+            "hydra/launcher=ray hydra.launcher.fused=true hydra.launcher.per_job=4",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "hydra/launcher=slurm hydra.launcher.parameters={time:10,cpus_per_task:1}",
             marks=pytest.mark.skipif(shutil.which("sbatch") is None, reason="no SLURM"),
