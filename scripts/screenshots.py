@@ -1,0 +1,129 @@
+"""Makes the README's pictures: TensorBoard, a report and the page on which digits are drawn.
+
+It trains what they show, a few softmax regressions, MLPs and a CNN, which takes two minutes on two
+cores, and looks at it in headless Chromium. Needs the extra ``dev``, and Chromium.
+"""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+DOCS = Path(__file__).parents[1] / "docs"
+BIN = Path(sys.executable).parent
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+THREE = [
+    *((95, 90), (130, 62), (180, 60), (210, 95), (190, 135), (145, 150)),
+    *((195, 160), (222, 200), (195, 250), (140, 262), (95, 240)),
+]
+PATIENCE = 60_000  # milliseconds that a page may take
+
+
+def main() -> None:
+    """Train, look and write the pictures."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise SystemExit("screenshots: needs Chromium; apt-get install chromium")
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        folder = Path(temporary)
+        _train(folder)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=1)
+        page.set_default_timeout(PATIENCE)
+        _tensorboard(page, folder)
+        _report(page, folder)
+        _drawing(page, folder)
+        browser.close()
+
+
+def _lab(folder: Path, *words: str) -> None:
+    subprocess.run([BIN / "mnist-lab", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def _train(folder: Path) -> None:
+    for model, epochs in (("softmax", 4), ("mlp", 4), ("cnn", 3)):
+        for seed in (0, 1):
+            run_dir = f"hydra.run.dir=outputs/runs/{model}_{seed}"
+            words = (f"model={model}", f"seed={seed}", f"trainer.max_epochs={epochs}")
+            _lab(folder, "train", *words, run_dir)
+
+
+@contextlib.contextmanager
+def _server(command: list[str], folder: Path, pattern: str) -> Iterator[str]:
+    """Run a server and yield the address that it prints."""
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if found := re.search(pattern, line):
+                yield found[0]
+                return
+        raise RuntimeError(f"{command[0]}: ended without an address")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _tensorboard(page: Page, folder: Path) -> None:
+    command = [
+        str(BIN / "tensorboard"),
+        "--logdir",
+        "outputs",
+        "--port",
+        "0",
+        "--host",
+        "127.0.0.1",
+    ]
+    with _server(command, folder, r"http://[\w.]+:\d+/") as address:
+        runs = f"{address}data/runs"
+        while b"cnn_1" not in urllib.request.urlopen(runs).read():
+            time.sleep(0.5)
+        page.goto(f"{address}?darkMode=false#timeseries")
+        page.wait_for_selector("scalar-card")
+        page.wait_for_timeout(8_000)  # it draws its charts when it likes
+        page.screenshot(path=DOCS / "tensorboard.png")
+
+
+def _report(page: Page, folder: Path) -> None:
+    _lab(folder, "report", "outputs", "--html", "report.html")
+    page.goto((folder / "report.html").as_uri())
+    page.wait_for_selector(".plotly")
+    page.wait_for_timeout(2_000)
+    page.screenshot(path=DOCS / "report.png")
+
+
+def _drawing(page: Page, folder: Path) -> None:
+    runs = ["outputs/runs/cnn_0", "outputs/runs/softmax_0"]
+    command = [str(BIN / "mnist-lab"), "serve", *runs, "--port", "0"]
+    with _server(command, folder, r"http://[\w.]+:\d+/") as address:
+        page.set_viewport_size({"width": 1100, "height": 760})
+        page.goto(address)
+        box = page.locator("#canvas").bounding_box()
+        assert box is not None
+        scale = box["width"] / 320
+        places = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in THREE]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place, steps=6)
+        page.mouse.up()
+        page.wait_for_function("document.querySelector('.digit').textContent === '3'")
+        page.wait_for_timeout(500)
+        page.screenshot(path=DOCS / "page.png")
+
+
+if __name__ == "__main__":
+    main()
