@@ -1,6 +1,7 @@
 """Serves the page until it is stopped."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Mapping
 
@@ -31,7 +32,7 @@ def serve(models: Mapping[str, Classifier], address: str, port: int) -> None:
             listener.bind((address, port))
             listener.listen(64)
         except OSError as error:
-            kind = BusyError if "in use" in str(error) else ConfigError
+            kind = BusyError if error.errno == errno.EADDRINUSE else ConfigError
             raise kind(f"{address}:{port}: {reason(error)}; --port 0 takes a free one") from error
         port = listener.getsockname()[1]
         config = uvicorn.Config(

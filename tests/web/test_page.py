@@ -50,8 +50,9 @@ def served(*runs: Path, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Po
         assert found, process.stderr.read()
         yield process, int(found[1])
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +178,9 @@ def test_a_picture_that_is_dropped_or_chosen(page: Page, mnist_test: Split) -> N
 
 def test_a_bad_picture_is_a_line(page: Page) -> None:
     dropped(page, b"<svg/>", "a.png")
-    page.wait_for_function(
-        "document.getElementById('message').textContent.includes('not a picture')"
-    )
+    page.wait_for_selector("#message.error")
+    assert "the picture: not a picture: PNG" in page.locator("#message").text_content()
+    page.wait_for_timeout(100)
     page.messages.clear()  # the browser reports the status itself
 
 

@@ -5,6 +5,8 @@
 const $ = (id) => document.getElementById(id);
 const canvas = $("canvas");
 const pen = canvas.getContext("2d");
+const small = document.createElement("canvas");
+small.width = small.height = 160;
 const PEN_WIDTH = 22; // of 320, about as thick as MNIST's strokes
 const BLANK = "\u2013";
 
@@ -57,7 +59,8 @@ canvas.addEventListener("pointerdown", (event) => {
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!current) return;
-  for (const one of event.getCoalescedEvents?.() ?? [event]) current.push(place(one));
+  const between = event.getCoalescedEvents?.() ?? [];
+  for (const one of between.length > 0 ? between : [event]) current.push(place(one));
   changed();
 });
 for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { current = null; });
@@ -65,7 +68,15 @@ for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name,
 function changed() {
   draw();
   if (strokes.length === 0) return clear();
-  ask(() => new Promise((resolve) => canvas.toBlob(resolve, "image/png")));
+  ask(copied);
+}
+
+// What is on the paper when it is sent, in the size that the network's 28 x 28 need.
+function copied() {
+  const context = small.getContext("2d");
+  context.clearRect(0, 0, small.width, small.height);
+  context.drawImage(canvas, 0, 0, small.width, small.height);
+  return new Promise((resolve) => small.toBlob(resolve, "image/png"));
 }
 
 function clear() {
