@@ -10,10 +10,20 @@ if TYPE_CHECKING:
     from mnist_lab.data import MNISTDataModule
     from mnist_lab.evaluation import evaluate
     from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
+    from mnist_lab.prediction import predict
     from mnist_lab.training import train
 
 __version__ = "0.1.0"
-__all__ = ["CNN", "MLP", "Classifier", "MNISTDataModule", "SoftmaxRegression", "evaluate", "train"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "Classifier",
+    "MNISTDataModule",
+    "SoftmaxRegression",
+    "evaluate",
+    "predict",
+    "train",
+]
 
 _HOMES = {
     "CNN": "models",
@@ -22,6 +32,7 @@ _HOMES = {
     "MNISTDataModule": "data",
     "SoftmaxRegression": "models",
     "evaluate": "evaluation",
+    "predict": "prediction",
     "train": "training",
 }
 

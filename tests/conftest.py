@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from door import run
+from filelock import FileLock
 
 from mnist_lab.data.archive import Split, load_split
 
@@ -51,3 +53,24 @@ def mnist_train(data_root: Path) -> Split:
 @pytest.fixture(scope="session")
 def mnist_test(data_root: Path) -> Split:
     return load_split("mnist", train=False, root=data_root)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a CNN of 99 %, which takes seconds to train; tests only read it.
+
+    The processes that run the tests share it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "trained.lock"):
+        if not (shared / "trained").exists():
+            command = (
+                "train model=cnn trainer=cpu trainer.max_epochs=2 logger=none "
+                "~callbacks.pictures hydra.run.dir=partial"
+            )
+            done = run(command, shared)
+            assert done.returncode == 0, done.stderr
+            (shared / "partial").rename(shared / "trained")
+    return shared / "trained"

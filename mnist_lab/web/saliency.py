@@ -1,0 +1,29 @@
+"""Which pixels a model's answer hangs on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mnist_lab.models import Classifier
+
+
+def saliency(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return how much the top logit changes with each pixel, scaled to 255 at most.
+
+    It is the gradient's absolute value (Simonyan, Vedaldi and Zisserman, 2013,
+    https://arxiv.org/abs/1312.6034).
+
+    Args:
+        model: the model, not in training mode.
+        pixels: ``(28, 28) uint8``.
+    """
+    images = torch.from_numpy(pixels)[None, None].to(model.device, torch.float32) / 255
+    images.requires_grad_()
+    with torch.enable_grad():
+        top = model(images).max()
+        (gradient,) = torch.autograd.grad(top, images)
+    strength = gradient[0, 0].abs()
+    scaled: NDArray[np.uint8] = (
+        (strength / strength.max().clamp(min=1e-12) * 255).byte().cpu().numpy()
+    )
+    return scaled

@@ -1,0 +1,28 @@
+"""The extras, and what reads pictures, are no part of training."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from door import FEW_BATCHES
+
+EXTRAS = (
+    *("onnx", "onnxruntime", "onnxscript", "starlette", "uvicorn", "sklearn", "playwright"),
+    *("cmaes", "tensorflow"),
+)
+
+
+def test_training_imports_and_needs_none_of_the_extras(tmp_path: Path) -> None:
+    code = (
+        f"import sys; absent = {EXTRAS}; sys.modules.update(dict.fromkeys(absent))\n"
+        "from mnist_lab import cli\n"
+        f"code = cli.main({['train', 'model=cnn', *FEW_BATCHES.split()]})\n"
+        "print([name for name in sys.modules if name.startswith('mnist_lab.web')\n"
+        "       or name in ('mnist_lab.digits', 'mnist_lab.exporting')])\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
