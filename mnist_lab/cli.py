@@ -17,6 +17,7 @@ VERBS = {
     "resume": "go on with a run or sweep that was stopped, to the same bits",
     "verify": "run a run again, and say whether its figures and weights are the same",
     "evaluate": "evaluate a run's best checkpoint again",
+    "report": "a leaderboard over any set of runs and sweeps, and a page of them",
 }
 
 
