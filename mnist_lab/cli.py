@@ -17,6 +17,7 @@ VERBS = {
     "resume": "go on with a run or sweep that was stopped, to the same bits",
     "verify": "run a run again, and say whether its figures and weights are the same",
     "evaluate": "evaluate a run's best checkpoint again",
+    "report": "a leaderboard over any set of runs and sweeps, and a page of them",
     "predict": "say which digits are in pictures of your own",
     "serve": "open a page on which to draw digits and see what runs make of them",
     "export": "write a run's model as ONNX or for torch.export, checked",

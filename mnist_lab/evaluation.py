@@ -1,13 +1,16 @@
 """Evaluates a run's best checkpoint from its directory, or a model in memory."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 import torch
 from hydra.utils import get_class, instantiate
+from torch import Tensor
 
+from mnist_lab.answers import Answers
 from mnist_lab.checkpoints import BEST, check_weights, newest, read_checkpoint
 from mnist_lab.config import stored_config
 from mnist_lab.data import MNISTDataModule
@@ -115,3 +118,31 @@ def _count(settings: Any) -> int:
     if isinstance(settings, dict):
         return sum(map(_count, settings.values()))
     return sum(map(_count, settings)) if isinstance(settings, list | tuple) else 1
+
+
+def answers(run_dir: Path, overrides: Sequence[str] = ()) -> Answers:
+    """Return what a run's best checkpoint answers to the test images of the run's data.
+
+    Args:
+        run_dir: the run's directory.
+        overrides: ``allow_targets``, where the model is the user's own.
+
+    Raises:
+        InputError: the run's directory or its checkpoint cannot be read, or the model gives no
+            probabilities.
+        UntrustedError: the config or a checkpoint names code.
+    """
+    config = stored_config(run_dir, overrides)
+    precision = str(config.trainer.precision)
+    if not can_compute(precision, config.trainer.accelerator):
+        config.trainer.precision = "auto"
+    config.trainer.devices = 1
+    model = load_model(run_dir, config.model._target_)
+    datamodule = instantiate(config.data, _convert_="all")
+    trainer = build_trainer(config, model, validates=False)
+    found = trainer.predict(model, datamodule=datamodule)
+    images, labels, _ = datamodule.split(train=False)
+    probs = torch.cat([one for one in found or [] if isinstance(one, Tensor)] or [torch.empty(0)])
+    if probs.ndim != 2 or len(probs) != len(labels):
+        raise InputError(f"{run_dir}: its model gives no probabilities for each test image")
+    return Answers(images, labels, probs.float().nan_to_num(0.0).cpu())

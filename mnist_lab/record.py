@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab import runs
 from mnist_lab.config import read_stored
 from mnist_lab.errors import ConfigError, StorageError
+from mnist_lab.schemas import Pictures
 from mnist_lab.sweeps.trial import Pruned
 
 FINISHED = "finished"
@@ -22,6 +24,7 @@ MAY_DIFFER = (
     "data.root",
     "callbacks.checkpoint.every_n_seconds",
     "callbacks.checkpoint.every_n_steps",
+    *(f"callbacks.pictures.{knob.name}" for knob in fields(Pictures)),
     *(
         f"trainer.{name}"
         for name in (

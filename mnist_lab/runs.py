@@ -28,6 +28,8 @@ MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
+EVENTS = "events.out.tfevents.*"
+_MAX_JSON = 50_000_000  # bytes; the manifest of a run has 2,000, and more with each stop
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
 
 
@@ -147,9 +149,17 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: the file is missing or damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise InputError(f"{path}: cannot be read: it is no file")
+        with open(path, "rb") as file:
+            text = file.read(_MAX_JSON + 1)
+        if len(text) > _MAX_JSON:
+            raise InputError(f"{path}: too large, {_MAX_JSON:,} bytes at most")
+        content = json.loads(text.decode())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
     if not isinstance(content, dict):

@@ -297,6 +297,22 @@ class Checkpoint:
 
 
 @dataclass
+class Pictures:
+    """What TensorBoard shows of the tested model; all together take a second or two."""
+
+    _target_: str = "mnist_lab.callbacks.Pictures"
+    confusion: bool = knob(True, "confusion matrix as a heat map with counts")
+    mistakes: bool = knob(True, "most confident mistakes, with label, pred and probability")
+    samples: bool = knob(True, "first test images of each class, with pred and probability")
+    per_class: bool = knob(True, "precision and recall of each class")
+    pr_curves: bool = knob(True, "precision-recall curve of each class")
+    reliability: bool = knob(True, "accuracy against confidence, expected calibration error")
+    filters: bool = knob(True, "weights of the first layer as images")
+    histograms: bool = knob(True, "histograms of the weights")
+    projector: bool = knob(True, "penultimate layer of 1,000 test images in the projector")
+
+
+@dataclass
 class EarlyStopping:
     """The arguments of Lightning's EarlyStopping."""
 
@@ -348,7 +364,11 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "plateau": Plateau,
     },
     "trainer": {"trainer": Trainer},
-    "callbacks": {"checkpoint": Checkpoint, "early_stopping": EarlyStopping},
+    "callbacks": {
+        "checkpoint": Checkpoint,
+        "pictures": Pictures,
+        "early_stopping": EarlyStopping,
+    },
 }
 
 

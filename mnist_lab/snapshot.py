@@ -22,9 +22,9 @@ from mnist_lab.errors import InputError
 from mnist_lab.fast_loop import FastEpochLoop, set_progress
 from mnist_lab.files import write_atomic
 from mnist_lab.models import Classifier
+from mnist_lab.runs import EVENTS
 
 KEY = "mnist_lab"  # of the snapshot in a checkpoint
-_EVENTS = "events.out.tfevents.*"
 _CSV_KEPT = ".metrics.csv.kept"
 
 
@@ -125,7 +125,7 @@ def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
         found: dict[str, int] = {}
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.flush()
-            for path in Path(logger.log_dir).glob(_EVENTS):
+            for path in Path(logger.log_dir).glob(EVENTS):
                 with open(path, "rb") as file:
                     os.fsync(file.fileno())
                 found[path.name] = path.stat().st_size
@@ -151,7 +151,7 @@ def rewind(loggers: Iterable[Logger], snapshot: dict[str, Any] | None) -> None:
         if not all(isinstance(one, int) and one >= 0 for one in lengths.values()):
             raise InputError("the lengths of log files must be whole numbers")
         if isinstance(logger, TensorBoardLogger):
-            for path in Path(logger.log_dir).glob(_EVENTS):
+            for path in Path(logger.log_dir).glob(EVENTS):
                 if path.name not in lengths:
                     path.unlink()
                 elif path.stat().st_size > lengths[path.name]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from mnist_lab.runs import EVENTS
+
 
 def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
     """Return accuracy and loss, a row for each split."""
@@ -36,5 +38,5 @@ def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
         f"{metrics['epochs']:.0f} epochs, {metrics['steps']:,.0f} steps in "
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
-    if any(run_dir.glob("events.out.tfevents.*")):
+    if any(run_dir.glob(EVENTS)):
         console.print(f"tensorboard --logdir {shlex.quote(str(shown(run_dir).parent))}")

@@ -30,4 +30,9 @@ def without_torch(folder: Path) -> dict[str, str]:
     fake = folder / "without" / "torch"
     fake.mkdir(parents=True, exist_ok=True)
     (fake / "__init__.py").write_text("raise RuntimeError('torch was imported')\n")
-    return {"PYTHONPATH": str(fake.parent)}
+    return ahead(fake.parent)
+
+
+def ahead(folder: Path) -> dict[str, str]:
+    """Return an environment in which modules are looked for in a folder first."""
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}

@@ -1,52 +1,234 @@
 """What TensorBoard shows of a run besides its curves."""
 
+import logging
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 from typing_extensions import override
+
+from mnist_lab.answers import Answers
+from mnist_lab.callbacks.projector import write_projector
+from mnist_lab.errors import first_line
+
+_log = logging.getLogger(__name__)
+_Batch = tuple[Tensor, Tensor, Tensor]  # images, labels, logits
+NUM_PROJECTED = 1_000  # test images in the projector
+_MOST_CURVES = 100  # classes that get a PR curve
 
 
 class Pictures(L.Callback):
-    """Adds the confusion matrix of the test images at the end of a run."""
+    """Adds pictures of the tested model to TensorBoard, once, after the test.
+
+    The test steps only leave their logits on the device; everything else is done after the last.
+    A model whose ``test_step`` returns no logits gets no pictures.
+
+    Args:
+        confusion: the confusion matrix as a heat map with counts.
+        mistakes: the most confident mistakes.
+        samples: the first test images of each class with what the model says.
+        per_class: precision and recall of each class.
+        pr_curves: a precision-recall curve of each class.
+        reliability: accuracy against confidence, with the expected calibration error.
+        filters: the weights of the first layer as images.
+        histograms: a histogram of each layer's weights.
+        projector: the penultimate layer of 1,000 test images, with the images.
+    """
+
+    def __init__(
+        self,
+        confusion: bool = True,
+        mistakes: bool = True,
+        samples: bool = True,
+        per_class: bool = True,
+        pr_curves: bool = True,
+        reliability: bool = True,
+        filters: bool = True,
+        histograms: bool = True,
+        projector: bool = True,
+    ) -> None:
+        super().__init__()
+        self.confusion = confusion
+        self.mistakes = mistakes
+        self.samples = samples
+        self.per_class = per_class
+        self.pr_curves = pr_curves
+        self.reliability = reliability
+        self.filters = filters
+        self.histograms = histograms
+        self.projector = projector
+        self._batches: list[_Batch] = []  # of this rank
+        self._shares: list[tuple[_Batch, ...]] = []  # of all ranks, for each batch
+
+    @override
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._batches, self._shares = [], []
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not _loggers(trainer) or not isinstance(batch, list | tuple) or len(batch) < 2:
+            return
+        images, labels = batch[:2]
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:  # a rank may have no share
+            outputs = torch.empty(0, 0)
+        self._batches.append((images, labels, outputs.detach()))
+
+    @override
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring the shares of all ranks together, which each rank has to take part in."""
+        batches, self._batches = self._batches, []
+        if trainer.world_size == 1 or not _loggers(trainer):
+            self._shares = [(batch,) for batch in batches]
+            return
+        ranks: list[Any] = [None] * trainer.world_size
+        mine = [tuple(one.cpu() for one in batch) for batch in batches]
+        torch.distributed.all_gather_object(ranks, mine)
+        if trainer.is_global_zero:
+            self._shares = list(zip(*ranks, strict=False))
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        loggers = [one for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
-        confusion = getattr(pl_module, "test_confusion_matrix", None)
-        if not loggers or confusion is None or not trainer.is_global_zero:
+        shares, self._shares = self._shares, []
+        loggers = _loggers(trainer)
+        if not loggers or not trainer.is_global_zero:
             return
-        figure = confusion_figure(confusion)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self._add(trainer, pl_module, loggers, [_merged(batch) for batch in shares])
+        except OSError:
+            raise
+        except Exception as error:  # of a model or data of one's own: no reason to lose the result
+            _log.warning("pictures: left out: %s", first_line(error))
+
+    def _add(
+        self,
+        trainer: L.Trainer,
+        model: L.LightningModule,
+        loggers: list[TensorBoardLogger],
+        batches: list[_Batch],
+    ) -> None:
+        answers = _answers(batches)
+        drawn = dict(self._drawn(answers, model))
+        vectors = None
+        if answers is not None and self.projector:
+            images = torch.cat([batch[0] for batch in batches])
+            vectors = _penultimate(trainer, model, images[:NUM_PROJECTED])
         for logger in loggers:
-            logger.experiment.add_figure("test/confusion", figure, trainer.global_step)
+            writer, step = logger.experiment, trainer.global_step
+            for tag, picture in drawn.items():
+                writer.add_image(tag, picture, step, dataformats="HWC")
+            if answers is not None and self.pr_curves:
+                _add_pr_curves(writer, answers, step)
+            if self.histograms:
+                _add_histograms(writer, model, step)
+            if answers is not None and vectors is not None:
+                columns = {"label": answers.labels, "pred": answers.preds}
+                shown = {name: one[: len(vectors)] for name, one in columns.items()}
+                images = answers.images[: len(vectors)]
+                write_projector(Path(logger.log_dir), vectors, shown, images)
+            writer.flush()
+
+    def _drawn(self, answers: Answers | None, model: nn.Module) -> Iterator[tuple[str, Any]]:
+        """Yield the figures as pixels ``(H, W, 3)``, with their tags."""
+        from mnist_lab.callbacks import figures  # half a second that only pictures have to pay
+
+        if answers is not None:
+            if self.confusion:
+                yield "test/confusion", figures.pixels(figures.confusion(answers.confusion()))
+            if self.mistakes:
+                yield "test/mistakes", figures.pixels(figures.mistakes(answers))
+            if self.samples:
+                yield "test/samples", figures.pixels(figures.samples(answers))
+            if self.per_class:
+                yield "test/per_class", figures.pixels(figures.per_class(answers))
+            if self.reliability:
+                yield "test/reliability", figures.pixels(figures.reliability(answers))
+        layers = (one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d))
+        first = next(layers, None) if self.filters else None
+        if first is not None and (figure := figures.filters(first.weight)) is not None:
+            yield "weights/first_layer", figures.pixels(figure)
 
 
-def confusion_figure(confusion: Tensor) -> Any:
-    """Draw a confusion matrix as a heat map with counts.
+def _loggers(trainer: L.Trainer) -> list[TensorBoardLogger]:
+    return [one for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
 
-    The colours follow each label's share on a scale of roots, so that single mistakes can be seen
-    beside a diagonal of hundreds.
 
-    Args:
-        confusion: ``(C, C)`` counts, rows are labels and columns preds.
-    """
-    from matplotlib.figure import Figure  # 0.3 s that only a picture has to pay
+def _merged(shares: tuple[_Batch, ...]) -> _Batch:
+    """Return one batch of the shares of all ranks, to which its images were dealt one by one."""
+    if len(shares) == 1:
+        return shares[0]
+    size = sum(len(labels) for _, labels, _ in shares)
+    merged = []
+    for tensors in zip(*shares, strict=True):
+        filled = next((one for one in tensors if one.numel()), tensors[0])
+        whole = filled.new_zeros(size, *filled.shape[1:])
+        for rank, one in enumerate(tensors):
+            if len(one):
+                whole[rank :: len(shares)] = one
+        merged.append(whole)
+    images, labels, logits = merged
+    return images, labels, logits
 
-    share = (confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1)).sqrt()
-    figure = Figure(figsize=(6.4, 6), dpi=100, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
-    axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
-    classes = range(len(confusion))
-    for label in classes:
-        for pred in classes:
-            if count := int(confusion[label, pred]):
-                dark = bool(share[label, pred] > 0.6)
-                color = "white" if dark else "black"
-                axes.text(
-                    pred, label, f"{count}", ha="center", va="center", color=color, fontsize=8
-                )
-    accuracy = float(confusion.diag().sum() / confusion.sum().clamp(min=1))
-    axes.set(xticks=list(classes), yticks=list(classes), xlabel="predicted", ylabel="label")
-    axes.set_title(f"Confusion on {int(confusion.sum()):,} test images, {accuracy:.2%} correct")
-    return figure
+
+def _answers(batches: list[_Batch]) -> Answers | None:
+    """Return what the test steps gave, if it is logits of images."""
+    for images, labels, logits in batches:
+        is_logits = logits.ndim == 2 and len(logits) == len(labels) and logits.is_floating_point()
+        if not is_logits or logits.shape[1] < 2 or images.shape[1:] != (1, 28, 28):
+            return None
+    if not batches:
+        return None
+    images, labels, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    if not len(labels):
+        return None
+    if images.dtype != torch.uint8:  # a data module of one's own may have scaled them
+        low, high = images.amin(), images.amax()
+        images = ((images - low) / (high - low).clamp(min=1e-9) * 255).byte()
+    return Answers.of_logits(images, labels, logits)
+
+
+def _add_pr_curves(writer: SummaryWriter, answers: Answers, step: int) -> None:
+    for one in range(min(answers.num_classes, _MOST_CURVES)):
+        writer.add_pr_curve(
+            f"pr_curve/class_{one}", answers.labels == one, answers.probs[:, one], step
+        )
+
+
+def _add_histograms(writer: SummaryWriter, model: nn.Module, step: int) -> None:
+    for name, parameter in model.named_parameters():
+        values = parameter.detach().float()
+        values = values[values.isfinite()]
+        if values.numel():
+            writer.add_histogram(f"weights/{name}", values, step)
+
+
+def _penultimate(trainer: L.Trainer, model: L.LightningModule, images: Tensor) -> Tensor | None:
+    """Return what the last linear layer is given for images, ``(N, D)``, if there is one."""
+    linear = [one for one in model.modules() if isinstance(one, nn.Linear)]
+    if not linear:
+        return None
+    seen: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    was_training = model.training
+    try:
+        model.eval()
+        with torch.inference_mode(), trainer.precision_plugin.test_step_context():
+            model(images.to(model.device))
+    finally:
+        hook.remove()
+        model.train(was_training)
+    vectors = seen[-1].detach().float().cpu() if seen else torch.empty(0)
+    return vectors if vectors.ndim == 2 and len(vectors) == len(images) else None

@@ -244,9 +244,9 @@ class Classifier(L.LightningModule, ABC):
         """Log the validation loss and accuracy."""
         self._log_evaluation("val")
 
-    def test_step(self, batch: tuple[Any, ...], batch_idx: int) -> None:
-        """Add a batch to the test metrics."""
-        self._evaluate("test", batch)
+    def test_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor | None:
+        """Add a batch to the test metrics and return its logits, of which pictures are made."""
+        return self._evaluate("test", batch)
 
     def on_test_epoch_end(self) -> None:
         """Log loss, accuracy, number of samples and per-class accuracy; keep the matrix."""
@@ -257,14 +257,15 @@ class Classifier(L.LightningModule, ABC):
         self.log_dict(accuracies, sync_dist=True)
         self.test_confusion_matrix = confusion.cpu()  # (num_classes, num_classes), rows are labels
 
-    def _evaluate(self, split: str, batch: tuple[Any, ...]) -> None:
+    def _evaluate(self, split: str, batch: tuple[Any, ...]) -> Tensor | None:
         images, labels = batch[:2]
         if len(labels) == 0:  # a rank without a share of the last batch
-            return
-        logits = self(images)
+            return None
+        logits: Tensor = self(images)
         loss_metric, confusion_metric = self._metrics(split)
         loss_metric.update(F.cross_entropy(logits, labels), len(labels))
         confusion_metric.update(logits.argmax(dim=1), labels)
+        return logits
 
     def _log_evaluation(self, split: str) -> Tensor:
         """Log loss and accuracy over all ranks, start again, and return the confusion matrix."""

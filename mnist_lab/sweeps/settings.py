@@ -16,7 +16,7 @@ STUDY = f"{PACKAGE}.StudySweeper"
 SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "gp")
 PRUNERS = ("none", "median", "successive_halving", "hyperband")
 COSTS = ("num_params", "time/fit", "time/total")  # what may be an objective besides METRICS
-_NEEDS = {"cmaes": "cmaes", "gp": "scipy"}  # packages of the extra `search`
+_NEEDS = {"cmaes": "cmaes"}  # packages of the extra `search`
 _DEFAULT_TRIALS = 20
 _DEFAULT_BATCH = 16
 

@@ -1,14 +1,274 @@
-"""The confusion matrix as a picture."""
+"""The pictures of a run: that TensorBoard serves each of them, once, and what they cost."""
 
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
 import torch
+from door import run
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard_server import Ask, as_json, serving, until_there
+from torch import nn
 
-from mnist_lab.callbacks.pictures import confusion_figure
+from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression
+from mnist_lab.answers import Answers
+from mnist_lab.callbacks import Pictures, figures
+from mnist_lab.callbacks.projector import CONFIG, NAME
+from mnist_lab.schemas import Pictures as Schema
+from mnist_lab.training import train
+
+IMAGES = [
+    *(f"test/{name}" for name in ("confusion", "mistakes", "samples", "per_class", "reliability")),
+    "weights/first_layer",
+]
+SHORT = (
+    "trainer=cpu trainer.max_epochs=1 trainer.limit_train_batches=60 "
+    "trainer.enable_model_summary=false"
+)
 
 
-def test_shows_every_count() -> None:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run with the default model and pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    done = run(f"train {SHORT}", folder)
+    assert done.returncode == 0, done.stderr
+    assert "pictures" not in done.stderr
+    (run_dir,) = (folder / "outputs" / "runs").iterdir()
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def ask(finished: Path) -> Iterator[Ask]:
+    with serving(finished.parents[1]) as ask:  # of outputs, as the README has it
+        yield ask
+
+
+def test_tensorboard_serves_every_figure(finished: Path, ask: Ask) -> None:
+    name = f"runs/{finished.name}"
+    until_there(lambda: sorted(as_json(ask("images/tags"))[name]) == sorted(IMAGES))
+    for tag in IMAGES:
+        (found,) = as_json(ask("images/images", run=name, tag=tag, sample=0))
+        blob = ask(f"images/individualImage?{found['query']}&")
+        with Image.open(io.BytesIO(blob)) as image:
+            image.load()
+        assert min(image.size) >= 200
+        assert len(image.getcolors(1_000_000)) > 10  # not blank
+
+
+def test_tensorboard_serves_curves_and_histograms(finished: Path, ask: Ask) -> None:
+    name = f"runs/{finished.name}"
+    wanted = [f"pr_curve/class_{one}" for one in range(10)]
+    until_there(lambda: sorted(as_json(ask("pr_curves/tags"))[name]) == wanted)
+    (curve,) = as_json(ask("pr_curves/pr_curves", run=name, tag="pr_curve/class_3"))[name]
+    assert len(curve["precision"]) == len(curve["recall"]) > 50
+    assert max(curve["recall"]) == pytest.approx(1)
+    tags = as_json(ask("histograms/tags"))[name]
+    assert {"weights/net.1.weight", "weights/net.7.bias"} <= set(tags)
+    ((_, _, buckets),) = as_json(ask("histograms/histograms", run=name, tag="weights/net.1.weight"))
+    assert sum(count for *_, count in buckets) == pytest.approx(784 * 512)
+
+
+def test_tensorboard_serves_the_projector(finished: Path, ask: Ask) -> None:
+    name = f"runs/{finished.name}"
+    until_there(lambda: name in as_json(ask("projector/runs")))
+    (one,) = as_json(ask("projector/info", run=name))["embeddings"]
+    assert one["tensorName"] == NAME
+    assert one["tensorShape"] == [1000, 256]
+    place: dict[str, Any] = {"run": name, "name": NAME}
+    vectors = np.frombuffer(ask("projector/tensor", num_rows=1000, **place), dtype="float32")
+    assert vectors.size == 256_000
+    assert vectors.std() > 0
+    labels = ask("projector/metadata", num_rows=1001, **place).decode().splitlines()
+    assert labels[0] == "label\tpred"
+    assert [row.partition("\t")[0] for row in labels[1:6]] == ["7", "2", "1", "0", "4"]
+    with Image.open(io.BytesIO(ask("projector/sprite_image", **place))) as sprite:
+        assert sprite.size == (32 * 28, 32 * 28)
+
+
+def test_killed_after_the_pictures_and_resumed_has_each_once(
+    finished: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "run"
+    shutil.copytree(finished, again)
+    (again / "metrics.json").unlink()
+    manifest = json.loads((again / "manifest.json").read_text())
+    (again / "manifest.json").write_text(json.dumps(manifest | {"state": "running"}))
+    done = run(f"resume {again}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    events = EventAccumulator(str(again), size_guidance={"images": 0, "tensors": 0}).Reload()
+    assert sorted(events.Tags()["images"]) == sorted(IMAGES)
+    assert all(len(events.Images(tag)) == 1 for tag in IMAGES)
+    assert len(events.Tensors("pr_curve/class_3")) == 1
+    for name in (CONFIG, "projector/vectors.tsv", "projector/labels.tsv", "projector/sprite.png"):
+        assert (again / name).read_bytes() == (finished / name).read_bytes()
+    metrics = [json.loads((one / "metrics.json").read_text()) for one in (again, finished)]
+    assert metrics[0]["test/acc"] == metrics[1]["test/acc"]
+
+
+def test_a_run_with_other_pictures_is_the_same_run(finished: Path) -> None:
+    done = run(f"train {SHORT} callbacks.pictures.samples=false hydra.run.dir={finished}", finished)
+    assert done.returncode == 0, done.stderr
+    assert "finished already" in done.stdout
+
+
+def trainer(folder: Path, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        limit_train_batches=2,
+        limit_val_batches=1,
+        limit_test_batches=2,
+        logger=TensorBoardLogger(folder, name="", version=""),
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        **options,
+    )
+
+
+def tags_of(folder: Path) -> set[str]:
+    tags = EventAccumulator(str(folder)).Reload().Tags()
+    found = {*tags["images"], *tags["histograms"], *tags["tensors"]}
+    return found | ({"projector"} if (folder / CONFIG).exists() else set())
+
+
+@pytest.mark.parametrize("model", [CNN(channels=[4], kernel_size=5), SoftmaxRegression()])
+def test_other_models_have_them_all(model: L.LightningModule, tmp_path: Path) -> None:
+    train(model, MNISTDataModule(), trainer(tmp_path, Pictures()))
+    assert {*IMAGES, "projector", "pr_curve/class_0"} <= tags_of(tmp_path)
+
+
+WITHOUT = {
+    "confusion": "test/confusion",
+    "mistakes": "test/mistakes",
+    "samples": "test/samples",
+    "per_class": "test/per_class",
+    "pr_curves": "pr_curve/class_0",
+    "reliability": "test/reliability",
+    "filters": "weights/first_layer",
+    "histograms": "weights/net.1.weight",
+    "projector": "projector",
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_each_can_be_switched_off(name: str, tmp_path: Path) -> None:
+    assert name in Schema.__dataclass_fields__
+    train(SoftmaxRegression(), MNISTDataModule(), trainer(tmp_path, Pictures(**{name: False})))
+    assert set(WITHOUT.values()) - tags_of(tmp_path) == {WITHOUT[name]}
+
+
+def test_metrics_and_random_state_are_as_without(tmp_path: Path) -> None:
+    found = []
+    for callbacks in ([], [Pictures()]):
+        L.seed_everything(0, verbose=False)
+        model = MLP([16], dropout=0.5)
+        its_trainer = trainer(tmp_path, *callbacks)
+        metrics = train(model, MNISTDataModule(), its_trainer)
+        kept = {name: one for name, one in metrics.items() if not name.startswith("time/")}
+        found.append((kept, torch.get_rng_state(), model.state_dict()["net.1.weight"]))
+    (one, state, weight), (other, other_state, other_weight) = found
+    assert one == other
+    assert torch.equal(state, other_state)
+    assert torch.equal(weight, other_weight)
+
+
+class Strange(SoftmaxRegression):  # type: ignore[misc]
+    """A model of one's own whose test returns no logits, and with nothing that meets pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Bilinear(784, 784, 10))
+        self.net.forward = lambda x: self.net[1](x.flatten(1), x.flatten(1))
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        return super().test_step(batch, batch_idx).mean()
+
+
+def test_a_model_without_logits_or_layers_of_the_usual_kind_is_tested_as_ever(
+    tmp_path: Path,
+) -> None:
+    metrics = train(Strange(), MNISTDataModule(), trainer(tmp_path, Pictures()))
+    assert "test/acc" in metrics
+    assert not {*IMAGES, "projector"} & tags_of(tmp_path)
+
+
+def test_a_picture_that_fails_costs_no_result(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Answers) -> None:
+        raise RuntimeError("no such font")
+
+    monkeypatch.setattr(figures, "samples", broken)
+    metrics = train(SoftmaxRegression(), MNISTDataModule(), trainer(tmp_path, Pictures()))
+    assert "test/acc" in metrics
+    assert "pictures: left out: no such font" in caplog.text
+
+
+def test_a_model_that_diverged_has_pictures(tmp_path: Path) -> None:
+    model = SoftmaxRegression()
+    with torch.no_grad():
+        model.net[1].weight.fill_(torch.nan)
+    trainer(tmp_path, Pictures()).test(model, datamodule=MNISTDataModule(), verbose=False)
+    assert set(IMAGES) <= tags_of(tmp_path)
+
+
+def test_confusion_shows_every_count() -> None:
     confusion = torch.diag(torch.arange(900, 1000, 10))
     confusion[3, 5] = 7
-    figure = confusion_figure(confusion)
+    figure = figures.confusion(confusion)
     texts = {text.get_text() for text in figure.axes[0].texts}
     assert {str(count) for count in range(900, 1000, 10)} | {"7"} == texts
-    assert "99.93 %" in figure.axes[0].get_title().replace("%", " %")
+    assert "99.93%" in figure.texts[0].get_text()
+
+
+def test_mistakes_name_label_pred_and_probability(mnist_test: Any) -> None:
+    labels = mnist_test.labels[:50]
+    logits = torch.zeros(50, 10)
+    logits[torch.arange(50), labels] = 8
+    logits[7] = torch.tensor([0.0] * 9 + [3.0])
+    answers = Answers.of_logits(mnist_test.images[:50], labels, logits)
+    figure = figures.mistakes(answers)
+    right = int(labels[7])
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    if right == 9:
+        assert texts == []
+    else:
+        assert texts == [f"{right} taken for 9", f"{answers.confidences[7]:.1%}"]
+
+
+def test_two_ranks_show_what_one_shows(tmp_path: Path) -> None:
+    found = []
+    for name in ("cpu", "ddp_cpu"):
+        command = (
+            f"train trainer={name} model=softmax trainer.max_epochs=1 "
+            f"trainer.limit_train_batches=5 hydra.run.dir={name}"
+        )
+        done = run(command, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "pictures" not in done.stderr + done.stdout
+        events = EventAccumulator(str(tmp_path / name), size_guidance={"images": 0}).Reload()
+        with Image.open(
+            io.BytesIO(events.Images("test/samples")[0].encoded_image_string)
+        ) as picture:
+            found.append(np.asarray(picture).astype(float))
+        projected = tmp_path / name / "projector"
+        found.append((projected / "sprite.png").read_bytes())
+        found.append((projected / "vectors.tsv").read_bytes())
+    samples, *files = found[:3]
+    other_samples, *other_files = found[3:]
+    assert files == other_files
+    # Probabilities may differ in their last shown digit, as the weights do by rounding.
+    assert np.mean(samples != other_samples) < 0.01

@@ -1,0 +1,68 @@
+"""What TensorBoard's projector reads: vectors, their labels and a sprite of their images.
+
+torch's ``add_embedding`` adds to the projector's config at each call, so that a test that is run
+again shows everything twice. Here the files are the run's own, and are replaced.
+"""
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from mnist_lab.files import write_atomic
+
+CONFIG = "projector_config.pbtxt"  # where TensorBoard looks for it
+FOLDER = "projector"
+NAME = "penultimate layer, test images"
+
+
+def write_projector(
+    log_dir: Path, vectors: Tensor, columns: dict[str, Tensor], images: Tensor
+) -> None:
+    """Write a run's one embedding, or replace it.
+
+    Args:
+        log_dir: the directory that TensorBoard takes for the run.
+        vectors: ``(N, D)``.
+        columns: what is known of each vector, ``(N,)`` under its name.
+        images: ``(N, 1, H, W)`` uint8.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+    folder = log_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    text = io.BytesIO()
+    np.savetxt(text, vectors.float().nan_to_num(0.0).numpy(), fmt="%.4g", delimiter="\t")
+    write_atomic(folder / "vectors.tsv", text.getvalue())
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in rows)]
+    write_atomic(folder / "labels.tsv", "\n".join([*lines, ""]).encode())
+    write_atomic(folder / "sprite.png", _sprite(images))
+    config = ProjectorConfig()
+    one = config.embeddings.add()
+    one.tensor_name = NAME
+    one.tensor_path = f"{FOLDER}/vectors.tsv"
+    one.metadata_path = f"{FOLDER}/labels.tsv"
+    one.sprite.image_path = f"{FOLDER}/sprite.png"
+    one.sprite.single_image_dim.extend([images.shape[3], images.shape[2]])
+    write_atomic(log_dir / CONFIG, text_format.MessageToString(config).encode())
+
+
+def _sprite(images: Tensor) -> bytes:
+    """Return a PNG of all images, row by row, in a square, light on dark as the projector is."""
+    from PIL import Image
+
+    count, _, height, width = images.shape
+    side = math.ceil(math.sqrt(count))
+    canvas = np.zeros((side * side, height, width), dtype=np.uint8)
+    canvas[:count] = images[:, 0].numpy()
+    rows = canvas.reshape(side, side, height, width).swapaxes(1, 2)
+    content = io.BytesIO()
+    Image.fromarray(rows.reshape(side * height, side * width)).save(content, format="PNG")
+    return content.getvalue()

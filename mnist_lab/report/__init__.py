@@ -1,0 +1,1 @@
+"""What any set of runs came to, side by side."""

@@ -1,0 +1,40 @@
+"""Learning curves from a run's event files."""
+
+import math
+from pathlib import Path
+
+from mnist_lab.runs import EVENTS
+
+CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
+_MAX_BYTES = 200_000_000  # of one event file; a run of an hour has 2,000,000
+Curve = list[tuple[float, float]]
+
+
+def curves(run_dir: Path) -> dict[str, Curve]:
+    """Return the epochs and values of each curve that a run has logged; none where it logged none.
+
+    A file that was cut off gives what is whole in it.
+    """
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    values: dict[str, dict[int, float]] = {name: {} for name in (*CURVES, "epoch")}
+    for path in sorted(run_dir.glob(EVENTS)):
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            continue
+        try:
+            for event in LegacyEventFileLoader(str(path)).Load():
+                for value in event.summary.value:
+                    if value.tag in values and value.HasField("simple_value"):
+                        values[value.tag][event.step] = value.simple_value
+        except Exception:  # what its parser raises for damage is not a few kinds
+            continue
+    epochs = values.pop("epoch")
+    found = {
+        name: [
+            (epochs.get(step, float(number)) + 1, value)
+            for number, (step, value) in enumerate(sorted(points.items()))
+            if math.isfinite(value)
+        ]
+        for name, points in values.items()
+    }
+    return {name: curve for name, curve in found.items() if curve}

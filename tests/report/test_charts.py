@@ -1,0 +1,60 @@
+"""Charts: that they have every row, and take what files say for text."""
+
+from pathlib import Path
+
+import torch
+from made_runs import make_run
+
+from mnist_lab.report import charts
+from mnist_lab.report.collect import collect
+from mnist_lab.report.leaderboard import Leaderboard
+
+HOSTILE = '<a href="javascript:alert(1)">x</a>'
+
+
+def board(folder: Path) -> Leaderboard:
+    for number in range(6):
+        lr = 10.0 ** -(number + 1)
+        model = {"activation": HOSTILE if number % 2 else "relu"}
+        make_run(folder / str(number), 0, 0.9 + number / 100, optimizer={"lr": lr}, model=model)
+    return Leaderboard(collect([folder]).runs)
+
+
+def test_accuracy_against_time_has_every_row(tmp_path: Path) -> None:
+    figure = charts.accuracy_against(board(tmp_path), "time/fit", "seconds")
+    assert figure is not None
+    assert [len(trace.x) for trace in figure.data] == [6, 6]
+    assert all("<a" not in text for trace in figure.data for text in trace.text)
+
+
+def test_parallel_coordinates_have_an_axis_for_each_difference(tmp_path: Path) -> None:
+    figure = charts.parallel_coordinates(board(tmp_path))
+    assert figure is not None
+    assert len(figure.layout.xaxis.ticktext) == 3  # activation, lr, val/acc
+    heights = [one for trace in figure.data for one in trace.y if one is not None]
+    assert len(heights) == 18
+    assert min(heights) == 0
+    assert max(heights) == 1
+    assert all("<" not in one.text for one in figure.layout.annotations)
+
+
+def test_one_row_has_no_parallel_coordinates(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9)
+    assert charts.parallel_coordinates(Leaderboard(collect([tmp_path]).runs)) is None
+
+
+def test_learning_curves_are_shown_a_kind_at_a_time() -> None:
+    found = {
+        HOSTILE: {"val/acc": [(1.0, 0.9), (2.0, 0.95)], "val/loss": [(1.0, 0.3)]},
+        "other": {"val/acc": [(1.0, 0.8)]},
+    }
+    figure = charts.learning_curves(found)
+    assert figure is not None
+    assert [trace.visible for trace in figure.data] == [True, False, True]
+    assert "<a" not in figure.data[0].name
+    assert charts.learning_curves({"none": {}}) is None
+
+
+def test_confusion_leaves_out_zeros() -> None:
+    figure = charts.confusion_matrix(torch.tensor([[5, 0], [1, 4]]), "row")
+    assert [list(line) for line in figure.data[0].text] == [["5", ""], ["1", "4"]]

@@ -1,0 +1,50 @@
+"""McNemar's test and its interval, against worked figures."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from made_runs import make_run
+
+from mnist_lab.answers import Answers
+from mnist_lab.errors import ConfigError
+from mnist_lab.report.collect import collect
+from mnist_lab.report.compare import compare, mcnemar
+from mnist_lab.report.leaderboard import Leaderboard
+
+IMAGES = torch.zeros(100, 1, 28, 28, dtype=torch.uint8)
+LABELS = torch.zeros(100, dtype=torch.int64)
+
+
+def answers(right: range, labels: torch.Tensor = LABELS) -> Answers:
+    preds = torch.ones(100, dtype=torch.int64)
+    preds[list(right)] = 0
+    return Answers(IMAGES, labels, torch.eye(10)[preds])
+
+
+def test_counts_what_one_alone_has_right() -> None:
+    found = mcnemar(answers(range(90)), answers(range(10, 94)))
+    assert (found.only_a, found.only_b, found.images) == (10, 4, 100)
+    assert found.difference == pytest.approx(0.06)
+    # 2 * P(X <= 4) of 14 throws of a coin
+    assert found.p_value == pytest.approx(2 * (1 + 14 + 91 + 364 + 1001) / 2**14)
+    assert found.low < 0 < found.difference < found.high
+
+
+def test_the_same_answers_do_not_differ() -> None:
+    found = mcnemar(answers(range(90)), answers(range(90)))
+    assert found.p_value == 1
+    assert found.low == pytest.approx(-found.high)
+
+
+def test_other_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match="other images"):
+        mcnemar(answers(range(90)), answers(range(90), LABELS + 1))
+
+
+def test_other_sets_are_refused_before_a_model_is_read(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9)
+    make_run(tmp_path / "b", 0, 0.8, data={"dataset": "kmnist"})
+    board = Leaderboard(collect([tmp_path]).runs)
+    with pytest.raises(ConfigError, match="tested on mnist and on kmnist"):
+        compare(board, ["1", "2"], [])

@@ -1,0 +1,138 @@
+"""Rows and their figures, against a direct computation from the metrics of the runs."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+from made_runs import CONFIG, make_run
+from scipy import stats
+
+from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.report.collect import collect, read_run, run_directories
+from mnist_lab.report.leaderboard import Leaderboard, Spread, interval_text, metric_text
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_row(tmp_path: Path) -> None:
+    values = {0.01: [0.97, 0.98, 0.96], 0.001: [0.99, 0.985]}
+    for lr, accuracies in values.items():
+        for seed, acc in enumerate(accuracies):
+            make_run(tmp_path / f"sweep/{lr}-{seed}", seed, acc, optimizer={"lr": lr})
+    board = Leaderboard(collect([tmp_path]).runs)
+    assert board.keys == ["optimizer.lr"]
+    assert [row.settings["optimizer.lr"] for row in board.rows] == [0.001, 0.01]
+    for row in board.rows:
+        expected = values[row.settings["optimizer.lr"]]
+        spread = row.metrics["val/acc"]
+        assert spread.n == len(expected)
+        assert spread.mean == pytest.approx(mean(expected), abs=1e-12)
+        assert spread.std == pytest.approx(stdev(expected))
+        low, high = stats.t.interval(0.95, len(expected) - 1, mean(expected), stats.sem(expected))
+        assert spread.half == pytest.approx((high - low) / 2)
+
+
+def test_is_sorted_by_validation_and_never_by_test(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.95, test_acc=0.99, optimizer={"lr": 1.0})
+    make_run(tmp_path / "b", 0, 0.97, test_acc=0.90, optimizer={"lr": 2.0})
+    make_run(tmp_path / "c", 0, None, test_acc=0.99, data={"val_size": 0})
+    make_run(tmp_path / "d", 0, math.nan, test_acc=0.1, optimizer={"lr": 9.0})
+    board = Leaderboard(collect([tmp_path]).runs)
+    assert [row.runs[0].directory.name for row in board.rows] == ["b", "a", "c", "d"]
+
+
+def test_where_a_run_was_and_how_it_was_shown_is_no_difference(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9, trainer={"enable_progress_bar": False})
+    make_run(tmp_path / "b", 1, 0.9, data={"root": "/elsewhere"})
+    make_run(tmp_path / "c", 2, 0.9, callbacks={"pictures": {"confusion": False}})
+    make_run(tmp_path / "d", 3, 0.9, trainer={"max_time": None})
+    assert len(Leaderboard(collect([tmp_path]).runs).rows) == 1
+
+
+def test_a_seed_twice_is_told(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9)
+    make_run(tmp_path / "b", 0, 0.9)
+    (row,) = Leaderboard(collect([tmp_path]).runs).rows
+    assert row.repeats_seeds
+
+
+def test_a_directory_that_is_given_twice_counts_once(tmp_path: Path) -> None:
+    make_run(tmp_path / "deep/er/a", 0, 0.9)
+    (tmp_path / "link").symlink_to(tmp_path / "deep")
+    places = [tmp_path, tmp_path / "deep", tmp_path / "deep/er/a", tmp_path / "link"]
+    assert len(run_directories(places)) == 1
+
+
+def test_what_is_broken_or_unfinished_is_left_out(tmp_path: Path) -> None:
+    make_run(tmp_path / "good", 0, 0.9)
+    for number, text in enumerate(("", "[]", '{"val/acc": "high"}', "[" * 100_000, "\xff")):
+        bad = make_run(tmp_path / f"bad{number}", 0, 0.9)
+        (bad / "metrics.json").write_bytes(text.encode("latin-1"))
+    for number, text in enumerate(("", "- 1", "model: 3", "a: !!python/object:os.system {}")):
+        bad = make_run(tmp_path / f"config{number}", 0, 0.9)
+        (bad / "config.yaml").write_text(text)
+    huge = make_run(tmp_path / "huge", 0, 0.9)
+    (huge / "metrics.json").write_text(json.dumps({"x": 1}) + " " * 60_000_000)
+    for state in ("running", "failed", "failed", "surprise"):
+        other = make_run(tmp_path / f"{state}{len(list(tmp_path.iterdir()))}", 0, 0.9)
+        (other / "manifest.json").write_text(json.dumps({"state": state}))
+    found = collect([tmp_path])
+    assert [run.directory.name for run in found.runs] == ["good"]
+    assert len(found.broken) == 10
+    assert all("\n" not in text and str(tmp_path) in text for text in found.broken)
+    assert found.unfinished == {"running": 1, "failed": 2, "interrupted": 1}
+
+
+def test_a_number_without_an_end_is_none(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 0, 0.9)
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"val/loss": 10**400}))
+    assert math.isnan(read_run(run).metrics["val/loss"])
+
+
+def test_no_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such directory"):
+        collect([tmp_path / "none"])
+
+
+def test_rows_are_named_by_number_or_directory(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9)
+    make_run(tmp_path / "b", 0, 0.8, optimizer={"lr": 1.0})
+    board = Leaderboard(collect([tmp_path]).runs)
+    assert board.row_of("2")[0].number == 2
+    row, run = board.row_of(str(tmp_path / "b"))
+    assert row.number == 2
+    assert run is not None
+    assert run.directory == tmp_path / "b"
+    for name in ("3", "0", "nothing", str(tmp_path)):
+        with pytest.raises(ConfigError, match="--compare"):
+            board.row_of(name)
+
+
+def test_csv_and_records_have_what_differs(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9, model={"activation": "=cmd|' /C calc'!A0"})
+    make_run(tmp_path / "b", 0, 0.8)
+    board = Leaderboard(collect([tmp_path]).runs)
+    rows = list(csv.DictReader(io.StringIO(board.csv())))
+    assert [row["activation"] for row in rows] == ["'=cmd|' /C calc'!A0", "relu"]
+    assert float(rows[0]["val/acc"]) == 0.9
+    assert rows[0]["directories"] == str(tmp_path / "a")
+    (record, _) = board.records()
+    assert record["val/acc/std"] is record["val/acc/ci95_low"] is None  # of one run
+    json.dumps(board.records(), allow_nan=False)
+
+
+def test_figures_in_words() -> None:
+    spread = Spread.of([0.98, 0.99])
+    assert metric_text("val/acc", spread) == "98.50 ± 0.71%"
+    assert metric_text("val/acc", Spread.of([0.98])) == "98.00%"
+    assert metric_text("test/acc", Spread.of([math.nan, 1.0])) == "nan"
+    assert interval_text(Spread.of([0.98])) == ""
+    assert interval_text(spread).endswith("%")
+    assert metric_text("num_params", Spread.of([1234.0])) == "1,234"
+
+
+def test_the_made_config_is_like_a_runs() -> None:
+    assert CONFIG["model"]["_target_"] == "mnist_lab.models.MLP"
