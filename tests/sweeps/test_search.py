@@ -176,9 +176,6 @@ SLOW = [
 def test_killed_before_any_write(
     machine: Callable[..., Machine], options: dict[str, Any], size: int, goes_on: bool
 ) -> None:
-    for sampler, package in (("cmaes", "cmaes"), ("gp", "scipy")):
-        if options["sampler"] == sampler:
-            pytest.importorskip(package)
     alone = machine(options, size, goes_on)
     alone.process()
     expected = alone.result()
