@@ -13,7 +13,7 @@ from mnist_lab.explain import unknown_key
 from mnist_lab.groups import choices
 from mnist_lab.knobs import check_knob, nearest, shown
 from mnist_lab.runs import has_launcher
-from mnist_lab.schemas import METRICS, NUM_TRAIN, SCHEMAS
+from mnist_lab.schemas import METRICS, NUM_CLASSES, NUM_TRAIN, SCHEMAS
 from mnist_lab.targets import TARGETS
 
 _LARGEST = 10**15 - 1
@@ -100,7 +100,13 @@ def _check_combinations(config: DictConfig) -> None:
     processes = _num_devices(trainer.devices) or 1
     if processes > (most := max(64, 4 * (os.cpu_count() or 1))):
         raise ConfigError(f"trainer.devices={processes}: must be at most {most} on this machine")
-    _check_memory(config.model)
+    model, data = config.model, config.data
+    if {model._target_, data._target_} <= TARGETS and model.num_classes < NUM_CLASSES:
+        raise ConfigError(
+            f"model.num_classes={model.num_classes}: must be at least {NUM_CLASSES}, the classes "
+            f"of data.dataset={data.dataset}"
+        )
+    _check_memory(model)
     _check_batch_norm(config)
 
 

@@ -12,6 +12,7 @@ from mnist_lab.knobs import knob
 
 METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 """What a run can be judged by, and whether more or less of it is better."""
+NUM_CLASSES = 10  # of each set that is published in MNIST's format
 NUM_TRAIN = 60_000  # training images that each set is published with
 MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
 PRECISIONS = (
@@ -25,7 +26,7 @@ class Model:
     """What every model takes."""
 
     _target_: str = MISSING
-    num_classes: int = knob(10, "classes that the labels are of", low=2, high=1_000)
+    num_classes: int = knob(NUM_CLASSES, "classes that the labels are of", low=2, high=1_000)
     init: str = knob(
         "default",
         "how weights start",

@@ -23,7 +23,7 @@ from mnist_lab.schemas import SCHEMAS
 SHARED = {
     name: parameter
     for name, parameter in inspect.signature(Classifier.__init__).parameters.items()
-    if name not in ("self", "optimizer", "scheduler", "num_classes")  # groups, and for Python only
+    if name not in ("self", "optimizer", "scheduler")  # the latter are groups
 }
 
 
