@@ -2,10 +2,10 @@
 
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from typing_extensions import override
 from mnist_lab import snapshot, stopping
 from mnist_lab.checkpoints import BEST, LAST, PREVIOUS, read_checkpoint
 from mnist_lab.errors import InputError, Stopped, StorageError, reason
-from mnist_lab.files import replace_atomic
+from mnist_lab.files import replace_atomic, sync_folder
 
 _log = logging.getLogger(__name__)
 STEPS_BETWEEN_TALKS = 10  # of several ranks, about whether to save: it costs them a device sync
@@ -58,7 +58,6 @@ class Checkpoint(LightningCheckpoint):
         self.seconds_before = 0.0  # of training, in processes before this one
         self._started = self._saved_at = time.monotonic()
         self._saved_step = 0
-        self._copying: Future[None] | None = None
 
     @override
     def on_load_checkpoint(
@@ -90,8 +89,7 @@ class Checkpoint(LightningCheckpoint):
         """See that the best checkpoint is the one that was best when the run was broken off."""
         best = Path(trainer.default_root_dir, BEST)
         if self._snapshot["is_best"]:
-            self._begin_copy(trainer, path)  # it may have been killed before this
-            self._end_copy(trainer)
+            _make_best(trainer, path)  # it may have been killed before this
             return
         if self.best_step is None:
             return
@@ -128,7 +126,6 @@ class Checkpoint(LightningCheckpoint):
         if self._is_best or is_time or signum or (steps and self._steps(trainer) >= steps):
             self._save(trainer, batch_idx)
         if signum:
-            self._end_copy(trainer)
             raise Stopped(signum)
 
     def _is_time(self) -> bool:
@@ -171,15 +168,9 @@ class Checkpoint(LightningCheckpoint):
         if self.best_step is None:
             self.best_step, self._is_best = trainer.global_step, True
         self._save(trainer, 0, is_finished=True)
-        self._end_copy(trainer)
+        if trainer.is_global_zero:
+            _copy_best(Path(trainer.default_root_dir, BEST))
         trainer.strategy.barrier("best")  # which the other ranks read to test
-
-    @override
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        if self._copying is not None:  # which may not write any more when the run is let go
-            self._copying.exception()
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -194,30 +185,11 @@ class Checkpoint(LightningCheckpoint):
         folder = Path(trainer.default_root_dir)
         self._snapshot = snapshot.take(trainer, batch, is_finished)
         self._snapshot["is_best"] = self._is_best
-        self._end_copy(trainer)
         trainer.save_checkpoint(folder / LAST, False, storage_options=folder / PREVIOUS)
         if self._is_best:
-            self._begin_copy(trainer, folder / LAST)
+            _make_best(trainer, folder / LAST)
         self._is_best = False
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
-
-    def _begin_copy(self, trainer: L.Trainer, checkpoint: Path) -> None:
-        """Make a checkpoint the best one while training goes on; it is made up for if killed."""
-        if trainer.is_global_zero:
-            best = Path(trainer.default_root_dir, BEST)
-            copier = ThreadPoolExecutor(1)
-            self._copying = copier.submit(_copy, checkpoint, best)
-            copier.shutdown(wait=False)
-
-    def _end_copy(self, trainer: L.Trainer) -> None:
-        """See the best checkpoint finished.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
-        copying, self._copying = self._copying, None
-        if copying is not None:
-            copying.result()
 
     @override
     def on_save_checkpoint(
@@ -226,8 +198,33 @@ class Checkpoint(LightningCheckpoint):
         checkpoint[snapshot.KEY] = self._snapshot
 
 
+def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:
+    """Have a checkpoint be the best one too, at no cost: files are replaced and never written to.
+
+    Raises:
+        StorageError: the name cannot be written.
+    """
+    best = Path(trainer.default_root_dir, BEST)
+    if not trainer.is_global_zero or (best.exists() and best.samefile(checkpoint)):
+        return
+    partial = best.with_name(f".{best.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        os.link(checkpoint, partial)
+        os.replace(partial, best)
+        sync_folder(best.parent)
+    except OSError:  # not every file system lets a file have two names
+        _copy(checkpoint, best)
+
+
+def _copy_best(best: Path) -> None:
+    """End with a best checkpoint that is a file of its own, as damage to one is to both names."""
+    if best.exists() and best.stat().st_nlink > 1:
+        _copy(best, best)
+
+
 def _copy(checkpoint: Path, best: Path) -> None:
-    """Make a checkpoint the best one; it is a copy, as damage to a link is to both.
+    """Copy a checkpoint.
 
     Raises:
         StorageError: the file cannot be written.
