@@ -35,4 +35,6 @@ def without_torch(folder: Path) -> dict[str, str]:
 
 def ahead(folder: Path) -> dict[str, str]:
     """Return an environment in which modules are looked for in a folder first."""
-    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    }

@@ -17,11 +17,15 @@ MLP = "model=mlp model.dropout=0"
     ("options", "tolerance"),
     [
         ("model=softmax", 1e-4),
-        (f"{MLP} model.hidden_dims=[65,65] optimizer=sgd optimizer.lr=0.1", 1e-4),
+        pytest.param(
+            f"{MLP} model.hidden_dims=[65,65] optimizer=sgd optimizer.lr=0.1",
+            1e-4,
+            marks=pytest.mark.slow,
+        ),
         (f"{MLP} model.activation=gelu", 1e-4),
         # A ReLU whose input is within rounding of 0 has a gradient on one side and none on the
         # other, after which two float32 runs part; in double precision none comes so near.
-        (f"{MLP} trainer.precision=64-true", 1e-9),
+        pytest.param(f"{MLP} trainer.precision=64-true", 1e-9, marks=pytest.mark.slow),
     ],
 )
 def test_same_weights_after_an_epoch(options: str, tolerance: float, tmp_path: Path) -> None:
@@ -55,6 +59,7 @@ def _metrics(folder: Path) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
+@pytest.mark.slow
 def test_torchrun_and_srun_give_what_the_lab_starts_itself(tmp_path: Path) -> None:
     module = ["-m", "mnist_lab.train", *SHORT]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *module]

@@ -19,12 +19,12 @@ CASES = {
     "trainer.log_every_n_steps=10 callbacks.checkpoint.every_n_steps=7",
     "cnn": "model=cnn model.channels=[4,8] model.hidden_dims=[32] model.dropout=0.3 "
     "data.augment=elastic trainer.max_epochs=2 trainer.limit_train_batches=40 "
-    "trainer.log_every_n_steps=10 callbacks.checkpoint.every_n_steps=3",
+    "trainer.log_every_n_steps=10 callbacks.checkpoint.every_n_steps=3 ~callbacks.pictures",
     "accumulate": "model=mlp model.hidden_dims=[64] model.batch_norm=true model.dropout=0.2 "
     "trainer.accumulate_grad_batches=3 optimizer=sgd optimizer.lr=0.05 optimizer.momentum=0.9 "
     "scheduler=plateau callbacks=early_stopping logger=many trainer.max_epochs=3 "
     "trainer.limit_train_batches=100 trainer.limit_val_batches=2 trainer.log_every_n_steps=5 "
-    "callbacks.checkpoint.every_n_steps=4",
+    "callbacks.checkpoint.every_n_steps=4 ~callbacks.pictures",
 }
 """Dropout, augmentation and validation on; in the third also gradient accumulation, batch norm,
 early stopping, a schedule that looks at metrics, and two loggers."""

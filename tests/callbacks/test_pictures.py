@@ -249,6 +249,7 @@ def test_mistakes_name_label_pred_and_probability(mnist_test: Any) -> None:
         assert texts == [f"{right} taken for 9", f"{answers.confidences[7]:.1%}"]
 
 
+@pytest.mark.slow
 def test_two_ranks_show_what_one_shows(tmp_path: Path) -> None:
     found = []
     for name in ("cpu", "ddp_cpu"):

@@ -18,7 +18,8 @@ from mnist_lab.runs import CONFIG, MANIFEST, METRICS
 OPTIONS = (
     "trainer=cpu model.hidden_dims=[32] model.dropout=0.3 data.augment=affine "
     "trainer.max_epochs=2 trainer.limit_train_batches=60 trainer.log_every_n_steps=20 "
-    "trainer.enable_model_summary=false callbacks.checkpoint.every_n_steps=5"
+    "trainer.enable_model_summary=false callbacks.checkpoint.every_n_steps=5 "
+    "~callbacks.pictures"
 )
 LONG = OPTIONS.replace("max_epochs=2", "max_epochs=500")
 

@@ -16,7 +16,7 @@ from mnist_lab.runs import MANIFEST, METRICS
 from mnist_lab.sweeps.engines import Job, ParallelLauncher
 from mnist_lab.sweeps.ledger import FINISHED, Ledger
 
-TRIALS = f"model=mlp model.hidden_dims=[16] {FEW_BATCHES} optimizer.lr=1e-3,1e-2 seed=range(4)"
+TRIALS = f"model=mlp model.hidden_dims=[16] {FEW_BATCHES} optimizer.lr=1e-3,1e-2 seed=1,2"
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]
 def swept(folder: Path, words: str) -> dict[int, dict[str, Any]]:
     done = run(f"train -m {TRIALS} hydra.sweep.dir=s {words}", folder)
     assert done.returncode == 0, done.stderr
-    assert [record.state for record in Ledger(folder / "s")] == [FINISHED] * 8
+    assert [record.state for record in Ledger(folder / "s")] == [FINISHED] * 4
     return results(folder / "s")
 
 
 def results(sweep: Path) -> dict[int, dict[str, Any]]:
     """Return what trials have in common, however they were run."""
     found = {}
-    for number in range(8):
+    for number in range(4):
         metrics = json.loads((sweep / str(number) / METRICS).read_text())
         manifest = json.loads((sweep / str(number) / MANIFEST).read_text())
         measured = {name: value for name, value in metrics.items() if not name.startswith("time/")}
@@ -47,11 +47,11 @@ def results(sweep: Path) -> dict[int, dict[str, Any]]:
 @pytest.mark.parametrize(
     "words",
     [
-        "hydra/launcher=parallel",
+        pytest.param("hydra/launcher=parallel", marks=pytest.mark.slow),
         "hydra/launcher=parallel hydra.launcher.fused=true hydra.launcher.workers=2",
         "hydra/launcher=ray",
         pytest.param(
-            "hydra/launcher=ray hydra.launcher.fused=true hydra.launcher.per_job=4",
+            "hydra/launcher=ray hydra.launcher.fused=true hydra.launcher.per_job=2",
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_costs_one_more_start(
     os.kill(worker, signal.SIGKILL)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
-    assert [record.attempts for record in Ledger(sweep)] == [1, 1, 2, 1, 1, 1, 1, 1]
+    assert [record.attempts for record in Ledger(sweep)] == [1, 1, 2, 1]
     assert results(sweep) == alone
 
 

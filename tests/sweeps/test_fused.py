@@ -14,7 +14,7 @@ TRIALS = (
     "-m model=mlp model.hidden_dims=[32] model.dropout=0,0.3 optimizer.lr=1e-3,3e-2 seed=1,2 "
     "trainer=cpu trainer.max_epochs=3 trainer.limit_train_batches=30 trainer.limit_val_batches=2 "
     "trainer.log_every_n_steps=10 callbacks=early_stopping callbacks.early_stopping.patience=0 "
-    "data.augment=affine"
+    "data.augment=affine ~callbacks.pictures"
 )
 
 

@@ -271,7 +271,7 @@ def test_two_processes_share_a_sweep() -> None:
 def test_bad_sweeps_are_told_of_without_torch(tmp_path: Path) -> None:
     """Neither is Optuna imported."""
     environment = without_torch(tmp_path)
-    fake = Path(environment["PYTHONPATH"], "optuna")
+    fake = tmp_path / "without" / "optuna"
     fake.mkdir()
     (fake / "__init__.py").write_text("raise RuntimeError('optuna was imported')\n")
     for words, message in (

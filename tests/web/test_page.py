@@ -209,6 +209,7 @@ def test_fits_a_phone(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme=None)
 
 
+@pytest.mark.slow  # a time, which needs a machine with nothing else to do
 def test_answers_fast(page: Page) -> None:
     page.evaluate(
         """() => {
