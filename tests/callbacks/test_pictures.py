@@ -217,6 +217,7 @@ def test_a_picture_that_fails_costs_no_result(
     assert "pictures: left out: no such font" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:Encountered `nan` values")  # torchmetrics' of the loss
 def test_a_model_that_diverged_has_pictures(tmp_path: Path) -> None:
     model = SoftmaxRegression()
     with torch.no_grad():
