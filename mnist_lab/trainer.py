@@ -53,7 +53,8 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
     if options.get("enable_checkpointing") is False:
         callbacks.pop("checkpoint", None)
     trial = current_trial()
-    if trial is not None:  # a sweep shows its own progress
+    if trial is not None:  # a sweep shows its own progress, and a picture takes as long as an epoch
+        callbacks.pop("pictures", None)
         options |= {"enable_progress_bar": False, "enable_model_summary": False}
     if barebones or options.get("enable_progress_bar") is False:
         callbacks.pop("progress", None)
