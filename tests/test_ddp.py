@@ -22,7 +22,7 @@ MLP = "model=mlp model.dropout=0"
             1e-4,
             marks=pytest.mark.slow,
         ),
-        (f"{MLP} model.activation=gelu", 1e-4),
+        pytest.param(f"{MLP} model.activation=gelu", 1e-4, marks=pytest.mark.slow),
         # A ReLU whose input is within rounding of 0 has a gradient on one side and none on the
         # other, after which two float32 runs part; in double precision none comes so near.
         pytest.param(f"{MLP} trainer.precision=64-true", 1e-9, marks=pytest.mark.slow),

@@ -118,7 +118,13 @@ def test_an_mnist_image_in_another_mode_is_the_same(name: str, images: list[Imag
         assert to_mnist(UNCHANGED[name](image)).tobytes() == image.tobytes()
 
 
-@pytest.mark.parametrize("name", RECOGNISED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("photo", "on a desk") else name
+        for name in RECOGNISED
+    ],
+)
 def test_gets_the_models_own_answer(
     name: str, images: list[Image.Image], model: Classifier
 ) -> None:

@@ -87,7 +87,13 @@ def test_of_two_that_race_one_runs(tmp_path: Path) -> None:
         assert f"\nseed: {seed}\n" in (run_dir / name).read_text()
 
 
-@pytest.mark.parametrize("launcher", [[], TORCHRUN], ids=["lightning", "torchrun"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param([], id="lightning"),
+        pytest.param(TORCHRUN, id="torchrun", marks=pytest.mark.slow),
+    ],
+)
 def test_ranks_share_the_directory_that_they_are_given(launcher: list[str], tmp_path: Path) -> None:
     options = [*SHORT.split(), "trainer=ddp_cpu", "hydra.run.dir=here"]
     command = [sys.executable, *launcher, "-m", "mnist_lab.train", *options]
