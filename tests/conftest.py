@@ -70,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "train model=cnn trainer=cpu trainer.max_epochs=2 logger=none "
                 "~callbacks.pictures hydra.run.dir=partial"
             )
-            done = run(command, shared, OMP_NUM_THREADS="2")  # the others wait for it
+            done = run(command, shared)
             assert done.returncode == 0, done.stderr
             (shared / "partial").rename(shared / "trained")
     return shared / "trained"

@@ -23,7 +23,7 @@ def test_a_model_and_a_data_set_of_ones_own(tmp_path: Path) -> None:
             path = tmp_path / re.match(r"# (\S+)\n", text)[1]  # type: ignore[index]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-    assert len(script) == 7
+    assert len(script) == 6
     environment = os.environ | {"PATH": f"{Path(COMMAND).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],

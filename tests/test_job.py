@@ -96,6 +96,7 @@ def test_prints_an_epoch_a_line_in_a_file_and_one_table(tmp_path: Path) -> None:
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.slow
 def test_trainers_arguments_are_overrides(tmp_path: Path) -> None:
     done = run(
         "train trainer.fast_dev_run=true trainer.profiler=simple trainer=cpu hydra.run.dir=fast",

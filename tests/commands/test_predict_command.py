@@ -73,6 +73,7 @@ def test_table_of_every_kind_of_file(trained: Path, digits: Path, tmp_path: Path
     assert {row[0] for row in cells.values()} == {"7"}
 
 
+@pytest.mark.slow
 def test_pattern_and_one_picture_to_a_file(trained: Path, digits: Path, tmp_path: Path) -> None:
     done = run(f"predict {trained} '{digits}/00[0-4].png'", tmp_path)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2 + 5)

@@ -48,7 +48,10 @@ def results(sweep: Path) -> dict[int, dict[str, Any]]:
     "words",
     [
         pytest.param("hydra/launcher=parallel", marks=pytest.mark.slow),
-        "hydra/launcher=parallel hydra.launcher.fused=true hydra.launcher.workers=2",
+        pytest.param(
+            "hydra/launcher=parallel hydra.launcher.fused=true hydra.launcher.workers=2",
+            marks=pytest.mark.slow,
+        ),
         "hydra/launcher=ray",
         pytest.param(
             "hydra/launcher=ray hydra.launcher.fused=true hydra.launcher.per_job=2",
