@@ -95,6 +95,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 runs.write_metrics(run_dir, metrics)
                 sha256 = hashes(run_dir, model)
                 runs.update_manifest(run_dir, data=_data_sha256(datamodule), sha256=sha256)
+                snapshot.drop_kept(trainer.loggers)
     return metrics
 
 

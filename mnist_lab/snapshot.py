@@ -133,9 +133,19 @@ def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
             logger.save()
             path = Path(logger.log_dir, logger.experiment.NAME_METRICS_FILE)
             if path.exists():
-                found[path.name] = len(path.read_bytes().splitlines())
+                content = path.read_bytes()
+                found[path.name] = len(content.splitlines())
+                # Lightning writes the file anew, in place, whenever there is a new column.
+                write_atomic(path.with_name(_CSV_KEPT), content)
         lengths.append(found)
     return lengths
+
+
+def drop_kept(loggers: Iterable[Logger]) -> None:
+    """Remove what was kept for a run to go on with, once it has ended."""
+    for logger in loggers:
+        if isinstance(logger, CSVLogger):
+            Path(logger.log_dir, _CSV_KEPT).unlink(missing_ok=True)
 
 
 def rewind(loggers: Iterable[Logger], snapshot: dict[str, Any] | None) -> None:
@@ -170,10 +180,11 @@ def _rewind_csv(logger: CSVLogger, lengths: dict[str, int]) -> None:
     if not source.exists():
         return
     lines = source.read_bytes().splitlines(keepends=True)[: lengths.get(path.name, 0)]
-    write_atomic(kept, b"".join(lines))
+    content = b"".join(lines)
+    write_atomic(kept, content)
     writer = logger.experiment
     if lines:
-        kept.replace(path)
+        write_atomic(path, content)
         writer.metrics_keys = lines[0].decode().strip().split(",")
     else:
         kept.unlink()

@@ -184,4 +184,5 @@ class StackedRun:
             sha256["last"] = sha256_of(self.last.state_dict)
             sha256["optimizer"] = sha256_of([self.last.optimizer])
         runs.update_manifest(self.run_dir, data=data, sha256=sha256)
+        snapshot.drop_kept(self.loggers)
         return metrics
