@@ -90,7 +90,7 @@ def test_of_two_that_race_one_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "launcher",
     [
-        pytest.param([], id="lightning"),
+        pytest.param([], id="lightning", marks=pytest.mark.slow),
         pytest.param(TORCHRUN, id="torchrun", marks=pytest.mark.slow),
     ],
 )

@@ -25,6 +25,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, A
     return finished.stdout, content, (folder / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_json_has_the_machine_and_all_raw_figures(measured):
     _, content, _ = measured
     assert {"cpu", "cores", "gpu", "os", "versions", "threads", "date"} <= content["machine"].keys()
@@ -42,6 +43,7 @@ def test_json_has_the_machine_and_all_raw_figures(measured):
         assert table["rows"][0]["ratio"] == 1
 
 
+@pytest.mark.slow
 def test_step_rows_leave_the_first_epoch_out(measured):
     _, content, _ = measured
     raw, lab = content["tables"][0]["rows"][:2]
@@ -53,6 +55,7 @@ def test_step_rows_leave_the_first_epoch_out(measured):
     assert lab["runs"][0]["fit_seconds_per_epoch"] > 0
 
 
+@pytest.mark.slow
 def test_tables_and_report_say_what_was_scaled_up(measured):
     text, _, markdown = measured
     for shown in (text, markdown):

@@ -69,6 +69,7 @@ def test_trials_are_what_they_are_alone(
     assert swept(tmp_path, words) == alone
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_one_more_start(
     alone: dict[int, dict[str, Any]], tmp_path: Path
 ) -> None:
