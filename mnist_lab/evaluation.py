@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mnist_lab.answers import Answers
 from mnist_lab.checkpoints import BEST, check_weights, newest, read_checkpoint
-from mnist_lab.config import stored_config
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import InputError, first_line
 from mnist_lab.models import Classifier
+from mnist_lab.stored import stored_config
 from mnist_lab.trainer import build_trainer
 from mnist_lab.training import can_compute, evaluate_on, quiet_trainer
 

@@ -4,6 +4,7 @@ What a file claims to be is looked at before its pixels are, and only the decode
 named here are ever run, whatever the file is called.
 """
 
+import base64
 import io
 import os
 import stat
@@ -11,6 +12,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mnist_lab.errors import InputError, first_line, reason
@@ -121,6 +124,13 @@ def _read(path: Path) -> bytes:
         raise
     except (OSError, ValueError) as error:  # the latter: a name with a zero byte
         raise InputError(f"{name}: cannot be read: {reason(error)}") from error
+
+
+def data_address(pixels: NDArray[np.uint8]) -> str:
+    """Return ``(H, W)`` pixels as a PNG in an address that a page can hold."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def find_images(places: list[str]) -> Iterator[Path | InputError]:

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_lab.config import stored_config
 from mnist_lab.digits import SIDE, to_mnist
 from mnist_lab.errors import InputError
 from mnist_lab.evaluation import load_model
 from mnist_lab.image_files import read_image
 from mnist_lab.models import Classifier
+from mnist_lab.stored import stored_config
 
 SURE = 0.7  # probability below which a prediction is called unsure
 _BATCH = 256

@@ -11,9 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab import runs
-from mnist_lab.config import read_stored
 from mnist_lab.errors import ConfigError, StorageError
 from mnist_lab.schemas import Pictures
+from mnist_lab.stored import read_stored
 from mnist_lab.sweeps.trial import Pruned
 
 FINISHED = "finished"

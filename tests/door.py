@@ -25,6 +25,14 @@ def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
+def train(command: str, folder: Path) -> Path:
+    """Train in a folder, in which nothing was trained before, and return the run's directory."""
+    done = run(f"train {command}", folder)
+    assert done.returncode == 0, done.stderr
+    (manifest,) = folder.rglob("manifest.json")
+    return manifest.parent
+
+
 def without_torch(folder: Path) -> dict[str, str]:
     """Return an environment in which to import torch is an error."""
     fake = folder / "without" / "torch"

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mnist_lab.checks import check
-from mnist_lab.config import Loader, compose_config, resolved, stored_config
-from mnist_lab.errors import ConfigError, InputError, UntrustedError
+from mnist_lab.config import Loader, resolved
+from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.groups import CONF, choices, groups
-from mnist_lab.runs import CONFIG, MANIFEST
 
 CHOICES = [(group, name) for group in groups() for name in choices(group)]
 TRAINERS = choices("trainer")
@@ -142,35 +141,3 @@ def test_a_wrong_file_names_its_key(tmp_path: Path) -> None:
     (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhiden_dims: [7]\n")
     with pytest.raises(ConfigError, match=r"hiden_dims.*did you mean model.hidden_dims"):
         Loader([], str(tmp_path)).compose(["model=own"])
-
-
-def store_run(folder: Path, *overrides: str) -> Path:
-    config = compose_config(overrides)
-    (folder / CONFIG).write_text(OmegaConf.to_yaml(config))
-    (folder / MANIFEST).write_text('{"precision": "bf16-mixed"}')
-    return folder
-
-
-def test_stored_config_is_the_runs_own(tmp_path: Path) -> None:
-    run = store_run(tmp_path, "model=cnn", "data=kmnist", "data.val_size=7", "data.augment=affine")
-    config = stored_config(run, ["data.batch_size=9"])
-    assert config.model._target_ == "mnist_lab.models.CNN"
-    assert (config.data.dataset, config.data.val_size, config.data.batch_size) == ("kmnist", 7, 9)
-    assert config.data.augment is None
-    assert config.trainer.precision == "bf16-mixed"
-    other = stored_config(run, ["data=mnist", "trainer.precision=32-true"])
-    assert (other.data.dataset, other.trainer.precision) == ("mnist", "32-true")
-
-
-def test_stored_own_model_needs_the_command_line(tmp_path: Path) -> None:
-    run = store_run(tmp_path, "model._target_=my.Model", "allow_targets=[my.]")
-    with pytest.raises(UntrustedError, match=r"model._target_=my\.Model"):
-        stored_config(run, [])
-    assert stored_config(run, ["allow_targets=[my.]"]).model._target_ == "my.Model"
-
-
-@pytest.mark.parametrize("text", ["", "- 1", "model: 3", "data: {}", "{", "data: {dataset: x}"])
-def test_damaged_stored_config(tmp_path: Path, text: str) -> None:
-    (tmp_path / CONFIG).write_text(text)
-    with pytest.raises((InputError, ConfigError), match=r"config\.yaml|data"):
-        stored_config(tmp_path, [])

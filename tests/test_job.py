@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from door import COMMAND, run
+from door import COMMAND, run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SHORT = (
@@ -21,11 +21,7 @@ SHORT = (
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run of the default model, cut short."""
-    folder = tmp_path_factory.mktemp("job")
-    done = run(f"train {SHORT}", folder)
-    assert done.returncode == 0, done.stderr
-    (run_dir,) = (folder / "outputs" / "runs").iterdir()
-    return run_dir
+    return train(SHORT, tmp_path_factory.mktemp("job"))
 
 
 def test_leaves_a_run_directory(finished: Path) -> None:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser
-from mnist_lab.config import stored_config
 from mnist_lab.runs import is_rank_zero
+from mnist_lab.stored import stored_config
 
 
 def main(arguments: list[str]) -> int:

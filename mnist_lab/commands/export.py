@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser, only_targets
-from mnist_lab.config import stored_config
 from mnist_lab.errors import StorageError
+from mnist_lab.stored import stored_config
 
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _DESCRIPTION = """\

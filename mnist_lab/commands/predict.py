@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_lab.commands.arguments import Parser, only_targets
-from mnist_lab.config import stored_config
+from mnist_lab.commands.arguments import Parser, split_targets
 from mnist_lab.errors import ConfigError, InputError, StorageError, reason
+from mnist_lab.stored import stored_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,16 +46,12 @@ def main(arguments: list[str]) -> int:
         help="write what the network saw, 28 x 28: a .png for one picture, a folder for several",
     )
     options = parser.parse_intermixed_args(arguments)
-    targets = [text for text in options.images if text.startswith("allow_targets=")]
-    only_targets(targets)
-    places = [text for text in options.images if text not in targets]
-    if not places:
-        raise ConfigError("IMAGE: at least one is required; mnist-lab predict --help says more")
+    places, targets = split_targets(options.images, "IMAGE")
     stored_config(options.run, targets)  # finds errors before the slow imports
     from mnist_lab.image_files import find_images
     from mnist_lab.prediction import load_run, recognize
 
-    found = list(find_images(places))
+    found = list(dict.fromkeys(find_images(places)))
     if options.show and options.show.suffix.lower() == ".png" and len(found) > 1:
         raise ConfigError(f"--show {options.show}: for {len(found)} pictures a folder is required")
     model = load_run(options.run, targets)

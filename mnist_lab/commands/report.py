@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_lab.commands.arguments import Parser, only_targets
+from mnist_lab.commands.arguments import Parser, split_targets
 from mnist_lab.errors import ConfigError, InputError, LabError, StorageError, reason
 from mnist_lab.report.collect import Found, collect
 from mnist_lab.report.leaderboard import (
@@ -62,18 +62,14 @@ def main(arguments: list[str]) -> int:
         "interval, McNemar's test on the same test images",
     )
     options = parser.parse_intermixed_args(arguments)
-    overrides = [one for one in options.places if one.startswith("allow_targets=")]
-    only_targets(overrides)
-    places = [Path(one) for one in options.places if one not in overrides]
-    if not places:
-        raise ConfigError("the following arguments are required: DIR; mnist-lab report --help")
+    places, overrides = split_targets(options.places, "DIR")
     _check_installed(("scipy", "plotly", "jinja2") if options.html else ("scipy",))
     if options.html:
         _check_can_write(options.html)
-    found = collect(places, lambda paths: _watched(paths, "reading runs"))
+    found = collect([Path(one) for one in places], lambda paths: _watched(paths, "reading runs"))
     _tell_of_the_rest(found)
     if not found.runs:
-        raise InputError(f"{', '.join(map(str, places))}: no finished run in or below it")
+        raise InputError(f"{', '.join(places)}: no finished run in or below it")
     board = Leaderboard(found.runs)
     comparison = None
     if options.compare:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mnist_lab.commands import train
 from mnist_lab.commands.arguments import Parser, only_targets
-from mnist_lab.config import run_config
 from mnist_lab.errors import UntrustedError
 from mnist_lab.runs import is_rank_zero
+from mnist_lab.stored import run_config
 from mnist_lab.sweeps.plan import FILE as SWEEP
 from mnist_lab.sweeps.plan import stored_arguments
 

@@ -4,9 +4,9 @@ from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from mnist_lab.commands.arguments import Parser, only_targets
-from mnist_lab.config import stored_config
+from mnist_lab.commands.arguments import Parser, split_targets
 from mnist_lab.errors import ConfigError
+from mnist_lab.stored import stored_config
 
 _DESCRIPTION = """\
 Serves a page on which to draw a digit, or to drop a picture, and to see what one run or several
@@ -31,11 +31,7 @@ def main(arguments: list[str]) -> int:
         help="the address to listen on; default 127.0.0.1, which only this machine reaches",
     )
     options = parser.parse_intermixed_args(arguments)
-    targets = [text for text in options.runs if text.startswith("allow_targets=")]
-    only_targets(targets)
-    runs = list(dict.fromkeys(text for text in options.runs if text not in targets))
-    if not runs:
-        raise ConfigError("RUN: at least one is required; mnist-lab serve --help says more")
+    runs, targets = split_targets(options.runs, "RUN")
     if not 0 <= options.port < 2**16:
         raise ConfigError(f"--port {options.port}: must be 0 to 65535")
     _check_address(options.host)

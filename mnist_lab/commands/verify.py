@@ -9,9 +9,9 @@ from typing import Any
 from mnist_lab import runs
 from mnist_lab.checkpoint_files import LAST as LAST_CHECKPOINT
 from mnist_lab.commands.arguments import Parser, only_targets
-from mnist_lab.config import run_config
 from mnist_lab.errors import InputError
 from mnist_lab.record import differences, is_finished
+from mnist_lab.stored import run_config
 
 
 def main(arguments: list[str]) -> int:

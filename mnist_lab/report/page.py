@@ -1,7 +1,5 @@
 """A report as one HTML file that needs no network."""
 
-import base64
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mnist_lab.image_files import data_address
 from mnist_lab.report import charts
 from mnist_lab.report.curves import Curve
 from mnist_lab.report.leaderboard import (
@@ -150,19 +149,10 @@ def _html(figure: Any) -> Markup:
 def _mistakes(answers: "Answers") -> list[dict[str, str]]:
     return [
         {
-            "image": _png(answers.images[position, 0]),
+            "image": data_address(255 - answers.images[position, 0].numpy()),  # as it was written
             "label": str(int(answers.labels[position])),
             "pred": str(int(answers.preds[position])),
             "confidence": f"{float(answers.confidences[position]):.1%}",
         }
         for position in answers.mistakes(_MISTAKES).tolist()
     ]
-
-
-def _png(image: Any) -> str:
-    """Return an image as a data address, dark on light as it was written."""
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(255 - image.numpy()).save(content, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -7,8 +7,6 @@ packages. Here no route has a path in it that a client chooses, and no picture t
 """
 
 import asyncio
-import base64
-import io
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -26,7 +23,7 @@ from starlette.routing import Route
 
 from mnist_lab.digits import to_mnist
 from mnist_lab.errors import InputError
-from mnist_lab.image_files import decode_image
+from mnist_lab.image_files import data_address, decode_image
 from mnist_lab.models import Classifier
 from mnist_lab.prediction import recognize
 from mnist_lab.web.guard import Guard
@@ -58,7 +55,7 @@ def build_app(models: Mapping[str, Classifier], hosts: list[str]) -> Starlette:
         with lock:
             pixels = to_mnist(decode_image(content, "the picture"))
             answers = [_answer(name, model, pixels) for name, model in models.items()]
-        return {"seen": _data_url(pixels), "is_empty": not pixels.any(), "runs": answers}
+        return {"seen": data_address(pixels), "is_empty": not pixels.any(), "runs": answers}
 
     async def predict(request: Request) -> Response:
         if not waiting.acquire(blocking=False):
@@ -114,11 +111,5 @@ def _answer(name: str, model: Classifier, pixels: NDArray[np.uint8]) -> dict[str
     answer = one.as_json() | {"run": name}
     del answer["file"]
     if one.digit is not None:
-        answer["saliency"] = _data_url(saliency(model, pixels))
+        answer["saliency"] = data_address(saliency(model, pixels))
     return answer
-
-
-def _data_url(pixels: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

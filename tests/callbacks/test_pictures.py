@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import door
 import lightning as L
 import numpy as np
 import pytest
@@ -38,12 +39,7 @@ SHORT = (
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run with the default model and pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
-    done = run(f"train {SHORT}", folder)
-    assert done.returncode == 0, done.stderr
-    assert "pictures" not in done.stderr
-    (run_dir,) = (folder / "outputs" / "runs").iterdir()
-    return run_dir
+    return door.train(SHORT, tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,12 @@ def test_bad_pictures_are_a_line_each_and_good_ones_are_read(
     assert not (tmp_path / "evidence").exists()
 
 
+def test_a_picture_that_is_meant_twice_is_read_once(trained: Path, digits: Path) -> None:
+    done = run(f"predict {trained} {digits} {digits}/000.png {digits}/00*.png --json", digits)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == len(list(digits.iterdir()))
+
+
 def _measured(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _MEASURED, *arguments], capture_output=True, text=True, timeout=120

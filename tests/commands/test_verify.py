@@ -5,17 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from door import FEW_BATCHES, run
+from door import FEW_BATCHES, run, train
 
 from mnist_lab.runs import MANIFEST, METRICS
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("verify")
-    done = run(f"train model=softmax {FEW_BATCHES} hydra.run.dir=run", folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
+    command = f"model=softmax {FEW_BATCHES} hydra.run.dir=run"
+    return train(command, tmp_path_factory.mktemp("verify"))
 
 
 def test_the_same_again(finished: Path) -> None:
