@@ -1,4 +1,4 @@
-"""Makes the README's pictures: TensorBoard, a report and the page on which digits are drawn.
+"""Makes the pictures in README and docs: TensorBoard, a report, the page on which digits are drawn.
 
 It trains what they show, a few softmax regressions, MLPs and a CNN, which takes two minutes on two
 cores, and looks at it in headless Chromium. Needs the extra ``dev``, and Chromium.
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 DOCS = Path(__file__).parents[1] / "docs"
 BIN = Path(sys.executable).parent
@@ -27,6 +28,12 @@ THREE = [
     *((95, 90), (130, 62), (180, 60), (210, 95), (190, 135), (145, 150)),
     *((195, 160), (222, 200), (195, 250), (140, 262), (95, 240)),
 ]
+FIGURES = (  # runs and TensorBoard's names of pictures
+    ("softmax", "weights/first_layer"),
+    ("cnn", "weights/first_layer"),
+    ("cnn", "test/confusion"),
+    ("cnn", "test/mistakes"),
+)
 PATIENCE = 60_000  # milliseconds that a page may take
 
 
@@ -38,6 +45,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         folder = Path(temporary)
         _train(folder)
+        for run, tag in FIGURES:
+            _figure(folder / "outputs" / "runs" / f"{run}_0", tag)
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=1)
         page.set_default_timeout(PATIENCE)
@@ -57,6 +66,13 @@ def _train(folder: Path) -> None:
             run_dir = f"hydra.run.dir=outputs/runs/{model}_{seed}"
             words = (f"model={model}", f"seed={seed}", f"trainer.max_epochs={epochs}")
             _lab(folder, "train", *words, run_dir)
+
+
+def _figure(run_dir: Path, tag: str) -> None:
+    """Write a picture that a run has left for TensorBoard."""
+    events = EventAccumulator(str(run_dir)).Reload()
+    name = f"{run_dir.name.partition('_')[0]}_{tag.rpartition('/')[2]}.png"
+    (DOCS / name).write_bytes(events.Images(tag)[-1].encoded_image_string)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ import mnist_lab
 ROOT = Path(mnist_lab.__file__).parent
 # What turns a config into objects, or checks one. Everything else works without Hydra.
 KNOWS_CONFIGS = {
-    *("checks", "commands", "config", "evaluation", "explain", "job", "knobs", "record"),
-    *("schemas", "sweeps", "trainer"),
+    *("checks", "commands", "config", "evaluation", "explain", "interpolations", "job", "knobs"),
+    *("record", "schemas", "stored", "sweeps", "trainer"),
 }
 
 

@@ -128,7 +128,8 @@ class Leaderboard:
         console.print(self.table())
         found = counts(self.records)
         states = ", ".join(f"{number} {state}" for state, number in found.items() if number)
-        console.print(f"{len(self.records)} trials: {states}")
+        total = len(self.records)
+        console.print(f"{total} {'trial' if total == 1 else 'trials'}: {states}")
         if found[FAILED]:
             console.print(f"what failed: {sweep_dir / '<trial>' / 'train.log'}")
         console.print(f"all trials: {sweep_dir / CSV}")

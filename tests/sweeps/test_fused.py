@@ -11,7 +11,7 @@ from mnist_lab.checkpoints import LAST, read_checkpoint
 from mnist_lab.runs import MANIFEST, METRICS
 
 TRIALS = (
-    "-m model=mlp model.hidden_dims=[32] model.dropout=0,0.3 optimizer.lr=1e-3,3e-2 seed=1,2 "
+    "-m model=mlp model.hidden_dims=[32] model.dropout=0.3 optimizer.lr=1e-3,3e-2 seed=1,2 "
     "trainer=cpu trainer.max_epochs=3 trainer.limit_train_batches=30 trainer.limit_val_batches=2 "
     "trainer.log_every_n_steps=10 callbacks=early_stopping callbacks.early_stopping.patience=0 "
     "data.augment=affine ~callbacks.pictures"
@@ -33,7 +33,7 @@ def figures(run_dir: Path) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(4))
 def test_a_trial_is_what_it_is_alone(number: int, sweeps: Path) -> None:
     alone, stacked = (sweeps / launcher / str(number) for launcher in ("basic", "fused"))
     one, other = (json.loads((run_dir / MANIFEST).read_text()) for run_dir in (alone, stacked))

@@ -148,16 +148,20 @@ def test_undo_and_clear(page: Page) -> None:
     assert page.locator("#seen").is_hidden()
 
 
-def dropped(page: Page, content: bytes, name: str) -> None:
+def hand_over(page: Page, content: bytes, name: str, how: str = "drop") -> None:
+    """Drop a file on the page, or paste it."""
     page.evaluate(
-        """([data, name]) => {
+        """([data, name, how]) => {
             const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
             const transfer = new DataTransfer();
             transfer.items.add(new File([bytes], name));
-            const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
-            document.getElementById("canvas").dispatchEvent(new DragEvent("drop", options));
+            const options = { bubbles: true, cancelable: true };
+            const event = how === "drop"
+                ? new DragEvent("drop", { ...options, dataTransfer: transfer })
+                : new ClipboardEvent("paste", { ...options, clipboardData: transfer });
+            document.getElementById("canvas").dispatchEvent(event);
         }""",
-        [base64.b64encode(content).decode(), name],
+        [base64.b64encode(content).decode(), name, how],
     )
 
 
@@ -167,17 +171,19 @@ def as_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_picture_that_is_dropped_or_chosen(page: Page, mnist_test: Split) -> None:
-    contents = [as_png(mnist_test.images[number, 0].numpy()) for number in (0, 1)]
-    dropped(page, contents[0], "seven.png")
+def test_a_picture_that_is_dropped_pasted_or_chosen(page: Page, mnist_test: Split) -> None:
+    contents = [as_png(mnist_test.images[number, 0].numpy()) for number in (0, 1, 2)]
+    hand_over(page, contents[0], "seven.png")
     digits(page, "7")
+    hand_over(page, contents[2], "one.png", how="paste")
+    digits(page, "1")
     chosen = {"name": "two.png", "mimeType": "image/png", "buffer": contents[1]}
     page.set_input_files("#file", chosen)
     digits(page, "2")
 
 
 def test_a_bad_picture_is_a_line(page: Page) -> None:
-    dropped(page, b"<svg/>", "a.png")
+    hand_over(page, b"<svg/>", "a.png")
     page.wait_for_selector("#message.error")
     assert "the picture: not a picture: PNG" in page.locator("#message").text_content()
     page.wait_for_timeout(100)
