@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,14 +108,18 @@ def _tensorboard(page: Page, folder: Path) -> None:
         runs = f"{address}data/runs"
         while b"cnn_1" not in urllib.request.urlopen(runs).read():
             time.sleep(0.5)
-        page.goto(f"{address}?darkMode=false#timeseries")
+        page.set_viewport_size({"width": 1280, "height": 1060})
+        shown = urllib.parse.urlencode({"smoothing": 0, "tagFilter": "^(train|val)/(acc|loss)$"})
+        page.goto(f"{address}?darkMode=false&{shown}#timeseries")
         page.wait_for_selector("scalar-card")
+        page.get_by_role("button", name="Settings").last.click()  # which takes a quarter of it
         page.wait_for_timeout(8_000)  # it draws its charts when it likes
         page.screenshot(path=DOCS / "tensorboard.png")
 
 
 def _report(page: Page, folder: Path) -> None:
     _lab(folder, "report", "outputs", "--html", "report.html")
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.goto((folder / "report.html").as_uri())
     page.wait_for_selector(".plotly")
     page.wait_for_timeout(2_000)
