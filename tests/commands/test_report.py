@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from statistics import mean
 
+import browser
 import pytest
 import yaml
 from door import run, without_torch
@@ -137,6 +138,24 @@ def test_what_is_wrong_is_one_line(words: str, code: int, text: str, tmp_path: P
     assert done.stdout == ""
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_reads_well_and_does_not_complain(sweep: Path, tmp_path: Path, width: int) -> None:
+    done = run(f"report {sweep} --html page.html", tmp_path)
+    assert done.returncode == 0, done.stderr
+    address = (tmp_path / "page.html").as_uri()
+    with browser.opened(tmp_path / "profile", width) as page:
+        page.goto(address)
+        page.wait_for_selector(".plotly")
+        first = page.locator("#leaderboard tbody tr td").first
+        assert first.text_content() == "1"
+        page.locator("#leaderboard th button").first.click()
+        page.locator("#leaderboard th button").first.click()
+        assert first.text_content() == "2"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.messages == []
+        assert [url for url in page.asked if not url.startswith((address, "data:"))] == []
 
 
 def test_code_in_a_run_is_refused_and_the_rest_shown(sweep: Path, tmp_path: Path) -> None:

@@ -15,21 +15,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import browser
 import numpy as np
 import pytest
 from door import COMMAND, run
 from hostile_images import bad_contents
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from mnist_lab.data.archive import Split
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BLANK = "\u2013"
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 SEVEN = [(90, 80), (150, 78), (230, 80), (200, 140), (170, 200), (145, 260)]
 THREE = [
     *((95, 90), (130, 62), (180, 60), (210, 95), (190, 135), (145, 150)),
@@ -65,22 +61,10 @@ def port(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[in
 
 @pytest.fixture(scope="module")
 def page(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    assert CHROMIUM, "chromium is not installed: apt-get install chromium"
-    profile = tmp_path_factory.mktemp("profile")
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1100, "height": 800}
-        )
-        page = context.pages[0]
-        page.messages = []
-        page.foreign = []
-        page.on("console", lambda message: page.messages.append(message.text))
-        page.on("pageerror", lambda error: page.messages.append(str(error)))
-        page.on("request", lambda request: page.foreign.append(request.url))
+    with browser.opened(tmp_path_factory.mktemp("profile")) as page:
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_selector(".card >> nth=1")
         yield page
-        context.close()
 
 
 def draw(page: Page, points: list[tuple[int, int]], pause: float = 0.0) -> list[list[str]]:
@@ -195,7 +179,7 @@ def test_the_page_is_complete_in_itself(page: Page, port: int) -> None:
     digits(page, "3")
     assert page.messages == []
     own = (f"http://127.0.0.1:{port}/", "data:", f"blob:http://127.0.0.1:{port}/")
-    assert [url for url in page.foreign if not url.startswith(own)] == []
+    assert [url for url in page.asked if not url.startswith(own)] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
