@@ -158,3 +158,9 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("verb", ["resume", "verify", "evaluate", "export"])
+def test_only_what_is_missing_is_asked_for(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb]) == 2
+    assert "the following arguments are required: run; " in capsys.readouterr().err

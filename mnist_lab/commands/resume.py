@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         "bits as if it had not been; or with a sweep.",
     )
     parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
-    parser.add_argument("overrides", nargs="*", help="only allow_targets=[my_package.]")
+    parser.add_argument("overrides", nargs="*", default=[], help="only allow_targets=[my_package.]")
     options = parser.parse_intermixed_args(arguments)
     allowed = only_targets(options.overrides)
     if (options.run / SWEEP).exists():

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         "its figures and weights are the same to the last bit.",
     )
     parser.add_argument("run", type=Path, help="the run's directory, which is only read")
-    parser.add_argument("overrides", nargs="*", help="only allow_targets=[my_package.]")
+    parser.add_argument("overrides", nargs="*", default=[], help="only allow_targets=[my_package.]")
     options = parser.parse_intermixed_args(arguments)
     allowed = only_targets(options.overrides)
     if not is_finished(options.run):
