@@ -19,7 +19,9 @@ def main(arguments: list[str]) -> int:
         description="Evaluates a run's best checkpoint again, from its directory alone.",
     )
     parser.add_argument("run", type=Path, help="the run's directory")
-    parser.add_argument("overrides", nargs="*", default=[], help="other data or trainer: data=fashion_mnist")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], help="other data or trainer: data=fashion_mnist"
+    )
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     options = parser.parse_intermixed_args(arguments)
     is_printing = is_rank_zero()  # asked here, as Lightning drops WORLD_SIZE in the end

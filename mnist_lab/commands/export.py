@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> int:
     """
     parser = Parser("mnist-lab export", description=_DESCRIPTION)
     parser.add_argument("run", type=Path, help="the run's directory")
-    parser.add_argument("targets", nargs="*", default=[], help="allow_targets=[my_package.] for own code")
+    parser.add_argument(
+        "targets", nargs="*", default=[], help="allow_targets=[my_package.] for own code"
+    )
     parser.add_argument(
         "--format", choices=_SUFFIXES, default="onnx", help="onnx (default), or torch.export's .pt2"
     )
