@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_lab import record, runs, stopping
-from mnist_lab.errors import Stopped
+from mnist_lab.errors import Stopped, first_line
 from mnist_lab.files import storage_errors
 from mnist_lab.sweeps.stack import Metrics, Stack
 from mnist_lab.sweeps.stacked_net import why_not
@@ -101,14 +101,13 @@ class FusedLauncher(Launcher):
             size = self.max_stack or size
             for start in range(0, len(group), size):
                 some = group[start : start + size]
+                why = reason
                 if reason is None and len(some) > 1:
-                    with contextlib.suppress(Exception):  # it is recorded with each trial
-                        self._train(some)
-                else:
-                    if reason is not None and len(some) > 1:
-                        _log.warning("%d trials run one by one: %s", len(some), reason)
-                    for job in some:
-                        self._alone.launch([job.overrides], job.number)
+                    some, why = self._train(some)
+                if why is not None and len(some) > 1:
+                    _log.warning("%d trials run one by one: %s", len(some), why)
+                for job in some:
+                    self._alone.launch([job.overrides], job.number)
         return []
 
     def _job(self, overrides: Sequence[str], number: int) -> Job:
@@ -141,8 +140,11 @@ class FusedLauncher(Launcher):
             instance.cfg = before
         return done.cfg
 
-    def _train(self, jobs: Sequence[Job]) -> None:
-        """Train jobs as a stack; an error is that of all of them."""
+    def _train(self, jobs: Sequence[Job]) -> tuple[list[Job], str | None]:
+        """Train jobs as a stack; return those that an error has kept from their end, and the error.
+
+        Whose error it is only shows when they run alone.
+        """
         environment = runs.environment()
         with contextlib.ExitStack() as stack, stopping.signals_end_run():
             trials: list[Trial] = []
@@ -151,10 +153,16 @@ class FusedLauncher(Launcher):
                 trial.start(job.run_dir)
                 stack.enter_context(trial.recorded())
                 trials.append(trial)
-            for job in jobs:
-                stack.enter_context(storage_errors(job.run_dir))
-                stack.enter_context(runs.claimed(job.run_dir))
-            train_stack(jobs, trials, environment)
+            try:
+                with contextlib.ExitStack() as held:
+                    for job in jobs:
+                        held.enter_context(storage_errors(job.run_dir))
+                        held.enter_context(runs.claimed(job.run_dir))
+                    train_stack(jobs, trials, environment)
+            except Exception as error:
+                left = [one for one, trial in zip(jobs, trials, strict=True) if not trial.is_over]
+                return left, f"their stack could not be trained: {first_line(error)}"
+        return [], None
 
 
 def train_stack(jobs: Sequence[Job], trials: Sequence[Trial], environment: dict[str, Any]) -> None:

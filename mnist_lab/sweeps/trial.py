@@ -90,12 +90,14 @@ class Trial:
         self._study = study
         self._ledger = Ledger(sweep.folder)
         self._report: dict[str, Any] | None = None
+        self.is_over = False  # finished, pruned or failed, and recorded as such
 
     def start(self, run_dir: Path) -> None:
         """Record that it runs, and where."""
         self.record.directory = os.path.relpath(run_dir, self._sweep.folder)
         self.record.state, self.record.attempts = RUNNING, self.record.attempts + 1
         self.record.error, self.record.started = None, runs.now()
+        self.is_over = False
         self._ledger.write(self.record)
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
@@ -164,10 +166,13 @@ class Trial:
         self.record.values, self.record.ended = values, runs.now()
         self._ledger.write(self.record)
         self._study.settle(self.record)
+        self.is_over = True
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Have it be this process's trial, and record how it ends if that is not well.
+
+        What becomes of a stack after one of its trials is over is not that trial's.
 
         Raises:
             Exception: what the run raised.
@@ -179,17 +184,20 @@ class Trial:
             self.pruned()
             raise
         except Exception as error:
-            self.failed(error)
+            if not self.is_over:
+                self.failed(error)
             raise
         except SystemExit as error:
             if error.code in _SIGNALLED:
-                self.interrupted()
+                if not self.is_over:
+                    self.interrupted()
                 raise
             failure = RuntimeError(f"the run ended its process with exit code {error.code}")
             self.failed(failure)
             raise failure from error
         except BaseException:
-            self.interrupted()
+            if not self.is_over:
+                self.interrupted()
             raise
         finally:
             _current.reset(token)

@@ -73,6 +73,24 @@ def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
     assert {(tmp_path / "s" / name / METRICS).exists() for name in "01"} == {True}
 
 
+def test_an_error_is_that_of_the_trials_that_make_it(tmp_path: Path) -> None:
+    done = run(
+        "train -m model=mlp model.hidden_dims=[8] scheduler=one_cycle scheduler.pct_start=0.1,0.5 "
+        "seed=1,2 trainer=cpu trainer.max_epochs=1 trainer.limit_train_batches=10 "
+        "trainer.limit_val_batches=1 trainer.limit_test_batches=1 hydra/launcher=fused "
+        "hydra.sweep.dir=s",
+        tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    printed = done.stdout + done.stderr
+    assert "4 trials run one by one: their stack could not be trained: scheduler.pct" in printed
+    assert "4 trials: 2 finished, 2 failed" in done.stdout
+    assert done.stderr.count("ConfigError: scheduler.pct_start=0.1: is one step") == 2
+    assert [(tmp_path / "s" / name / METRICS).exists() for name in "0123"] == [False] * 2 + [
+        True
+    ] * 2
+
+
 def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
     done = run(
         "train -m model=mlp model.hidden_dims=[8] model.init=normal optimizer=sgd scheduler=none "

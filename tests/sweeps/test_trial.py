@@ -130,6 +130,21 @@ def test_ends(
     assert study.trials()[0].state == (TrialState.RUNNING if ends_sweep else TrialState.FAIL)
 
 
+@pytest.mark.parametrize("raised", [RuntimeError("bad luck"), Stopped(15), KeyboardInterrupt()])
+def test_what_comes_after_its_end_is_not_its_own(
+    trial: Trial, study: Study, tmp_path: Path, raised: BaseException
+) -> None:
+    def finish_and_raise() -> None:
+        trial.finished({"val/acc": 0.5})
+        raise raised
+
+    trial.start(tmp_path / "0")
+    with pytest.raises(type(raised)), trial.recorded():
+        finish_and_raise()
+    assert record_of(trial).state == FINISHED
+    assert study.trials()[0].values == [0.5]
+
+
 def test_traceback_is_in_the_runs_own_file(trial: Trial, tmp_path: Path) -> None:
     file = logging.FileHandler(tmp_path / "train.log")
     logging.getLogger().addHandler(file)
