@@ -46,6 +46,21 @@ def to_mnist(image: Image.Image) -> Array:
     return np.zeros((SIDE, SIDE), np.uint8) if digit is None else _centered(digit)
 
 
+def in_form_of(dataset: str, image: Image.Image) -> Array:
+    """Return a picture as the images of a set are, ``(28, 28) uint8``.
+
+    Only MNIST's have a digit that is cut out and centred by mass. A picture of 28 x 28 for a model
+    of another set is taken for one of that set, and left as it is.
+
+    Args:
+        dataset: the set that the model was trained on.
+        image: a picture of any size and mode.
+    """
+    if dataset != "mnist" and image.size == (SIDE, SIDE):
+        return np.array(_flat(image).convert("L"))
+    return to_mnist(image)
+
+
 def _is_mnist(gray: Array) -> bool:
     rows, columns = _extent(gray > 0)
     longer = max(rows.stop - rows.start, columns.stop - columns.start)

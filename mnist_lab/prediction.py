@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_lab.digits import SIDE, to_mnist
+from mnist_lab.digits import SIDE, in_form_of
 from mnist_lab.errors import InputError
 from mnist_lab.evaluation import load_model
 from mnist_lab.image_files import read_image
@@ -62,7 +62,8 @@ class Prediction:
 def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
     """Return what a model says about each picture, computed in float32.
 
-    Each picture is brought into MNIST's form first; an MNIST image is left as it is.
+    Each picture is brought into MNIST's form first; an MNIST image is left as it is, and one of
+    28 x 28 where the run was trained on another set.
 
     Args:
         model: a model, or a run's directory, whose best checkpoint is read.
@@ -77,12 +78,14 @@ def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
     single = isinstance(images, str | Path | Image.Image)
     if isinstance(images, np.ndarray | torch.Tensor):
         single = images.ndim == 2
+    dataset = "mnist"
     if not isinstance(model, Classifier):
+        dataset = str(stored_config(Path(model), []).data.dataset)
         model = load_run(Path(model))
     names, pixels = [], []
     for number, one in enumerate([images] if single else images):
         names.append(str(one) if isinstance(one, str | Path) else str(number))
-        pixels.append(to_mnist(_opened(one)))
+        pixels.append(in_form_of(dataset, _opened(one)))
     return recognize(model, pixels, names)
 
 

@@ -1,16 +1,20 @@
 """``predict`` from Python takes what one has at hand."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from door import run
 from PIL import Image
 
 from mnist_lab import MLP, predict
 from mnist_lab.data.archive import Split
 from mnist_lab.errors import InputError
 from mnist_lab.prediction import load_run
+from mnist_lab.runs import CONFIG
 
 
 def test_takes_paths_pictures_arrays_and_tensors(
@@ -30,6 +34,22 @@ def test_takes_paths_pictures_arrays_and_tensors(
     assert many[0].name == str(path)
     assert many[3].name == "3"
     assert predict(model, []) == []
+
+
+def test_an_image_of_another_set_is_left_as_it_is(trained: Path, tmp_path: Path) -> None:
+    run_dir = Path(shutil.copytree(trained, tmp_path / "run"))
+    config = yaml.safe_load((run_dir / CONFIG).read_text())
+    config["data"]["dataset"] = "fashion_mnist"
+    (run_dir / CONFIG).write_text(yaml.safe_dump(config))
+    bag = np.full((28, 28), 90, np.uint8)
+    bag[9:, 2:26] = 200
+    Image.fromarray(bag).save(tmp_path / "bag.png")
+    (one,) = predict(run_dir, bag)
+    assert one.pixels.tobytes() == bag.tobytes()
+    assert predict(trained, bag)[0].pixels.tobytes() != bag.tobytes()
+    done = run("predict run bag.png --show seen.png", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert np.asarray(Image.open(tmp_path / "seen.png")).tobytes() == bag.tobytes()
 
 
 def test_leaves_the_model_as_it_was() -> None:

@@ -23,8 +23,9 @@ _CHUNK = 256  # pictures that are read before the model is asked
 _DESCRIPTION = """\
 Says which digit is in each picture: PNG, JPEG, WebP, BMP, GIF or TIFF of any size, photo or
 drawing, dark on light or light on dark. The digit is found and brought into the form of MNIST's; an
-MNIST image is taken as it is. A picture that cannot be read is told of in a line, the others are
-still read, and the exit code is 3."""
+MNIST image is taken as it is, and so is one of 28 x 28 where the run was trained on another set. A
+picture that cannot be read is told of in a line, the others are still read, and the exit code is
+3."""
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_intermixed_args(arguments)
     places, targets = split_targets(options.images, "IMAGE")
-    stored_config(options.run, targets)  # finds errors before the slow imports
+    config = stored_config(options.run, targets)  # finds errors before the slow imports
     from mnist_lab.image_files import find_images
     from mnist_lab.prediction import load_run, recognize
 
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"--show {options.show}: for {len(found)} pictures a folder is required")
     model = load_run(options.run, targets)
     predictions: list[Prediction] = []
-    for chunk in _read(found):
+    for chunk in _read(found, config.data.dataset):
         predictions += recognize(model, chunk.values(), list(chunk))
     if options.show and predictions:
         _write_seen(options.show, predictions)
@@ -69,12 +70,14 @@ def main(arguments: list[str]) -> int:
     return InputError.exit_code if len(predictions) < len(found) else 0
 
 
-def _read(found: Sequence[Path | InputError]) -> Iterator[dict[str, NDArray[np.uint8]]]:
-    """Yield pictures in MNIST's form by name, so many at a time, and tell of those that are bad."""
+def _read(
+    found: Sequence[Path | InputError], dataset: str
+) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    """Yield pictures in a set's form by name, so many at a time, and tell of those that are bad."""
     from rich.console import Console
     from rich.progress import track
 
-    from mnist_lab.digits import to_mnist
+    from mnist_lab.digits import in_form_of
     from mnist_lab.image_files import printable, read_image
 
     console = Console(stderr=True)
@@ -84,7 +87,7 @@ def _read(found: Sequence[Path | InputError]) -> Iterator[dict[str, NDArray[np.u
         try:
             if isinstance(one, InputError):
                 raise one
-            chunk[printable(one)] = to_mnist(read_image(one))
+            chunk[printable(one)] = in_form_of(dataset, read_image(one))
         except InputError as error:
             print(f"mnist-lab predict: {error}", file=sys.stderr)
         if len(chunk) == _CHUNK:
