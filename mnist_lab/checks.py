@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -81,9 +82,8 @@ def _check_combinations(config: DictConfig) -> None:
     trainer, optimizer = config.trainer, config.optimizer
     if optimizer.get("nesterov") and not optimizer.momentum:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    _check_length(config)
     endless = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time)
-    if config.scheduler.name == "one_cycle" and 0 in (trainer.max_epochs, trainer.max_steps):
-        raise ConfigError("scheduler=one_cycle: needs a step at least; take scheduler=none")
     if (
         config.scheduler.name in ("cosine", "one_cycle")
         and endless
@@ -108,6 +108,34 @@ def _check_combinations(config: DictConfig) -> None:
         )
     _check_memory(model)
     _check_batch_norm(config)
+
+
+def _check_length(config: DictConfig) -> None:
+    """Check that there is something to train, and a validation where something waits for one."""
+    trainer = config.trainer
+    for name in ("max_epochs", "max_steps"):
+        if trainer[name] == 0:
+            raise ConfigError(f"trainer.{name}=0: must be at least 1, or -1 for no limit")
+    if trainer.limit_train_batches == 0 and not trainer.overfit_batches:
+        raise ConfigError("trainer.limit_train_batches=0: must be above 0")
+    is_time = isinstance(trainer.max_time, str) and re.fullmatch(
+        r"\d+(:\d\d?){3}", trainer.max_time
+    )
+    if not OmegaConf.is_dict(trainer.max_time) and trainer.max_time is not None and not is_time:
+        raise ConfigError(f"trainer.max_time={trainer.max_time}: must be DD:HH:MM:SS")
+    validates = config.data.get("val_size", 1) and trainer.limit_val_batches != 0
+    if trainer.check_val_every_n_epoch == 1 or not validates or trainer.fast_dev_run:
+        return
+    stopping = (config.callbacks or {}).get("early_stopping") or {}
+    for key, waits in (
+        ("scheduler=plateau", config.scheduler.name == "plateau"),
+        (
+            "callbacks.early_stopping.check_on_train_epoch_end=true",
+            stopping.get("check_on_train_epoch_end"),
+        ),
+    ):
+        if waits:
+            raise ConfigError(f"{key}: needs trainer.check_val_every_n_epoch=1")
 
 
 def _check_memory(model: DictConfig) -> None:

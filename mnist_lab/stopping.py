@@ -13,10 +13,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from types import FrameType
-
-import lightning as L
+from typing import TYPE_CHECKING
 
 from mnist_lab.errors import Stopped
+
+if TYPE_CHECKING:
+    import lightning as L
 
 _log = logging.getLogger(__name__)
 _noted: signal.Signals | None = None
@@ -52,7 +54,7 @@ def signals_end_run() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def until_next_step(trainer: L.Trainer) -> Iterator[None]:
+def until_next_step(trainer: "L.Trainer") -> Iterator[None]:
     """Only note a first signal that comes within, where training looks for it at each step.
 
     Args:

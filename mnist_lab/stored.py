@@ -58,8 +58,9 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     with _as_input(path):
         config.run_dir = str(run_dir)
         config.model = _typed("model", stored.model)
+        kept = {"dataset", "augment", *(["_target_"] if "data" in chosen else [])}
         for name, value in stored.data.items():
-            if name not in ("_target_", "dataset", "augment") and f"data.{name}" not in chosen:
+            if name not in kept and f"data.{name}" not in chosen:
                 config.data[name] = value
         if "trainer.precision" not in chosen:
             config.trainer.precision = _precision(run_dir / MANIFEST)

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -16,7 +17,7 @@ from mnist_lab import stopping
 from mnist_lab.callbacks import Checkpoint
 from mnist_lab.checkpoints import BEST, read_checkpoint
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.errors import InputError, LabError, first_line
+from mnist_lab.errors import ConfigError, InputError, LabError, first_line
 from mnist_lab.fast_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.models import Classifier
 
@@ -86,6 +87,7 @@ def _fit(
     """Fit, and end on a signal with the exit code that is usual for it, which Lightning's is not.
 
     Raises:
+        ConfigError: Lightning does not take a setting.
         InputError: the checkpoint does not fit.
         KeyboardInterrupt: Ctrl-C was pressed.
         SystemExit: with 143, the process was asked to end.
@@ -98,6 +100,8 @@ def _fit(
             trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except LabError:
         raise
+    except MisconfigurationException as error:
+        raise ConfigError(first_line(error)) from error
     except SIGTERMException:
         raise SystemExit(143) from None
     except SystemExit as error:

@@ -93,7 +93,6 @@ def test_own_model_may_measure_anything() -> None:
         ["data.val_size=4999"],
         ["trainer.limit_train_batches=100"],
         ["trainer.limit_train_batches=0.5"],
-        ["trainer.limit_train_batches=0"],
         ["trainer.fast_dev_run=true"],
         ["trainer.overfit_batches=3"],
         ["trainer.max_steps=2037"],

@@ -41,3 +41,13 @@ def test_damaged_stored_config(tmp_path: Path, text: str) -> None:
     (tmp_path / CONFIG).write_text(text)
     with pytest.raises((InputError, ConfigError), match=r"config\.yaml|data"):
         stored_config(tmp_path, [])
+
+
+def test_stored_own_data_are_read_again(tmp_path: Path) -> None:
+    own = ["data._target_=my.Data", "allow_targets=[my.]", "model.num_classes=2"]
+    run = store_run(tmp_path, *own)
+    assert stored_config(run, ["allow_targets=[my.]"]).data._target_ == "my.Data"
+    with pytest.raises(UntrustedError, match=r"data._target_=my\.Data"):
+        stored_config(run, [])
+    with pytest.raises(ConfigError, match=r"model.num_classes=2: must be at least 10"):
+        stored_config(run, ["data=mnist", "allow_targets=[my.]"])

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from mnist_lab import snapshot, stopping
 from mnist_lab.checkpoints import BEST, LAST, PREVIOUS, read_checkpoint
-from mnist_lab.errors import InputError, Stopped, StorageError, reason
+from mnist_lab.errors import ConfigError, InputError, Stopped, StorageError, reason
 from mnist_lab.files import replace_atomic, sync_folder
 
 _log = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ class Checkpoint(LightningCheckpoint):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step
+        _check_validates_between_steps(trainer)
         done, batches = self._snapshot.get("batch", 0), trainer.num_training_batches
         if not self.is_restored and done >= batches:
             raise InputError(
@@ -196,6 +197,27 @@ class Checkpoint(LightningCheckpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint[snapshot.KEY] = self._snapshot
+
+
+def _check_validates_between_steps(trainer: L.Trainer) -> None:
+    """Check that each validation is where gradients are kept nowhere, so that it can be saved.
+
+    Raises:
+        ConfigError: one comes while they are accumulated.
+    """
+    steps, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+    every: Any = trainer.val_check_batch
+    if not trainer.enable_validation or steps == 1 or not every % batches:
+        return
+    if trainer.check_val_every_n_epoch is not None and every > batches:
+        return
+    across = trainer.check_val_every_n_epoch is None and batches % steps
+    if every % steps or across:
+        raise ConfigError(
+            f"trainer.val_check_interval={trainer.val_check_interval}: validates after {every} "
+            f"batches, within a step of trainer.accumulate_grad_batches={steps}, from where no "
+            "checkpoint could go on; must be a multiple of it, or whole epochs"
+        )
 
 
 def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:

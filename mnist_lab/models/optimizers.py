@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as schedules
 
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, first_line
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -90,7 +90,10 @@ def _steps(trainer: L.Trainer) -> int:
             "needs the length of the run, which GradientAccumulationScheduler changes; take "
             "trainer.accumulate_grad_batches, or trainer.max_steps with trainer.max_epochs=-1"
         )
-    steps = trainer.estimated_stepping_batches
+    try:
+        steps = trainer.estimated_stepping_batches
+    except Exception as error:  # of the data, or of another argument of the trainer
+        raise ConfigError(first_line(error)) from error
     if not math.isfinite(steps):
         raise ValueError("needs the length of the run; set trainer.max_epochs or trainer.max_steps")
     return int(steps)

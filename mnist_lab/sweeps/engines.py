@@ -20,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from mnist_lab import stopping
 from mnist_lab.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
@@ -115,8 +116,9 @@ class Engine(Launcher):
             )
             for start in range(0, len(job_overrides), size)
         ]
-        for job, error in self.run(jobs):
-            _log.warning("%s: the process ended early: %s", job.name, error)
+        with stopping.signals_end_run():  # so that the processes are told to end as well
+            for job, error in self.run(jobs):
+                _log.warning("%s: the process ended early: %s", job.name, error)
         return []
 
     def stack_size(self, num_trials: int) -> int:

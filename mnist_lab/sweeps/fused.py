@@ -29,7 +29,7 @@ from mnist_lab.sweeps.stack import Metrics, Stack
 from mnist_lab.sweeps.stacked_net import why_not
 from mnist_lab.sweeps.stacked_run import StackedRun
 from mnist_lab.sweeps.stacked_training import evaluate, fit, max_stack, why_not_trainer
-from mnist_lab.sweeps.trial import Diverged, Trial, TrialTask
+from mnist_lab.sweeps.trial import Diverged, Pruned, Trial, TrialTask
 from mnist_lab.trainer import build_trainer, machine
 
 _log = logging.getLogger(__name__)
@@ -186,7 +186,8 @@ def train_stack(jobs: Sequence[Job], trials: Sequence[Trial], environment: dict[
             [run.random["torch"] for run in stacked],
         )
         guide = _Guide(network, trainer, stacked, trials)
-        fit(network, datamodule, trainer, guide.on_epoch_end, guide.on_log)
+        with stopping.until_next_step(trainer):  # here, until the end of the epoch
+            fit(network, datamodule, trainer, guide.on_epoch_end, guide.on_log)
         guide.on_end()
         done = guide.finished
         for number in done:
@@ -257,11 +258,13 @@ class _Guide:
             trial.check_finite(metrics, epoch)
         except Diverged as error:
             trial.failed(error)
+            run.ended_by = error
             return True
         is_last = epoch + 1 == self._trainer.max_epochs
         monitor = str(run.config.monitor)
         if monitor in metrics and trial.report(epoch, metrics[monitor], is_last=is_last):
             trial.pruned()
+            run.ended_by = Pruned(trial.reason)
             return True
         if is_last or run.stops(metrics):
             run.save(self._network.unstack(number), self._batches, is_finished=True)

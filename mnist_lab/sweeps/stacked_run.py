@@ -19,6 +19,7 @@ from mnist_lab.files import remove_partials
 from mnist_lab.hparams import log_config
 from mnist_lab.models import Classifier
 from mnist_lab.sweeps.stack import TrialState
+from mnist_lab.sweeps.trial import Diverged, Pruned
 
 
 class StackedRun:
@@ -48,6 +49,7 @@ class StackedRun:
         self.last: TrialState | None = None
         self.metrics: dict[str, float] = {}
         self.epochs = 0
+        self.ended_by: Pruned | Diverged | None = None  # what has taken it from the stack early
         self._saved_at = time.monotonic()
 
     @contextlib.contextmanager
@@ -56,7 +58,8 @@ class StackedRun:
         if not (self.run_dir / runs.MANIFEST).exists():
             runs.write(self.run_dir / runs.CONFIG, record.portable(self.config))
         remove_partials(self.run_dir)
-        with record.attempt(self.run_dir, environment, from_step=0):
+        early = contextlib.suppress(Pruned, Diverged)
+        with early, record.attempt(self.run_dir, environment, from_step=0):
             settings: Any = OmegaConf.to_container(self.config)
             snapshot.rewind(self.loggers, None)
             for logger in self.loggers:
@@ -67,6 +70,8 @@ class StackedRun:
             finally:
                 for logger in self.loggers:
                     logger.finalize("success")
+            if self.ended_by is not None:
+                raise self.ended_by
 
     def log(self, metrics: Mapping[str, float], step: int, epoch: int) -> None:
         """Log metrics as a lone run does."""

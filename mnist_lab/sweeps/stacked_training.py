@@ -40,6 +40,8 @@ def why_not_trainer(trainer: L.Trainer) -> str | None:
         return "trainer.gradient_clip_val is not stacked: the norm would be that of all trials"
     if trainer.val_check_interval != 1.0:
         return "trainer.val_check_interval is not stacked: trials are compared by epoch"
+    if (trainer.min_epochs or 0) > 1 or trainer.min_steps:
+        return "trainer.min_epochs and trainer.min_steps are not stacked"
     if any(isinstance(one, Timer) for one in trainer.callbacks):  # type: ignore[attr-defined]
         return "trainer.max_time is not stacked: the time would be that of all trials"
     return None

@@ -111,6 +111,12 @@ class StudySweeper(Sweeper):
         Raises:
             LabError: something that the user can mend is wrong; no trial has started.
         """
+        subdir = self._config.hydra.sweep._get_node("subdir")._value()
+        if "${" not in str(subdir):
+            raise ConfigError(
+                f"hydra.sweep.subdir={subdir}: must be another folder for each trial, as "
+                "trial_${hydra.job.num}"
+            )
         loader = self._context.config_loader
         assert isinstance(loader, Loader)
         asked = read_command(self._config, arguments, loader)

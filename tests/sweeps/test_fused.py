@@ -105,4 +105,5 @@ def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
     assert [(tmp_path / "s" / name / METRICS).exists() for name in "0123"] == [True] * 2 + [
         False
     ] * 2
-    assert [one["state"] for one in states][:2] == ["finished"] * 2
+    assert [one["state"] for one in states] == ["finished"] * 2 + ["failed"] * 2
+    assert states[2]["error"].startswith("Diverged: diverged: ")

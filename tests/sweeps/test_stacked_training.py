@@ -26,6 +26,8 @@ def test_larger_models_come_in_smaller_stacks(model: Classifier, trials: int) ->
         ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val"),
         ({"val_check_interval": 0.5}, "trainer.val_check_interval"),
         ({"max_time": "00:01:00:00"}, "trainer.max_time"),
+        ({"min_epochs": 3}, "trainer.min_epochs"),
+        ({"min_steps": 3}, "trainer.min_epochs"),
     ],
 )
 def test_why_not_trainer(options: dict[str, Any], reason: str | None) -> None:
