@@ -73,6 +73,8 @@ def build_schedule(
                 monitor = "val/loss" if trainer.enable_validation else "train/loss"
                 plateau = schedules.ReduceLROnPlateau(optimizer, **rest)
                 return {"scheduler": plateau, "monitor": monitor}
+    except ConfigError:
+        raise
     except ZeroDivisionError as error:  # one_cycle's, which divides by the steps between two
         share = f"scheduler.pct_start={rest.get('pct_start', 0.3)}"
         raise ConfigError(

@@ -7,6 +7,7 @@ start jobs and to wait for them.
 
 import logging
 import os
+import signal
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _LOGS = "jobs"  # folder in the sweep's directory for what the processes print
 _LOOK = 0.1  # seconds between two looks at the jobs
+_PATIENCE = 30  # seconds that processes have to save and to end
 _DEFAULT_STACK = 64  # trials in a fused job of a cluster
 _A_YEAR = 365 * 24 * 60  # minutes
 
@@ -181,10 +183,20 @@ class ParallelLauncher(Engine):
                         free.append(worker)
                         yield from _ended(job, submitted)
         finally:
-            for _, submitted in running.values():
-                submitted.cancel()
-            for _, submitted in running.values():
-                submitted.wait()
+            _end([submitted for _, submitted in running.values()])
+
+
+def _end(jobs: Sequence[Any]) -> None:
+    """End jobs of Submitit's on this machine, which first have a while to save where they are."""
+    for job in jobs:
+        job._process.send_signal(signal.SIGTERM)  # cancel() kills a second after its SIGINT
+    patience = time.monotonic() + _PATIENCE
+    while time.monotonic() < patience and not all(job.done() for job in jobs):
+        time.sleep(_LOOK)
+    for job in jobs:
+        if not job.done():
+            job.cancel()
+        job.wait()
 
 
 class SlurmLauncher(Engine):

@@ -68,6 +68,26 @@ def test_error_of_a_constructor_is_one_line(tmp_path: Path) -> None:
     assert json.loads((run_dir / MANIFEST).read_text())["state"] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "trainer.val_check_interval=7 trainer.accumulate_grad_batches=3",
+            "trainer.val_check_interval=7: validates after 7 batches, within a step of trainer.acc",
+        ),
+        ("trainer.val_check_interval=50", "`val_check_interval` (50) must be less than or equal"),
+        ("trainer.overfit_batches=0.00001 scheduler=none", "You requested to check 1e-05 of the"),
+    ],
+)
+def test_what_only_shows_with_the_data_is_one_line(
+    words: str, message: str, tmp_path: Path
+) -> None:
+    result = run(f"train {FEW_BATCHES} trainer.limit_train_batches=20 {words}", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"mnist-lab train: {message}")
+    assert result.stderr.count("\n") == 1
+
+
 def test_sweep_goes_on_after_an_error(tmp_path: Path) -> None:
     (tmp_path / "my_package.py").write_text(OWN, encoding="utf-8")
     result = run(

@@ -22,7 +22,7 @@ from door import COMMAND, FEW_BATCHES, run, without_torch
 
 from mnist_lab.cli import main
 from mnist_lab.runs import MANIFEST, METRICS
-from mnist_lab.sweeps.ledger import FAILED, FINISHED, PRUNED, Ledger, Record
+from mnist_lab.sweeps.ledger import FAILED, FINISHED, INTERRUPTED, PRUNED, Ledger, Record
 
 SOFTMAX = ["model=softmax", *FEW_BATCHES.split()]
 TROUBLE = """\
@@ -251,6 +251,32 @@ def test_sweep_that_a_signal_stops() -> None:
     assert "stopped by SIGTERM" in error
     assert main(arguments) == 0
     assert [record.state for record in records()] == [FINISHED] * 6
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    ["fused", pytest.param("parallel hydra.launcher.workers=2", marks=pytest.mark.slow)],
+)
+def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
+    arguments = (
+        "train -m model=mlp model.hidden_dims=[8] seed=1,2 trainer=cpu trainer.max_epochs=20000 "
+        "trainer.limit_train_batches=20 trainer.limit_val_batches=1 trainer.limit_test_batches=1 "
+        "logger=none trainer.enable_model_summary=false hydra.sweep.dir=s "
+        f"hydra/launcher={launcher}"
+    ).split()
+    process = subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    running = "s/{}/manifest.json".format
+    _wait(lambda: Path(running(0)).exists() and Path(running(1)).exists())
+    time.sleep(4)  # in the middle of training
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "stopped with 0 of 2 trials done" in error
+    assert "Traceback" not in error
+    for number in (0, 1):
+        assert Path(f"s/{number}/checkpoints/last.ckpt").exists()
+        assert json.loads(Path(running(number)).read_text())["state"] == "interrupted"
+    assert {record.state for record in records()} == {INTERRUPTED}
 
 
 def test_two_processes_share_a_sweep() -> None:
