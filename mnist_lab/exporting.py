@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ def export(model: Classifier, path: Path, kind: str) -> Parity:
     with _quiet():
         content = _as_onnx(wrapped) if kind == "onnx" else _as_torch(wrapped)
         parity = _compare(wrapped, content, images, kind)
+    if math.isnan(parity.difference):
+        raise LabError(f"{path}: not written: the model's answers are no numbers: it has diverged")
     if not parity.holds:
         raise LabError(
             f"{path}: not written: its logits differ by {parity.difference:.1e} from the model's, "

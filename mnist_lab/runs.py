@@ -5,6 +5,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
 import secrets
@@ -29,6 +30,7 @@ METRICS = "metrics.json"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 EVENTS = "events.out.tfevents.*"
+_SPLITS = ("train", "val", "test")  # whose metrics may be no numbers, of a run that diverged
 _MAX_JSON = 50_000_000  # bytes; the manifest of a run has 2,000, and more with each stop
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
 
@@ -184,12 +186,15 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
 
 
 def read_metrics(run_dir: Path) -> dict[str, float]:
-    """Read the metrics of a finished run.
+    """Read the metrics of a finished run, NaN where there is no number.
 
     Raises:
         InputError: they are missing or damaged.
     """
-    metrics = read_json(run_dir / METRICS)
+    metrics = {
+        name: math.nan if value is None and name.partition("/")[0] in _SPLITS else value
+        for name, value in read_json(run_dir / METRICS).items()
+    }
     for name in {"epochs", "steps", "time/fit", "time/total", *metrics}:
         if type(metrics.get(name)) not in (int, float):
             raise InputError(f"{run_dir / METRICS}: {name}: must be a number")
@@ -197,8 +202,14 @@ def read_metrics(run_dir: Path) -> dict[str, float]:
 
 
 def write_metrics(run_dir: Path, metrics: Mapping[str, float]) -> None:
-    """Write a run's metrics, flat keys such as ``test/acc``."""
-    write(run_dir / METRICS, json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
+    """Write a run's metrics, flat keys such as ``test/acc``; null is what is not a number."""
+    content = json.dumps(finite(dict(sorted(metrics.items()))), indent=2, allow_nan=False)
+    write(run_dir / METRICS, content + "\n")
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics as JSON can hold them: what is not a number is None."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def update_manifest(run_dir: Path, **entries: Any) -> None:

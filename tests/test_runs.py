@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -138,6 +139,18 @@ def test_manifest_grows(tmp_path: Path) -> None:
     runs.update_manifest(tmp_path, state="finished")
     manifest = runs.read_json(tmp_path / runs.MANIFEST)
     assert manifest == {"state": "finished", "started": "a"}
+
+
+def test_what_is_no_number_is_null(tmp_path: Path) -> None:
+    rest = dict.fromkeys(("epochs", "steps", "time/fit", "time/total"), 1.0)
+    runs.write_metrics(tmp_path, {"val/loss": math.nan, "test/loss": -math.inf, **rest})
+    assert json.loads((tmp_path / runs.METRICS).read_text())["val/loss"] is None
+    found = runs.read_metrics(tmp_path)
+    assert math.isnan(found["val/loss"])
+    assert math.isnan(found["test/loss"])
+    runs.write_metrics(tmp_path, rest | {"epochs": math.nan})
+    with pytest.raises(InputError, match="epochs: must be a number"):
+        runs.read_metrics(tmp_path)
 
 
 def test_metrics_are_flat_and_sorted(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser
-from mnist_lab.runs import is_rank_zero
+from mnist_lab.runs import finite, is_rank_zero
 from mnist_lab.stored import stored_config
 
 
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     metrics = evaluate_run(options.run, options.overrides)
     if is_printing:
         if options.json:
-            print(json.dumps(dict(sorted(metrics.items())), indent=2))
+            print(json.dumps(finite(dict(sorted(metrics.items()))), indent=2))
         else:
             from rich.console import Console
 

@@ -62,7 +62,7 @@ def _report(claimed: Path, again: Path) -> int:
     """Print what is the same and what is not; return 0 where all is."""
     records = [runs.read_manifest(run_dir) for run_dir in (claimed, again)]
     figures = [
-        {key: value for key, value in metrics.items() if not key.startswith("time/")}
+        {key: value for key, value in runs.finite(metrics).items() if not key.startswith("time/")}
         for metrics in map(runs.read_metrics, (claimed, again))
     ]
     different = _changed_since(claimed, records[0]) + _different("", *figures)

@@ -2,11 +2,10 @@
 
 import contextlib
 import json
-import math
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mnist_lab import runs
-from mnist_lab.errors import BusyError, StorageError, reason
+from mnist_lab.errors import BusyError, InputError, StorageError, first_line, reason
 from mnist_lab.tables import shown
 
 FOLDER = "ledger"
@@ -88,7 +87,11 @@ class Ledger:
         Raises:
             InputError: it is missing or damaged.
         """
-        return Record(**runs.read_json(self._path(number)))
+        path = self._path(number)
+        try:
+            return Record(**runs.read_json(path))
+        except TypeError as error:
+            raise InputError(f"{path}: not a trial's record: {first_line(error)}") from error
 
     def __contains__(self, number: int) -> bool:
         return self._path(number).exists()
@@ -182,11 +185,6 @@ def short(value: str) -> str:
         return value if len(value) <= 6 or value.isdecimal() else f"{float(value):.4g}"
     except ValueError:
         return value
-
-
-def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """Return metrics as JSON can hold them: what is not a number is None."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def counts(records: Iterable[Record]) -> dict[str, int]:

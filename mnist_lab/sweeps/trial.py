@@ -23,7 +23,6 @@ from mnist_lab.sweeps.ledger import (
     RUNNING,
     Ledger,
     Record,
-    finite,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ class Trial:
 
     def finished(self, metrics: Mapping[str, float]) -> None:
         """Record the result of a run, which has failed all the same if it has diverged."""
-        self.record.metrics = finite(metrics)
+        self.record.metrics = runs.finite(metrics)
         try:
             self.check_finite(metrics)
         except Diverged as error:
@@ -251,5 +250,6 @@ class TrialTask:
         with trial.recorded():
             value = self.task(config)
             path = run_dir / runs.METRICS
-            trial.finished(runs.read_json(path) if path.exists() else {})
+            found = runs.read_json(path) if path.exists() else {}
+            trial.finished({name: math.nan if one is None else one for name, one in found.items()})
         return value

@@ -8,7 +8,7 @@ import pytest
 
 from mnist_lab.errors import InputError, StorageError
 from mnist_lab.runs import LOCK, locked
-from mnist_lab.sweeps.ledger import FAILED, FINISHED, RUNNING, Ledger, Record, counts, finite
+from mnist_lab.sweeps.ledger import FAILED, FINISHED, RUNNING, Ledger, Record, counts
 
 HOLDS = """\
 import sys, time
@@ -42,17 +42,15 @@ def test_a_name_has_short_numbers() -> None:
     assert record.name == "trial 7 (lr=0.001235 dims=[64] batch=128 seed=1234567)"
 
 
-def test_what_is_no_number_is_none() -> None:
-    nan, inf = float("nan"), float("inf")
-    assert finite({"a": 1.0, "b": nan, "c": -inf}) == {"a": 1.0, "b": None, "c": None}
-
-
 def test_damaged_record(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.write(Record(0, {}, 0, state=FINISHED))
     (path,) = tmp_path.glob("ledger/*.json")
     path.write_text(path.read_text()[:40])
     with pytest.raises(InputError, match=r"00000\.json: cannot be read"):
+        ledger[0]
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"00000\.json: not a trial's record"):
         ledger[0]
 
 
