@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,8 @@ def run(config: DictConfig) -> float | None:
         metrics = train_in(run_dir, config)
     if runs.is_rank_zero() and current_trial() is None:  # a sweep has a table of all
         print_result(run_dir, metrics)
+        if lost := [name for name in metrics if not math.isfinite(metrics[name])]:
+            _log.warning("%s: has diverged: %s: no number", shown(run_dir), ", ".join(lost))
     return metrics.get(config.monitor)
 
 

@@ -22,6 +22,7 @@ logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
     "Checkpoint directory",  # of a ModelCheckpoint that one adds
+    "Encountered `nan` values in tensor",  # of a run that has diverged, which is said at its end
     "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",
     "The `srun` command is available",  # on every SLURM machine, where one run needs none

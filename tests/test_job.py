@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from door import COMMAND, run, train
+from door import COMMAND, FEW_BATCHES, run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SHORT = (
@@ -90,6 +90,18 @@ def test_prints_an_epoch_a_line_in_a_file_and_one_table(tmp_path: Path) -> None:
     assert "tensorboard" not in done.stdout  # there is nothing for it to show
     assert [line.split()[0] for line in lines if "%" in line] == ["train", "val", "test"]
     assert "Warning" not in done.stderr
+
+
+def test_a_run_that_diverges_says_so_and_leaves_json(tmp_path: Path) -> None:
+    done = run(
+        f"train {FEW_BATCHES} optimizer=sgd optimizer.lr=1e30 scheduler=none hydra.run.dir=run",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "run: has diverged: " in done.stdout + done.stderr
+    assert "Warning" not in done.stderr
+    text = (tmp_path / "run" / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["test/loss"] is None
 
 
 @pytest.mark.slow
