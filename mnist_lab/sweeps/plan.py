@@ -103,7 +103,11 @@ def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
 
 
 def check_same(
-    place: object, before: Mapping[str, Any], now: Mapping[str, Any], accept_changes: bool
+    place: object,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    accept_changes: bool,
+    named_by: str = "hydra.sweep.dir",
 ) -> None:
     """Check that a sweep which goes on is the one that was begun.
 
@@ -112,6 +116,7 @@ def check_same(
         before: what it was.
         now: what is asked for.
         accept_changes: whether config, code and versions may differ; the space never may.
+        named_by: the key that chooses the place.
 
     Raises:
         ConfigError: it is another one.
@@ -132,9 +137,7 @@ def check_same(
     if len(differing) > _SHOWN:
         text += f" and {len(differing) - _SHOWN} more"
     way_out = ", or take hydra.sweeper.accept_changes=true" if can_accept else ""
-    raise ConfigError(
-        f"{place}: holds another sweep ({text}); choose another hydra.sweep.dir{way_out}"
-    )
+    raise ConfigError(f"{place}: holds another sweep ({text}); choose another {named_by}{way_out}")
 
 
 def _difference(part: str, key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -65,6 +65,14 @@ class Search:
         self._grid = space.grid() if settings.sampler == "grid" else None
         self._starts: dict[int, int] = {}  # of each trial, by this process
         self._retries = settings.retry_failed
+        for trial in study.trials():  # each end is recorded before the study is told
+            number = trial.user_attrs["number"]
+            is_own = trial.user_attrs["home"] == home and "is_surplus" not in trial.user_attrs
+            if is_own and trial.state.is_finished() and number not in ledger:
+                raise InputError(
+                    f"{ledger.sweep_dir}: lacks the record of trial {number}, which its study has; "
+                    "put it back, or choose another hydra.sweep.dir"
+                )
         recorded = [record.trial for record in ledger]
         if recorded and max(recorded) >= len(study.trials()):
             raise InputError(

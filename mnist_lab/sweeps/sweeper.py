@@ -249,7 +249,10 @@ def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
     if study.identity is None and study.trials():
         raise ConfigError(f"{place}: holds a study that is no sweep of the lab's; choose another")
     if study.identity is not None:
-        plan.check_same(place, study.identity, identity, asked.settings.accept_changes)
+        named_by = (
+            "hydra.sweep.dir" if asked.settings.storage is None else "hydra.sweeper.study_name"
+        )
+        plan.check_same(place, study.identity, identity, asked.settings.accept_changes, named_by)
     if study.identity != identity:
         study.set_identity(identity)
     return str(content["home"])

@@ -239,6 +239,15 @@ def test_runs_of_no_sweep_are_left_alone(capsys: pytest.CaptureFixture[str]) -> 
     assert [path.name for path in Path("s").iterdir()] == ["0"]
 
 
+def test_a_record_that_is_lost_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "-m", *SOFTMAX, "seed=1,2", "hydra.sweep.dir=s"]
+    assert main(arguments) == 0
+    Path("s/ledger/00001.json").unlink()
+    capsys.readouterr()
+    assert main(arguments) == 3
+    assert "s: lacks the record of trial 1, which its study has" in capsys.readouterr().err
+
+
 def test_sweep_that_a_signal_stops() -> None:
     arguments = ["train", "-m", *SOFTMAX, "seed=range(6)", "hydra.sweep.dir=s"]
     process = subprocess.Popen(
@@ -261,21 +270,21 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
     arguments = (
         "train -m model=mlp model.hidden_dims=[8] seed=1,2 trainer=cpu trainer.max_epochs=20000 "
         "trainer.limit_train_batches=20 trainer.limit_val_batches=1 trainer.limit_test_batches=1 "
-        "logger=none trainer.enable_model_summary=false hydra.sweep.dir=s "
-        f"hydra/launcher={launcher}"
+        "logger=none trainer.enable_model_summary=false callbacks.checkpoint.every_n_seconds=5 "
+        f"hydra.sweep.dir=s hydra/launcher={launcher}"
     ).split()
     process = subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
-    running = "s/{}/manifest.json".format
-    _wait(lambda: Path(running(0)).exists() and Path(running(1)).exists())
-    time.sleep(4)  # in the middle of training
+    saved = [Path(f"s/{number}/checkpoints/last.ckpt") for number in (0, 1)]
+    _wait(lambda: all(path.exists() for path in saved))
+    before = time.time()  # the next save that no signal asks for would be 5 seconds later
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "stopped with 0 of 2 trials done" in error
     assert "Traceback" not in error
-    for number in (0, 1):
-        assert Path(f"s/{number}/checkpoints/last.ckpt").exists()
-        assert json.loads(Path(running(number)).read_text())["state"] == "interrupted"
+    for path in saved:
+        assert path.stat().st_mtime > before - 0.1  # clocks of files are coarse
+        assert json.loads((path.parents[1] / MANIFEST).read_text())["state"] == "interrupted"
     assert {record.state for record in records()} == {INTERRUPTED}
 
 
