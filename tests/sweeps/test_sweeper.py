@@ -275,10 +275,13 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
     ).split()
     process = subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
     saved = [Path(f"s/{number}/checkpoints/last.ckpt") for number in (0, 1)]
-    _wait(lambda: all(path.exists() for path in saved))
-    before = time.time()  # the next save that no signal asks for would be 5 seconds later
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
+    try:
+        _wait(lambda: all(path.exists() for path in saved))
+        before = time.time()  # the next save that no signal asks for would be 5 seconds later
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()  # which does nothing where it has ended
     assert process.returncode == 143
     assert "stopped with 0 of 2 trials done" in error
     assert "Traceback" not in error
