@@ -160,7 +160,11 @@ class FusedLauncher(Launcher):
                         held.enter_context(runs.claimed(job.run_dir))
                     train_stack(jobs, trials, environment)
             except Exception as error:
-                left = [one for one, trial in zip(jobs, trials, strict=True) if not trial.is_over]
+                left = [
+                    one
+                    for one, trial in zip(jobs, trials, strict=True)
+                    if not trial.record.is_final
+                ]
                 return left, f"their stack could not be trained: {first_line(error)}"
         return [], None
 

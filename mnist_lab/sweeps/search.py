@@ -65,7 +65,8 @@ class Search:
         self._grid = space.grid() if settings.sampler == "grid" else None
         self._starts: dict[int, int] = {}  # of each trial, by this process
         self._retries = settings.retry_failed
-        for trial in study.trials():  # each end is recorded before the study is told
+        trials = study.trials()
+        for trial in trials:  # each end is recorded before the study is told
             number = trial.user_attrs["number"]
             is_own = trial.user_attrs["home"] == home and "is_surplus" not in trial.user_attrs
             if is_own and trial.state.is_finished() and number not in ledger:
@@ -74,7 +75,7 @@ class Search:
                     "put it back, or choose another hydra.sweep.dir"
                 )
         recorded = [record.trial for record in ledger]
-        if recorded and max(recorded) >= len(study.trials()):
+        if recorded and max(recorded) >= len(trials):
             raise InputError(
                 f"{study.address.storage}: lacks trials of which {ledger.sweep_dir} has records; "
                 "put it back, or choose another hydra.sweep.dir"

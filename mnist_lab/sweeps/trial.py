@@ -89,14 +89,12 @@ class Trial:
         self._study = study
         self._ledger = Ledger(sweep.folder)
         self._report: dict[str, Any] | None = None
-        self.is_over = False  # finished, pruned or failed, and recorded as such
 
     def start(self, run_dir: Path) -> None:
         """Record that it runs, and where."""
         self.record.directory = os.path.relpath(run_dir, self._sweep.folder)
         self.record.state, self.record.attempts = RUNNING, self.record.attempts + 1
         self.record.error, self.record.started = None, runs.now()
-        self.is_over = False
         self._ledger.write(self.record)
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
@@ -165,7 +163,6 @@ class Trial:
         self.record.values, self.record.ended = values, runs.now()
         self._ledger.write(self.record)
         self._study.settle(self.record)
-        self.is_over = True
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
@@ -183,19 +180,19 @@ class Trial:
             self.pruned()
             raise
         except Exception as error:
-            if not self.is_over:
+            if not self.record.is_final:
                 self.failed(error)
             raise
         except SystemExit as error:
             if error.code in _SIGNALLED:
-                if not self.is_over:
+                if not self.record.is_final:
                     self.interrupted()
                 raise
             failure = RuntimeError(f"the run ended its process with exit code {error.code}")
             self.failed(failure)
             raise failure from error
         except BaseException:
-            if not self.is_over:
+            if not self.record.is_final:
                 self.interrupted()
             raise
         finally:
