@@ -37,6 +37,7 @@ class Net:
     def overrides(self) -> list[str]:
         """What selects the net on the lab's command line."""
         common = [
+            "model.activation=relu",
             f"model.hidden_dims={list(self.hidden_dims)}".replace(" ", ""),
             f"model.dropout={self.dropout}",
             f"data.batch_size={self.batch_size}",
