@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -13,9 +12,9 @@ from mnist_lab.errors import ConfigError
 from mnist_lab.explain import unknown_key
 from mnist_lab.groups import choices
 from mnist_lab.knobs import check_knob, nearest, shown
-from mnist_lab.runs import has_launcher
 from mnist_lab.schemas import METRICS, NUM_CLASSES, NUM_TRAIN, SCHEMAS
 from mnist_lab.targets import TARGETS
+from mnist_lab.trainer_checks import batches_of, check_trainer, limited, num_devices
 
 _LARGEST = 10**15 - 1
 _MOST_LAYERS = 1_000
@@ -42,7 +41,7 @@ def check(config: DictConfig) -> None:
                 check_knob(f"{prefix}{knob.name}", knob, node)
     _check_combinations(config)
     _check_monitors(config)
-    _check_device(config.trainer.accelerator)
+    check_trainer(config)
 
 
 def _check_named_nodes(config: DictConfig) -> None:
@@ -79,27 +78,9 @@ def _field_names(node: DictConfig) -> set[str]:
 
 def _check_combinations(config: DictConfig) -> None:
     """Check what one knob alone cannot know."""
-    trainer, optimizer = config.trainer, config.optimizer
+    optimizer = config.optimizer
     if optimizer.get("nesterov") and not optimizer.momentum:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
-    _check_length(config)
-    endless = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time)
-    if (
-        config.scheduler.name in ("cosine", "one_cycle")
-        and endless
-        and trainer.max_steps in (None, -1)
-    ):
-        raise ConfigError(
-            f"scheduler={config.scheduler.name}: needs the length of the run; set "
-            "trainer.max_epochs or trainer.max_steps, or take scheduler=none"
-        )
-    if trainer.devices in (0, "0", "", []):
-        raise ConfigError(
-            f"trainer.devices={trainer.devices}: must be at least 1, a list of indices, or auto"
-        )
-    processes = _num_devices(trainer.devices) or 1
-    if processes > (most := max(64, 4 * (os.cpu_count() or 1))):
-        raise ConfigError(f"trainer.devices={processes}: must be at most {most} on this machine")
     model, data = config.model, config.data
     if {model._target_, data._target_} <= TARGETS and model.num_classes < NUM_CLASSES:
         raise ConfigError(
@@ -108,34 +89,6 @@ def _check_combinations(config: DictConfig) -> None:
         )
     _check_memory(model)
     _check_batch_norm(config)
-
-
-def _check_length(config: DictConfig) -> None:
-    """Check that there is something to train, and a validation where something waits for one."""
-    trainer = config.trainer
-    for name in ("max_epochs", "max_steps"):
-        if trainer[name] == 0:
-            raise ConfigError(f"trainer.{name}=0: must be at least 1, or -1 for no limit")
-    if trainer.limit_train_batches == 0 and not trainer.overfit_batches:
-        raise ConfigError("trainer.limit_train_batches=0: must be above 0")
-    is_time = isinstance(trainer.max_time, str) and re.fullmatch(
-        r"\d+(:\d\d?){3}", trainer.max_time
-    )
-    if not OmegaConf.is_dict(trainer.max_time) and trainer.max_time is not None and not is_time:
-        raise ConfigError(f"trainer.max_time={trainer.max_time}: must be DD:HH:MM:SS")
-    validates = config.data.get("val_size", 1) and trainer.limit_val_batches != 0
-    if trainer.check_val_every_n_epoch == 1 or not validates or trainer.fast_dev_run:
-        return
-    stopping = (config.callbacks or {}).get("early_stopping") or {}
-    for key, waits in (
-        ("scheduler=plateau", config.scheduler.name == "plateau"),
-        (
-            "callbacks.early_stopping.check_on_train_epoch_end=true",
-            stopping.get("check_on_train_epoch_end"),
-        ),
-    ):
-        if waits:
-            raise ConfigError(f"{key}: needs trainer.check_val_every_n_epoch=1")
 
 
 def _check_memory(model: DictConfig) -> None:
@@ -189,9 +142,11 @@ def _check_batch_norm(config: DictConfig) -> None:
     if not model.hidden_dims:  # batch norm of images counts pixels too
         return
     size, images = data.batch_size, NUM_TRAIN - data.val_size
-    batches = math.ceil(images / size)
-    processes = (_num_devices(trainer.devices) or 1) * (trainer.num_nodes or 1)
-    is_whole_epoch = _num_batches(trainer, batches) == batches
+    batches = batches_of(data)
+    processes = (num_devices(trainer.devices) or 1) * (trainer.num_nodes or 1)
+    steps = math.inf if trainer.max_steps in (None, -1) else trainer.max_steps
+    trained = min(limited(trainer, batches), steps * (trainer.accumulate_grad_batches or 1))
+    is_whole_epoch = trained == batches
     for samples, is_reached in ((min(size, images), True), (images % size, is_whole_epoch)):
         if is_reached and 0 < samples < 2 * processes:
             raise ConfigError(
@@ -199,23 +154,6 @@ def _check_batch_norm(config: DictConfig) -> None:
                 f"images, too few for model.batch_norm=true; change data.batch_size or "
                 "data.val_size"
             )
-
-
-def _num_batches(trainer: DictConfig, batches: int) -> int:
-    """Return how many of an epoch's batches are trained on at most."""
-    if trainer.max_steps not in (None, -1):
-        batches = min(batches, trainer.max_steps * (trainer.accumulate_grad_batches or 1))
-    limit = trainer.fast_dev_run or trainer.overfit_batches or trainer.limit_train_batches
-    if limit is None or limit is False:
-        return batches
-    return min(batches, int(batches * limit) if isinstance(limit, float) else int(limit))
-
-
-def _num_devices(devices: Any) -> int | None:
-    """Return the number of devices on each machine, or None where the machine decides."""
-    if OmegaConf.is_list(devices):
-        return len(devices)
-    return int(devices) if str(devices).isdecimal() else None
 
 
 def _check_monitors(config: DictConfig) -> None:
@@ -241,34 +179,3 @@ def _check_monitors(config: DictConfig) -> None:
             raise ConfigError(
                 f"{prefix}mode={mode}: must be {METRICS[monitor]} where {prefix}monitor={monitor}"
             )
-
-
-def _check_device(accelerator: str | None) -> None:
-    """Check that the machine has the accelerator that was asked for by name."""
-    if accelerator not in ("gpu", "cuda", "mps"):
-        return
-    import torch
-
-    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if not {"gpu": has_cuda or has_mps, "cuda": has_cuda, "mps": has_mps}[accelerator]:
-        raise ConfigError(
-            f"trainer.accelerator={accelerator}: this machine has no such device that torch "
-            f"{torch.__version__} can use; take trainer=cpu or trainer=auto"
-        )
-
-
-def check_one_process(config: DictConfig) -> None:
-    """Check that a job of a sweep stays in its process.
-
-    Lightning starts the other ranks with the command line of this process, which starts the sweep
-    again in each of them (hydra#2070).
-
-    Raises:
-        ConfigError: the job wants several devices, and no launcher has started the ranks.
-    """
-    devices = config.trainer.devices
-    if devices is not None and _num_devices(devices) != 1 and not has_launcher():
-        raise ConfigError(
-            f"trainer.devices={shown(devices)}: must be 1 in a sweep; for more, start the ranks "
-            "with torchrun or srun"
-        )

@@ -28,6 +28,7 @@ def knob(
     length: str | int | None = None,
     words: tuple[Any, ...] = (),
     odd: bool = False,
+    share: bool = False,
 ) -> Any:
     """Declare a field with its meaning and range.
 
@@ -44,6 +45,7 @@ def knob(
         length: how long a list must be: a number, or the name of the list that it goes with.
         words: what is allowed besides numbers.
         odd: whether the number must be odd.
+        share: whether a fraction is a share of a whole, of which there is one at most.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     metadata = {
@@ -55,6 +57,7 @@ def knob(
         "length": length,
         "words": words,
         "odd": odd,
+        "share": share,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -108,6 +111,7 @@ def _is_allowed(value: Any, metadata: Mapping[str, Any]) -> bool:
         and value > limits.get("above", -math.inf)
         and value < limits.get("below", math.inf)
         and not (metadata["odd"] and value % 2 == 0)
+        and not (metadata["share"] and isinstance(value, float) and value > 1)
     )
 
 
@@ -141,6 +145,8 @@ def requirement(knob: Field[Any]) -> str:
     text = " ".join(filter(None, [kind, " and ".join(limits)]))
     if metadata["odd"]:
         text += " and odd"
+    if metadata["share"]:
+        text = f"{text.replace('a number', 'a whole number')}, or a share of at most 1.0"
     if text and metadata["words"]:
         text += ", or " + " or ".join(shown(word) for word in metadata["words"])
     return text or str(metadata["text"])

@@ -94,12 +94,13 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested mappings, keyed with dots."""
-    if not isinstance(node, Mapping):
-        return {prefix: node}
+    """Return a nested mapping's values by dotted keys; an empty mapping is a value."""
     values: dict[str, Any] = {}
     for name, value in node.items():
-        values |= flat(value, f"{prefix}.{name}" if prefix else str(name))
+        if isinstance(value, Mapping) and value:
+            values |= flat(value, f"{prefix}{name}.")
+        else:
+            values[f"{prefix}{name}"] = value
     return values
 
 

@@ -241,22 +241,22 @@ class Trainer:
     min_steps: int | None = knob(None, "steps before an early stop", low=0)
     max_time: Any = knob(None, "longest time, DD:HH:MM:SS")
     limit_train_batches: Any = knob(
-        None, "batches (int) or share (float) of a training epoch", number=float, low=0
+        None, "batches (int) or share (float) of a training epoch", number=float, low=0, share=True
     )
     limit_val_batches: Any = knob(
-        None, "batches (int) or share (float) of validation", number=float, low=0
+        None, "batches (int) or share (float) of validation", number=float, low=0, share=True
     )
     limit_test_batches: Any = knob(
-        None, "batches (int) or share (float) of test", number=float, low=0
+        None, "batches (int) or share (float) of test", number=float, low=0, share=True
     )
     limit_predict_batches: Any = knob(
-        None, "batches (int) or share (float) of predict", number=float, low=0
+        None, "batches (int) or share (float) of predict", number=float, low=0, share=True
     )
     overfit_batches: Any = knob(
-        None, "batches (int) or share (float) to overfit on", number=float, low=0
+        None, "batches (int) or share (float) to overfit on", number=float, low=0, share=True
     )
     val_check_interval: Any = knob(
-        None, "validate after so many steps (int) or share (float)", above=0
+        None, "validate after so many batches (int) or share (float)", above=0, share=True
     )
     check_val_every_n_epoch: int | None = knob(
         1, "validate after every n-th epoch; null counts val_check_interval across epochs", low=1
@@ -275,10 +275,10 @@ class Trainer:
     benchmark: bool | None = knob(None, "true lets cuDNN measure its algorithms")
     inference_mode: bool | None = knob(None, "false evaluates under no_grad instead")
     use_distributed_sampler: bool | None = knob(None, "for loaders other than the lab's")
-    profiler: Any = knob(None, "simple, advanced or pytorch")
+    profiler: Any = knob(None, "simple, advanced, pytorch, or a node with a _target_")
     detect_anomaly: bool | None = knob(None, "true finds the operation that made a NaN")
     barebones: bool | None = knob(None, "true turns all but training off, to measure it")
-    plugins: Any = knob(None, "nodes with a _target_, or names")
+    plugins: Any = knob(None, "a node with a _target_, or a list of them")
     sync_batchnorm: bool | None = knob(None, "true shares batch norm statistics on GPUs")
     reload_dataloaders_every_n_epochs: int | None = knob(None, "Lightning's own", low=0)
     default_root_dir: str | None = knob("${run_dir}", "where checkpoints and logs go")

@@ -33,9 +33,12 @@ def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
     """Print what a run came to, how long it took, and how to look at it."""
     console = Console(soft_wrap=True, highlight=False, markup=False)  # a path may have brackets
     console.print()
-    console.print(metrics_table(str(shown(run_dir)), metrics))
+    table = metrics_table(str(shown(run_dir)), metrics)
+    if table.row_count:  # a barebones run measures nothing but time
+        console.print(table)
+    epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']:.0f} epochs"
     console.print(
-        f"{metrics['epochs']:.0f} epochs, {metrics['steps']:,.0f} steps in "
+        f"{epochs}, {metrics['steps']:,.0f} steps in "
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
     if any(run_dir.glob(EVENTS)):

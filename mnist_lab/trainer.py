@@ -25,6 +25,7 @@ _NOISE = (
     "Encountered `nan` values in tensor",  # of a run that has diverged, which is said at its end
     "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",
+    "You are trying to `self.log\\(\\)` but `Trainer\\(barebones=True\\)`",  # which is its point
     "The `srun` command is available",  # on every SLURM machine, where one run needs none
     "Precision bf16-mixed is not supported by the model summary",
 )

@@ -17,7 +17,7 @@ TRAINERS = choices("trainer")
 @pytest.fixture(autouse=True)
 def _any_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the configs for a GPU be checked where there is none."""
-    monkeypatch.setattr("mnist_lab.checks._check_device", lambda _: None)
+    monkeypatch.setattr("mnist_lab.trainer_checks._check_accelerator", lambda _: None)
 
 
 def compose(*overrides: str) -> DictConfig:

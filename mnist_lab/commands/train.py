@@ -15,7 +15,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.checks import check, check_one_process
+from mnist_lab.checks import check
 from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.explain import explain
@@ -27,6 +27,7 @@ from mnist_lab.sweeps.settings import STUDY
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.targets import check_targets
+from mnist_lab.trainer_checks import check_one_process
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from mnist_lab import runs
 from mnist_lab.config import Loader
 from mnist_lab.errors import StorageError, reason
 from mnist_lab.groups import choices, groups
+from mnist_lab.record import flat
 from mnist_lab.sweeps.ledger import Record
-from mnist_lab.sweeps.plan import flat
 from mnist_lab.tables import shown
 
 NAME = "best"

@@ -15,12 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab import runs
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.knobs import shown
-from mnist_lab.record import MAY_DIFFER
+from mnist_lab.record import MAY_DIFFER, flat
 
 FILE = "sweep.json"
 _PACKAGE = Path(__file__).parents[1]
 _PARTS = ("space", "search", "config", "code", "versions")
 _NOT_TAKEN = ("allow_targets=", "hydra.sweep.dir=", "hydra.sweeper.retry_failed=")
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys((*_PARTS, "study"), (dict, "a mapping")),
+    "overrides": (list, "a list"),
+    "config_dir": (str | None, "text or null"),
+    "home": (str, "text"),
+}
 _SHOWN = 3  # differences that an error names
 
 
@@ -76,9 +82,7 @@ def stored_arguments(folder: Path) -> list[str]:
     stored = read_plan(folder)
     if stored is None:
         raise InputError(f"{folder / FILE}: no such file; is {folder} a sweep's directory?")
-    overrides, config_dir = stored.get("overrides"), stored.get("config_dir")
-    if not isinstance(overrides, list) or not isinstance(config_dir, str | None):
-        raise InputError(f"{folder / FILE}: overrides: must be a list, and config_dir text or null")
+    overrides, config_dir = stored["overrides"], stored["config_dir"]
     if not all(isinstance(one, str) and not one.startswith("-") for one in overrides):
         raise InputError(f"{folder / FILE}: overrides: must be of the form key=value")
     own = [one for one in overrides if not one.startswith(_NOT_TAKEN)]
@@ -94,7 +98,13 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
         InputError: the file is damaged.
     """
     path = folder / FILE
-    return runs.read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    content = runs.read_json(path)
+    for name, (kind, words) in _KINDS.items():
+        if name not in content or not isinstance(content[name], kind):
+            raise InputError(f"{path}: {name}: must be {words}; put back the file that was there")
+    return content
 
 
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
@@ -161,17 +171,6 @@ def flat_config(config: DictConfig, without: Mapping[str, Any]) -> dict[str, Any
         for key, value in flat(plain).items()
         if not any(key == one or key.startswith(f"{one}.") for one in (*varied, *MAY_DIFFER))
     }
-
-
-def flat(node: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping's values by dotted keys; an empty mapping is a value."""
-    found: dict[str, Any] = {}
-    for name, value in node.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _sources() -> dict[str, str]:

@@ -10,11 +10,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_lab.checks import check, check_one_process
+from mnist_lab.checks import check
 from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.explain import explain
 from mnist_lab.targets import check_targets
+from mnist_lab.trainer_checks import check_one_process
 
 
 class Points:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -13,7 +14,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.sweeps.ledger import FAILED, Ledger, Record
 from mnist_lab.sweeps.settings import Settings
 from mnist_lab.sweeps.space import Space
-from mnist_lab.sweeps.study import Study, build
+from mnist_lab.sweeps.study import Address, Study, build, build_pruner, taking_options
 
 _SAMPLERS: dict[str, type[BaseSampler]] = {
     "tpe": TPESampler,
@@ -170,8 +171,10 @@ class Search:
         """Return the values of a new trial, and what the sampler notes of it."""
         if self._grid is not None:
             return self._grid[number], {}
-        imagined = self._study.copied(trials, build_sampler(self._settings, number))
-        asked = imagined.ask(self._distributions)
+        sampler = build_sampler(self._settings, number)
+        imagined = self._study.copied(trials, sampler)
+        with taking_options("sampler", type(sampler).__name__):
+            asked = imagined.ask(self._distributions)
         return asked.params, imagined.get_trials(deepcopy=False)[-1].system_attrs
 
     def _create(
@@ -211,6 +214,23 @@ def _is_open(first: int, batch: Sequence[Record], size: int, trials: Sequence[Fr
     """Return whether a process was killed while it asked for a round, before any of it ran."""
     members = [one.number for one in trials if one.user_attrs.get("round") == first]
     return len(members) < size and {*members} <= {record.trial for record in batch}
+
+
+def check_options(settings: Settings, address: Address, space: Space) -> None:
+    """Check the options of sampler and pruner by a trial of a study in memory.
+
+    Raises:
+        ConfigError: one does not take its options.
+    """
+    pruner = build_pruner(address)
+    sampler = RandomSampler() if settings.is_grid else build_sampler(settings, 0)
+    tried = optuna.create_study(directions=list(address.directions), sampler=sampler, pruner=pruner)
+    with taking_options("sampler", type(sampler).__name__):
+        trial = tried.ask(space.distributions())
+    if settings.pruner != "none":
+        trial.report(0.0, step=0)
+        with taking_options("pruner", type(pruner).__name__):
+            trial.should_prune()
 
 
 def build_sampler(settings: Settings, number: int) -> BaseSampler:

@@ -58,6 +58,7 @@ class StackedRun:
         if not (self.run_dir / runs.MANIFEST).exists():
             runs.write(self.run_dir / runs.CONFIG, record.portable(self.config))
         remove_partials(self.run_dir)
+        raised: BaseException | None = None
         early = contextlib.suppress(Pruned, Diverged)
         with early, record.attempt(self.run_dir, environment, from_step=0):
             settings: Any = OmegaConf.to_container(self.config)
@@ -67,11 +68,17 @@ class StackedRun:
                     log_config(logger, settings, record.portable(self.config))
             try:
                 yield
+            except BaseException as error:  # of the stack, when this trial may have left it
+                if self.ended_by is None:
+                    raise
+                raised = error
             finally:
                 for logger in self.loggers:
                     logger.finalize("success")
             if self.ended_by is not None:
                 raise self.ended_by
+        if raised is not None:
+            raise raised
 
     def log(self, metrics: Mapping[str, float], step: int, epoch: int) -> None:
         """Log metrics as a lone run does."""

@@ -1,8 +1,9 @@
 """A sweep's memory in Optuna: what was asked, what was told, and who is not worth going on."""
 
+import contextlib
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from mnist_lab.errors import ConfigError, StorageError, first_line, reason
+from mnist_lab.errors import (
+    ConfigError,
+    InputError,
+    LabError,
+    StorageError,
+    first_line,
+    reason,
+)
 from mnist_lab.sweeps.ledger import FAILED, FINISHED, PRUNED, RUNNING, Record
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of each trial, as does the display
@@ -70,6 +78,7 @@ class Study:
 
     Raises:
         ConfigError: there is no such storage.
+        InputError: it is a file of another kind.
         StorageError: the storage cannot be opened.
     """
 
@@ -213,17 +222,31 @@ def build(kind: str, cls: Any, options: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: it does not take the options.
     """
+    with taking_options(kind, cls.__name__):
+        try:
+            return cls(**options)
+        except ImportError as error:
+            raise ConfigError(
+                f"hydra.sweeper.{kind}: {cls.__name__} needs a package that is not installed "
+                f"({first_line(error)}); pip install mnist_lab[search]"
+            ) from error
+
+
+@contextlib.contextmanager
+def taking_options(kind: str, name: str) -> Iterator[None]:
+    """Say of an error that it is the options', which Optuna looks at when it needs them.
+
+    Raises:
+        ConfigError: there was one.
+    """
     try:
-        return cls(**options)
+        yield
+    except LabError:
+        raise
     except (TypeError, ValueError) as error:
-        problem = first_line(error).replace(f"{cls.__name__}.__init__() ", "")
+        problem = first_line(error).replace(f"{name}.__init__() ", "")
         raise ConfigError(
-            f"hydra.sweeper.{kind}_options: must be arguments of optuna's {cls.__name__}; {problem}"
-        ) from error
-    except ImportError as error:
-        raise ConfigError(
-            f"hydra.sweeper.{kind}: {cls.__name__} needs a package that is not installed "
-            f"({first_line(error)}); pip install mnist_lab[search]"
+            f"hydra.sweeper.{kind}_options: must be arguments of optuna's {name}; {problem}"
         ) from error
 
 
@@ -248,6 +271,7 @@ def _open_storage(storage: str) -> tuple[BaseStorage, RDBStorage | None]:
 
     Raises:
         ConfigError: it is none, or its driver is not installed.
+        InputError: it is a file of another kind.
         StorageError: it cannot be reached.
     """
     if "://" not in storage:
@@ -255,6 +279,10 @@ def _open_storage(storage: str) -> tuple[BaseStorage, RDBStorage | None]:
             return JournalStorage(JournalFileBackend(storage)), None
         except OSError as error:
             raise StorageError(f"{storage}: cannot be opened: {reason(error)}") from error
+        except (ValueError, TypeError, LookupError) as error:
+            raise InputError(
+                f"{storage}: no journal of Optuna's, or damaged: {first_line(error)}"
+            ) from error
     engine = {"connect_args": {"timeout": _PATIENCE}} if storage.startswith("sqlite") else {}
     try:
         database = RDBStorage(storage, engine_kwargs=engine)

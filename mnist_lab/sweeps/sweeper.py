@@ -159,20 +159,20 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
         LabError: it holds another sweep, an option is wrong, or something cannot be written.
     """
     # Optuna takes 0.15 s to import, which a wrong config need not wait for.
-    from mnist_lab.sweeps.search import build_sampler
-    from mnist_lab.sweeps.study import Study, build_pruner
+    from mnist_lab.sweeps.search import check_options
+    from mnist_lab.sweeps.study import Study
 
     folder = ledger.sweep_dir
     address = _address(folder, asked.settings, asked.objectives)
-    build_pruner(address)
-    if not asked.settings.is_grid:
-        build_sampler(asked.settings, 0)
+    check_options(asked.settings, address, asked.space)
     _content(folder, asked)  # before anything is written
+    # One elsewhere is opened first, so that one which cannot be leaves no directory.
+    study = Study(address) if asked.settings.storage is not None else None
     with ledger.locked():
         content = _content(folder, asked)  # another process may have been faster
         if content != plan.read_plan(folder):
             plan.write_plan(folder, content)
-        return Study(address)
+        return study or Study(address)
 
 
 def _concluded(asked: Asked, ledger: Ledger, others: Sequence[Record], loader: Loader) -> Outcome:
@@ -210,10 +210,10 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
         return asked.plan.content()
     plan.check_same(place, before, asked.plan.identity(), asked.settings.accept_changes)
     for name, value in asked.plan.study.items():
-        if before["study"][name] != value:
+        if before["study"].get(name) != value:
             raise ConfigError(
                 f"hydra.sweeper.{name}={shown_value(value)}: must be "
-                f"{shown_value(before['study'][name])} as when {place} was begun"
+                f"{shown_value(before['study'].get(name))} as when {place} was begun"
             )
     kept = {"home": before["home"], "overrides": before["overrides"]}
     return replace(asked.plan, **kept).content()

@@ -19,6 +19,12 @@ from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.runs import CONFIG, MANIFEST, METRICS
 
 ROWS = yaml.safe_load((Path(__file__).parent / "hostile_configs.yaml").read_text(encoding="utf-8"))
+PLAN: dict[str, Any] = {
+    **{part: {} for part in ("space", "search", "config", "code", "versions", "study")},
+    "overrides": ["seed=1,2"],
+    "config_dir": None,
+    "home": "here",
+}
 # The lab ignores these itself, but pytest takes back what a module ignores.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Experiment logs directory", "ignore:The number of training batches"
@@ -292,7 +298,7 @@ def test_a_runs_config_where_its_command_is_given_again(
         (["+logger.x={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: /tmp}"], 4, "/tmp"),
         (["--config-dir=."], 3, "sweep.json"),
         ([5], 3, "sweep.json"),
-        (5, 3, "sweep.json"),
+        (5, 3, "overrides: must be a list"),
     ],
 )
 def test_a_sweeps_file(
@@ -301,6 +307,17 @@ def test_a_sweeps_file(
     (folder / "sweep").mkdir()
     if isinstance(overrides, list):
         overrides = ["seed=1,2", *overrides, "hydra.sweeper.accept_changes=true"]
-    plan = {"overrides": overrides, "config_dir": None}
-    (folder / "sweep" / "sweep.json").write_text(json.dumps(plan))
+    (folder / "sweep" / "sweep.json").write_text(json.dumps(PLAN | {"overrides": overrides}))
     assert word in assert_refused(["resume", "sweep"], (code,), capfd)
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("name", PLAN)
+@pytest.mark.parametrize("command", ["resume sweep", "train -m seed=1,2 hydra.sweep.dir=sweep"])
+def test_a_sweeps_file_that_lacks_something(
+    command: str, name: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "sweep").mkdir()
+    plan = {key: value for key, value in PLAN.items() if key != name}
+    (folder / "sweep" / "sweep.json").write_text(json.dumps(plan))
+    assert f"sweep.json: {name}: must be" in assert_refused(command.split(), (3,), capfd)

@@ -7,9 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_lab.config import Loader
+from mnist_lab.record import flat
 from mnist_lab.sweeps.best import write_best
 from mnist_lab.sweeps.ledger import Record
-from mnist_lab.sweeps.plan import flat
 
 
 def composed(overrides: list[str], folder: Path | None = None) -> dict[str, Any]:

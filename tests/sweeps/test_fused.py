@@ -1,10 +1,14 @@
 """``hydra/launcher=fused`` leaves for each trial what the trial alone would have left."""
 
 import json
+import shlex
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from door import run
+from door import COMMAND, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_lab.checkpoints import LAST, read_checkpoint
@@ -91,14 +95,16 @@ def test_an_error_is_that_of_the_trials_that_make_it(tmp_path: Path) -> None:
     ] * 2
 
 
+DIVERGING = (
+    "train -m model=mlp model.hidden_dims=[8] model.init=normal optimizer=sgd scheduler=none "
+    "optimizer.lr=0.1,1e30 seed=1,2 trainer=cpu logger=none trainer.limit_train_batches=5 "
+    "trainer.limit_val_batches=1 trainer.limit_test_batches=1 hydra/launcher=fused "
+    "hydra.sweep.dir=s"
+)
+
+
 def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
-    done = run(
-        "train -m model=mlp model.hidden_dims=[8] model.init=normal optimizer=sgd scheduler=none "
-        "optimizer.lr=0.1,1e30 seed=1,2 trainer=cpu trainer.max_epochs=2 logger=none "
-        "trainer.limit_train_batches=5 trainer.limit_val_batches=1 trainer.limit_test_batches=1 "
-        "hydra/launcher=fused hydra.sweep.dir=s",
-        tmp_path,
-    )
+    done = run(f"{DIVERGING} trainer.max_epochs=2", tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count(": diverged: ") == 2, done.stderr
     states = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "0123"]
@@ -107,3 +113,27 @@ def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
     ] * 2
     assert [one["state"] for one in states] == ["finished"] * 2 + ["failed"] * 2
     assert states[2]["error"].startswith("Diverged: diverged: ")
+
+
+def test_a_signal_leaves_what_has_ended_as_it_ended(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [COMMAND, *shlex.split(DIVERGING), "trainer.max_epochs=1000000"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    records = [tmp_path / "s" / "ledger" / f"0000{number}.json" for number in range(4)]
+    try:
+        while process.poll() is None and not all(
+            path.exists() and json.loads(path.read_text())["state"] == "failed"
+            for path in records[2:]
+        ):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()  # which does nothing where it has ended
+    assert process.returncode == 143, error
+    manifests = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "0123"]
+    assert [one["state"] for one in manifests] == ["interrupted"] * 2 + ["failed"] * 2

@@ -231,6 +231,26 @@ def test_another_sweep_in_the_directory_is_refused(
         assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("sampler_options={n_startup_trials:abc}", 2, "sampler_options: must be arguments of"),
+        ("pruner=median hydra.sweeper.pruner_options={n_startup_trials:abc}", 2, "MedianPruner;"),
+        ("storage=note.txt hydra.sweeper.study_name=n", 3, "note.txt: no journal of Optuna's"),
+    ],
+)
+def test_what_optuna_looks_at_late_is_refused_first(
+    words: str, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("note.txt").write_bytes(b"\xca\xfe is no journal\n")
+    space = "optimizer.lr=interval(1e-4,1e-2)"
+    arguments = [space, "hydra.sweep.dir=s", *f"hydra.sweeper.{words}".split()]
+    assert main(["train", "-m", *SOFTMAX, *arguments]) == code
+    error = capsys.readouterr().err
+    assert (message in error, error.count("\n")) == (True, 1), error
+    assert not Path("s").exists()
+
+
 def test_runs_of_no_sweep_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     Path("s/0").mkdir(parents=True)
     Path("s/0", MANIFEST).write_text("{}")

@@ -1,0 +1,44 @@
+"""What may be asked of the trainer, and what is refused before anything is made."""
+
+import pytest
+from omegaconf import DictConfig
+
+from mnist_lab.checks import check
+from mnist_lab.config import Loader, resolved
+from mnist_lab.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _any_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnist_lab.trainer_checks._check_accelerator", lambda _: None)
+
+
+def compose(*overrides: str) -> DictConfig:
+    config = resolved(Loader(overrides).compose(overrides))
+    check(config)
+    return config
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("trainer=gpu", "trainer.devices=-1"),
+        ("trainer=gpu", "trainer.devices='0,1'"),
+        ("trainer=gpu", "trainer.devices=[1]"),
+        ("trainer=ddp_cpu", "trainer.devices=3"),
+        ("trainer=cpu", "trainer.devices=auto"),
+        ("trainer.limit_train_batches=1.0",),
+        ("trainer.limit_train_batches=7", "trainer.val_check_interval=7"),
+        ("trainer.val_check_interval=1000", "trainer.check_val_every_n_epoch=null"),
+        ("trainer.val_check_interval=1000", "trainer.fast_dev_run=true"),
+        ("trainer.strategy=ddp_spawn",),
+        ("trainer.profiler={_target_: mine.Profiler}", "allow_targets=[mine.]"),
+    ],
+)
+def test_taken(overrides: tuple[str, ...]) -> None:
+    compose(*overrides)
+
+
+def test_a_strategy_that_lightning_does_not_know() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.strategy=dpp: .*; did you mean ddp\?"):
+        compose("trainer.strategy=dpp")
