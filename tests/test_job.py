@@ -114,6 +114,7 @@ def test_trainers_arguments_are_overrides(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.ckpt"))
     done = run(f"train trainer.barebones=true {SHORT} trainer.log_every_n_steps=null", tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "self.log" not in done.stderr
 
 
 def test_ctrl_c_stops_and_is_recorded(tmp_path: Path) -> None:

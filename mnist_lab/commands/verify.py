@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from mnist_lab import runs
 from mnist_lab.checkpoint_files import LAST as LAST_CHECKPOINT
 from mnist_lab.commands.arguments import Parser, only_targets
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> int:
         train_in(again, config)
         if not runs.is_rank_zero():
             return 0
-        return _report(options.run, again)
+        return _report(options.run, again, config)
 
 
 def _check_record(run_dir: Path) -> None:
@@ -58,7 +60,7 @@ def _check_record(run_dir: Path) -> None:
     runs.read_metrics(run_dir)
 
 
-def _report(claimed: Path, again: Path) -> int:
+def _report(claimed: Path, again: Path, config: DictConfig) -> int:
     """Print what is the same and what is not; return 0 where all is."""
     records = [runs.read_manifest(run_dir) for run_dir in (claimed, again)]
     figures = [
@@ -73,6 +75,10 @@ def _report(claimed: Path, again: Path) -> int:
     for line in differences(*records):
         print(f"note: {line}", file=sys.stderr)
     count = len(figures[0])
+    if different and config.trainer.get("max_time"):
+        print(
+            "note: trainer.max_time ends a run by the clock, and not twice alike", file=sys.stderr
+        )
     if different:
         print(f"{claimed}: NOT reproduced")
         return 1
