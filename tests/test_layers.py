@@ -10,7 +10,7 @@ ROOT = Path(mnist_lab.__file__).parent
 # What turns a config into objects, or checks one. Everything else works without Hydra.
 KNOWS_CONFIGS = {
     *("checks", "commands", "config", "evaluation", "explain", "interpolations", "job", "knobs"),
-    *("record", "schemas", "stored", "sweeps", "trainer"),
+    *("record", "schemas", "stored", "sweeps", "trainer", "trainer_checks"),
 }
 
 
