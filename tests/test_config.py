@@ -3,27 +3,15 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
+from composing import compose
 
-from mnist_lab.checks import check
-from mnist_lab.config import Loader, resolved
+from mnist_lab.config import Loader
 from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.groups import CONF, choices, groups
 
 CHOICES = [(group, name) for group in groups() for name in choices(group)]
 TRAINERS = choices("trainer")
-
-
-@pytest.fixture(autouse=True)
-def _any_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the configs for a GPU be checked where there is none."""
-    monkeypatch.setattr("mnist_lab.trainer_checks._check_accelerator", lambda _: None)
-
-
-def compose(*overrides: str) -> DictConfig:
-    config = resolved(Loader(overrides).compose(overrides))
-    check(config)
-    return config
+pytestmark = pytest.mark.usefixtures("any_device")
 
 
 def test_every_folder_is_known() -> None:

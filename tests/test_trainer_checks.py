@@ -1,22 +1,11 @@
 """What may be asked of the trainer, and what is refused before anything is made."""
 
 import pytest
-from omegaconf import DictConfig
+from composing import compose
 
-from mnist_lab.checks import check
-from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError
 
-
-@pytest.fixture(autouse=True)
-def _any_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_lab.trainer_checks._check_accelerator", lambda _: None)
-
-
-def compose(*overrides: str) -> DictConfig:
-    config = resolved(Loader(overrides).compose(overrides))
-    check(config)
-    return config
+pytestmark = pytest.mark.usefixtures("any_device")
 
 
 @pytest.mark.parametrize(
