@@ -36,6 +36,7 @@ from mnist_lab.sweeps.settings import Settings
 from mnist_lab.targets import check_hydra_targets, check_targets
 from mnist_lab.yaml_files import check_yaml, problem_in
 
+_PLACES = {"run_dir": "${hydra:runtime.output_dir}", "trainer.default_root_dir": "${run_dir}"}
 _FROZEN = ("callbacks", "launcher", "sweeper", "hydra_logging", "job_logging", "output_subdir")
 
 
@@ -110,6 +111,13 @@ class Loader(ConfigLoaderImpl):
 
     def _check_code(self, config: DictConfig) -> None:
         """Check every target, and leave below ``hydra`` the very values that were checked."""
+        unresolved = OmegaConf.to_container(config)
+        assert isinstance(unresolved, dict)
+        for key, text in _PLACES.items():
+            if key in self.typed or _value_at(unresolved, key) not in (text, None):
+                raise ConfigError(
+                    f"{key}: follows hydra.run.dir, or hydra.sweep.dir in a sweep; set that"
+                )
         plain = OmegaConf.to_container(resolved(config))
         assert isinstance(plain, dict)
         hydra = plain.pop("hydra")
@@ -157,6 +165,13 @@ def opened_targets(overrides: Sequence[str]) -> list[str]:
             raise ConfigError(f"allow_targets={value}: must be a list, as in [my_package.]")
         opened = [str(one) for one in value]
     return opened
+
+
+def _value_at(node: Any, key: str) -> Any:
+    """Return what is at a dotted key of nested mappings, or None."""
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

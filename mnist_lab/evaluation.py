@@ -7,13 +7,15 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from torch import Tensor
 
 from mnist_lab.answers import Answers
 from mnist_lab.checkpoints import BEST, check_weights, newest, read_checkpoint
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.errors import InputError, first_line
+from mnist_lab.errors import ConfigError, InputError, first_line
+from mnist_lab.explain import explain
 from mnist_lab.models import Classifier
 from mnist_lab.stored import stored_config
 from mnist_lab.trainer import build_trainer
@@ -71,7 +73,10 @@ def evaluate_run(
         config.trainer.precision = "auto"
     model = load_model(run_dir, config.model._target_)
     datamodule = datamodule or instantiate(config.data, _convert_="all")
-    trainer = trainer or build_trainer(config, model, validates=False)
+    try:
+        trainer = trainer or build_trainer(config, model, validates=False)
+    except InstantiationException as error:
+        raise ConfigError(explain(error)) from error
     return evaluate_on(trainer, model, datamodule)
 
 

@@ -119,7 +119,10 @@ def load_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> Classifier:
         UntrustedError: the run names code that is neither the lab's nor opened.
     """
     config = stored_config(run_dir, allow_targets)
-    return load_model(run_dir, config.model._target_).float().eval()
+    model = load_model(run_dir, config.model._target_).float().eval()
+    if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+        raise InputError(f"{run_dir}: has diverged: its weights are no numbers")
+    return model
 
 
 def recognize(

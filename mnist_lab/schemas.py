@@ -14,6 +14,8 @@ METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss"
 """What a run can be judged by, and whether more or less of it is better."""
 NUM_CLASSES = 10  # of each set that is published in MNIST's format
 NUM_TRAIN = 60_000  # training images that each set is published with
+NUM_TEST = 10_000
+EVAL_BATCH_SIZE = 1_000
 MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
@@ -226,8 +228,8 @@ class Trainer:
         "auto is bf16-mixed where the model gains by it and the hardware has it, else 32-true",
         choices=PRECISIONS,
     )
-    logger: Any = knob(None, "false turns the logger group off")
-    callbacks: Any = knob(None, "nodes with a _target_, besides those of the callbacks group")
+    logger: Any = knob(None, "false turns the logger group off; a node, or a list, replaces it")
+    callbacks: Any = knob(None, "a list of nodes, besides those of the callbacks group")
     fast_dev_run: Any = knob(
         None,
         "true runs one batch of everything and keeps nothing; a number so many",
@@ -256,7 +258,10 @@ class Trainer:
         None, "batches (int) or share (float) to overfit on", number=float, low=0, share=True
     )
     val_check_interval: Any = knob(
-        None, "validate after so many batches (int) or share (float)", above=0, share=True
+        None,
+        "validate after so many batches (int), share (float) or time (DD:HH:MM:SS)",
+        above=0,
+        share=True,
     )
     check_val_every_n_epoch: int | None = knob(
         1, "validate after every n-th epoch; null counts val_check_interval across epochs", low=1
@@ -281,7 +286,7 @@ class Trainer:
     plugins: Any = knob(None, "a node with a _target_, or a list of them")
     sync_batchnorm: bool | None = knob(None, "true shares batch norm statistics on GPUs")
     reload_dataloaders_every_n_epochs: int | None = knob(None, "Lightning's own", low=0)
-    default_root_dir: str | None = knob("${run_dir}", "where checkpoints and logs go")
+    default_root_dir: str | None = knob("${run_dir}", "the run's directory; set hydra.run.dir")
     enable_autolog_hparams: bool | None = knob(None, "Lightning's own")
     model_registry: str | None = knob(None, "Lightning's own")
 

@@ -31,6 +31,7 @@ _NOISE = (
 )
 for _message in _NOISE:
     warnings.filterwarnings("ignore", _message)
+warnings.formatwarning = lambda message, *_: f"{message}\n"  # without the line of code it came from
 
 
 def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
@@ -45,6 +46,10 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
     options = {k: v for k, v in config.trainer.items() if v is not None or k not in unset}
     barebones = options.get("barebones", False)
     callbacks = dict(config.callbacks or {})
+    stopping = callbacks.get("early_stopping")
+    if stopping is not None and str(stopping.get("monitor")).startswith("train/"):
+        # Lightning would look for it after a validation within the epoch, when it is not there yet.
+        callbacks["early_stopping"] = OmegaConf.merge(stopping, {"check_on_train_epoch_end": True})
     if not validates or options.get("limit_val_batches") == 0:
         if _chooses_by_val(callbacks.get("early_stopping")):
             del callbacks["early_stopping"]

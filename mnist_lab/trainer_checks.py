@@ -3,6 +3,8 @@
 import math
 import os
 import re
+from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.errors import ConfigError
 from mnist_lab.knobs import nearest, shown
 from mnist_lab.runs import has_launcher
-from mnist_lab.schemas import NUM_TRAIN
+from mnist_lab.schemas import EVAL_BATCH_SIZE, NUM_TEST, NUM_TRAIN
 from mnist_lab.targets import TARGETS
 
 _PROFILERS = ("simple", "advanced", "pytorch")
@@ -23,10 +25,11 @@ def check_trainer(config: DictConfig) -> None:
         ConfigError: a value or a combination of them is wrong, or the machine lacks the device.
     """
     _check_length(config)
+    _check_shares(config)
     _check_validations(config)
-    _check_devices(config.trainer)
-    _check_parts(config.trainer)
-    _check_accelerator(config.trainer.accelerator)
+    _check_names(config.trainer)
+    _check_nodes(config.trainer)
+    _check_devices(config)
 
 
 def _check_length(config: DictConfig) -> None:
@@ -37,11 +40,11 @@ def _check_length(config: DictConfig) -> None:
             raise ConfigError(f"trainer.{name}=0: must be at least 1, or -1 for no limit")
     if trainer.limit_train_batches == 0 and not trainer.overfit_batches:
         raise ConfigError("trainer.limit_train_batches=0: must be above 0")
-    is_time = isinstance(trainer.max_time, str) and re.fullmatch(
-        r"\d+(:\d\d?){3}", trainer.max_time
-    )
-    if not OmegaConf.is_dict(trainer.max_time) and trainer.max_time is not None and not is_time:
-        raise ConfigError(f"trainer.max_time={trainer.max_time}: must be DD:HH:MM:SS")
+    if trainer.max_time is not None and not _is_duration(trainer.max_time):
+        raise ConfigError(
+            f"trainer.max_time={shown(trainer.max_time)}: must be DD:HH:MM:SS, or a mapping of "
+            "datetime.timedelta's arguments, above 0"
+        )
     endless = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time)
     if (
         config.scheduler.name in ("cosine", "one_cycle")
@@ -54,22 +57,51 @@ def _check_length(config: DictConfig) -> None:
         )
 
 
+def _check_shares(config: DictConfig) -> None:
+    """Check that a share of the batches is at least one batch."""
+    trainer, data = config.trainer, config.data
+    if data._target_ not in TARGETS or trainer.fast_dev_run:
+        return
+    train, val = batches_of(data), math.ceil(data.val_size / EVAL_BATCH_SIZE)
+    for name, batches in (
+        ("limit_train_batches", train),
+        ("overfit_batches", min(train, val or train)),
+        ("limit_val_batches", val),
+        ("limit_test_batches", math.ceil(NUM_TEST / EVAL_BATCH_SIZE)),
+    ):
+        share = trainer[name]
+        if isinstance(share, float) and share > 0 and batches and int(batches * share) == 0:
+            raise ConfigError(
+                f"trainer.{name}={share}: is less than one of {batches} batches; take 1 for one"
+            )
+
+
 def _check_validations(config: DictConfig) -> None:
     """Check that a validation comes within each epoch where it is to."""
     trainer = config.trainer
-    validates = config.data.get("val_size", 1) and trainer.limit_val_batches != 0
-    if not validates or trainer.fast_dev_run:
+    interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
+    if not isinstance(interval, int | float | None) and not _is_duration(interval):
+        raise ConfigError(
+            f"trainer.val_check_interval={shown(interval)}: must be a number of batches, a share, "
+            "or DD:HH:MM:SS"
+        )
+    if isinstance(interval, float) and every is None:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: must be a number of batches or DD:HH:MM:SS "
+            "where trainer.check_val_every_n_epoch=null"
+        )
+    is_limited_to_none = trainer.limit_val_batches == 0 and not trainer.overfit_batches
+    if not config.data.get("val_size", 1) or is_limited_to_none or trainer.fast_dev_run:
         return
-    interval = trainer.val_check_interval
     is_ours = config.data._target_ in TARGETS
-    if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and is_ours:
+    if isinstance(interval, int) and every is not None and is_ours:
         most = limited(trainer, batches_of(config.data))
         if interval > most:
             raise ConfigError(
                 f"trainer.val_check_interval={interval}: must be at most {most}, the batches of an "
                 "epoch; trainer.check_val_every_n_epoch=null counts them across epochs"
             )
-    if trainer.check_val_every_n_epoch == 1:
+    if every == 1:
         return
     stopping = (config.callbacks or {}).get("early_stopping") or {}
     for key, waits in (
@@ -83,52 +115,122 @@ def _check_validations(config: DictConfig) -> None:
             raise ConfigError(f"{key}: needs trainer.check_val_every_n_epoch=1")
 
 
-def _check_devices(trainer: DictConfig) -> None:
-    """Check the number of devices, or their indices."""
-    devices = trainer.devices
-    wrong = ConfigError(
-        f"trainer.devices={shown(devices)}: must be at least 1, a list of indices, or auto"
-    )
-    if OmegaConf.is_list(devices):
-        if not devices or not all(type(one) is int and one >= 0 for one in devices):
-            raise wrong
-    elif devices not in (None, "auto", "-1", -1):
-        is_right = isinstance(devices, int | str) and not isinstance(devices, bool)
-        if not is_right or not re.fullmatch(r"0*[1-9]\d*|\d+(,\d+)+", str(devices)):
-            raise wrong
-    processes = num_devices(devices)
-    is_number = devices in (None, "auto") or str(devices).isdecimal()
-    if trainer.accelerator == "cpu" and not is_number:
+def _check_devices(config: DictConfig) -> None:
+    """Check the number of devices, or their indices, and that the machine has the accelerator."""
+    trainer, devices = config.trainer, config.trainer.devices
+    if not _are_devices(devices):
+        raise ConfigError(
+            f"trainer.devices={shown(devices)}: must be at least 1, a list of indices, or auto"
+        )
+    data, nodes = config.data, trainer.num_nodes or 1
+    processes = num_devices(devices) or 1
+    most = max(64, 4 * (os.cpu_count() or 1))
+    if processes > most:
+        raise ConfigError(f"trainer.devices={processes}: must be at most {most} on this machine")
+    if data._target_ in TARGETS and data.batch_size < processes * nodes:
+        raise ConfigError(
+            f"data.batch_size={data.batch_size}: counts samples across all devices and must be at "
+            f"least {processes * nodes}, the number of processes"
+        )
+    if nodes > 1 and not has_launcher() and "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"trainer.num_nodes={trainer.num_nodes}: needs torchrun or srun, which start the "
+            "processes of each machine; scripts/cluster/ has examples"
+        )
+    _check_accelerator(trainer.accelerator)
+    is_number = devices in (None, "auto") or str(devices).strip().isdecimal()
+    if not is_number and not _has_gpu(trainer.accelerator):
         raise ConfigError(
             f"trainer.devices={shown(devices)}: must be a number of processes on a CPU"
         )
-    if (processes or 1) > (most := max(64, 4 * (os.cpu_count() or 1))):
-        raise ConfigError(f"trainer.devices={processes}: must be at most {most} on this machine")
 
 
-def _check_parts(trainer: DictConfig) -> None:
-    """Check that profiler, strategy and plugins are names that Lightning knows, or nodes."""
-    profiler, strategy, plugins = trainer.profiler, trainer.strategy, trainer.plugins
-    if not (profiler is None or _is_node(profiler)) and profiler not in _PROFILERS:
+def _are_devices(devices: Any) -> bool:
+    """Return whether Lightning reads a value as devices."""
+    if OmegaConf.is_list(devices):
+        is_each_index = all(type(one) is int and one >= 0 for one in devices)
+        return is_each_index and 0 < len(devices) == len(set(devices))
+    if devices in (None, "auto", "-1", -1):
+        return True
+    text = str(devices).replace(" ", "")
+    is_right = isinstance(devices, int | str) and not isinstance(devices, bool)
+    return is_right and bool(re.fullmatch(r"0*[1-9]\d*|\d+,|\d+(,\d+)+", text))
+
+
+def _has_gpu(accelerator: str | None) -> bool:
+    """Return whether ``auto`` or a name stands for GPUs; a list of devices is worth the import."""
+    if accelerator == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _check_names(trainer: DictConfig) -> None:
+    """Check that profiler, strategy and precision are names of what there is."""
+    profiler, strategy = trainer.profiler, trainer.strategy
+    if not (profiler is None or _is_node(profiler)) and _name(profiler) not in _PROFILERS:
         raise ConfigError(
             f"trainer.profiler={shown(profiler)}: must be one of {', '.join(_PROFILERS)}, or a "
-            f"node with a _target_{nearest(str(profiler), _PROFILERS)}"
+            f"node with a _target_{nearest(_name(profiler), _PROFILERS)}"
         )
-    if not (strategy is None or _is_node(strategy)) and strategy not in ("auto", "ddp"):
+    if not (strategy is None or _is_node(strategy)) and _name(strategy) not in ("auto", "ddp"):
         from lightning.pytorch.strategies import StrategyRegistry  # seconds, for a rare name
 
         names = sorted(StrategyRegistry.available_strategies())
-        if strategy not in names:
+        if _name(strategy) not in names:
             raise ConfigError(
                 f"trainer.strategy={shown(strategy)}: must be auto, ddp or another name that "
-                f"lightning knows, or a node with a _target_{nearest(str(strategy), names)}"
+                f"lightning knows, or a node with a _target_{nearest(_name(strategy), names)}"
             )
-    for one in plugins if OmegaConf.is_list(plugins) else [plugins]:
-        if one is not None and not _is_node(one):
-            raise ConfigError(
-                f"trainer.plugins={shown(plugins)}: must be a node with a _target_, or a list of "
-                "them"
-            )
+    if str(trainer.precision).startswith("transformer-engine") and not find_spec(
+        "transformer_engine"
+    ):
+        raise ConfigError(
+            f"trainer.precision={trainer.precision}: needs transformer_engine, which is not "
+            "installed; take trainer.precision=auto"
+        )
+
+
+def _check_nodes(trainer: DictConfig) -> None:
+    """Check that what is to be built says what it is."""
+    plugins = trainer.plugins
+    if not isinstance(trainer.logger, bool | None) and not _are_nodes(trainer.logger):
+        raise ConfigError(
+            f"trainer.logger={shown(trainer.logger)}: must be true, false, a node with a _target_, "
+            "or a list of them"
+        )
+    if trainer.callbacks is not None and not (
+        OmegaConf.is_list(trainer.callbacks) and _are_nodes(trainer.callbacks)
+    ):
+        raise ConfigError(
+            f"trainer.callbacks={shown(trainer.callbacks)}: must be a list of nodes with a _target_"
+        )
+    if plugins is not None and not _are_nodes(plugins):
+        raise ConfigError(
+            f"trainer.plugins={shown(plugins)}: must be a node with a _target_, or a list of them"
+        )
+
+
+def _name(value: Any) -> str:
+    """Return a name as Lightning looks it up."""
+    return str(value).lower()
+
+
+def _is_duration(value: Any) -> bool:
+    """Return whether a value is a time above 0 as Lightning reads it."""
+    try:
+        if isinstance(value, DictConfig):
+            arguments: Any = OmegaConf.to_container(value)
+            return timedelta(**arguments) > timedelta(0)
+        is_text = re.fullmatch(r"\d+(:\d\d?){3}", value) is not None
+        return is_text and value.strip("0:") != ""
+    except (TypeError, OverflowError):
+        return False
+
+
+def _are_nodes(value: Any) -> bool:
+    return all(map(_is_node, value)) if OmegaConf.is_list(value) else _is_node(value)
 
 
 def _is_node(value: Any) -> bool:
@@ -149,16 +251,19 @@ def _check_accelerator(accelerator: str | None) -> None:
         )
 
 
-def check_one_process(config: DictConfig) -> None:
-    """Check that a job of a sweep stays in its process.
+def check_trial(config: DictConfig) -> None:
+    """Check that a job of a sweep stays in its process and measures what trials are compared by.
 
     Lightning starts the other ranks with the command line of this process, which starts the sweep
     again in each of them (hydra#2070).
 
     Raises:
-        ConfigError: the job wants several devices, and no launcher has started the ranks.
+        ConfigError: the job wants several devices, and no launcher has started the ranks; or it is
+            to measure nothing.
     """
     devices = config.trainer.devices
+    if config.trainer.barebones:
+        raise ConfigError("trainer.barebones=true: measures nothing to compare trials by")
     if devices is not None and num_devices(devices) != 1 and not has_launcher():
         raise ConfigError(
             f"trainer.devices={shown(devices)}: must be 1 in a sweep; for more, start the ranks "
@@ -183,4 +288,7 @@ def num_devices(devices: Any) -> int | None:
     """Return the number of devices on each machine, or None where the machine decides."""
     if OmegaConf.is_list(devices):
         return len(devices)
-    return int(devices) if str(devices).isdecimal() else None
+    text = str(devices).strip()
+    if "," in text:
+        return sum(bool(index.strip()) for index in text.split(","))
+    return int(text) if text.isdecimal() else None

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,10 @@ def _fit(
     if checkpoint and ckpt_path:
         checkpoint.is_restored = False
     try:
-        with cheap_cuda_checks(trainer), waits:
+        with settings_taken(), cheap_cuda_checks(trainer), waits:
             trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except LabError:
         raise
-    except MisconfigurationException as error:
-        raise ConfigError(first_line(error)) from error
     except SIGTERMException:
         raise SystemExit(143) from None
     except SystemExit as error:
@@ -155,16 +154,34 @@ def load_best(model: Classifier, trainer: L.Trainer) -> None:
     model.load_state_dict(read_checkpoint(path)["state_dict"])
 
 
+@contextlib.contextmanager
+def settings_taken() -> Iterator[None]:
+    """Have what Lightning does not take be one line.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(first_line(error)) from error
+
+
 def evaluate_on(
     trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModule
 ) -> dict[str, float]:
-    """Return the metrics of validation, where there are images for it, and of test."""
+    """Return the metrics of validation, where there are images for it, and of test.
+
+    Raises:
+        ConfigError: Lightning does not take a setting.
+    """
     metrics: dict[str, float] = {}
-    if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
-        trainer.validate(model, datamodule=datamodule, verbose=False)
-        found = trainer.callback_metrics
-        metrics |= {name: found[name].item() for name in found if name.startswith("val/")}
-    metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
+    with settings_taken():
+        if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
+            trainer.validate(model, datamodule=datamodule, verbose=False)
+            found = trainer.callback_metrics
+            metrics |= {name: found[name].item() for name in found if name.startswith("val/")}
+        metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
     return metrics
 
 

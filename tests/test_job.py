@@ -12,6 +12,9 @@ import yaml
 from door import COMMAND, FEW_BATCHES, run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mnist_lab.errors import InputError
+from mnist_lab.prediction import load_run
+
 SHORT = (
     "trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=60 trainer.log_every_n_steps=20 "
     "model.hidden_dims=[32]"
@@ -102,6 +105,8 @@ def test_a_run_that_diverges_says_so_and_leaves_json(tmp_path: Path) -> None:
     assert "Warning" not in done.stderr
     text = (tmp_path / "run" / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["test/loss"] is None
+    with pytest.raises(InputError, match="run: has diverged: its weights are no numbers"):
+        load_run(tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -148,6 +153,15 @@ def test_without_validation_the_last_checkpoint_is_tested(choice: str, tmp_path:
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert "val/acc" not in metrics
     assert "test/acc" in metrics
+
+
+def test_early_stopping_by_a_metric_of_training(tmp_path: Path) -> None:
+    done = run(
+        f"train {SHORT} callbacks=early_stopping monitor=train/loss mode=min logger=none "
+        "trainer.val_check_interval=0.5",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_early_stopping_stops(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def test_names_agree_with_the_models() -> None:
     assert tuple(optimizers.SCHEDULERS) == tuple(SCHEMAS["scheduler"])
     (init,) = (knob for knob in fields(schemas.Model) if knob.name == "init")
     assert init.metadata["choices"] == classifier.INITS
-    assert (schemas.NUM_TRAIN, schemas.MAX_SEED) == (datamodule.NUM_TRAIN, datamodule.MAX_SEED)
+    for name in ("NUM_TRAIN", "EVAL_BATCH_SIZE", "MAX_SEED"):
+        assert getattr(schemas, name) == getattr(datamodule, name)
     assert set(schemas.METRICS) >= {name for name in hparams.METRICS if name.startswith("val/")}
 
 

@@ -27,7 +27,7 @@ from mnist_lab.sweeps.settings import STUDY
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.targets import check_targets
-from mnist_lab.trainer_checks import check_one_process
+from mnist_lab.trainer_checks import check_trial
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _check_points(loader: Loader, master: DictConfig) -> list[tuple[Path, DictCo
         try:
             config = resolved(loader.load_sweep_config(master, point), number)
             check(config)
-            check_one_process(config)
+            check_trial(config)
         except LabError as error:
             raise type(error)(f"{' '.join(point)}: {error}") from error
         run_dir = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))

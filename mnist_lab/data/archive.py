@@ -108,8 +108,9 @@ def _read_embedded(path: Path) -> bytearray:
             write_atomic(path, content)
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
         warnings.warn(
-            f"{path} cannot be written ({reason(error)}); MNIST is unpacked in memory instead, "
-            "which costs about 0.6 s a run; data.root= or MNIST_LAB_DATA names another folder",
+            f"{path.parent} cannot be written ({reason(error)}); MNIST is unpacked in memory "
+            "instead, which costs about 0.6 s a run; data.root= or MNIST_LAB_DATA names another "
+            "folder",
             stacklevel=2,
         )
         return _unpack(path.name)

@@ -135,6 +135,14 @@ class Ledger:
         with _held(self._folder / runs.LOCK, _PATIENCE, self.sweep_dir):
             yield
 
+    def drop_empty(self) -> None:
+        """Leave no directory behind in which there is nothing but a lock."""
+        with contextlib.suppress(OSError):
+            if [*self.sweep_dir.iterdir()] == [self._folder]:
+                (self._folder / runs.LOCK).unlink(missing_ok=True)
+                self._folder.rmdir()  # unless there is more in it
+                self.sweep_dir.rmdir()
+
     def check_free(self) -> None:
         """Check that no process holds the directory for itself, as that of a single run does.
 

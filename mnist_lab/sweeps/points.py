@@ -15,7 +15,7 @@ from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.explain import explain
 from mnist_lab.targets import check_targets
-from mnist_lab.trainer_checks import check_one_process
+from mnist_lab.trainer_checks import check_trial
 
 
 class Points:
@@ -94,7 +94,7 @@ class Points:
             try:
                 config = self.config(point, number)
                 check(config)
-                check_one_process(config)
+                check_trial(config)
                 first = config if first is None else first
                 for name in ("monitor", "mode"):
                     if config[name] != first[name]:

@@ -22,6 +22,7 @@ _SAMPLERS: dict[str, type[BaseSampler]] = {
     "cmaes": CmaEsSampler,
     "gp": GPSampler,
 }
+_TRIED = 12  # trials, more than samplers and pruners begin with by default
 _STARTS = 2  # of a trial whose own process ends without a word, before it has failed
 
 
@@ -217,16 +218,25 @@ def _is_open(first: int, batch: Sequence[Record], size: int, trials: Sequence[Fr
 
 
 def check_options(settings: Settings, address: Address, space: Space) -> None:
-    """Check the options of sampler and pruner by a trial of a study in memory.
+    """Check the options of sampler and pruner on a study in memory that has some trials already.
+
+    Optuna looks at some of them only then, and at a few even later.
 
     Raises:
         ConfigError: one does not take its options.
     """
-    pruner = build_pruner(address)
+    pruner, distributions = build_pruner(address), space.distributions()
     sampler = RandomSampler() if settings.is_grid else build_sampler(settings, 0)
-    tried = optuna.create_study(directions=list(address.directions), sampler=sampler, pruner=pruner)
+    random = RandomSampler(seed=0)
+    tried = optuna.create_study(directions=list(address.directions), sampler=random, pruner=pruner)
+    for number in range(_TRIED):
+        trial = tried.ask(distributions)
+        if settings.pruner != "none":
+            trial.report(float(number), step=0)
+        tried.tell(trial, [float(number)] * len(address.directions))
+    tried.sampler = sampler
     with taking_options("sampler", type(sampler).__name__):
-        trial = tried.ask(space.distributions())
+        trial = tried.ask(distributions)
     if settings.pruner != "none":
         trial.report(0.0, step=0)
         with taking_options("pruner", type(pruner).__name__):

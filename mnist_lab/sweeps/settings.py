@@ -162,7 +162,8 @@ def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[
     unmeasured = [name for name in objectives if name.startswith("val/") and not measures]
     if unmeasured and not (settings.is_grid and settings.pruner == "none"):
         raise ConfigError(
-            f"{unmeasured[0]}: cannot be searched by without validation images; set data.val_size"
+            f"{unmeasured[0]}: cannot be searched by without a validation; set data.val_size and "
+            "trainer.limit_val_batches above 0"
         )
     return objectives
 

@@ -50,6 +50,7 @@ class StackedRun:
         self.metrics: dict[str, float] = {}
         self.epochs = 0
         self.ended_by: Pruned | Diverged | None = None  # what has taken it from the stack early
+        self.has_result = False
         self._saved_at = time.monotonic()
 
     @contextlib.contextmanager
@@ -69,7 +70,7 @@ class StackedRun:
             try:
                 yield
             except BaseException as error:  # of the stack, when this trial may have left it
-                if self.ended_by is None:
+                if self.ended_by is None and not self.has_result:
                     raise
                 raised = error
             finally:
@@ -197,4 +198,5 @@ class StackedRun:
             sha256["optimizer"] = sha256_of([self.last.optimizer])
         runs.update_manifest(self.run_dir, data=data, sha256=sha256)
         snapshot.drop_kept(self.loggers)
+        self.has_result = True
         return metrics

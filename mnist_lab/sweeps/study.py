@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from mnist_lab.errors import (
     ConfigError,
     InputError,
-    LabError,
     StorageError,
     first_line,
     reason,
@@ -43,6 +43,8 @@ _STATES = {
     TrialState.PRUNED: PRUNED,
     TrialState.FAIL: FAILED,
 }
+_NO_JOURNAL = (ValueError, TypeError, LookupError, AssertionError)  # what Optuna raises on one
+_LONGEST_LINE = 1_000_000  # bytes of a journal's first line
 _PATIENCE = 60  # seconds that SQLite waits for another process that writes
 
 
@@ -98,6 +100,11 @@ class Study:
             raise StorageError(
                 f"{address.storage}: cannot be opened: {first_line(error)}"
             ) from error
+        except _NO_JOURNAL as error:
+            self.close()
+            if self._engine is not None:
+                raise
+            raise _no_journal(address.storage, error) from error
         self.storage: BaseStorage = self.optuna._storage  # Optuna's cache of what it was given
 
     def close(self) -> None:
@@ -187,7 +194,8 @@ class Study:
         trial.intermediate_values = {**known, epoch: value}
         trials[number] = trial
         imagined = self.copied(trials, RandomSampler())
-        is_pruned = imagined.pruner.prune(imagined, imagined.get_trials(deepcopy=False)[number])
+        with taking_options("pruner", type(imagined.pruner).__name__):
+            is_pruned = imagined.pruner.prune(imagined, imagined.get_trials(deepcopy=False)[number])
         attrs = imagined.get_trials(deepcopy=False)[number].system_attrs
         noted = {key: attrs[key] for key in attrs if attrs[key] != trial.system_attrs.get(key)}
         report: dict[str, Any] = {"epoch": epoch, "value": value, "attrs": noted}
@@ -223,13 +231,7 @@ def build(kind: str, cls: Any, options: Mapping[str, Any]) -> Any:
         ConfigError: it does not take the options.
     """
     with taking_options(kind, cls.__name__):
-        try:
-            return cls(**options)
-        except ImportError as error:
-            raise ConfigError(
-                f"hydra.sweeper.{kind}: {cls.__name__} needs a package that is not installed "
-                f"({first_line(error)}); pip install mnist_lab[search]"
-            ) from error
+        return cls(**options)
 
 
 @contextlib.contextmanager
@@ -241,12 +243,15 @@ def taking_options(kind: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except LabError:
-        raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AssertionError) as error:
         problem = first_line(error).replace(f"{name}.__init__() ", "")
         raise ConfigError(
             f"hydra.sweeper.{kind}_options: must be arguments of optuna's {name}; {problem}"
+        ) from error
+    except ImportError as error:
+        raise ConfigError(
+            f"hydra.sweeper.{kind}: {name} needs a package that is not installed "
+            f"({first_line(error)}); pip install mnist_lab[search]"
         ) from error
 
 
@@ -266,6 +271,27 @@ def default_storage(folder: Path) -> str:
     return URL.create("sqlite", database=path).render_as_string()
 
 
+def _check_journal(path: Path) -> None:
+    """Check what a file begins with; Optuna would write to any text whose last line it cannot read.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no journal.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise ValueError("it is no file")
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_LINE)
+    if line and "op_code" not in dict(json.loads(line)):
+        raise ValueError("its first line has no op_code")
+
+
+def _no_journal(storage: str, error: Exception) -> InputError:
+    return InputError(f"{storage}: no journal of Optuna's, or damaged: {first_line(error)}")
+
+
 def _open_storage(storage: str) -> tuple[BaseStorage, RDBStorage | None]:
     """Open a storage.
 
@@ -276,13 +302,12 @@ def _open_storage(storage: str) -> tuple[BaseStorage, RDBStorage | None]:
     """
     if "://" not in storage:
         try:
+            _check_journal(Path(storage))
             return JournalStorage(JournalFileBackend(storage)), None
         except OSError as error:
             raise StorageError(f"{storage}: cannot be opened: {reason(error)}") from error
-        except (ValueError, TypeError, LookupError) as error:
-            raise InputError(
-                f"{storage}: no journal of Optuna's, or damaged: {first_line(error)}"
-            ) from error
+        except _NO_JOURNAL as error:
+            raise _no_journal(storage, error) from error
     engine = {"connect_args": {"timeout": _PATIENCE}} if storage.startswith("sqlite") else {}
     try:
         database = RDBStorage(storage, engine_kwargs=engine)

@@ -166,13 +166,16 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
     address = _address(folder, asked.settings, asked.objectives)
     check_options(asked.settings, address, asked.space)
     _content(folder, asked)  # before anything is written
-    # One elsewhere is opened first, so that one which cannot be leaves no directory.
-    study = Study(address) if asked.settings.storage is not None else None
-    with ledger.locked():
-        content = _content(folder, asked)  # another process may have been faster
-        if content != plan.read_plan(folder):
-            plan.write_plan(folder, content)
-        return study or Study(address)
+    try:
+        with ledger.locked():
+            content = _content(folder, asked)  # another process may have been faster
+            study = Study(address)
+            if content != plan.read_plan(folder):
+                plan.write_plan(folder, content)
+            return study
+    except LabError:
+        ledger.drop_empty()
+        raise
 
 
 def _concluded(asked: Asked, ledger: Ledger, others: Sequence[Record], loader: Loader) -> Outcome:

@@ -75,7 +75,6 @@ def test_error_of_a_constructor_is_one_line(tmp_path: Path) -> None:
             "trainer.val_check_interval=7 trainer.accumulate_grad_batches=3",
             "trainer.val_check_interval=7: validates after 7 batches, within a step of trainer.acc",
         ),
-        ("trainer.overfit_batches=0.00001 scheduler=none", "You requested to check 1e-05 of the"),
     ],
 )
 def test_what_only_shows_with_the_data_is_one_line(

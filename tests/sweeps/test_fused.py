@@ -6,13 +6,17 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from door import COMMAND, run
+from door import COMMAND, FEW_BATCHES, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_lab.checkpoints import LAST, read_checkpoint
+from mnist_lab.cli import main
+from mnist_lab.errors import Stopped
 from mnist_lab.runs import MANIFEST, METRICS
+from mnist_lab.sweeps.stacked_run import StackedRun
 
 TRIALS = (
     "-m model=mlp model.hidden_dims=[32] model.dropout=0.3 optimizer.lr=1e-3,3e-2 seed=1,2 "
@@ -137,3 +141,21 @@ def test_a_signal_leaves_what_has_ended_as_it_ended(tmp_path: Path) -> None:
     assert process.returncode == 143, error
     manifests = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "0123"]
     assert [one["state"] for one in manifests] == ["interrupted"] * 2 + ["failed"] * 2
+
+
+def test_an_end_while_results_are_written_leaves_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = StackedRun.finish
+
+    def interrupted(run: StackedRun, *arguments: Any) -> dict[str, float]:
+        if run.config.seed == 2:
+            raise Stopped(signal.SIGTERM)
+        return finish(run, *arguments)
+
+    monkeypatch.setattr(StackedRun, "finish", interrupted)
+    monkeypatch.chdir(tmp_path)
+    arguments = f"train -m model=softmax seed=1,2 {FEW_BATCHES} hydra/launcher=fused"
+    assert main([*arguments.split(), "hydra.sweep.dir=s"]) == 143
+    manifests = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "01"]
+    assert [one["state"] for one in manifests] == ["finished", "interrupted"]

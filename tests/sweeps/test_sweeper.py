@@ -210,6 +210,13 @@ def test_shared_storage(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> Non
     assert "mine in" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("storage", ["sqlite:///s/study.db", "s/journal"])
+def test_a_storage_in_the_sweeps_own_directory(sweep: Sweep, storage: str) -> None:
+    named = [f"hydra.sweeper.storage={storage}", "hydra.sweeper.study_name=mine"]
+    assert sweep("trainer.fast_dev_run=true", "seed=1,2", *named, "hydra.sweep.dir=s") == 0
+    assert len(records()) == 2
+
+
 def test_another_sweep_in_the_directory_is_refused(
     sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,19 +243,25 @@ def test_another_sweep_in_the_directory_is_refused(
     [
         ("sampler_options={n_startup_trials:abc}", 2, "sampler_options: must be arguments of"),
         ("pruner=median hydra.sweeper.pruner_options={n_startup_trials:abc}", 2, "MedianPruner;"),
+        ("sampler_options={n_startup_trials:1,n_ei_candidates:abc}", 2, "of optuna's TPESampler"),
+        ("pruner=hyperband hydra.sweeper.pruner_options={reduction_factor:abc}", 2, "HyperbandPr"),
         ("storage=note.txt hydra.sweeper.study_name=n", 3, "note.txt: no journal of Optuna's"),
+        ("storage=bytes hydra.sweeper.study_name=n", 3, "bytes: no journal of Optuna's"),
+        ("storage=sqlite:///note.txt hydra.sweeper.study_name=n", 5, "note.txt: cannot be opened"),
     ],
 )
 def test_what_optuna_looks_at_late_is_refused_first(
     words: str, code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("note.txt").write_bytes(b"\xca\xfe is no journal\n")
+    Path("note.txt").write_text("hello")
+    Path("bytes").write_bytes(b"\xca\xfe is no journal\n")
     space = "optimizer.lr=interval(1e-4,1e-2)"
     arguments = [space, "hydra.sweep.dir=s", *f"hydra.sweeper.{words}".split()]
     assert main(["train", "-m", *SOFTMAX, *arguments]) == code
     error = capsys.readouterr().err
     assert (message in error, error.count("\n")) == (True, 1), error
     assert not Path("s").exists()
+    assert Path("note.txt").read_text() == "hello"
 
 
 def test_runs_of_no_sweep_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
