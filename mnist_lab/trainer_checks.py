@@ -4,7 +4,6 @@ import math
 import os
 import re
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -167,7 +166,7 @@ def _has_gpu(accelerator: str | None) -> bool:
 
 
 def _check_names(trainer: DictConfig) -> None:
-    """Check that profiler, strategy and precision are names of what there is."""
+    """Check that profiler and strategy are names that Lightning knows, or nodes."""
     profiler, strategy = trainer.profiler, trainer.strategy
     if not (profiler is None or _is_node(profiler)) and _name(profiler) not in _PROFILERS:
         raise ConfigError(
@@ -183,13 +182,6 @@ def _check_names(trainer: DictConfig) -> None:
                 f"trainer.strategy={shown(strategy)}: must be auto, ddp or another name that "
                 f"lightning knows, or a node with a _target_{nearest(_name(strategy), names)}"
             )
-    if str(trainer.precision).startswith("transformer-engine") and not find_spec(
-        "transformer_engine"
-    ):
-        raise ConfigError(
-            f"trainer.precision={trainer.precision}: needs transformer_engine, which is not "
-            "installed; take trainer.precision=auto"
-        )
 
 
 def _check_nodes(trainer: DictConfig) -> None:

@@ -40,6 +40,9 @@ def test_python_gives_the_same(run_dir: Path) -> None:
     assert evaluate(run_dir)["test/loss"] == pytest.approx(metrics["test/loss"], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "run_dir", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)], indirect=True
+)
 def test_two_processes_count_each_sample_once(run_dir: Path, tmp_path: Path) -> None:
     done = run(f"evaluate {run_dir} --json trainer=ddp_cpu trainer.devices=2", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -49,6 +52,7 @@ def test_two_processes_count_each_sample_once(run_dir: Path, tmp_path: Path) -> 
     assert again["test/loss"] == pytest.approx(metrics["test/loss"], abs=1e-6)
 
 
+@pytest.mark.parametrize("run_dir", ["mlp"], indirect=True)
 def test_other_data(run_dir: Path, mnist_files: Path, tmp_path: Path) -> None:
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
@@ -60,6 +64,7 @@ def test_other_data(run_dir: Path, mnist_files: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["test/acc"] == metrics["test/acc"]  # the same digits by name
 
 
+@pytest.mark.parametrize("run_dir", ["mlp"], indirect=True)
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

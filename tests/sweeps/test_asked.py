@@ -54,7 +54,7 @@ def test_plan_is_of_what_does_not_vary() -> None:
         (["hydra/launcher=basic,other", "seed=1,2"], "hydra/launcher=basic,other: must have one"),
         (["model=mlp,softmax", "model.dropout=0.1,0.2"], "model=softmax model.dropout=0.1: "),
         (["model.hidden_dims=[1],[2]", "model.dropout=[0.1,0.2]"], "must be one number or a list"),
-        (["data.val_size=0", "optimizer.lr=interval(0.1,1)"], "without validation images"),
+        (["data.val_size=0", "optimizer.lr=interval(0.1,1)"], "without a validation"),
     ],
 )
 def test_what_is_wrong_is_told(overrides: list[str], message: str) -> None:

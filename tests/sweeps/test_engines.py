@@ -47,12 +47,12 @@ def results(sweep: Path) -> dict[int, dict[str, Any]]:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param("hydra/launcher=parallel", marks=pytest.mark.slow),
+        "hydra/launcher=parallel",
         pytest.param(
             "hydra/launcher=parallel hydra.launcher.fused=true hydra.launcher.workers=2",
             marks=pytest.mark.slow,
         ),
-        "hydra/launcher=ray",
+        pytest.param("hydra/launcher=ray", marks=pytest.mark.slow),
         pytest.param(
             "hydra/launcher=ray hydra.launcher.fused=true hydra.launcher.per_job=2",
             marks=pytest.mark.slow,

@@ -64,6 +64,10 @@ def test_its_directory_is_an_ordinary_runs(sweeps: Path) -> None:
     assert json.loads(evaluated.stdout)["test/acc"] == figures(sweeps / "fused" / "3")["test/acc"]
     again = run("resume fused/3", sweeps)
     assert (again.returncode, "finished already" in again.stdout) == (0, True)
+
+
+@pytest.mark.slow
+def test_it_is_verified_alone(sweeps: Path) -> None:
     verified = run("verify fused/3", sweeps)
     assert verified.returncode == 0, verified.stderr
 

@@ -82,8 +82,8 @@ def test_objectives() -> None:
         ({"objectives": {"val/loss": "low"}}, {}, "val/loss=low: must be min"),
         ({"objectives": {"num_params": "min"}, "pruner": "median"}, {}, "pruner=median: must be"),
         ({"objectives": {"num_params": "min"}, "sampler": "cmaes"}, {}, "takes one objective"),
-        ({}, {"data": {"val_size": 0}}, "val/acc: cannot be searched by without validation"),
-        ({}, {"trainer": {"limit_val_batches": 0}}, "without validation images"),
+        ({}, {"data": {"val_size": 0}}, "val/acc: cannot be searched by without a validation"),
+        ({}, {"trainer": {"limit_val_batches": 0}}, "without a validation"),
     ],
 )
 def test_bad_objectives(values: dict[str, Any], config: dict[str, Any], message: str) -> None:
