@@ -75,7 +75,10 @@ def broken_off(killed: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("command", ["resume run", f"train {OPTIONS} hydra.run.dir=run"])
+@pytest.mark.parametrize(
+    "command",
+    ["resume run", pytest.param(f"train {OPTIONS} hydra.run.dir=run", marks=pytest.mark.slow)],
+)
 def test_goes_on_to_the_same_bits(command: str, unbroken: Path, tmp_path: Path) -> None:
     child = Path(__file__).parents[2] / "scripts" / "crash_rows" / "child.py"
     dying = subprocess.run(

@@ -209,7 +209,7 @@ with context.Pool(processes) as pool:
 
 # In each round the cache is cold again. Twenty take half a minute.
 @pytest.mark.parametrize(
-    ("processes", "rounds"), [(8, 1), (2, 3), pytest.param(2, 20, marks=pytest.mark.slow)]
+    ("processes", "rounds"), [(8, 1), pytest.param(2, 20, marks=pytest.mark.slow)]
 )
 def test_processes_race_on_a_cold_cache(
     tmp_path: Path, mnist_train: Split, mnist_test: Split, processes: int, rounds: int
