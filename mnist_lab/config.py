@@ -28,7 +28,7 @@ from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, 
 from mnist_lab.explain import explain
 from mnist_lab.groups import CONF
 from mnist_lab.interpolations import bounded_interpolations
-from mnist_lab.places import check_folders, check_hydra_places
+from mnist_lab.places import check_folders, check_hydra_places, check_run_places
 from mnist_lab.runs import new_name
 from mnist_lab.schemas import SCHEMAS, Train
 from mnist_lab.sweeps.launchers import LAUNCHERS
@@ -36,7 +36,6 @@ from mnist_lab.sweeps.settings import Settings
 from mnist_lab.targets import check_hydra_targets, check_targets
 from mnist_lab.yaml_files import check_yaml, problem_in
 
-_PLACES = {"run_dir": "${hydra:runtime.output_dir}", "trainer.default_root_dir": "${run_dir}"}
 _FROZEN = ("callbacks", "launcher", "sweeper", "hydra_logging", "job_logging", "output_subdir")
 
 
@@ -102,6 +101,7 @@ class Loader(ConfigLoaderImpl):
                 config = super().load_configuration(*arguments, **options)
             if self.claimed is not None:
                 OmegaConf.copy_cache(from_config=self.claimed, to_config=config)
+            check_run_places(OmegaConf.to_container(config), self.typed)
             self._check_code(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error)) from error
@@ -111,13 +111,6 @@ class Loader(ConfigLoaderImpl):
 
     def _check_code(self, config: DictConfig) -> None:
         """Check every target, and leave below ``hydra`` the very values that were checked."""
-        unresolved = OmegaConf.to_container(config)
-        assert isinstance(unresolved, dict)
-        for key, text in _PLACES.items():
-            if key in self.typed or _value_at(unresolved, key) not in (text, None):
-                raise ConfigError(
-                    f"{key}: follows hydra.run.dir, or hydra.sweep.dir in a sweep; set that"
-                )
         plain = OmegaConf.to_container(resolved(config))
         assert isinstance(plain, dict)
         hydra = plain.pop("hydra")
@@ -165,13 +158,6 @@ def opened_targets(overrides: Sequence[str]) -> list[str]:
             raise ConfigError(f"allow_targets={value}: must be a list, as in [my_package.]")
         opened = [str(one) for one in value]
     return opened
-
-
-def _value_at(node: Any, key: str) -> Any:
-    """Return what is at a dotted key of nested mappings, or None."""
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, dict) else None
-    return node
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

@@ -4,10 +4,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.errors import UntrustedError
+from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.targets import find
 
 _FOLDERS = ("run_dir", "default_root_dir", "save_dir", "dirpath")  # that the lab's targets write to
+
+_HYDRAS, _RUN = "${hydra:runtime.output_dir}", "${run_dir}"
 
 
 def check_hydra_places(plain: Any, typed: Collection[str]) -> None:
@@ -34,6 +36,28 @@ def check_hydra_places(plain: Any, typed: Collection[str]) -> None:
                 _check_inside(key, name)
                 if Path(name).suffix != ".log":
                     raise UntrustedError(f"{key}={name}: must end with .log")
+
+
+def check_run_places(plain: Any, typed: Collection[str]) -> None:
+    """Refuse another place for a run than the one that Hydra gives it, each trial its own.
+
+    Args:
+        plain: the config before it is resolved.
+        typed: keys that the command line gives.
+
+    Raises:
+        ConfigError: the command line or a file names one.
+    """
+    trainer = plain.get("trainer")
+    given = trainer.get("default_root_dir", _RUN) if isinstance(trainer, dict) else _RUN
+    for key, text, own in (
+        ("run_dir", plain.get("run_dir", _HYDRAS), _HYDRAS),
+        ("trainer.default_root_dir", given, _RUN),
+    ):
+        if key in typed or text != own:
+            raise ConfigError(
+                f"{key}: follows hydra.run.dir, or hydra.sweep.dir in a sweep; set that"
+            )
 
 
 def _is_typed(key: str, typed: Collection[str]) -> bool:

@@ -31,7 +31,6 @@ _NOISE = (
 )
 for _message in _NOISE:
     warnings.filterwarnings("ignore", _message)
-warnings.formatwarning = lambda message, *_: f"{message}\n"  # without the line of code it came from
 
 
 def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
