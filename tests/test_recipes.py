@@ -41,3 +41,11 @@ def test_reproduces_its_published_figure(recipe: str, tmp_path: Path) -> None:
     published, tolerance = EXPECTED[recipe]
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test/acc"]
     assert found == pytest.approx(published, abs=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "least"), [("mlp", 0.98), ("cnn", 0.992)])
+def test_a_default_reaches_what_the_readme_says(model: str, least: float, tmp_path: Path) -> None:
+    done = run(f"train model={model} hydra.run.dir=run", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test/acc"] >= least
