@@ -29,8 +29,6 @@ _NOISE = (
     "The `srun` command is available",  # on every SLURM machine, where one run needs none
     "Precision bf16-mixed is not supported by the model summary",
 )
-for _message in _NOISE:
-    warnings.filterwarnings("ignore", _message)
 
 
 def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
@@ -41,6 +39,8 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         model: what the precision is chosen for.
         validates: whether there is a validation split to monitor.
     """
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
     unset = {knob.name for knob in fields(schemas.Trainer) if knob.default is None}
     options = {k: v for k, v in config.trainer.items() if v is not None or k not in unset}
     barebones = options.get("barebones", False)

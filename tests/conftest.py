@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from door import run
+from door import call
 from filelock import FileLock
 
 from mnist_lab.data.archive import Split, load_split
@@ -67,10 +67,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(shared / "trained.lock"):
         if not (shared / "trained").exists():
             command = (
-                "train model=cnn trainer=cpu trainer.max_epochs=2 logger=none "
-                "~callbacks.pictures hydra.run.dir=partial"
+                "train model=cnn trainer=cpu trainer.max_epochs=2 logger=none ~callbacks.pictures "
+                "hydra.run.dir=partial"
             )
-            done = run(command, shared)
+            done = call(command, shared)
             assert done.returncode == 0, done.stderr
             (shared / "partial").rename(shared / "trained")
     return shared / "trained"

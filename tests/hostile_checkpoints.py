@@ -4,13 +4,11 @@ import builtins
 import functools
 import gzip
 import io
-import logging
 import os
 import pickle
 import shutil
 import struct
 import subprocess
-import sys
 import tarfile
 import time
 import zipfile
@@ -24,28 +22,12 @@ import torch
 from door import COMMAND
 from filelock import FileLock
 
-from mnist_lab import cli
-
 START = [
     *("train", "model=softmax", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16"),
     *("trainer.limit_train_batches=40", "trainer.limit_val_batches=1"),
     *("trainer.limit_test_batches=1", "trainer.enable_model_summary=false", "logger=csv"),
     *("callbacks.checkpoint.every_n_steps=10", "~callbacks.pictures"),
 ]
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command in this process, and close its log."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers[:] = []
-    try:
-        return cli.main(arguments)
-    finally:
-        for handler in root.handlers:
-            handler.close()
-        root.handlers[:] = before
-        root.setLevel(level)
 
 
 def unfinished_run(factory: pytest.TempPathFactory) -> Path:
@@ -420,20 +402,3 @@ def _overlapping(good: bytes) -> bytes:
         name, extra, comment = struct.unpack("<HHH", content[place + 28 : place + 34])
         place += 46 + name + extra + comment
     return bytes(content)
-
-
-def peak_megabytes() -> float:
-    """Return the most memory that this process has held since ``forget_peak``."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1000
-    raise AssertionError("Linux has this")
-
-
-def forget_peak() -> float:
-    """Count the most memory from now on; return what is held now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return peak_megabytes()
-
-
-CAN_MEASURE = sys.platform == "linux"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from door import run
+from door import call, run
 
 RELU = "model.dropout=0 model.activation=relu"
 
@@ -35,8 +35,8 @@ RELU = "model.dropout=0 model.activation=relu"
 )
 def test_same_weights_after_an_epoch(options: str, tolerance: float, tmp_path: Path) -> None:
     weights = []
-    for trainer in ("cpu", "ddp_cpu"):
-        done = run(
+    for trainer, do in (("cpu", call), ("ddp_cpu", run)):
+        done = do(
             f"train {options} trainer={trainer} trainer.max_epochs=1 logger=none "
             f"data.batch_size=250 data.augment=affine hydra.run.dir={trainer}",
             tmp_path,

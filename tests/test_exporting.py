@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from door import run
+from door import call
 
 from mnist_lab import CNN, MLP
 from mnist_lab.data.archive import Split
@@ -26,7 +26,7 @@ FOREIGN = re.compile(rb"site-packages|mnist_lab/|\.py\b")  # paths of files on t
 @pytest.fixture(scope="module")
 def onnx_file(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    done = run(f"export {trained} --output model.onnx", folder)
+    done = call(f"export {trained} --output model.onnx", folder)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout.startswith("model.onnx: ")
     assert "1,000 of them the same digit" in done.stdout
@@ -82,7 +82,7 @@ def test_the_readmes_lines_use_it(onnx_file: Path) -> None:
 
 
 def test_torch_export(trained: Path, tmp_path: Path, mnist_test: Split) -> None:
-    done = run(f"export {trained} --format torch --output model.pt2", tmp_path)
+    done = call(f"export {trained} --format torch --output model.pt2", tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
         assert not any(FOREIGN.search(archive.read(name)) for name in archive.namelist())
@@ -129,7 +129,7 @@ def test_what_does_not_give_the_models_answers_is_not_written(
     ],
 )
 def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, code: int) -> None:
-    done = run(arguments.format(run=trained), tmp_path)
+    done = call(arguments.format(run=trained), tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
 
 

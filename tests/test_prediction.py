@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from door import run
+from door import call
 from PIL import Image
 
 from mnist_lab import MLP, predict
@@ -47,7 +47,7 @@ def test_an_image_of_another_set_is_left_as_it_is(trained: Path, tmp_path: Path)
     (one,) = predict(run_dir, bag)
     assert one.pixels.tobytes() == bag.tobytes()
     assert predict(trained, bag)[0].pixels.tobytes() != bag.tobytes()
-    done = run("predict run bag.png --show seen.png", tmp_path)
+    done = call("predict run bag.png --show seen.png", tmp_path)
     assert done.returncode == 0, done.stderr
     assert np.asarray(Image.open(tmp_path / "seen.png")).tobytes() == bag.tobytes()
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from door import run
+from door import call, run
 
 from mnist_lab.config import CONF
 
@@ -26,7 +26,7 @@ def test_says_what_it_is(recipe: str) -> None:
 
 
 def test_each_runs(tmp_path: Path) -> None:
-    done = run(
+    done = call(
         f"train -m experiment={','.join(RECIPES)} trainer=cpu trainer.fast_dev_run=true", tmp_path
     )
     assert done.returncode == 0, done.stderr

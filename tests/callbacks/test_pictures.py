@@ -12,7 +12,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from door import run
+from door import call, run
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -98,7 +98,7 @@ def test_killed_after_the_pictures_and_resumed_has_each_once(
     (again / "metrics.json").unlink()
     manifest = json.loads((again / "manifest.json").read_text())
     (again / "manifest.json").write_text(json.dumps(manifest | {"state": "running"}))
-    done = run(f"resume {again}", tmp_path)
+    done = call(f"resume {again}", tmp_path)
     assert done.returncode == 0, done.stderr
     events = EventAccumulator(str(again), size_guidance={"images": 0, "tensors": 0}).Reload()
     assert sorted(events.Tags()["images"]) == sorted(IMAGES)
@@ -111,7 +111,9 @@ def test_killed_after_the_pictures_and_resumed_has_each_once(
 
 
 def test_a_run_with_other_pictures_is_the_same_run(finished: Path) -> None:
-    done = run(f"train {SHORT} callbacks.pictures.samples=false hydra.run.dir={finished}", finished)
+    done = call(
+        f"train {SHORT} callbacks.pictures.samples=false hydra.run.dir={finished}", finished
+    )
     assert done.returncode == 0, done.stderr
     assert "finished already" in done.stdout
 

@@ -13,7 +13,7 @@ from statistics import mean
 import browser
 import pytest
 import yaml
-from door import run, without_torch
+from door import call, run, without_torch
 from made_runs import make_run
 from scipy.stats import binomtest
 
@@ -29,7 +29,7 @@ TINY = (
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of four real runs, two learning rates with two seeds each."""
     folder = tmp_path_factory.mktemp("report")
-    done = run(f"train -m {TINY} optimizer.lr=1e-4,1e-2 seed=0,1 hydra.sweep.dir=sweep", folder)
+    done = call(f"train -m {TINY} optimizer.lr=1e-4,1e-2 seed=0,1 hydra.sweep.dir=sweep", folder)
     assert done.returncode == 0, done.stderr
     return folder / "sweep"
 
@@ -44,7 +44,7 @@ def test_a_table_that_says_what_it_is_sorted_by(sweep: Path) -> None:
 
 
 def test_json_and_csv_have_the_means_of_the_metrics_files(sweep: Path) -> None:
-    done = run("report sweep --json", sweep.parent)
+    done = call("report sweep --json", sweep.parent)
     content = json.loads(done.stdout)
     assert [row["lr"] for row in content["rows"]] == [0.01, 0.0001]
     for row in content["rows"]:
@@ -53,13 +53,13 @@ def test_json_and_csv_have_the_means_of_the_metrics_files(sweep: Path) -> None:
         assert len(files) == row["n"] == 2
         for name in ("val/acc", "test/acc", "test/loss", "time/fit"):
             assert row[name] == pytest.approx(mean(one[name] for one in values), abs=1e-12)
-    done = run("report sweep --csv", sweep.parent)
+    done = call("report sweep --csv", sweep.parent)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [float(row["test/acc"]) for row in rows] == [row["test/acc"] for row in content["rows"]]
 
 
 def test_compares_two_rows_on_the_same_images(sweep: Path) -> None:
-    done = run("report sweep --compare 1 2 --json", sweep.parent)
+    done = call("report sweep --compare 1 2 --json", sweep.parent)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["comparison"]
     assert found["seeds"] == ["0", "1"]
@@ -77,7 +77,7 @@ def test_compares_two_rows_on_the_same_images(sweep: Path) -> None:
 
 
 def test_compares_two_runs_by_their_directories(sweep: Path) -> None:
-    done = run("report sweep --compare sweep/2 sweep/2", sweep.parent)
+    done = call("report sweep --compare sweep/2 sweep/2", sweep.parent)
     assert done.returncode == 0, done.stderr
     assert "right in A alone 0, in B alone 0" in done.stdout
     assert "p = 1; no difference" in done.stdout
@@ -86,7 +86,7 @@ def test_compares_two_runs_by_their_directories(sweep: Path) -> None:
 @pytest.fixture(scope="module")
 def page(sweep: Path) -> Path:
     """The page about these runs."""
-    done = run("report sweep --html page.html", sweep.parent)
+    done = call("report sweep --html page.html", sweep.parent)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return sweep.parent / "page.html"
@@ -112,7 +112,7 @@ def test_the_page_takes_names_and_values_for_text(tmp_path: Path) -> None:
     folder = tmp_path / HOSTILE.replace("/", "")
     make_run(folder / "a", 0, 0.9, model={"activation": HOSTILE})
     make_run(folder / "b", 0, 0.8, model={HOSTILE: 3})
-    done = run("report . --html page.html", tmp_path)
+    done = call("report . --html page.html", tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "page.html").read_text()
     assert "<img src=x" not in text
@@ -168,10 +168,10 @@ def test_code_in_a_run_is_refused_and_the_rest_shown(sweep: Path, tmp_path: Path
     config = yaml.safe_load(path.read_text())
     config["model"]["_target_"] = "os.system"
     path.write_text(yaml.safe_dump(config))
-    done = run("report runs --html page.html", tmp_path)
+    done = call("report runs --html page.html", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "os.system: not a target that mnist_lab ships" in done.stderr
-    done = run("report runs --compare 1 2", tmp_path)
+    done = call("report runs --compare 1 2", tmp_path)
     assert done.returncode == 4
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from door import COMMAND, FEW_BATCHES, run
+from door import COMMAND, FEW_BATCHES, call, run
 
 from mnist_lab import runs
 from mnist_lab.runs import MANIFEST, METRICS, locked
@@ -26,9 +26,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_a_finished_run_is_shown_again_and_not_written_over(tmp_path: Path) -> None:
     command = f"train {SHORT} hydra.run.dir=here"
-    assert run(command, tmp_path).returncode == 0
+    assert call(command, tmp_path).returncode == 0
     before = content(tmp_path)
-    again = run(command, tmp_path)
+    again = call(command, tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
     assert "finished already" in again.stdout
     changed = {name for name, held in content(tmp_path).items() if before.get(name) != held}
@@ -36,9 +36,9 @@ def test_a_finished_run_is_shown_again_and_not_written_over(tmp_path: Path) -> N
 
 
 def test_a_run_of_another_config_is_refused(tmp_path: Path) -> None:
-    assert run(f"train {SHORT} hydra.run.dir=here", tmp_path).returncode == 0
+    assert call(f"train {SHORT} hydra.run.dir=here", tmp_path).returncode == 0
     before = content(tmp_path)
-    other = run(f"train {SHORT} hydra.run.dir=here seed=1", tmp_path)
+    other = call(f"train {SHORT} hydra.run.dir=here seed=1", tmp_path)
     assert (other.returncode, other.stdout) == (2, "")
     assert other.stderr == (
         "mnist-lab train: here: holds a run of another config (data.seed=0 there, 1 here; "
@@ -110,7 +110,7 @@ def test_a_rank_above_0_is_not_turned_away(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_unnamed_sweep_has_one_directory(tmp_path: Path) -> None:
-    assert run(f"train -m seed=1,2 {SHORT}", tmp_path).returncode == 0
+    assert call(f"train -m seed=1,2 {SHORT}", tmp_path).returncode == 0
     (sweep_dir,) = (tmp_path / "outputs" / "sweeps").iterdir()
     numbers = {path.name for path in sweep_dir.iterdir() if path.name.isdecimal()}
     assert numbers == {"0", "1"}

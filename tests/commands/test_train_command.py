@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from door import FEW_BATCHES, run
+from door import FEW_BATCHES, call, run
 
 from mnist_lab.cli import main
 from mnist_lab.runs import CONFIG, MANIFEST, METRICS
@@ -61,7 +61,7 @@ def test_module_is_the_same_command(tmp_path: Path) -> None:
 
 
 def test_error_of_a_constructor_is_one_line(tmp_path: Path) -> None:
-    result = run(f"train model=cnn model.pool=28 {FEW_BATCHES}", tmp_path)
+    result = call(f"train model=cnn model.pool=28 {FEW_BATCHES}", tmp_path)
     assert result.stderr == "mnist-lab train: model.pool=28: pools 28 pixels down to nothing\n"
     assert result.returncode == 2
     (run_dir,) = (tmp_path / "outputs" / "runs").iterdir()
@@ -80,19 +80,19 @@ def test_error_of_a_constructor_is_one_line(tmp_path: Path) -> None:
 def test_what_only_shows_with_the_data_is_one_line(
     words: str, message: str, tmp_path: Path
 ) -> None:
-    result = run(f"train {FEW_BATCHES} trainer.limit_train_batches=20 {words}", tmp_path)
+    result = call(f"train {FEW_BATCHES} trainer.limit_train_batches=20 {words}", tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(f"mnist-lab train: {message}")
     assert result.stderr.count("\n") == 1
 
 
-def test_sweep_goes_on_after_an_error(tmp_path: Path) -> None:
+def test_sweep_goes_on_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_package.py").write_text(OWN, encoding="utf-8")
-    result = run(
+    monkeypatch.syspath_prepend(tmp_path)
+    result = call(
         "train -m model=softmax callbacks=none +callbacks.stop._target_=my_package.Stop "
         f"+callbacks.stop.message=bad-luck,null,worse allow_targets=[my_package.] {FEW_BATCHES}",
         tmp_path,
-        PYTHONPATH=str(tmp_path),
     )
     assert result.returncode == 1, result.stderr
     failed = [line for line in result.stderr.splitlines() if line.startswith("mnist-lab train: ")]

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from door import FEW_BATCHES, run, train
+from door import FEW_BATCHES, call, train
 
 from mnist_lab.runs import MANIFEST, METRICS
 
@@ -18,7 +18,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_again(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    done = run(f"verify {finished}", finished.parent)
+    done = call(f"verify {finished}", finished.parent)
     assert done.returncode == 0, done.stderr
     assert f"{finished}: reproduced: all " in done.stdout
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
@@ -32,7 +32,7 @@ def test_a_figure_or_weights_that_were_changed_are_found(finished: Path, tmp_pat
     manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
     manifest["sha256"]["model"] = "0" * 64
     (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest))
-    done = run("verify run", tmp_path)
+    done = call("verify run", tmp_path)
     assert done.returncode == 1
     assert "run: NOT reproduced" in done.stdout
     assert "different: test/acc: 1.0 in the run, " in done.stderr
@@ -43,7 +43,7 @@ def test_an_unfinished_run_is_refused(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
     (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest | {"state": "interrupted"}))
-    done = run("verify run", tmp_path)
+    done = call("verify run", tmp_path)
     assert (done.returncode, done.stderr) == (
         3,
         "mnist-lab verify: run: is not finished; mnist-lab resume run\n",

@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torchvision.datasets
@@ -32,6 +32,7 @@ from idx_damage import (
     wrong_magic,
     zeros,
 )
+from measuring import CAN_MEASURE, measured
 
 from mnist_lab.data import archive
 from mnist_lab.data.archive import MNIST_SHA256, Split, load_split
@@ -161,27 +162,29 @@ def test_damaged_gzip_is_refused(fashion: Path, damage: Callable[[bytes], bytes]
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="files with holes")
-@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+@pytest.mark.skipif(not CAN_MEASURE, reason="memory is measured on Linux")
+@pytest.mark.parametrize(
+    ("dataset", "complains"),
+    [
+        ("mnist", lambda: pytest.warns(UserWarning, match=rf"{LABELS} was damaged")),
+        (
+            "fashion_mnist",
+            lambda: pytest.raises(InputError, match=rf"{LABELS}: .* 2,000,000,000 bytes, more"),
+        ),
+    ],
+)
 def test_a_file_of_any_size_takes_no_memory(
-    tmp_path: Path, mnist_files: Path, dataset: str
+    tmp_path: Path, mnist_files: Path, dataset: str, complains: Callable[[], Any]
 ) -> None:
     raw = Path(shutil.copytree(mnist_files, tmp_path / archive.FOLDERS[dataset] / "raw"))
     os.truncate(raw / LABELS, 2_000_000_000)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held now
-    before = peak_megabytes()
-    if dataset == "mnist":
-        with pytest.warns(UserWarning, match=rf"{LABELS} was damaged"):
-            load_split(dataset, False, tmp_path)
-    else:
-        with pytest.raises(InputError, match=rf"{LABELS}: .* 2,000,000,000 bytes, more than any"):
-            load_split(dataset, False, tmp_path)
-    assert peak_megabytes() - before < 300
 
+    def load() -> None:
+        with complains():
+            load_split(dataset, False, tmp_path)
 
-def peak_megabytes() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1000
+    _, _, megabytes = measured(load)
+    assert megabytes < 300
 
 
 def test_a_gzip_of_any_size_is_refused(fashion: Path) -> None:

@@ -1,12 +1,11 @@
 """How everything of ill will must end: in one line, soon, and in little memory."""
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import hostile_checkpoints as made
 import pytest
+from door import main
+from measuring import measured
 
 from mnist_lab.runs import MANIFEST, METRICS
 
@@ -14,19 +13,11 @@ SECONDS = 3.0
 MEGABYTES = 300  # besides what the process had before
 
 
-def measured(act: Callable[[], int]) -> tuple[int, float, float]:
-    """Return an exit code, the seconds on a core that it took, and the megabytes more."""
-    before, start = made.forget_peak() if made.CAN_MEASURE else 0.0, time.process_time()
-    code = act()
-    peak = made.peak_megabytes() if made.CAN_MEASURE else 0.0
-    return code, time.process_time() - start, peak - before
-
-
 def assert_refused(
     arguments: list[str], codes: tuple[int, ...], capfd: pytest.CaptureFixture[str]
 ) -> str:
     """Assert that a command ends so, with one line, soon and in little memory; return the line."""
-    code, seconds, megabytes = measured(lambda: made.main(arguments))
+    code, seconds, megabytes = measured(lambda: main(arguments))
     out, err = capfd.readouterr()
     lines = err.splitlines()
     assert (code in codes, len(lines), out) == (True, 1, ""), (code, err, out)

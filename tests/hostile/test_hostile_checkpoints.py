@@ -10,15 +10,11 @@ from pathlib import Path
 
 import hostile_checkpoints as made
 import pytest
-from door import COMMAND
-from refusals import MEGABYTES, assert_refused, finish, measured
+from door import COMMAND, main
+from measuring import CAN_MEASURE, measured
+from refusals import MEGABYTES, assert_refused, finish
 
 from mnist_lab.checkpoint_files import BEST, LAST, PREVIOUS
-
-# The lab ignores these itself, but pytest takes back what a module ignores.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Experiment logs directory", "ignore:The number of training batches"
-)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +70,7 @@ def test_a_run_whose_command_is_given_again(
     name: str, hostile: dict[str, bytes], run_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = put(run_dir, "train", hostile[name])
-    assert made.main([*made.START, f"hydra.run.dir={run_dir}"]) == 4
+    assert main([*made.START, f"hydra.run.dir={run_dir}"]) == 4
     assert f"mnist-lab train: {path}: refused: it asks for" in capfd.readouterr().err
 
 
@@ -86,7 +82,7 @@ def test_a_checkpoint_that_stands_for_too_much(
         if verb == "resume" and name in made.ONLY_EVALUATED:
             continue
         path = put(run_dir, verb, bombs[name])
-        code, _, megabytes = measured(lambda verb=verb: made.main([verb, str(run_dir)]))
+        code, _, megabytes = measured(lambda verb=verb: main([verb, str(run_dir)]))
         out, err = capfd.readouterr()
         assert code == 3, out + err
         assert err.startswith(f"mnist-lab {verb}: {path}: ")
@@ -112,7 +108,7 @@ def run_measured(arguments: list[str], **environment: str) -> tuple[int, str, fl
     return done.returncode, done.stderr, float(done.stdout)
 
 
-@pytest.mark.skipif(not made.CAN_MEASURE, reason="memory is measured on Linux")
+@pytest.mark.skipif(not CAN_MEASURE, reason="memory is measured on Linux")
 @pytest.mark.parametrize(("verb", "name"), [("resume", "os.system"), ("evaluate", "partial")])
 def test_as_a_user_meets_code(
     verb: str, name: str, hostile: dict[str, bytes], run_dir: Path
@@ -126,7 +122,7 @@ def test_as_a_user_meets_code(
     assert megabytes < 200  # torch has not been imported
 
 
-@pytest.mark.skipif(not made.CAN_MEASURE, reason="memory is measured on Linux")
+@pytest.mark.skipif(not CAN_MEASURE, reason="memory is measured on Linux")
 def test_as_a_user_meets_a_bomb(bombs: dict[str, bytes], run_dir: Path) -> None:
     path = put(run_dir, "evaluate", bombs["layers without an end"])
     code, errors, megabytes = run_measured(["evaluate", str(run_dir)])

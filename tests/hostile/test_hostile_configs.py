@@ -10,6 +10,7 @@ from typing import Any
 import hostile_checkpoints as made
 import pytest
 import yaml
+from door import main
 from omegaconf import OmegaConf
 from refusals import assert_refused, finish
 
@@ -25,10 +26,6 @@ PLAN: dict[str, Any] = {
     "config_dir": None,
     "home": "here",
 }
-# The lab ignores these itself, but pytest takes back what a module ignores.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Experiment logs directory", "ignore:The number of training batches"
-)
 
 
 def expanded(text: str) -> str:
@@ -185,7 +182,7 @@ def test_a_link_out_of_a_run_is_not_followed(
 
 def test_a_run_may_itself_be_a_link(run_dir: Path, folder: Path) -> None:
     (folder / "link").symlink_to(run_dir)
-    assert made.main(["resume", "link"]) == 0
+    assert main(["resume", "link"]) == 0
 
 
 def test_verifying_a_run_leaves_what_it_has_elsewhere_alone(folder: Path) -> None:
@@ -197,10 +194,10 @@ def test_verifying_a_run_leaves_what_it_has_elsewhere_alone(folder: Path) -> Non
         f"+callbacks.mine.dirpath={elsewhere}",
         "hydra.run.dir=run",
     ]
-    assert made.main(arguments) == 0
+    assert main(arguments) == 0
     before = {path: path.read_bytes() for path in elsewhere.iterdir()}
     assert {path.suffix for path in before} == {".csv", ".ckpt"}
-    assert made.main(["verify", "run"]) == 0
+    assert main(["verify", "run"]) == 0
     assert {path: path.read_bytes() for path in elsewhere.iterdir()} == before
 
 
@@ -230,7 +227,7 @@ RESULTS: dict[str, Any] = {
 
 def assert_3(arguments: list[str], path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Assert that a command ends with one line about a file that cannot be used."""
-    assert made.main(arguments) == 3
+    assert main(arguments) == 3
     err = capfd.readouterr().err
     assert re.fullmatch(rf"mnist-lab \w+: {re.escape(str(path))}: .*\n", err), err
 
@@ -239,7 +236,7 @@ def assert_3(arguments: list[str], path: Path, capfd: pytest.CaptureFixture[str]
 def finished(unfinished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the run when it has gone on to its end. No test writes there."""
     run_dir = Path(shutil.copytree(unfinished, tmp_path_factory.mktemp("finished") / "run"))
-    assert made.main(["resume", str(run_dir)]) == 0
+    assert main(["resume", str(run_dir)]) == 0
     return run_dir
 
 

@@ -6,11 +6,12 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from door import COMMAND, FEW_BATCHES, run
+from door import COMMAND, FEW_BATCHES, call, run
 
 from mnist_lab.runs import MANIFEST, METRICS
 from mnist_lab.sweeps.engines import Job, ParallelLauncher
@@ -23,11 +24,13 @@ TRIALS = f"model=mlp model.hidden_dims=[16] {FEW_BATCHES} optimizer.lr=1e-3,1e-2
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """What the trials leave one after the other."""
     folder = tmp_path_factory.mktemp("alone")
-    return swept(folder, "hydra/launcher=basic")
+    return swept(folder, "hydra/launcher=basic", call)
 
 
-def swept(folder: Path, words: str) -> dict[int, dict[str, Any]]:
-    done = run(f"train -m {TRIALS} hydra.sweep.dir=s {words}", folder)
+def swept(
+    folder: Path, words: str, do: Callable[[str, Path], subprocess.CompletedProcess[str]] = run
+) -> dict[int, dict[str, Any]]:
+    done = do(f"train -m {TRIALS} hydra.sweep.dir=s {words}", folder)
     assert done.returncode == 0, done.stderr
     assert [record.state for record in Ledger(folder / "s")] == [FINISHED] * 4
     return results(folder / "s")
@@ -127,7 +130,7 @@ def test_a_job_names_its_trials() -> None:
     ],
 )
 def test_bad_settings_are_one_line(words: str, message: str, tmp_path: Path) -> None:
-    done = run(f"train -m seed=1,2 hydra/launcher={words}", tmp_path)
+    done = call(f"train -m seed=1,2 hydra/launcher={words}", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert message in done.stderr
     assert not (tmp_path / "outputs").exists()

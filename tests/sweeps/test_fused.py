@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import COMMAND, FEW_BATCHES, run
+from door import COMMAND, FEW_BATCHES, call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_lab.checkpoints import LAST, read_checkpoint
@@ -30,7 +30,7 @@ TRIALS = (
 def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fused")
     for launcher in ("basic", "fused"):
-        done = run(f"train {TRIALS} hydra/launcher={launcher} hydra.sweep.dir={launcher}", folder)
+        done = call(f"train {TRIALS} hydra/launcher={launcher} hydra.sweep.dir={launcher}", folder)
         assert done.returncode == 0, done.stderr
         assert "one by one" not in done.stdout + done.stderr
     return folder
@@ -59,21 +59,21 @@ def test_a_trial_is_what_it_is_alone(number: int, sweeps: Path) -> None:
 
 
 def test_its_directory_is_an_ordinary_runs(sweeps: Path) -> None:
-    evaluated = run("evaluate fused/3 --json", sweeps)
+    evaluated = call("evaluate fused/3 --json", sweeps)
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads(evaluated.stdout)["test/acc"] == figures(sweeps / "fused" / "3")["test/acc"]
-    again = run("resume fused/3", sweeps)
+    again = call("resume fused/3", sweeps)
     assert (again.returncode, "finished already" in again.stdout) == (0, True)
 
 
 @pytest.mark.slow
 def test_it_is_verified_alone(sweeps: Path) -> None:
-    verified = run("verify fused/3", sweeps)
+    verified = call("verify fused/3", sweeps)
     assert verified.returncode == 0, verified.stderr
 
 
 def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
-    done = run(
+    done = call(
         "train -m model=cnn model.channels=[2,2] model.hidden_dims=[4] seed=1,2 trainer=cpu "
         "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 "
         "trainer.limit_test_batches=1 logger=none hydra/launcher=fused hydra.sweep.dir=s",
@@ -86,7 +86,7 @@ def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
 
 
 def test_an_error_is_that_of_the_trials_that_make_it(tmp_path: Path) -> None:
-    done = run(
+    done = call(
         "train -m model=mlp model.hidden_dims=[8] scheduler=one_cycle scheduler.pct_start=0.1,0.5 "
         "seed=1,2 trainer=cpu trainer.max_epochs=1 trainer.limit_train_batches=10 "
         "trainer.limit_val_batches=1 trainer.limit_test_batches=1 hydra/launcher=fused "
@@ -112,7 +112,7 @@ DIVERGING = (
 
 
 def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
-    done = run(f"{DIVERGING} trainer.max_epochs=2", tmp_path)
+    done = call(f"{DIVERGING} trainer.max_epochs=2", tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count(": diverged: ") == 2, done.stderr
     states = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "0123"]

@@ -18,7 +18,7 @@ from pathlib import Path
 import browser
 import numpy as np
 import pytest
-from door import COMMAND, run
+from door import COMMAND, call
 from hostile_images import bad_contents
 from PIL import Image
 from playwright.sync_api import Page
@@ -350,7 +350,7 @@ def test_listens_to_this_machine_only(port: int) -> None:
 
 
 def test_a_port_that_is_taken(trained: Path, port: int, tmp_path: Path) -> None:
-    done = run(f"serve {trained} --port {port}", tmp_path)
+    done = call(f"serve {trained} --port {port}", tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (6, "", 1)
 
 
@@ -367,5 +367,5 @@ def test_a_port_that_is_taken(trained: Path, port: int, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, code: int) -> None:
-    done = run(arguments.format(run=trained), tmp_path)
+    done = call(arguments.format(run=trained), tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)

@@ -1,0 +1,139 @@
+"""Sweeps that are stopped, killed or shared by processes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from door import COMMAND
+from sweeping import HALVING, SOFTMAX, TPE, TROUBLED, records, study
+
+from mnist_lab.cli import main
+from mnist_lab.runs import MANIFEST
+from mnist_lab.sweeps.ledger import FINISHED, INTERRUPTED, Record
+
+pytestmark = pytest.mark.usefixtures("mnist_files", "elsewhere")
+
+GRID = ["optimizer.lr=1e-3,1e-2,3e-2,1e-1", "seed=range(5)"]
+
+
+def test_sweep_that_a_signal_stops() -> None:
+    arguments = ["train", "-m", *SOFTMAX, "seed=range(6)", "hydra.sweep.dir=s"]
+    process = subprocess.Popen(
+        [COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    _wait(lambda: num_done("s") >= 2)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "stopped by SIGTERM" in error
+    assert main(arguments) == 0
+    assert [record.state for record in records()] == [FINISHED] * 6
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    ["fused", pytest.param("parallel hydra.launcher.workers=2", marks=pytest.mark.slow)],
+)
+def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
+    arguments = (
+        "train -m model=mlp model.hidden_dims=[8] seed=1,2 trainer=cpu trainer.max_epochs=20000 "
+        "trainer.limit_train_batches=20 trainer.limit_val_batches=1 trainer.limit_test_batches=1 "
+        "logger=none trainer.enable_model_summary=false callbacks.checkpoint.every_n_seconds=5 "
+        f"hydra.sweep.dir=s hydra/launcher={launcher}"
+    ).split()
+    process = subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    saved = [Path(f"s/{number}/checkpoints/last.ckpt") for number in (0, 1)]
+    try:
+        _wait(lambda: all(path.exists() for path in saved))
+        before = time.time()  # the next save that no signal asks for would be 5 seconds later
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()  # which does nothing where it has ended
+    assert process.returncode == 143
+    assert "stopped with 0 of 2 trials done" in error
+    assert "Traceback" not in error
+    for path in saved:
+        assert path.stat().st_mtime > before - 0.1  # clocks of files are coarse
+        assert json.loads((path.parents[1] / MANIFEST).read_text())["state"] == "interrupted"
+    assert {record.state for record in records()} == {INTERRUPTED}
+
+
+def test_two_processes_share_a_sweep() -> None:
+    grid = ["optimizer.lr=1e-3,1e-2,1e-1", "seed=1,2,3"]
+    command = [COMMAND, "train", "-m", *SOFTMAX, *grid, "hydra.sweep.dir=s"]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    _wait(lambda: len({record.owner for record in safely_read("s")}) == 2)
+    assert [process.wait(timeout=100) for process in processes] == [0, 0]
+    for process in processes:
+        process.communicate()
+    assert [(record.state, record.attempts) for record in records()] == [(FINISHED, 1)] * 9
+    assert [trial.state.name for trial in study().trials] == ["COMPLETE"] * 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("search", "size"), [(GRID, 1), (TPE, 1), ([*TPE, *HALVING], 4)], ids=["grid", "tpe", "pruned"]
+)
+def test_killed_ten_times(search: list[str], size: int, tmp_path: Path) -> None:
+    options = ["trainer.max_epochs=2", "callbacks.checkpoint.every_n_steps=1", *TROUBLED, *search]
+    command = [COMMAND, "train", "-m", *SOFTMAX, *options, f"hydra.sweeper.batch_size={size}"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
+    alone = subprocess.run([*command, "hydra.sweep.dir=alone"], **quiet)
+    assert alone.returncode == 1, alone.stderr
+    generator = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen([*command, "hydra.sweep.dir=s"], **quiet)
+        limit = num_done("s") + generator.choice([0, 1, 1])
+        _wait(lambda: process.poll() is not None or num_done("s") > limit)  # noqa: B023
+        time.sleep(generator.random() * 0.5)
+        process.kill()
+        process.communicate()
+    last = subprocess.run([*command, "hydra.sweep.dir=s"], **quiet)
+    assert last.returncode == 1
+    assert last.stderr.count(b"bad luck of") == 3
+    assert last.stderr.count(b"diverged: ") == 1
+    assert [outcome("s", one) for one in records("s")] == [
+        outcome("alone", one) for one in records("alone")
+    ]
+    assert len(records("s")) == 20
+    assert all(record.is_final for record in records("s"))
+    assert all(trial.state.is_finished() for trial in study("s").trials)
+    shutil.rmtree("s")
+
+
+def outcome(folder: str, record: Record) -> tuple[Any, ...]:
+    """Return what must not depend on when a sweep was killed."""
+    metrics = {k: v for k, v in record.metrics.items() if not k.startswith("time/")}
+    weights: dict[str, str] = {}
+    if record.state == FINISHED:
+        manifest = json.loads(Path(folder, str(record.directory), MANIFEST).read_text())
+        weights = manifest["sha256"]
+    return (record.params, record.state, record.values, record.error, metrics, weights)
+
+
+def num_done(folder: str) -> int:
+    return sum(record.is_final for record in safely_read(folder))
+
+
+def safely_read(folder: str) -> list[Record]:
+    return records(folder) if Path(folder, "ledger").is_dir() else []
+
+
+def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
