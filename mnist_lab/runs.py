@@ -29,7 +29,6 @@ MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
-EVENTS = "events.out.tfevents.*"
 _SPLITS = ("train", "val", "test")  # whose metrics may be no numbers, of a run that diverged
 _MAX_JSON = 50_000_000  # bytes; the manifest of a run has 2,000, and more with each stop
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")

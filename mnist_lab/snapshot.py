@@ -19,10 +19,10 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from mnist_lab.errors import InputError
+from mnist_lab.event_files import EVENTS
 from mnist_lab.fast_loop import FastEpochLoop, set_progress
 from mnist_lab.files import write_atomic
 from mnist_lab.models import Classifier
-from mnist_lab.runs import EVENTS
 
 KEY = "mnist_lab"  # of the snapshot in a checkpoint
 _CSV_KEPT = ".metrics.csv.kept"

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mnist_lab.runs import EVENTS
+from mnist_lab.event_files import EVENTS
 
 
 def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab import schemas
 from mnist_lab.checkpoints import AtomicCheckpointIO
+from mnist_lab.event_files import do_without_tensorflow
 from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.sweeps.watch import Watch
 from mnist_lab.training import device_type, resolve_precision
@@ -39,6 +40,7 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         model: what the precision is chosen for.
         validates: whether there is a validation split to monitor.
     """
+    do_without_tensorflow()
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
     unset = {knob.name for knob in fields(schemas.Trainer) if knob.default is None}

@@ -3,18 +3,20 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from typing_extensions import override
 
 from mnist_lab.answers import Answers
 from mnist_lab.callbacks.projector import write_projector
 from mnist_lab.errors import first_line
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _log = logging.getLogger(__name__)
 _Batch = tuple[Tensor, Tensor, Tensor]  # images, labels, logits
@@ -200,14 +202,14 @@ def _answers(batches: list[_Batch]) -> Answers | None:
     return Answers.of_logits(images, labels, logits)
 
 
-def _add_pr_curves(writer: SummaryWriter, answers: Answers, step: int) -> None:
+def _add_pr_curves(writer: "SummaryWriter", answers: Answers, step: int) -> None:
     for one in range(min(answers.num_classes, _MOST_CURVES)):
         writer.add_pr_curve(
             f"pr_curve/class_{one}", answers.labels == one, answers.probs[:, one], step
         )
 
 
-def _add_histograms(writer: SummaryWriter, model: nn.Module, step: int) -> None:
+def _add_histograms(writer: "SummaryWriter", model: nn.Module, step: int) -> None:
     for name, parameter in model.named_parameters():
         values = parameter.detach().float()
         values = values[values.isfinite()]

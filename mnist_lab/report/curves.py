@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from mnist_lab.runs import EVENTS
+from mnist_lab.event_files import EVENTS, do_without_tensorflow
 
 CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
 _MAX_BYTES = 200_000_000  # of one event file; a run of an hour has 2,000,000
@@ -15,6 +15,7 @@ def curves(run_dir: Path) -> dict[str, Curve]:
 
     A file that was cut off gives what is whole in it.
     """
+    do_without_tensorflow()
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     values: dict[str, dict[int, float]] = {name: {} for name in (*CURVES, "epoch")}
