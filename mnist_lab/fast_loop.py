@@ -10,7 +10,7 @@ of its own) goes through Lightning's code. The tests hold both to the same bits.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
@@ -22,6 +22,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from typing_extensions import override
 
@@ -82,6 +83,7 @@ class FastEpochLoop(_TrainingEpochLoop):
     """Runs the steps of an epoch."""
 
     _hooks: dict[str, list[_Hook]] | None = None  # by name, or None where Lightning's code runs
+    _step_schedules: Sequence[LRSchedulerConfig] = ()  # that take a step after each of so many
     start_batch = 0  # batches of the first epoch that were done before the run was stopped
 
     @override
@@ -97,6 +99,11 @@ class FastEpochLoop(_TrainingEpochLoop):
             self._skip_batches(data_fetcher)
             self.start_batch = 0
         self._hooks = self._find_hooks() if self._is_simple(data_fetcher) else None
+        self._step_schedules = [
+            config
+            for config in self.trainer.lr_scheduler_configs
+            if config.interval == "step" and not config.reduce_on_plateau
+        ]
 
     def _skip_batches(self, data_fetcher: _DataFetcher) -> None:
         """Begin where the epoch was broken off; a loader that is not the lab's has to be read."""
@@ -171,7 +178,11 @@ class FastEpochLoop(_TrainingEpochLoop):
         progress.increment_started()
         outputs = self._step(batch, batch_idx)
         progress.increment_processed()
-        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        for config in self._step_schedules:
+            if (batch_idx + 1) % config.frequency == 0:
+                self.scheduler_progress.increment_ready()
+                config.scheduler.step()  # type: ignore[call-arg]
+                self.scheduler_progress.increment_completed()
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         self._run("on_train_batch_end", outputs, batch, batch_idx)

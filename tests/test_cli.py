@@ -108,6 +108,42 @@ def test_top_level_needs_no_hydra() -> None:
     assert all(f"  {verb} " in printed for verb in VERBS)
 
 
+def test_the_process_ends_at_once_but_not_before_all_is_done() -> None:
+    code = """
+import atexit, gc, sys, threading, time
+from mnist_lab import cli
+
+class Slow:
+    def __del__(self):
+        print("taken apart")
+
+def later():
+    time.sleep(0.2)
+    print("thread")
+
+def main(_):
+    global slow
+    slow = Slow()
+    atexit.register(print, "at exit")
+    threading.Thread(target=later).start()
+    print("main")
+    return 3
+
+cli.main = main
+sys.exit(cli.command())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.splitlines() == ["main", "thread", "at exit"]
+
+
+def test_an_error_that_is_ours_to_mend_shows_where_it_is() -> None:
+    code = "import sys; from mnist_lab import cli; cli.main = lambda _: 1 / 0; cli.command()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
 def test_version(folder: Path) -> None:
     assert run("--version", folder).stdout == f"mnist-lab {__version__}\n"
 

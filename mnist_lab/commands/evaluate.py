@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser
+from mnist_lab.imports import without_collector
 from mnist_lab.runs import finite, is_rank_zero
 from mnist_lab.stored import stored_config
 
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> int:
     is_printing = is_rank_zero()  # asked here, as Lightning drops WORLD_SIZE in the end
 
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
-    from mnist_lab.evaluation import evaluate_run
+    with without_collector():
+        from mnist_lab.evaluation import evaluate_run
 
     metrics = evaluate_run(options.run, options.overrides)
     if is_printing:

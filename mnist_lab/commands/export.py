@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser, only_targets
 from mnist_lab.errors import StorageError
+from mnist_lab.imports import without_collector
 from mnist_lab.stored import stored_config
 
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
@@ -40,8 +41,9 @@ def main(arguments: list[str]) -> int:
     if not path.parent.is_dir():
         raise StorageError(f"{path}: its folder is missing; make it first")
 
-    from mnist_lab.exporting import export
-    from mnist_lab.prediction import load_run
+    with without_collector():
+        from mnist_lab.exporting import export
+        from mnist_lab.prediction import load_run
 
     parity = export(load_run(options.run, options.targets), path, options.format)
     print(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnist_lab.commands.arguments import Parser, split_targets
 from mnist_lab.errors import ConfigError, InputError, StorageError, reason
+from mnist_lab.imports import without_collector
 from mnist_lab.stored import stored_config
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     places, targets = split_targets(options.images, "IMAGE")
     config = stored_config(options.run, targets)  # finds errors before the slow imports
-    from mnist_lab.image_files import find_images
-    from mnist_lab.prediction import load_run, recognize
+    with without_collector():
+        from mnist_lab.image_files import find_images
+        from mnist_lab.prediction import load_run, recognize
 
     found = list(dict.fromkeys(find_images(places)))
     if options.show and options.show.suffix.lower() == ".png" and len(found) > 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mnist_lab.commands import train
 from mnist_lab.commands.arguments import Parser, only_targets
 from mnist_lab.errors import UntrustedError
+from mnist_lab.imports import without_collector
 from mnist_lab.runs import is_rank_zero
 from mnist_lab.stored import run_config
 from mnist_lab.sweeps.plan import FILE as SWEEP
@@ -41,7 +42,8 @@ def main(arguments: list[str]) -> int:
         return train.main(arguments, typed=options.overrides)
     config = run_config(options.run, allowed)
     _log_to(options.run / "train.log" if is_rank_zero() else None)
-    from mnist_lab.job import run
+    with without_collector():
+        from mnist_lab.job import run
 
     run(config)
     return 0

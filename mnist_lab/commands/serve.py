@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mnist_lab.commands.arguments import Parser, split_targets
 from mnist_lab.errors import ConfigError
+from mnist_lab.imports import without_collector
 from mnist_lab.stored import stored_config
 
 _DESCRIPTION = """\
@@ -41,9 +42,10 @@ def main(arguments: list[str]) -> int:
     for run in runs:
         stored_config(Path(run), targets)  # finds errors before the slow imports
 
-    from mnist_lab.image_files import printable
-    from mnist_lab.prediction import load_run
-    from mnist_lab.web.server import serve
+    with without_collector():
+        from mnist_lab.image_files import printable
+        from mnist_lab.prediction import load_run
+        from mnist_lab.web.server import serve
 
     models = {printable(Path(run)): load_run(Path(run), targets) for run in runs}
     serve(models, options.host, options.port)

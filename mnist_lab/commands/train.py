@@ -19,6 +19,7 @@ from mnist_lab.checks import check
 from mnist_lab.config import Loader, resolved
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.explain import explain
+from mnist_lab.imports import without_collector
 from mnist_lab.record import check_same_config
 from mnist_lab.runs import claimed
 from mnist_lab.sweeps.launchers import prepare_launcher
@@ -186,7 +187,8 @@ class _Job:
         try:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
             check_targets(OmegaConf.to_container(config), self.allowed)
-            from mnist_lab.job import run
+            with without_collector():
+                from mnist_lab.job import run
 
             return run(config)
         except Exception as raised:

@@ -12,6 +12,7 @@ from mnist_lab import runs
 from mnist_lab.checkpoint_files import LAST as LAST_CHECKPOINT
 from mnist_lab.commands.arguments import Parser, only_targets
 from mnist_lab.errors import InputError
+from mnist_lab.imports import without_collector
 from mnist_lab.record import differences, is_finished
 from mnist_lab.stored import run_config
 
@@ -39,7 +40,8 @@ def main(arguments: list[str]) -> int:
         config = run_config(options.run, allowed, place=again)
         _check_record(options.run)
         logging.basicConfig(format="%(message)s")
-        from mnist_lab.job import train_in
+        with without_collector():
+            from mnist_lab.job import train_in
 
         train_in(again, config)
         if not runs.is_rank_zero():
