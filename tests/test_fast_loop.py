@@ -72,10 +72,21 @@ def _fit(make: Callable[[], Classifier], fast: bool, **options: Any) -> tuple[An
     return was_fast, model.state_dict(), recorder.calls, metrics, state
 
 
+class EveryThird(MLP):
+    """A model of one's own with a schedule that takes a step after each third batch."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        its = {"scheduler": schedule, "interval": "step", "frequency": 3}
+        return {"optimizer": optimizer, "lr_scheduler": its}
+
+
 CASES: dict[str, tuple[Callable[[], Classifier], dict[str, Any], bool]] = {
     "plain": (lambda: MLP([16]), {}, True),
     "dropout": (lambda: MLP([16], dropout=0.5), {}, True),
     "step schedule": (lambda: MLP([16], scheduler={"name": "one_cycle"}), {}, True),
+    "schedule of each third step": (lambda: EveryThird([16]), {}, True),
     "epoch schedule": (
         lambda: MLP([16], scheduler={"name": "exponential", "gamma": 0.5}),
         {},

@@ -12,6 +12,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import yaml
 from door import call, run
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
@@ -88,6 +89,41 @@ def test_tensorboard_serves_the_projector(finished: Path, ask: Ask) -> None:
     assert [row.partition("\t")[0] for row in labels[1:6]] == ["7", "2", "1", "0", "4"]
     with Image.open(io.BytesIO(ask("projector/sprite_image", **place))) as sprite:
         assert sprite.size == (32 * 28, 32 * 28)
+
+
+def test_tensorboard_serves_scalars_and_every_runs_hyperparameters(
+    finished: Path, ask: Ask
+) -> None:
+    done = call(f"train {SHORT} model=softmax ~callbacks.pictures", finished.parents[2])
+    assert done.returncode == 0, done.stderr
+    runs = {path.name: path for path in finished.parent.iterdir()}
+    assert len(runs) == 2
+    until_there(lambda: len(as_json(ask("scalars/tags"))) == 2)
+    asked = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        "colParams": [],
+        "startIndex": 0,
+        "sliceSize": 10,
+    }
+
+    def groups() -> list[Any]:
+        answer = as_json(ask("hparams/session_groups", request=json.dumps(asked)))
+        found: list[Any] = answer.get("sessionGroups", [])
+        return found if len(found) == 2 else []
+
+    for group in until_there(groups):
+        run_dir = runs[Path(group["name"]).name]
+        acc = json.loads((run_dir / "metrics.json").read_text())["test/acc"]
+        values = {one["name"]["tag"]: one["value"] for one in group["metricValues"]}
+        assert values["test/acc"] == pytest.approx(acc)
+        assert "hp_metric" not in values
+        config = yaml.safe_load((run_dir / "config.yaml").read_text())
+        assert group["hparams"]["data.batch_size"] == config["data"]["batch_size"]
+        assert group["hparams"]["optimizer.lr"] == config["optimizer"]["lr"]
+        name = f"runs/{run_dir.name}"
+        ((_, step, value),) = as_json(ask("scalars/scalars", run=name, tag="test/acc"))
+        assert (step, value) == (60, pytest.approx(acc))
 
 
 def test_killed_after_the_pictures_and_resumed_has_each_once(
