@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnist_lab.data import MNISTDataModule
-    from mnist_lab.evaluation import evaluate
+    from mnist_lab.inference.evaluate import evaluate
+    from mnist_lab.inference.predict import predict
     from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
-    from mnist_lab.prediction import predict
-    from mnist_lab.training import train
+    from mnist_lab.training.fit import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,9 +31,9 @@ _HOMES = {
     "MLP": "models",
     "MNISTDataModule": "data",
     "SoftmaxRegression": "models",
-    "evaluate": "evaluation",
-    "predict": "prediction",
-    "train": "training",
+    "evaluate": "inference.evaluate",
+    "predict": "inference.predict",
+    "train": "training.fit",
 }
 
 

@@ -58,7 +58,7 @@ def run(recipe: str, seed: int) -> dict[str, float]:
         arguments = [f"experiment={recipe}", f"seed={seed}", f"hydra.run.dir={run_dir}"]
         print(f"mnist-lab train {' '.join(arguments)}", file=sys.stderr)
         shutil.rmtree(run_dir, ignore_errors=True)  # what an interrupted run left
-        command = [sys.executable, "-m", "mnist_lab.train", *arguments]
+        command = [sys.executable, "-m", "mnist_lab", "train", *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     found: dict[str, float] = json.loads(metrics.read_text())
     return found

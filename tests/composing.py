@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
-from mnist_lab.checks import check
-from mnist_lab.config import Loader, resolved
+from mnist_lab.config.compose import Loader, resolved
+from mnist_lab.config.validate import check
 
 
 def compose(*overrides: str) -> DictConfig:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_lab import cli
+from mnist_lab.cli import main as cli
 
 COMMAND = Path(sys.executable).parent / "mnist-lab"
 FEW_BATCHES = (

@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 from door import FEW_BATCHES
 
-from mnist_lab.sweeps.ledger import Ledger, Record
+from mnist_lab.sweeps.records import Ledger, Record
 
 SOFTMAX = ["model=softmax", *FEW_BATCHES.split()]
 TROUBLE = """\

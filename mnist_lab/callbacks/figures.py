@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnist_lab.answers import Answers, first_of_each_class
+from mnist_lab.inference.predictions import Answers, first_of_each_class
 
 Pixels = NDArray[np.uint8]
 _INK, _MUTED, _BLUE, _ORANGE, _RED = "#1f2328", "#59636e", "#1f6feb", "#d4760a", "#b42318"

@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from typing_extensions import override
 
-from mnist_lab.answers import Answers
 from mnist_lab.callbacks.projector import write_projector
 from mnist_lab.errors import first_line
+from mnist_lab.inference.predictions import Answers
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

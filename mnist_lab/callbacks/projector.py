@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from mnist_lab.files import write_atomic
+from mnist_lab.files.atomic import write_atomic
 
 CONFIG = "projector_config.pbtxt"  # where TensorBoard looks for it
 FOLDER = "projector"

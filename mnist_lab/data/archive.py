@@ -24,7 +24,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from mnist_lab.errors import InputError, reason
-from mnist_lab.files import write_atomic
+from mnist_lab.files.atomic import write_atomic
 
 PACKED = Path(__file__).parent / "mnist"
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}

@@ -11,9 +11,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.colors import qualitative, sample_colorscale
 
-from mnist_lab.report.collect import Run
 from mnist_lab.report.curves import CURVES, Curve
 from mnist_lab.report.leaderboard import SORTED_BY, Leaderboard, Row, shown
+from mnist_lab.report.read_runs import Run
 
 _COLORS = qualitative.D3
 # Neither end fades, on white or on black.

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.collect import Run
 from mnist_lab.report.leaderboard import Leaderboard, Row, Spread
+from mnist_lab.report.read_runs import Run
 
 if TYPE_CHECKING:
-    from mnist_lab.answers import Answers
+    from mnist_lab.inference.predictions import Answers
 
 _Z = 1.959964  # standard errors of a normal distribution's 95 % interval
 _METRICS = ("val/acc", "test/acc", "test/loss")
@@ -153,7 +153,7 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
         if gains:
             by_seed[name] = Spread.of(gains)
     chosen = run_a or row_a.best_run, run_b or row_b.best_run
-    from mnist_lab.evaluation import answers
+    from mnist_lab.inference.evaluate import answers
 
     test = mcnemar(*(answers(run.directory, overrides) for run in chosen))
     return Comparison(

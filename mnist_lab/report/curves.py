@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from mnist_lab.event_files import EVENTS, do_without_tensorflow
+from mnist_lab.files.tensorboard import EVENTS, do_without_tensorflow
 
 CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
 _MAX_BYTES = 200_000_000  # of one event file; a run of an hour has 2,000,000

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.collect import Run, differing, grouped
+from mnist_lab.report.read_runs import Run, differing, grouped
 
 SORTED_BY = "val/acc"  # never by test: that would choose by what is to be an honest estimate
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")

@@ -9,20 +9,13 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mnist_lab.image_files import data_address
+from mnist_lab.files.images import data_address
 from mnist_lab.report import charts
 from mnist_lab.report.curves import Curve
-from mnist_lab.report.leaderboard import (
-    SHOWN,
-    Leaderboard,
-    Row,
-    interval_text,
-    metric_text,
-    shown,
-)
+from mnist_lab.report.leaderboard import SHOWN, Leaderboard, Row, interval_text, metric_text, shown
 
 if TYPE_CHECKING:
-    from mnist_lab.answers import Answers
+    from mnist_lab.inference.predictions import Answers
 
 _MISTAKES = 12  # of each model
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_lab.config.field import check_knob, knob, nearest, shown
+from mnist_lab.config.schema import MAX_SEED, METRICS
 from mnist_lab.errors import ConfigError
-from mnist_lab.knobs import check_knob, knob, nearest, shown
-from mnist_lab.schemas import MAX_SEED, METRICS
-from mnist_lab.sweeps.plugins import PACKAGE
+from mnist_lab.sweeps.launch.plugins import PACKAGE
 
 STUDY = f"{PACKAGE}.StudySweeper"
 SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "gp")

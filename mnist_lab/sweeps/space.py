@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from mnist_lab.config.messages import explain
 from mnist_lab.errors import ConfigError, first_line
-from mnist_lab.explain import explain
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

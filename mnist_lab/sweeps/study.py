@@ -21,7 +21,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from mnist_lab.errors import ConfigError, InputError, StorageError, first_line, reason
-from mnist_lab.sweeps.ledger import FAILED, FINISHED, PRUNED, RUNNING, Record
+from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, RUNNING, Record
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of each trial, as does the display
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -17,26 +17,24 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config import Loader, resolved
+from mnist_lab.config.compose import Loader, resolved
+from mnist_lab.config.field import shown as shown_value
 from mnist_lab.errors import ConfigError, LabError, first_line
-from mnist_lab.knobs import shown as shown_value
-from mnist_lab.runs import MANIFEST
-from mnist_lab.sweeps import plan
-from mnist_lab.sweeps.asked import Asked, read_command
-from mnist_lab.sweeps.best import write_best
-from mnist_lab.sweeps.display import Display
-from mnist_lab.sweeps.leaderboard import Leaderboard
-from mnist_lab.sweeps.ledger import FAILED, RUNNING, Ledger, Record
-from mnist_lab.sweeps.points import Points
-from mnist_lab.sweeps.settings import (
-    Settings,
-)
+from mnist_lab.runs.directory import MANIFEST
+from mnist_lab.runs.summary import shown
+from mnist_lab.sweeps import manifest
+from mnist_lab.sweeps.best_recipe import write_best
+from mnist_lab.sweeps.compose import Points
+from mnist_lab.sweeps.progress import Display
+from mnist_lab.sweeps.records import FAILED, RUNNING, Ledger, Record
+from mnist_lab.sweeps.request import Asked, read_command
+from mnist_lab.sweeps.results import Leaderboard
+from mnist_lab.sweeps.settings import Settings
 from mnist_lab.sweeps.space import overrides_of
 from mnist_lab.sweeps.trial import Sweep, TrialTask
-from mnist_lab.tables import shown
 
 if TYPE_CHECKING:
-    from mnist_lab.sweeps.search import Search
+    from mnist_lab.sweeps.queue import Search
     from mnist_lab.sweeps.study import Address, Direction, Study
 
 _log = logging.getLogger(__name__)
@@ -130,7 +128,7 @@ class StudySweeper(Sweeper):
 
     def _run(self, asked: Asked, study: "Study", ledger: Ledger, home: str) -> None:
         """Run trials until there are enough."""
-        from mnist_lab.sweeps.search import Search
+        from mnist_lab.sweeps.queue import Search
 
         sweep = Sweep(ledger.sweep_dir, study.address, tuple(asked.objectives))
         launcher = self._launcher(TrialTask(self._task, sweep, study))
@@ -159,7 +157,7 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
         LabError: it holds another sweep, an option is wrong, or something cannot be written.
     """
     # Optuna takes 0.15 s to import, which a wrong config need not wait for.
-    from mnist_lab.sweeps.search import check_options
+    from mnist_lab.sweeps.queue import check_options
     from mnist_lab.sweeps.study import Study
 
     folder = ledger.sweep_dir
@@ -170,8 +168,8 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
         with ledger.locked():
             content = _content(folder, asked)  # another process may have been faster
             study = Study(address)
-            if content != plan.read_plan(folder):
-                plan.write_plan(folder, content)
+            if content != manifest.read_plan(folder):
+                manifest.write_plan(folder, content)
             return study
     except LabError:
         ledger.drop_empty()
@@ -204,14 +202,14 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
     Raises:
         ConfigError: it holds another sweep, or runs of none.
     """
-    before, place = plan.read_plan(folder), shown(folder)
+    before, place = manifest.read_plan(folder), shown(folder)
     if before is None:
         if any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists():
             raise ConfigError(
                 f"{place}: holds runs that are of no sweep; choose another hydra.sweep.dir"
             )
         return asked.plan.content()
-    plan.check_same(place, before, asked.plan.identity(), asked.settings.accept_changes)
+    manifest.check_same(place, before, asked.plan.identity(), asked.settings.accept_changes)
     for name, value in asked.plan.study.items():
         if before["study"].get(name) != value:
             raise ConfigError(
@@ -245,9 +243,9 @@ def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
     Raises:
         ConfigError: it is of another sweep.
     """
-    content = plan.read_plan(folder)
+    content = manifest.read_plan(folder)
     assert content is not None
-    identity = plan.identity_of(content)
+    identity = manifest.identity_of(content)
     place = f"{study.address.name} in {study.address.storage}"
     if study.identity is None and study.trials():
         raise ConfigError(f"{place}: holds a study that is no sweep of the lab's; choose another")
@@ -255,7 +253,9 @@ def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
         named_by = (
             "hydra.sweep.dir" if asked.settings.storage is None else "hydra.sweeper.study_name"
         )
-        plan.check_same(place, study.identity, identity, asked.settings.accept_changes, named_by)
+        manifest.check_same(
+            place, study.identity, identity, asked.settings.accept_changes, named_by
+        )
     if study.identity != identity:
         study.set_identity(identity)
     return str(content["home"])

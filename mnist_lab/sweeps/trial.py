@@ -13,17 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_lab import runs
 from mnist_lab.errors import LabError, first_line
-from mnist_lab.sweeps.ledger import (
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    PRUNED,
-    RUNNING,
-    Ledger,
-    Record,
-)
+from mnist_lab.runs import directory
+from mnist_lab.sweeps.records import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.study import Address, Study
@@ -94,7 +86,7 @@ class Trial:
         """Record that it runs, and where."""
         self.record.directory = os.path.relpath(run_dir, self._sweep.folder)
         self.record.state, self.record.attempts = RUNNING, self.record.attempts + 1
-        self.record.error, self.record.started = None, runs.now()
+        self.record.error, self.record.started = None, directory.now()
         self._ledger.write(self.record)
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
@@ -123,7 +115,7 @@ class Trial:
 
     def finished(self, metrics: Mapping[str, float]) -> None:
         """Record the result of a run, which has failed all the same if it has diverged."""
-        self.record.metrics = runs.finite(metrics)
+        self.record.metrics = directory.finite(metrics)
         try:
             self.check_finite(metrics)
         except Diverged as error:
@@ -155,12 +147,12 @@ class Trial:
 
     def interrupted(self) -> None:
         """Record that a signal has ended it, so that it goes on when the sweep does."""
-        self.record.state, self.record.ended = INTERRUPTED, runs.now()
+        self.record.state, self.record.ended = INTERRUPTED, directory.now()
         self._ledger.write(self.record)
 
     def _end(self, state: str, error: str | None, values: list[float] | None) -> None:
         self.record.state, self.record.error = state, error
-        self.record.values, self.record.ended = values, runs.now()
+        self.record.values, self.record.ended = values, directory.now()
         self._ledger.write(self.record)
         self._study.settle(self.record)
 
@@ -246,7 +238,7 @@ class TrialTask:
         trial.start(run_dir)
         with trial.recorded():
             value = self.task(config)
-            path = run_dir / runs.METRICS
-            found = runs.read_json(path) if path.exists() else {}
+            path = run_dir / directory.METRICS
+            found = directory.read_json(path) if path.exists() else {}
             trial.finished({name: math.nan if one is None else one for name, one in found.items()})
         return value

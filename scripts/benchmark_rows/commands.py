@@ -28,7 +28,7 @@ class Finished(NamedTuple):
 def mnist_lab() -> list[str]:
     """Return the installed command, or what is the same where it is not beside this Python."""
     command = Path(sys.executable).with_name("mnist-lab")
-    return [str(command)] if command.exists() else [sys.executable, "-m", "mnist_lab.cli"]
+    return [str(command)] if command.exists() else [sys.executable, "-m", "mnist_lab.cli.main"]
 
 
 def train(folder: Path, *overrides: str) -> list[str]:

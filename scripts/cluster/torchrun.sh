@@ -8,4 +8,4 @@ gpus=${GPUS:-$(nvidia-smi --list-gpus | wc -l)}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 exec "$root/.venv/bin/python" -m torch.distributed.run --nnodes "$NODES" --node-rank "$NODE" --nproc-per-node "$gpus" \
     --master-addr "$HEAD" --master-port "${PORT:-29500}" \
-    -m mnist_lab.train trainer=ddp trainer.num_nodes="$NODES" trainer.devices="$gpus" "$@"
+    -m mnist_lab train trainer=ddp trainer.num_nodes="$NODES" trainer.devices="$gpus" "$@"

@@ -97,6 +97,6 @@ def prepare() -> None:
 
 if __name__ == "__main__":
     prepare()
-    from mnist_lab.cli import main
+    from mnist_lab.cli.main import main
 
     sys.exit(main())

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from mnist_lab.checkpoints import BEST, LAST, read_checkpoint, sha256_of
+from mnist_lab.training.checkpoints import BEST, LAST, read_checkpoint, sha256_of
 
 
 def outcome(run_dir: Path, order: Path | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from crash_rows.child import POINTS
 from crash_rows.runner import CASES, References, Run
-from mnist_lab.checkpoints import LAST, PREVIOUS, newest, read_checkpoint
+from mnist_lab.training.checkpoints import LAST, PREVIOUS, newest, read_checkpoint
 
 AT_ONCE = 2
 
@@ -166,7 +166,7 @@ def ranks(folder: Path, _: References, count: int) -> dict[str, Any]:
         "trainer.limit_train_batches=60 trainer.log_every_n_steps=10 data.augment=affine "
         "callbacks.checkpoint.every_n_steps=10"
     )
-    command = [sys.executable, "-m", "mnist_lab.train", *options.split()]
+    command = [sys.executable, "-m", "mnist_lab", "train", *options.split()]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
     def run(name: str) -> "subprocess.Popen[bytes]":

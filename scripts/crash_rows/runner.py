@@ -39,7 +39,7 @@ def warm_up() -> None:
     own = str(Path(__file__).parents[1])  # of crash_rows, which the server imports by name
     os.environ["PYTHONPATH"] = os.pathsep.join([own, os.environ.get("PYTHONPATH", "")])
     _context.set_forkserver_preload(
-        ["crash_rows.runner", "mnist_lab.job", "mnist_lab.commands.train"]
+        ["crash_rows.runner", "mnist_lab.training.run", "mnist_lab.cli.train"]
     )
 
 
@@ -52,7 +52,7 @@ def _train(arguments: list[str], folder: str, environment: dict[str, str], outpu
     from crash_rows import child
 
     child.prepare()
-    from mnist_lab.cli import main
+    from mnist_lab.cli.main import main
 
     sys.exit(main(arguments))
 

@@ -21,11 +21,11 @@ from tensorboard_server import Ask, as_json, serving, until_there
 from torch import nn
 
 from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression
-from mnist_lab.answers import Answers
 from mnist_lab.callbacks import Pictures, figures
 from mnist_lab.callbacks.projector import CONFIG, NAME
-from mnist_lab.schemas import Pictures as Schema
-from mnist_lab.training import train
+from mnist_lab.config.schema import Pictures as Schema
+from mnist_lab.inference.predictions import Answers
+from mnist_lab.training.fit import train
 
 IMAGES = [
     *(f"test/{name}" for name in ("confusion", "mistakes", "samples", "per_class", "reliability")),

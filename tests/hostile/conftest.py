@@ -37,5 +37,5 @@ def run_dir(unfinished: Path, folder: Path) -> Path:
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have it be an error to import what takes seconds and hundreds of megabytes."""
-    for name in ("torch", "lightning", "mnist_lab.job", "mnist_lab.evaluation"):
+    for name in ("torch", "lightning", "mnist_lab.training.run", "mnist_lab.inference.evaluate"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -14,7 +14,7 @@ from door import COMMAND, main
 from measuring import CAN_MEASURE, measured
 from refusals import MEGABYTES, assert_refused, finish
 
-from mnist_lab.checkpoint_files import BEST, LAST, PREVIOUS
+from mnist_lab.files.checkpoint_archive import BEST, LAST, PREVIOUS
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_the_environment_does_not_have_a_pickle_loaded(
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     for module in ("checkpoint_files.refuse_code", "stored.refuse_code"):
         monkeypatch.setattr(f"mnist_lab.{module}", lambda *_: None)
-    monkeypatch.setattr("mnist_lab.checkpoint_files._check_pickle", lambda *_: None)
+    monkeypatch.setattr("mnist_lab.files.checkpoint_archive._check_pickle", lambda *_: None)
     for name in ("os.system", "partial", "numpy", "import"):
         put(run_dir, "evaluate", hostile[name])
         line = assert_refused(["evaluate", str(run_dir)], (4,), capfd)

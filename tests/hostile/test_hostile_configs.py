@@ -14,10 +14,10 @@ from door import main
 from omegaconf import OmegaConf
 from refusals import assert_refused, finish
 
-from mnist_lab.checkpoint_files import LAST
-from mnist_lab.config import Loader
+from mnist_lab.config.compose import Loader
 from mnist_lab.errors import ConfigError, UntrustedError
-from mnist_lab.runs import CONFIG, MANIFEST, METRICS
+from mnist_lab.files.checkpoint_archive import LAST
+from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS
 
 ROWS = yaml.safe_load((Path(__file__).parent / "hostile_configs.yaml").read_text(encoding="utf-8"))
 PLAN: dict[str, Any] = {

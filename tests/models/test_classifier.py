@@ -18,7 +18,7 @@ from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.archive import Split
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
-from mnist_lab.training import train
+from mnist_lab.training.fit import train
 
 # --- construction
 

@@ -6,8 +6,8 @@ import torch
 from made_runs import make_run
 
 from mnist_lab.report import charts
-from mnist_lab.report.collect import collect
 from mnist_lab.report.leaderboard import Leaderboard
+from mnist_lab.report.read_runs import collect
 
 HOSTILE = '<a href="javascript:alert(1)">x</a>'
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from made_runs import make_run
 
-from mnist_lab.answers import Answers
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.collect import collect
+from mnist_lab.inference.predictions import Answers
 from mnist_lab.report.compare import compare, mcnemar
 from mnist_lab.report.leaderboard import Leaderboard
+from mnist_lab.report.read_runs import collect
 
 IMAGES = torch.zeros(100, 1, 28, 28, dtype=torch.uint8)
 LABELS = torch.zeros(100, dtype=torch.int64)

@@ -12,8 +12,8 @@ from made_runs import CONFIG, make_run
 from scipy import stats
 
 from mnist_lab.errors import ConfigError, InputError
-from mnist_lab.report.collect import collect, read_run, run_directories
 from mnist_lab.report.leaderboard import Leaderboard, Spread, interval_text, metric_text
+from mnist_lab.report.read_runs import collect, read_run, run_directories
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_row(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from mnist_lab.errors import ConfigError, StorageError
-from mnist_lab.sweeps.ledger import FAILED, FINISHED, PRUNED, Record
+from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, Record
 from mnist_lab.sweeps.study import Address, Study, build_pruner, default_storage
 
 

@@ -12,9 +12,9 @@ import torch
 import yaml
 from sweeping import HALVING, SOFTMAX, TPE, TROUBLE, TROUBLED, records, study
 
-from mnist_lab.cli import main
-from mnist_lab.runs import MANIFEST, METRICS
-from mnist_lab.sweeps.ledger import FAILED, FINISHED, PRUNED
+from mnist_lab.cli.main import main
+from mnist_lab.runs.directory import MANIFEST, METRICS
+from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED
 
 pytestmark = pytest.mark.usefixtures("mnist_files", "elsewhere")
 

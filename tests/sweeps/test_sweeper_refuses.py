@@ -6,8 +6,8 @@ import pytest
 from door import run, without_torch
 from sweeping import SOFTMAX
 
-from mnist_lab.cli import main
-from mnist_lab.runs import MANIFEST
+from mnist_lab.cli.main import main
+from mnist_lab.runs.directory import MANIFEST
 
 pytestmark = pytest.mark.usefixtures("mnist_files", "elsewhere")
 

@@ -15,9 +15,9 @@ import pytest
 from door import COMMAND
 from sweeping import HALVING, SOFTMAX, TPE, TROUBLED, records, study
 
-from mnist_lab.cli import main
-from mnist_lab.runs import MANIFEST
-from mnist_lab.sweeps.ledger import FINISHED, INTERRUPTED, Record
+from mnist_lab.cli.main import main
+from mnist_lab.runs.directory import MANIFEST
+from mnist_lab.sweeps.records import FINISHED, INTERRUPTED, Record
 
 pytestmark = pytest.mark.usefixtures("mnist_files", "elsewhere")
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState, create_trial
 
 from mnist_lab.errors import ConfigError, Stopped
-from mnist_lab.runs import METRICS
-from mnist_lab.sweeps.ledger import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
+from mnist_lab.runs.directory import METRICS
+from mnist_lab.sweeps.records import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
 from mnist_lab.sweeps.study import Address, Study, default_storage
 from mnist_lab.sweeps.trial import Diverged, Pruned, Sweep, Trial, TrialTask, current_trial
 

@@ -1,0 +1,49 @@
+"""Reading the arguments of a verb."""
+
+import argparse
+from typing import NoReturn
+
+from mnist_lab.config.compose import opened_targets
+from mnist_lab.errors import ConfigError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print with the usage.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"{message}; {self.prog} --help says more")
+
+
+def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:
+    """Return what a verb is asked to read, each once, and its ``allow_targets`` overrides.
+
+    Args:
+        words: both, in any order.
+        what: the verb's name for what it reads.
+
+    Raises:
+        ConfigError: there is nothing to read, or an override cannot be read.
+    """
+    targets = [text for text in words if text.startswith("allow_targets=")]
+    only_targets(targets)
+    places = list(dict.fromkeys(text for text in words if text not in targets))
+    if not places:
+        raise ConfigError(f"{what}: at least one is required")
+    return places, targets
+
+
+def only_targets(overrides: list[str]) -> list[str]:
+    """Return what ``allow_targets`` opens, the one override of a verb that takes a run's config.
+
+    Raises:
+        ConfigError: there is another override.
+    """
+    for text in overrides:
+        if not text.startswith("allow_targets="):
+            raise ConfigError(f"{text}: not taken; a run's own config is used")
+    return opened_targets(overrides)

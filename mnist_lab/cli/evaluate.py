@@ -1,0 +1,44 @@
+"""``mnist-lab evaluate``: a run's best checkpoint again, from its directory alone."""
+
+import json
+from pathlib import Path
+
+from mnist_lab.cli.arguments import Parser
+from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.config.saved import stored_config
+from mnist_lab.runs.directory import finite, is_rank_zero
+
+
+def main(arguments: list[str]) -> int:
+    """Evaluate a run and print its metrics.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser(
+        "mnist-lab evaluate",
+        description="Evaluates a run's best checkpoint again, from its directory alone.",
+    )
+    parser.add_argument("run", type=Path, help="the run's directory")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], help="other data or trainer: data=fashion_mnist"
+    )
+    parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    options = parser.parse_intermixed_args(arguments)
+    is_printing = is_rank_zero()  # asked here, as Lightning drops WORLD_SIZE in the end
+
+    stored_config(options.run, options.overrides)  # finds errors before the slow imports
+    with without_collector():
+        from mnist_lab.inference.evaluate import evaluate_run
+
+    metrics = evaluate_run(options.run, options.overrides)
+    if is_printing:
+        if options.json:
+            print(json.dumps(finite(dict(sorted(metrics.items()))), indent=2))
+        else:
+            from rich.console import Console
+
+            from mnist_lab.runs.summary import metrics_table
+
+            Console(soft_wrap=True, markup=False).print(metrics_table(str(options.run), metrics))
+    return 0

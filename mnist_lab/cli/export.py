@@ -1,0 +1,53 @@
+"""``mnist-lab export``: a run's model as a file that other programs run."""
+
+from pathlib import Path
+
+from mnist_lab.cli.arguments import Parser, only_targets
+from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.config.saved import stored_config
+from mnist_lab.errors import StorageError
+
+_SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+_DESCRIPTION = """\
+Writes the model of a run's best checkpoint to a file that runs without mnist_lab. It takes images
+(B, 1, 28, 28) uint8, for any B, and gives logits and probabilities (B, 10) float32, whatever the
+precision that the run was trained in. The file is written only if it gives the checkpoint's logits
+on 1,000 test images. onnx needs: pip install 'mnist_lab[export]'"""
+
+
+def main(arguments: list[str]) -> int:
+    """Export a run's model, and print where to and how it compares.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser("mnist-lab export", description=_DESCRIPTION)
+    parser.add_argument("run", type=Path, help="the run's directory")
+    parser.add_argument(
+        "targets", nargs="*", default=[], help="allow_targets=[my_package.] for own code"
+    )
+    parser.add_argument(
+        "--format", choices=_SUFFIXES, default="onnx", help="onnx (default), or torch.export's .pt2"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: model.onnx or .pt2 in the run"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    only_targets(options.targets)
+    path = options.output or options.run / f"model{_SUFFIXES[options.format]}"
+    stored_config(options.run, options.targets)  # finds errors before the slow imports
+    if path.is_dir():
+        raise StorageError(f"{path}: a folder; the name of a file is required")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path}: its folder is missing; make it first")
+
+    with without_collector():
+        from mnist_lab.inference.export import export
+        from mnist_lab.inference.predict import load_run
+
+    parity = export(load_run(options.run, options.targets), path, options.format)
+    print(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB; logits within {parity.difference:.1e} of the "
+        f"checkpoint's on {parity.images:,} test images, {parity.same:,} of them the same digit"
+    )
+    return 0

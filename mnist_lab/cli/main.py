@@ -1,0 +1,122 @@
+"""The ``mnist-lab`` command: picks the verb. It imports nothing heavier than Hydra."""
+
+import atexit
+import contextlib
+import difflib
+import importlib
+import io
+import os
+import signal
+import sys
+import threading
+
+from mnist_lab import __version__
+from mnist_lab.errors import ConfigError, LabError, Stopped
+
+VERBS = {
+    "train": "train a model; with -m, one for each combination of values",
+    "resume": "go on with a run or sweep that was stopped, to the same bits",
+    "verify": "run a run again, and say whether its figures and weights are the same",
+    "evaluate": "evaluate a run's best checkpoint again",
+    "report": "a leaderboard over any set of runs and sweeps, and a page of them",
+    "predict": "say which digits are in pictures of your own",
+    "serve": "open a page on which to draw digits and see what runs make of them",
+    "export": "write a run's model as ONNX or for torch.export, checked",
+}
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Run ``mnist-lab``, and end its process without taking half a million objects apart first.
+
+    Threads have ended and every other exit function has run by then, as this one is the first to be
+    registered; what remains of Python's own way out frees memory, for a second or so.
+    """
+    codes: list[int] = []
+    atexit.register(_end_with, codes)
+    codes.append(main(arguments))
+    return codes[0]
+
+
+def _end_with(codes: list[int]) -> None:
+    if codes:  # else an error is on its way out
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(codes[0])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb and return the exit code."""
+    before = {
+        one: signal.signal(one, _end_at_once)
+        for one in (signal.SIGINT, signal.SIGTERM)
+        if threading.current_thread() is threading.main_thread()
+    }
+    try:
+        return _main(arguments)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _end_at_once(signum: int, _: object) -> None:
+    """End before a run has begun to write; an exception would abort Python while torch loads."""
+    print(f"mnist-lab: stopped by {signal.Signals(signum).name}", file=sys.stderr, flush=True)
+    os._exit(128 + signum)
+
+
+def _main(arguments: list[str] | None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = arguments[0] if arguments else "--help"
+    if "query=bash" in arguments:
+        return _complete()
+    if verb in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if verb == "--version":
+        print(f"mnist-lab {__version__}")
+        return 0
+    name = f"mnist-lab {verb}" if verb in VERBS else "mnist-lab"
+    try:
+        if verb not in VERBS:
+            near = difflib.get_close_matches(verb, VERBS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "mnist-lab --help says more"
+            raise ConfigError(f"{verb}: must be one of {', '.join(VERBS)}; {hint}")
+        module = importlib.import_module(f"mnist_lab.cli.{verb}")
+        code = int(module.main(arguments[1:]) or 0)
+        sys.stdout.flush()
+        return code
+    except LabError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # whoever read the output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Stopped as stopped:
+        print(f"{name}: stopped by {stopped.name}", file=sys.stderr)
+        return int(str(stopped.code))
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
+    return (
+        f"usage: mnist-lab COMMAND ...\n\n{verbs}\n\n"
+        "mnist-lab COMMAND --help says more; mnist-lab --version is the version."
+    )
+
+
+def _complete() -> int:
+    """Print what may come next on the line that bash asks about: a verb here, else from Hydra."""
+    program, *words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) < 2:
+        print(" ".join(VERBS))
+    elif words[0] == "train":
+        # Hydra's completion knows a program and its overrides, but no verbs.
+        os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
+        from mnist_lab.cli import train
+
+        # A line that does not compose yet has nothing to offer, and no error to print either.
+        with contextlib.suppress(LabError, SystemExit), contextlib.redirect_stderr(io.StringIO()):
+            train.main(["-sc", "query=bash"])
+    return 0

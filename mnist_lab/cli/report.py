@@ -1,0 +1,226 @@
+"""``mnist-lab report DIR…``: a leaderboard over any set of runs and sweeps."""
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_lab.cli.arguments import Parser, split_targets
+from mnist_lab.errors import ConfigError, InputError, LabError, StorageError, reason
+from mnist_lab.report.leaderboard import (
+    SHOWN,
+    SORTED_BY,
+    Leaderboard,
+    Row,
+    interval_text,
+    metric_text,
+    shown,
+)
+from mnist_lab.report.read_runs import Found, collect
+
+if TYPE_CHECKING:
+    from mnist_lab.inference.predictions import Answers
+    from mnist_lab.report.compare import Comparison
+
+_SHOWN_ROWS = 30  # of the table on a terminal
+_SHOWN_COLUMNS = 8  # settings in it
+_SHOWN_BROKEN = 10
+_CURVES = 10  # best rows whose learning curves the page has
+_MODELS = 3  # best rows whose mistakes it has
+_FILE_WIDTH = 200  # columns, where no terminal says how many it has
+_NEEDED = {"plotly": "the page", "jinja2": "the page", "scipy": "intervals"}
+
+
+def main(arguments: list[str]) -> int:
+    """Report on runs; return 0 if there was one at least.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser(
+        "mnist-lab report",
+        description="A leaderboard over the runs in or below some directories. Runs that differ in "
+        "nothing but their seed are one row, with mean, standard deviation and 95 %% interval "
+        "(Student's t); rows are sorted by val/acc. Runs that are not finished are counted.",
+    )
+    parser.add_argument("places", nargs="+", metavar="DIR", help="directories of runs and sweeps")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page that needs no network"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--csv", action="store_true", help="print the leaderboard as CSV")
+    output.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="compare two rows by their numbers, or two runs by their directories: difference, "
+        "interval, McNemar's test on the same test images",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    places, overrides = split_targets(options.places, "DIR")
+    _check_installed(("scipy", "plotly", "jinja2") if options.html else ("scipy",))
+    if options.html:
+        _check_can_write(options.html)
+    found = collect([Path(one) for one in places], lambda paths: _watched(paths, "reading runs"))
+    _tell_of_the_rest(found)
+    if not found.runs:
+        raise InputError(f"{', '.join(places)}: no finished run in or below it")
+    board = Leaderboard(found.runs)
+    comparison = None
+    if options.compare:
+        _be_quiet()
+        from mnist_lab.report.compare import compare
+
+        comparison = compare(board, options.compare, overrides)
+    if options.csv:
+        print(board.csv(), end="")
+    elif options.json:
+        content = {
+            "sorted_by": SORTED_BY,
+            "rows": board.records(),
+            "comparison": comparison.record() if comparison else None,
+            "broken": found.broken,
+            "unfinished": found.unfinished,
+        }
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        _print(board)
+    if comparison and not options.json:
+        # The output of --csv has to stay a table.
+        print(*["", *comparison.lines()], sep="\n", file=sys.stderr if options.csv else sys.stdout)
+    if options.html:
+        _write_page(options.html, board, comparison, overrides)
+        print(f"page: {options.html}", file=sys.stderr if options.csv or options.json else None)
+    return 0
+
+
+def _check_installed(names: Iterable[str]) -> None:
+    for name in names:
+        if find_spec(name) is None:
+            raise ConfigError(
+                f"{name} is not installed, which {_NEEDED[name]} takes: "
+                "pip install 'mnist_lab[report]'"
+            )
+
+
+def _check_can_write(path: Path) -> None:
+    """Find out before the work whether its result can be kept.
+
+    Raises:
+        ConfigError: the path is a directory's.
+        StorageError: there is no such folder, or nothing can be written in it.
+    """
+    if path.is_dir():
+        raise ConfigError(f"--html {path}: must be a file; it is a directory")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path}: cannot be written: no such directory: {path.parent}")
+
+
+def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:
+    """Show on a terminal how far a loop has come."""
+    if not sys.stderr.isatty() or len(items) < 2:
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, text, console=Console(stderr=True), transient=True)
+
+
+def _tell_of_the_rest(found: Found) -> None:
+    for text in found.broken[:_SHOWN_BROKEN]:
+        print(f"mnist-lab report: left out: {text}", file=sys.stderr)
+    if more := found.broken[_SHOWN_BROKEN:]:
+        print(
+            f"mnist-lab report: left out: {len(more):,} more that cannot be read", file=sys.stderr
+        )
+    if found.unfinished:
+        states = ", ".join(f"{count:,} {state}" for state, count in found.unfinished.items())
+        print(f"mnist-lab report: left out: not finished: {states}", file=sys.stderr)
+
+
+def _be_quiet() -> None:
+    """Spare the reader what Lightning says of each model that is evaluated."""
+    logging.basicConfig(format="%(message)s")
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _print(board: Leaderboard) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    title = "sorted by val/acc; mean ± standard deviation, and the 95 % interval of the mean"
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    table.add_column("row", justify="right")
+    keys, names = board.keys[:_SHOWN_COLUMNS], board.headings[:_SHOWN_COLUMNS]
+    for name in names or ["model"]:
+        table.add_column(name, justify="right", overflow="fold")
+    for name in ("n", *SHOWN[:2], "test/acc 95 %", *SHOWN[4:]):
+        table.add_column(name, justify="right")
+    for row in board.rows[:_SHOWN_ROWS]:
+        table.add_row(*_texts(row, keys or ["model._target_"]))
+    console.print(table)
+    if len(board.rows) > _SHOWN_ROWS:
+        console.print(f"{len(board.rows) - _SHOWN_ROWS:,} more rows: --csv, --json or --html")
+    if len(board.keys) > _SHOWN_COLUMNS:
+        more = ", ".join(board.headings[_SHOWN_COLUMNS:])
+        console.print(f"they differ also in {more}: --csv, --json or --html")
+    if any(row.repeats_seeds for row in board.rows[:_SHOWN_ROWS]):
+        console.print("* a seed is there twice, so that standard deviation and interval are small")
+
+
+def _texts(row: Row, keys: Sequence[str]) -> list[str]:
+    values = [
+        row.model if key == "model._target_" else shown(row.settings.get(key)) for key in keys
+    ]
+    n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
+    first, last = (
+        [metric_text(name, row.metrics.get(name)) for name in names]
+        for names in (SHOWN[:2], SHOWN[4:])
+    )
+    return [str(row.number), *values, n, *first, interval_text(row.metrics.get("test/acc")), *last]
+
+
+def _write_page(
+    path: Path, board: Leaderboard, comparison: "Comparison | None", overrides: Sequence[str]
+) -> None:
+    """Write the page.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from mnist_lab.files.atomic import write_atomic
+    from mnist_lab.report.charts import row_name
+    from mnist_lab.report.curves import curves
+    from mnist_lab.report.page import page
+
+    _be_quiet()
+    found = {
+        row_name(board, row): curves(row.best_run.directory)
+        for row in _watched(board.rows[:_CURVES], "reading learning curves")
+    }
+    models = list(_answers(board, overrides))
+    text = page(board, found, models, comparison.lines() if comparison else ())
+    try:
+        write_atomic(path, text.encode())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def _answers(board: Leaderboard, overrides: Sequence[str]) -> Iterable[tuple[str, "Answers"]]:
+    """Yield what the best rows' models answer; one that cannot be read is told of, and left out."""
+    from mnist_lab.inference.evaluate import answers
+    from mnist_lab.report.charts import row_name
+
+    for row in _watched(board.rows[:_MODELS], "asking the best models"):
+        try:
+            yield row_name(board, row), answers(row.best_run.directory, overrides)
+        except LabError as error:
+            print(f"mnist-lab report: no mistakes of row {row.number}: {error}", file=sys.stderr)

@@ -1,0 +1,80 @@
+"""``mnist-lab resume DIR``: goes on with a run, or a sweep, from its directory alone."""
+
+import logging
+import sys
+from pathlib import Path
+
+from mnist_lab.cli import train
+from mnist_lab.cli.arguments import Parser, only_targets
+from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.config.saved import run_config
+from mnist_lab.errors import UntrustedError
+from mnist_lab.runs.directory import is_rank_zero
+from mnist_lab.sweeps.manifest import FILE as SWEEP
+from mnist_lab.sweeps.manifest import stored_arguments
+
+_HYDRA_KEYS = (
+    "hydra/sweeper",
+    "hydra/launcher",
+    "hydra.sweeper.",
+    "hydra.launcher.",
+    "hydra.sweep.",
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Go on with a run and print its result.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser(
+        "mnist-lab resume",
+        description="Goes on with a run that was stopped, from its last checkpoint, to the same "
+        "bits as if it had not been; or with a sweep.",
+    )
+    parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
+    parser.add_argument("overrides", nargs="*", default=[], help="only allow_targets=[my_package.]")
+    options = parser.parse_intermixed_args(arguments)
+    allowed = only_targets(options.overrides)
+    if (options.run / SWEEP).exists():
+        arguments = [*_sweep_arguments(options.run), *options.overrides]
+        return train.main(arguments, typed=options.overrides)
+    config = run_config(options.run, allowed)
+    _log_to(options.run / "train.log" if is_rank_zero() else None)
+    with without_collector():
+        from mnist_lab.training.run import run
+
+    run(config)
+    return 0
+
+
+def _sweep_arguments(folder: Path) -> list[str]:
+    """Return the command that started a sweep, if a file may say all that it says.
+
+    Raises:
+        InputError: the sweep's file is damaged.
+        UntrustedError: it sets more of Hydra's own keys than a sweep needs.
+    """
+    arguments = stored_arguments(folder)
+    for text in arguments:
+        key = text.lstrip("+~").partition("=")[0]
+        if key.startswith("hydra") and not key.startswith(_HYDRA_KEYS):
+            raise UntrustedError(
+                f"{folder / SWEEP}: {text.lstrip('+~')}: is taken from the command line "
+                f"only; give the command that started the sweep, with hydra.sweep.dir={folder}"
+            )
+    return arguments
+
+
+def _log_to(path: Path | None) -> None:
+    """Log as Hydra has a run log."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    if path is not None:
+        handlers.append(logging.FileHandler(path, encoding="utf-8", delay=True))
+    logging.basicConfig(
+        level=logging.INFO,
+        format="[%(asctime)s] %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=handlers,
+    )

@@ -1,0 +1,66 @@
+"""``mnist-lab serve``: a page on which a digit is drawn and recognised."""
+
+from importlib.util import find_spec
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from mnist_lab.cli.arguments import Parser, split_targets
+from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.config.saved import stored_config
+from mnist_lab.errors import ConfigError
+
+_DESCRIPTION = """\
+Serves a page on which to draw a digit, or to drop a picture, and to see what one run or several
+make of it: the probabilities, what the network saw, and which pixels its answer hangs on. The page
+is for this machine alone, and fetches nothing from elsewhere. It needs: pip install
+'mnist_lab[demo]'"""
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the page until it is stopped.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser("mnist-lab serve", description=_DESCRIPTION)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address to listen on; default 127.0.0.1, which only this machine reaches",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    runs, targets = split_targets(options.runs, "RUN")
+    if not 0 <= options.port < 2**16:
+        raise ConfigError(f"--port {options.port}: must be 0 to 65535")
+    _check_address(options.host)
+    for name in ("starlette", "uvicorn"):
+        if find_spec(name) is None:
+            raise ConfigError(f"{name} is not installed; pip install 'mnist_lab[demo]'")
+    for run in runs:
+        stored_config(Path(run), targets)  # finds errors before the slow imports
+
+    with without_collector():
+        from mnist_lab.files.images import printable
+        from mnist_lab.inference.predict import load_run
+        from mnist_lab.inference.web.server import serve
+
+    models = {printable(Path(run)): load_run(Path(run), targets) for run in runs}
+    serve(models, options.host, options.port)
+    return 0
+
+
+def _check_address(address: str) -> None:
+    """Refuse what names no address, or all of them: requests are checked against it.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    try:
+        is_one = address == "localhost" or not IPv4Address(address).is_unspecified
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ConfigError(f"--host {address}: must be one IPv4 address of this machine")

@@ -1,0 +1,139 @@
+"""The text of ``mnist-lab train --help``, made from conf/ and the schemas."""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+
+from mnist_lab.config.field import default_of, requirement, shown
+from mnist_lab.config.options import CONF, choices, groups
+from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
+from mnist_lab.sweeps.launch.registry import LAUNCHERS
+from mnist_lab.sweeps.settings import Settings
+
+_WIDTH = 100
+_HEAD = """\
+usage: mnist-lab train [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
+
+  mnist-lab train model=cnn optimizer.lr=3e-3      one run
+  mnist-lab train -m model=mlp,cnn seed=0,1,2      a run for each combination
+  mnist-lab train -m sweep=mlp_search              a search
+  mnist-lab train --cfg job --resolve model=cnn    the config, without a run
+  mnist-lab train --config-dir mine model=own      a folder of your own choices
+  eval "$(mnist-lab train -sc install=bash)"       completion with the tab key
+
+Hydra's own options are in mnist-lab train --hydra-help."""
+
+
+def train_help() -> str:
+    """Return the whole text."""
+    lines = [_HEAD]
+    for group in groups():
+        lines += ["", f"{group}="]
+        for name, text in choices(group).items():
+            lines += _wrapped(f"  {name:16}  ", text)
+    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train], _told("", Train))]
+    for prefix, schemas in _by_prefix().items():
+        lines += ["", *_knob_lines(prefix, schemas, _shipped(prefix.partition(".")[0]))]
+    sweeper, launcher = "hydra.sweeper.", "hydra.launcher."
+    lines += ["", "SWEEPS, with -m", *_knob_lines(sweeper, [Settings], _told(sweeper, Settings))]
+    lines += ["", "hydra/launcher=", *_wrapped(f"  {'basic':16}  ", "One trial after the other.")]
+    for name, schema in LAUNCHERS.items():
+        lines += _wrapped(f"  {name:16}  ", str(schema.__doc__))
+    for name, schema in LAUNCHERS.items():
+        knobs = _knob_lines(launcher, [schema], _told(launcher, schema))
+        lines += ["", f"with hydra/launcher={name}", *knobs]
+    return "\n".join(lines)
+
+
+def _told(prefix: str, schema: Any) -> dict[str, dict[str, Any]]:
+    """Return the default of each knob of a schema that has no file in conf/."""
+    return {f"{prefix}{one.name}": {"": default_of(one)} for one in fields(schema) if one.metadata}
+
+
+def _shipped(group: str) -> dict[str, dict[str, Any]]:
+    """Return what each choice of a group gives each key, the group's default choice first."""
+    chosen = _read(CONF / "train.yaml")["defaults"]
+    first = next(one[group] for one in chosen if isinstance(one, dict) and group in one)
+    found: dict[str, dict[str, Any]] = {}
+    for choice in sorted(choices(group), key=lambda name: name != first):
+        for key, value in choice_values(group, choice).items():
+            found.setdefault(key, {})[choice] = value
+    return found
+
+
+def choice_values(group: str, choice: str) -> dict[str, Any]:
+    """Return the knobs of a choice with the values that composing gives them.
+
+    It reads the YAML alone, since to compose every choice takes seconds.
+    """
+    delta = _read(CONF / group / f"{choice}.yaml")
+    values: dict[str, Any] = {}
+    for base in delta.pop("defaults", []):
+        name = base.partition("@")[0]
+        if not name.endswith("_schema"):
+            values |= choice_values(group, name)
+            continue
+        name = name.removesuffix("_schema")
+        for knob in fields(SCHEMAS[group][name]):
+            if knob.metadata:
+                values[f"{key_prefix(group, name)}{knob.name}"] = default_of(knob)
+    for name, value in delta.items():
+        nested = value.items() if group == "callbacks" else [(None, value)]
+        for key, one in nested:
+            values[f"{group}.{name}.{key}" if key else f"{group}.{name}"] = one
+    return values
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+
+
+def _by_prefix() -> dict[str, list[Any]]:
+    """Return the schemas whose knobs have the same place on the command line."""
+    places: dict[str, list[Any]] = {}
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            places.setdefault(key_prefix(group, name), []).append(schema)
+    return places
+
+
+def _knob_lines(
+    prefix: str, schemas: list[Any], values: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """Yield the lines of each knob; one that several schemas share comes once.
+
+    Args:
+        prefix: what comes before their names.
+        schemas: whose knobs they are.
+        values: for each key, its value under each choice.
+    """
+    seen: set[str] = set()
+    for schema in schemas:
+        for knob in fields(schema):
+            if not knob.metadata or knob.name in seen:
+                continue
+            seen.add(knob.name)
+            needed, text = requirement(knob), knob.metadata["text"]
+            default = _default(values[f"{prefix}{knob.name}"])
+            yield from _wrapped("  ", f"{prefix}{knob.name}={default}")
+            yield from _wrapped("      ", text if needed == text else f"{text} ({needed})")
+
+
+def _default(values: dict[str, Any]) -> str:
+    """Return the first choice's value, and in parentheses the choices that have another."""
+    by_value: dict[str, list[str]] = {}
+    for choice, value in values.items():
+        by_value.setdefault(shown(value).replace("'", ""), []).append(choice)
+    default, *others = by_value
+    rest = "; ".join(f"{', '.join(by_value[value])}: {value}" for value in others)
+    return f"{default} ({rest})" if rest else default
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start)
+    ) or [start.rstrip()]

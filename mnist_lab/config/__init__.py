@@ -1,0 +1,1 @@
+"""Configuration: schemas, composition by Hydra, validation, and which code may be built."""

@@ -1,0 +1,153 @@
+"""Turns an error of Hydra's or OmegaConf's into one line: key, requirement, nearest right name."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import Field, fields, is_dataclass
+from typing import Any
+
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from mnist_lab.config.field import nearest, requirement
+from mnist_lab.config.options import choices, groups
+from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
+
+
+def explain(error: BaseException) -> str:
+    """Return one line for an error that composing or instantiating raised."""
+    text = str(error)
+    cause = error if isinstance(error, OmegaConfBaseException) else _cause(error)
+    if isinstance(error, OverrideParseException):
+        return _explain_syntax(error)
+    if isinstance(error, MissingConfigException):
+        return _explain_choice(error)
+    override = _override_in(text)
+    key, _, value = override.lstrip("+~").partition("=")
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        siblings = cause.parent_node if isinstance(cause.parent_node, DictConfig) else ()
+        return unknown_key(key or str(cause.full_key), [str(name) for name in siblings], value)
+    if isinstance(cause, OmegaConfBaseException):
+        return _explain_value(override, cause)
+    if found := re.search(r"Ambiguous value for argument '(.+)'", text):
+        return f"{found[1]}: several values are a sweep, which needs -m; a list is written [1,2]"
+    if found := re.search(r"Sweep parameters '(.+)' requires", text):
+        return f"{found[1]}: several values are a sweep, which needs -m"
+    if found := re.search(r"Sweeping over Hydra's configuration .* '(.+)'", text):
+        return f"{found[1]}: must have one value, as it is the same for all trials"
+    if found := re.search(r"An item is already at '([^']+)'", text):
+        return f"+{found[1]}: is there already; leave out the +"
+    if "Could not " in text and override:
+        return unknown_key(key, (), value)
+    if isinstance(error, InstantiationException) and cause is not None:
+        return f"{_full_key(text)}{_one_line(str(cause) or type(cause).__name__)}"
+    return _one_line(text)
+
+
+def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
+    """Return one line for a key that does not exist.
+
+    Args:
+        key: the key.
+        siblings: the names beside which it was looked for.
+        value: what was given for it; an option of a group tells that the group was meant.
+    """
+    parent, dot, name = key.rpartition(".")
+    known = list(known_keys())
+    if key in known:
+        group = key.partition(".")[0]
+        owners = [one for one, schema in SCHEMAS[group].items() if name in schema.__annotations__]
+        return f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}"
+    by_name = {one.rpartition(".")[2]: one for one in reversed(known)}
+    for wrong, right, cutoff in (
+        (key, {group: group for group in _groups_with(value)}, 0.4),
+        (name, {one: f"{parent}{dot}{one}" for one in siblings if one != name}, 0.6),
+        (key, {one: one for one in known}, 0.8),
+        (name, by_name, 0.75),
+    ):
+        if near := difflib.get_close_matches(wrong, right, n=1, cutoff=cutoff):
+            return f"{key}: no such key; did you mean {right[near[0]]}?"
+    return f"{key}: no such key; mnist-lab train --help lists them"
+
+
+def known_keys() -> dict[str, Field[Any] | None]:
+    """Return every key of every schema, and every group, with its knob if it has one."""
+    keys: dict[str, Field[Any] | None] = dict.fromkeys(groups())
+    keys |= {knob.name: knob for knob in fields(Train) if knob.metadata}
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            prefix = key_prefix(group, name)
+            keys |= {f"{prefix}{knob.name}": knob for knob in fields(schema) if knob.metadata}
+    return keys
+
+
+def _groups_with(option: str) -> list[str]:
+    """Return the groups that have an option, those of a run's parts before those of recipes."""
+    found = [group for group in groups() if option in choices(group)]
+    return sorted(found, key=lambda group: group not in SCHEMAS)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or error.__context__
+
+
+def _override_in(text: str) -> str:
+    """Return the override, or its key, that a message of Hydra's is about."""
+    for pattern in (
+        r"Error merging override (.+)",
+        r"To append to your (?:config|default list) use \+(.+)",
+        r"Could not \D*?'([^']+)'",
+    ):
+        if found := re.search(pattern, text):
+            return found[1]
+    return ""
+
+
+def _explain_syntax(error: OverrideParseException) -> str:
+    override = error.override
+    if "=" not in override and not override.startswith("~"):
+        owners = _groups_with(override)
+        example = f"; did you mean {owners[0]}={override}?" if owners else ""
+        return f"{override}: must be KEY=VALUE{example}"
+    if any(override.count(one) != override.count(other) for one, other in ("[]", "{}", "()")):
+        return f"{override}: cannot be read, its brackets do not match"
+    reason = error.message.partition("\n")[0]
+    return f"{override}: cannot be read, {reason[:1].lower()}{reason[1:]}"
+
+
+def _explain_choice(error: MissingConfigException) -> str:
+    name = (error.missing_cfg_file or "").removesuffix(".yaml")
+    group, _, option = name.rpartition("/")
+    if not group:
+        return _one_line(str(error).partition("\nSearch path")[0])
+    allowed = list(choices(group)) if group in groups() else list(error.options or [])
+    return f"{group}={option}: must be one of {', '.join(allowed)}{nearest(option, allowed)}"
+
+
+def _explain_value(override: str, cause: OmegaConfBaseException) -> str:
+    key = str(cause.full_key or "") or override.lstrip("+~").partition("=")[0]
+    knobs = fields(cause.object_type) if is_dataclass(cause.object_type) else ()
+    last = re.sub(r"\[\d+\]$", "", key).rpartition(".")[2]
+    knob = next((one for one in knobs if one.name == last and one.metadata), None)
+    knob = knob or known_keys().get(re.sub(r"\[\d+\]$", "", key))
+    about = override if "=" in override else key
+    is_value = isinstance(cause, ValidationError) and not override.startswith("~")
+    if knob is not None and is_value:
+        return f"{about}: must be {requirement(knob)}"
+    reason = _one_line(str(cause.msg or cause).partition("\n")[0])
+    return f"{about}: {reason}" if about else reason
+
+
+def _full_key(text: str) -> str:
+    found = re.search(r"full_key: (\S+)", text)
+    return f"{found[1]}: " if found else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())

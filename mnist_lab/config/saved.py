@@ -1,0 +1,158 @@
+"""The config that a run left, read again: to evaluate the run, to go on with it, to verify it."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_lab.config.allowlist import check_targets
+from mnist_lab.config.compose import compose_config, opened_targets, register
+from mnist_lab.config.field import shown
+from mnist_lab.config.interpolations import interpolations
+from mnist_lab.config.options import choices
+from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Train
+from mnist_lab.config.validate import check
+from mnist_lab.config.write_paths import check_folders, check_links, set_folders
+from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
+from mnist_lab.files.checkpoint_archive import refuse_code
+from mnist_lab.files.yaml import check_yaml, problem_in
+from mnist_lab.runs.directory import CONFIG, MANIFEST, read_json
+
+_QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]
+_DOES_NOT_FIT = (
+    OmegaConfBaseException,
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
+
+
+def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
+    """Return a run's config with other data or another trainer, for evaluation.
+
+    The data are the run's own where no override says otherwise; the trainer is ``auto`` with the
+    run's precision, since the machine may be another.
+
+    Raises:
+        ConfigError: an override is wrong or of another group.
+        InputError: the run's config cannot be read.
+        UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
+    """
+    path = run_dir / CONFIG
+    stored = read_stored(path)
+    refuse_code(run_dir)
+    chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
+    for text, key in zip(overrides, chosen, strict=True):
+        if key.partition(".")[0] not in ("data", "trainer", "allow_targets"):
+            raise ConfigError(f"{text}: only data and trainer can be chosen for a trained model")
+    check_targets(OmegaConf.to_container(stored), opened_targets(overrides))
+    dataset = []
+    if "data" not in chosen:
+        with _as_input(path):
+            name = stored.data.dataset
+            if name not in choices("data"):
+                raise InputError(f"{path}: data.dataset={name}: no such set")
+            dataset = [f"data={name}"]
+    config = compose_config([*dataset, *_QUIET, *overrides])
+    with _as_input(path):
+        config.run_dir = str(run_dir)
+        config.model = _typed("model", stored.model)
+        kept = {"dataset", "augment", *(["_target_"] if "data" in chosen else [])}
+        for name, value in stored.data.items():
+            if name not in kept and f"data.{name}" not in chosen:
+                config.data[name] = value
+        if "trainer.precision" not in chosen:
+            config.trainer.precision = _precision(run_dir / MANIFEST)
+    check(config)
+    return config
+
+
+def _precision(manifest: Path) -> str:
+    """Return the precision that a run was trained in, as its manifest says."""
+    precision = read_json(manifest).get("precision", "auto")
+    if precision not in PRECISIONS:
+        raise InputError(f"{manifest}: precision={shown(precision)}: no such precision")
+    return str(precision)
+
+
+def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None) -> DictConfig:
+    """Return the config of a run as it was, to go on with it or to run it again.
+
+    Args:
+        run_dir: the run's directory, wherever it is now.
+        allowed: targets that the command line opened; those of the file open none.
+        place: the directory to run in; None is the run's own.
+
+    Raises:
+        ConfigError: this version of the lab does not take a value, or the machine lacks the device.
+        InputError: the run's config cannot be read.
+        UntrustedError: a target is neither the lab's nor opened.
+    """
+    register()
+    path = run_dir / CONFIG
+    plain = OmegaConf.to_container(read_stored(path))
+    check_targets(plain, allowed)
+    if place is None:
+        check_folders(plain, run_dir)
+        check_links(run_dir)
+    else:
+        set_folders(plain, place)
+    refuse_code(run_dir)
+    with _as_input(path):
+        config: DictConfig = OmegaConf.structured(Train)
+        for name, node in OmegaConf.create(plain).items():
+            config[name] = _typed(str(name), node)
+        folder = str(place or run_dir)
+        config.run_dir = config.trainer.default_root_dir = folder
+        config.allow_targets = list(allowed)
+        for logger in (config.logger or {}).values():
+            if logger.get("save_dir") == ".":
+                logger.save_dir = folder
+        OmegaConf.resolve(config)
+        check(config)
+    return config
+
+
+@contextlib.contextmanager
+def _as_input(path: Path) -> Iterator[None]:
+    """Have what does not fit in a run's config be a fault of the file."""
+    try:
+        yield
+    except LabError:
+        raise
+    except _DOES_NOT_FIT as error:
+        raise InputError(f"{path}: not a run's config: {first_line(error)}") from error
+
+
+def _typed(group: str, node: Any) -> Any:
+    """Give a group of a run's config the types of the schema that it was composed with."""
+    if group == "callbacks" and node is not None:
+        return {name: _merged(SCHEMAS[group].get(str(name)), one) for name, one in node.items()}
+    schemas = SCHEMAS.get(group, {}).values()
+    key = "name" if group in ("optimizer", "scheduler") else "_target_"
+    fitting = [one for one in schemas if getattr(one, key, None) == node.get(key)]
+    return _merged(fitting[0] if fitting else None, node)
+
+
+def _merged(schema: type[Any] | None, node: Any) -> Any:
+    return OmegaConf.merge(OmegaConf.structured(schema), node) if schema else node
+
+
+def read_stored(path: Path) -> DictConfig:
+    """Read a run's config, which is plain: it was resolved before it was written.
+
+    Raises:
+        InputError: the file cannot be read, holds too much, or no mapping.
+        UntrustedError: it holds a tag, an alias or an interpolation.
+    """
+    check_yaml(path, takes_aliases=False)
+    try:
+        stored = OmegaConf.load(path)
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
+    if not isinstance(stored, DictConfig) or not stored:
+        raise InputError(f"{path}: not a run's config: a mapping is required")
+    for key in interpolations(stored):
+        raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
+    return stored

@@ -1,0 +1,383 @@
+"""What each knob is: its type, default, range, unit and meaning, once for checks, help and docs.
+
+The defaults here are the project's; a YAML file in conf/ holds only what differs from them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+from mnist_lab.config.field import knob
+
+METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
+"""What a run can be judged by, and whether more or less of it is better."""
+NUM_CLASSES = 10  # of each set that is published in MNIST's format
+NUM_TRAIN = 60_000  # training images that each set is published with
+NUM_TEST = 10_000
+EVAL_BATCH_SIZE = 1_000
+MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
+PRECISIONS = (
+    *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
+    *("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16"),
+)
+
+
+@dataclass
+class Model:
+    """What every model takes."""
+
+    _target_: str = MISSING
+    num_classes: int = knob(NUM_CLASSES, "classes that the labels are of", low=2, high=1_000)
+    init: str = knob(
+        "default",
+        "how weights start",
+        choices=("default", "zeros", "glorot_uniform", "truncated_normal", "normal"),
+    )
+    label_smoothing: float = knob(
+        0.0, "share of the target spread over all classes in training", low=0, high=1
+    )
+
+
+OUTPUTS = ("identity", "log_sigmoid")
+ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid", "identity")
+
+
+@dataclass
+class SoftmaxRegression(Model):
+    """One linear layer."""
+
+    _target_: str = "mnist_lab.models.SoftmaxRegression"
+    output: str = knob("identity", "what the logits pass through last", choices=OUTPUTS)
+
+
+@dataclass
+class MLP(Model):
+    """Hidden layers of units, each with an activation."""
+
+    _target_: str = "mnist_lab.models.MLP"
+    hidden_dims: list[int] = knob([512, 256], "units of each hidden layer", low=1, each=int)
+    activation: str = knob("relu", "after each hidden layer", choices=ACTIVATIONS)
+    dropout: Any = knob(
+        0.0,
+        "probability that a hidden unit is left out; a list has one for each hidden layer",
+        low=0,
+        below=1,
+        each=float,
+        length="hidden_dims",
+    )
+    batch_norm: bool = knob(False, "batch norm before each activation")
+    output: str = knob("identity", "what the logits pass through last", choices=OUTPUTS)
+
+
+@dataclass
+class CNN(Model):
+    """Convolutions with pooling, then hidden layers."""
+
+    _target_: str = "mnist_lab.models.CNN"
+    channels: list[int] = knob([24, 32], "channels of each convolution", low=1, each=int)
+    kernel_size: Any = knob(
+        [5, 3],
+        "side of the kernels in pixels; a list has one for each",
+        odd=True,
+        low=1,
+        each=int,
+        length="channels",
+    )
+    pool: Any = knob(
+        2,
+        "side of the max pooling after each convolution, 1 is none; a list has one for each",
+        low=1,
+        each=int,
+        length="channels",
+    )
+    hidden_dims: list[int] = knob([256], "units of each hidden layer", low=1, each=int)
+    activation: str = knob("relu", "after each convolution and hidden layer", choices=ACTIVATIONS)
+    dropout: Any = knob(
+        0.0,
+        "probability that a hidden unit is left out; a list has one for each hidden layer",
+        low=0,
+        below=1,
+        each=float,
+        length="hidden_dims",
+    )
+    batch_norm: bool = knob(False, "batch norm before each activation")
+
+
+@dataclass
+class Data:
+    """MNIST or a set that shares its format."""
+
+    _target_: str = "mnist_lab.data.MNISTDataModule"
+    dataset: str = knob("mnist", "which set", choices=("mnist", "fashion_mnist", "kmnist"))
+    root: str | None = knob(
+        None, "folder of the sets; null is $MNIST_LAB_DATA or mnist_lab in the user's cache"
+    )
+    batch_size: int = knob(128, "training samples in a step, across all devices", low=1)
+    val_size: int = knob(
+        5_000, "training images kept for validation; 0 trains on all", low=0, high=NUM_TRAIN - 1
+    )
+    split_seed: int | None = knob(
+        None, "draws the validation images; null takes the first ones", low=0, high=MAX_SEED
+    )
+    augment: str | None = knob(
+        None, "change to training batches; null is none", choices=("affine", "elastic")
+    )
+    seed: int = knob("${seed}", "what order and augmentation are drawn from", low=0, high=MAX_SEED)
+
+
+@dataclass
+class Optimizer:
+    """What every optimizer takes."""
+
+    name: str = MISSING
+    lr: float = knob(1e-3, "learning rate; the peak of it under one_cycle", above=0)
+    weight_decay: float = knob(0.0, "strength of weight decay", low=0)
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam: Kingma and Ba, 2015."""
+
+    name: str = "adam"
+    betas: list[float] = knob(
+        [0.9, 0.999],
+        "decay of the two running averages",
+        low=0,
+        below=1,
+        each=float,
+        length=2,
+    )
+    eps: float = knob(1e-8, "added to the denominator", above=0)
+
+
+@dataclass
+class AdamW(Adam):
+    """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
+
+    name: str = "adamw"
+    weight_decay: float = knob(0.01, "strength of the decoupled weight decay", low=0)
+
+
+@dataclass
+class SGD(Optimizer):
+    """Stochastic gradient descent."""
+
+    name: str = "sgd"
+    lr: float = knob(0.01, "learning rate; the peak of it under one_cycle", above=0)
+    momentum: float = knob(0.0, "share of the last update that is kept", low=0, below=1)
+    nesterov: bool = knob(False, "Nesterov's momentum; needs momentum above 0")
+
+
+@dataclass
+class Scheduler:
+    """A constant learning rate, and what every schedule takes."""
+
+    name: str = "none"
+
+
+@dataclass
+class Cosine(Scheduler):
+    """Cosine from lr to eta_min over the whole run, a step at a time."""
+
+    name: str = "cosine"
+    eta_min: float = knob(0.0, "learning rate at the end", low=0)
+
+
+@dataclass
+class OneCycle(Scheduler):
+    """Up to lr and down again over the whole run, a step at a time: Smith and Topin, 2018."""
+
+    name: str = "one_cycle"
+    pct_start: float = knob(0.3, "share of the run in which lr rises", above=0, below=1)
+    div_factor: float = knob(25.0, "lr over the first learning rate", above=0)
+    final_div_factor: float = knob(1e4, "first learning rate over the last", above=0)
+    cycle_momentum: bool = knob(True, "whether momentum (Adam: beta1) moves the other way")
+
+
+@dataclass
+class Exponential(Scheduler):
+    """The learning rate times gamma after each epoch."""
+
+    name: str = "exponential"
+    gamma: float = knob(0.9, "factor an epoch", above=0, high=1)
+
+
+@dataclass
+class Plateau(Scheduler):
+    """The learning rate times factor when the validation loss has stopped falling."""
+
+    name: str = "plateau"
+    factor: float = knob(0.1, "factor at a plateau", above=0, below=1)
+    patience: int = knob(3, "epochs without progress before it", low=0)
+
+
+@dataclass
+class Trainer:
+    """The arguments of lightning.Trainer; null is Lightning's own default."""
+
+    _target_: str = "lightning.Trainer"
+    accelerator: str | None = knob(
+        None, "auto, cpu, gpu, cuda or mps", choices=("auto", "cpu", "gpu", "cuda", "mps")
+    )
+    strategy: Any = knob(None, "how devices share the work: auto, ddp, ...")
+    devices: Any = knob(None, "number of devices, list of their indices, or auto")
+    num_nodes: int | None = knob(None, "machines that share the run", low=1)
+    precision: Any = knob(
+        "auto",
+        "auto is bf16-mixed where the model gains by it and the hardware has it, else 32-true",
+        choices=PRECISIONS,
+    )
+    logger: Any = knob(None, "false turns the logger group off; a node, or a list, replaces it")
+    callbacks: Any = knob(None, "a list of nodes, besides those of the callbacks group")
+    fast_dev_run: Any = knob(
+        None,
+        "true runs one batch of everything and keeps nothing; a number so many",
+        number=int,
+        low=0,
+        words=(True, False),
+    )
+    max_epochs: int | None = knob(None, "epochs; -1 is no limit", low=-1)
+    min_epochs: int | None = knob(None, "epochs before an early stop", low=0)
+    max_steps: int | None = knob(None, "optimizer steps; -1 is no limit", low=-1)
+    min_steps: int | None = knob(None, "steps before an early stop", low=0)
+    max_time: Any = knob(None, "longest time, DD:HH:MM:SS")
+    limit_train_batches: Any = knob(
+        None, "batches (int) or share (float) of a training epoch", number=float, low=0, share=True
+    )
+    limit_val_batches: Any = knob(
+        None, "batches (int) or share (float) of validation", number=float, low=0, share=True
+    )
+    limit_test_batches: Any = knob(
+        None, "batches (int) or share (float) of test", number=float, low=0, share=True
+    )
+    limit_predict_batches: Any = knob(
+        None, "batches (int) or share (float) of predict", number=float, low=0, share=True
+    )
+    overfit_batches: Any = knob(
+        None, "batches (int) or share (float) to overfit on", number=float, low=0, share=True
+    )
+    val_check_interval: Any = knob(
+        None,
+        "validate after so many batches (int), share (float) or time (DD:HH:MM:SS)",
+        above=0,
+        share=True,
+    )
+    check_val_every_n_epoch: int | None = knob(
+        1, "validate after every n-th epoch; null counts val_check_interval across epochs", low=1
+    )
+    num_sanity_val_steps: int | None = knob(None, "validation batches before training", low=-1)
+    log_every_n_steps: int | None = knob(None, "steps between logged values", low=0)
+    enable_checkpointing: bool | None = knob(None, "false keeps no checkpoint")
+    enable_progress_bar: bool | None = knob(None, "false shows no progress")
+    enable_model_summary: bool | None = knob(None, "false shows no table of layers")
+    accumulate_grad_batches: int | None = knob(None, "batches in an optimizer step", low=1)
+    gradient_clip_val: float | None = knob(None, "largest gradient norm", low=0)
+    gradient_clip_algorithm: str | None = knob(None, "norm or value", choices=("norm", "value"))
+    deterministic: Any = knob(
+        None, "true, false or warn: deterministic algorithms only", words=(True, False, "warn")
+    )
+    benchmark: bool | None = knob(None, "true lets cuDNN measure its algorithms")
+    inference_mode: bool | None = knob(None, "false evaluates under no_grad instead")
+    use_distributed_sampler: bool | None = knob(None, "for loaders other than the lab's")
+    profiler: Any = knob(None, "simple, advanced, pytorch, or a node with a _target_")
+    detect_anomaly: bool | None = knob(None, "true finds the operation that made a NaN")
+    barebones: bool | None = knob(None, "true turns all but training off, to measure it")
+    plugins: Any = knob(None, "a node with a _target_, or a list of them")
+    sync_batchnorm: bool | None = knob(None, "true shares batch norm statistics on GPUs")
+    reload_dataloaders_every_n_epochs: int | None = knob(None, "Lightning's own", low=0)
+    default_root_dir: str | None = knob("${run_dir}", "the run's directory; set hydra.run.dir")
+    enable_autolog_hparams: bool | None = knob(None, "Lightning's own")
+    model_registry: str | None = knob(None, "Lightning's own")
+
+
+@dataclass
+class Checkpoint:
+    """The best checkpoint and the last two, from each of which a run goes on."""
+
+    _target_: str = "mnist_lab.callbacks.Checkpoint"
+    monitor: str | None = knob("${monitor}", "metric that chooses the best; null takes the last")
+    mode: str = knob("${mode}", "whether more or less is better", choices=("max", "min"))
+    every_n_steps: int | None = knob(None, "optimizer steps between saves; null: no count", low=1)
+    every_n_seconds: float | None = knob(20.0, "seconds between saves; null: no clock", low=0)
+
+
+@dataclass
+class Pictures:
+    """What TensorBoard shows of the tested model; all together take a second or two."""
+
+    _target_: str = "mnist_lab.callbacks.Pictures"
+    confusion: bool = knob(True, "confusion matrix as a heat map with counts")
+    mistakes: bool = knob(True, "most confident mistakes, with label, pred and probability")
+    samples: bool = knob(True, "first test images of each class, with pred and probability")
+    per_class: bool = knob(True, "precision and recall of each class")
+    pr_curves: bool = knob(True, "precision-recall curve of each class")
+    reliability: bool = knob(True, "accuracy against confidence, expected calibration error")
+    filters: bool = knob(True, "weights of the first layer as images")
+    histograms: bool = knob(True, "histograms of the weights")
+    projector: bool = knob(True, "penultimate layer of 1,000 test images in the projector")
+
+
+@dataclass
+class EarlyStopping:
+    """The arguments of Lightning's EarlyStopping."""
+
+    _target_: str = "lightning.pytorch.callbacks.EarlyStopping"
+    monitor: str = knob("${monitor}", "metric to watch")
+    min_delta: float = knob(0.0, "change that counts as progress", low=0)
+    patience: int = knob(3, "validations without progress before the end", low=0)
+    verbose: bool = knob(False, "whether progress is announced")
+    mode: str = knob("${mode}", "whether more or less is better", choices=("max", "min"))
+    strict: bool = knob(True, "whether a missing metric is an error")
+    check_finite: bool = knob(True, "whether NaN or infinity ends the run")
+    stopping_threshold: float | None = knob(None, "good enough to end the run")
+    divergence_threshold: float | None = knob(None, "bad enough to end the run")
+    check_on_train_epoch_end: bool | None = knob(None, "true looks after training epochs")
+    log_rank_zero_only: bool = knob(False, "whether only rank 0 announces")
+
+
+@dataclass
+class Train:
+    """One run."""
+
+    model: Any = MISSING
+    data: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = None
+    callbacks: Any = None
+    seed: int = knob(0, "seeds weights, order, dropout and augmentation", low=0, high=MAX_SEED)
+    monitor: str = knob("val/acc", "metric that chooses the best checkpoint")
+    mode: str = knob("max", "whether more or less of it is better", choices=("max", "min"))
+    allow_targets: list[str] = knob(
+        [], "prefixes of your own _target_s that may be built, such as [my_package.]"
+    )
+    run_dir: str | None = knob(
+        "${hydra:runtime.output_dir}", "the run's directory; set hydra.run.dir"
+    )
+
+
+SCHEMAS: dict[str, dict[str, type[Any]]] = {
+    "model": {"softmax": SoftmaxRegression, "mlp": MLP, "cnn": CNN},
+    "data": {"data": Data},
+    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
+    "scheduler": {
+        "none": Scheduler,
+        "cosine": Cosine,
+        "one_cycle": OneCycle,
+        "exponential": Exponential,
+        "plateau": Plateau,
+    },
+    "trainer": {"trainer": Trainer},
+    "callbacks": {
+        "checkpoint": Checkpoint,
+        "pictures": Pictures,
+        "early_stopping": EarlyStopping,
+    },
+}
+
+
+def key_prefix(group: str, name: str) -> str:
+    """Return what comes before a schema's knobs on the command line, with its dot."""
+    return f"callbacks.{name}." if group == "callbacks" else f"{group}."

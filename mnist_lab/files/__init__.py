@@ -1,0 +1,1 @@
+"""File formats, each read within bounds and written atomically."""

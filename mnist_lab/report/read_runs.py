@@ -1,0 +1,184 @@
+"""Finds runs below directories and reads what a report needs of each, believing none of it."""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from mnist_lab.errors import InputError, LabError, reason
+from mnist_lab.files.yaml import check_yaml, problem_in
+from mnist_lab.runs import directory as runs
+from mnist_lab.runs.manifest import FINISHED, flat
+
+SEEDS = ("seed", "data.seed")
+# Where a run was and how it was shown and kept, which has no part in what it came to.
+_NO_SETTINGS = (
+    "run_dir",
+    "allow_targets",
+    "data.root",
+    "trainer.default_root_dir",
+    "trainer.enable_model_summary",
+    "trainer.enable_progress_bar",
+    "callbacks.checkpoint.every_n_seconds",
+    "callbacks.checkpoint.every_n_steps",
+)
+_NO_SETTINGS_BELOW = ("logger.", "callbacks.pictures.", "callbacks.progress.")
+_NOT_SEARCHED = {".hydra", ".git", "checkpoints", "ledger", "projector"}
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Args:
+        directory: as it was found.
+        settings: what may make its result another than a run's beside it, flat; no seeds.
+        seed: what it was seeded with.
+        metrics: flat, as ``metrics.json`` has them.
+    """
+
+    directory: Path
+    settings: dict[str, Any]
+    seed: Any
+    metrics: dict[str, float]
+
+
+@dataclass
+class Found:
+    """The runs below some directories.
+
+    Args:
+        runs: those that are finished and whole.
+        unfinished: how many are in each other state.
+        broken: why each of the rest cannot be read.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    unfinished: dict[str, int] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+
+def run_directories(places: Iterable[Path]) -> list[Path]:
+    """Return the directories of all runs in or below others, each once, in order of their names.
+
+    Raises:
+        InputError: a place is no directory.
+    """
+    found: dict[Path, Path] = {}
+    for place in places:
+        if not os.path.isdir(place):
+            raise InputError(f"{place}: no such directory; give those of runs or sweeps")
+        for folder, names, files in os.walk(place):
+            names[:] = sorted(set(names) - _NOT_SEARCHED)
+            if runs.METRICS in files or runs.MANIFEST in files:
+                path = Path(folder)
+                found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def collect(
+    places: Iterable[Path], watched: Callable[[list[Path]], Iterable[Path]] = lambda paths: paths
+) -> Found:
+    """Read every run in or below some directories.
+
+    Args:
+        places: the directories.
+        watched: shows how far the reading has come.
+
+    Raises:
+        InputError: a place is no directory.
+    """
+    found = Found()
+    for path in watched(run_directories(places)):
+        try:
+            state = _state(path)
+            if state == FINISHED:
+                found.runs.append(read_run(path))
+            else:
+                found.unfinished[state] = found.unfinished.get(state, 0) + 1
+        except LabError as error:
+            found.broken.append(_printable(str(error)))
+        except OSError as error:  # no permission for its directory
+            found.broken.append(f"{path}: cannot be read: {reason(error)}")
+    return found
+
+
+def _state(path: Path) -> str:
+    """Return what became of a run; where only its metrics are left, it was finished."""
+    if not (path / runs.MANIFEST).exists():
+        return FINISHED
+    state = runs.read_json(path / runs.MANIFEST).get("state")
+    return str(state) if state in (FINISHED, "running", "failed", "pruned") else "interrupted"
+
+
+def read_run(path: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        InputError: a file of it is missing or damaged.
+        UntrustedError: its config asks for objects.
+    """
+    config = path / runs.CONFIG
+    check_yaml(config, takes_aliases=False)
+    try:
+        # OmegaConf's own loader takes ten times as long, which a thousand runs feel.
+        content = yaml.load(config.read_bytes(), Loader=_LOADER)
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise InputError(f"{config}: cannot be read: {problem_in(error)}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise InputError(f"{config}: not a run's config: model: must be a mapping")
+    values = flat(content)
+    metrics = {}
+    for name, value in runs.read_metrics(path).items():
+        try:
+            metrics[str(name)] = float(value)
+        except OverflowError:
+            metrics[str(name)] = math.nan
+    settings = {_printable(key): _plain(value) for key, value in values.items() if _is_setting(key)}
+    return Run(path, settings, values.get("seed"), metrics)
+
+
+def _is_setting(key: str) -> bool:
+    return key not in (*_NO_SETTINGS, *SEEDS) and not key.startswith(_NO_SETTINGS_BELOW)
+
+
+def _plain(value: Any) -> Any:
+    """Return what can be compared, sorted and printed: a list is what it reads as."""
+    if isinstance(value, list):
+        value = "[" + ",".join(map(str, value)) + "]"
+    if isinstance(value, str):
+        return _printable(value)
+    return value if isinstance(value, bool | int | float) else None
+
+
+def _printable(text: str) -> str:
+    """Return a text without what would move the cursor of a terminal or change its colours."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def differing(found: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the keys whose values are not the same in all of them; none counts as null."""
+    settings = list(found)
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [key for key in keys if len({_identity(one.get(key)) for one in settings}) > 1]
+
+
+def _identity(value: Any) -> tuple[str, Any]:
+    """Tell true from 1, and a number from its text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return ("number" if is_number else type(value).__name__), value
+
+
+def grouped(found: Iterable[Run]) -> Iterator[list[Run]]:
+    """Yield the runs that differ in nothing but their seed."""
+    groups: dict[Any, list[Run]] = {}
+    for run in found:
+        known = ((key, _identity(value)) for key, value in run.settings.items())
+        key = frozenset(one for one in known if one[1][1] is not None)
+        groups.setdefault(key, []).append(run)
+    yield from groups.values()

@@ -1,0 +1,102 @@
+"""The best trial of a sweep as an experiment file, which trains it again."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.options import choices, groups
+from mnist_lab.errors import StorageError, reason
+from mnist_lab.runs import directory
+from mnist_lab.runs.manifest import flat
+from mnist_lab.runs.summary import shown
+from mnist_lab.sweeps.records import Record
+
+NAME = "best"
+_RECIPES = ("experiment", "sweep")  # groups whose effect is written out
+_GONE = object()
+
+
+def write_best(
+    sweep_dir: Path, record: Record, loader: Loader, overrides: Sequence[str], value: str
+) -> str:
+    """Write ``experiment/best.yaml`` in a sweep's directory and return the command that takes it.
+
+    The file has what differs from the lab's defaults, whether the trial had it from the command
+    line, an experiment or the search.
+
+    Args:
+        sweep_dir: the sweep's directory.
+        record: the best trial.
+        loader: composes.
+        overrides: all of the trial's.
+        value: what the trial came to, in words.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    target, picked = _composed(loader, overrides)
+    _, default = _composed(loader, [])
+    chosen = {
+        group: choice
+        for group, choice in picked.items()
+        if group not in _RECIPES and choice != default[group] and choice in choices(group)
+    }
+    base, _ = _composed(loader, [f"{group}={choice}" for group, choice in chosen.items()])
+    place = shown(sweep_dir)
+    command = f"mnist-lab train --config-dir {shlex.quote(str(place))} experiment={NAME}"
+    if loader.allowed:
+        command += f" {shlex.quote('allow_targets=[' + ','.join(loader.allowed) + ']')}"
+    lines = [
+        "# @package _global_",
+        f"# The best trial of a sweep: {value}.",
+        "#",
+        f"# Source: trial {record.number} of {place}.",
+        f"# Command: {command}",
+        f"# Expected: {value}, the same bits on the same machine.",
+        f"# Time: {record.metrics.get('time/fit') or 0:.0f} s of training there.",
+    ]
+    if chosen:
+        lines += [
+            "defaults:",
+            *(f"  - override /{name}: {one}" for name, one in chosen.items()),
+            "",
+        ]
+    delta = _nested(_changes(flat(base), flat(target)))
+    text = "\n".join(lines) + "\n" + (OmegaConf.to_yaml(OmegaConf.create(delta)) if delta else "")
+    folder = sweep_dir / "experiment"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {reason(error)}") from error
+    directory.write(folder / f"{NAME}.yaml", text)
+    return command
+
+
+def _composed(loader: Loader, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a config with its interpolations, and which file is chosen of each group."""
+    opened = [f"allow_targets=[{','.join(loader.allowed)}]"] if loader.allowed else []
+    config: DictConfig = loader.compose([*opened, *overrides], RunMode.RUN)
+    picked = {group: str(config.hydra.runtime.choices.get(group)) for group in groups()}
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    del plain["hydra"]
+    return plain, picked
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in after.items() if before.get(key, _GONE) != value}
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, name = key.split(".")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return nested

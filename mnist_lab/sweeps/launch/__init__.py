@@ -1,0 +1,1 @@
+"""Launchers: how a sweep's trials are started."""

@@ -1,0 +1,345 @@
+"""The launcher behind ``hydra/launcher=fused``: trains trials of one network side by side.
+
+It composes the trials that a sweeper hands over, builds each as it would be built alone, trains
+those that fit together as one stack, and leaves an ordinary run directory for each. What cannot be
+stacked, or has been begun already, runs one after the other, and a line says why.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mnist_lab.errors import Stopped, first_line
+from mnist_lab.files.atomic import storage_errors
+from mnist_lab.runs import directory, manifest, signals
+from mnist_lab.sweeps.trial import Diverged, Pruned, Trial, TrialTask
+from mnist_lab.training.stacked.fit import evaluate, fit, max_stack, why_not_trainer
+from mnist_lab.training.stacked.module import Metrics, Stack
+from mnist_lab.training.stacked.network import why_not
+from mnist_lab.training.stacked.run import StackedRun
+from mnist_lab.training.trainer import build_trainer, machine
+
+_log = logging.getLogger(__name__)
+_OWN = {
+    *("seed", "run_dir", "model.init", "model.dropout", "model.label_smoothing", "data.seed"),
+    *("trainer.default_root_dir", "optimizer", "scheduler", "logger"),
+}
+"""Keys, and groups of them, in which trials of one stack may differ."""
+_CALLBACKS = {"checkpoint", "progress", "pictures", "early_stopping"}
+_STACKED_TARGETS = {"mnist_lab.data.MNISTDataModule"}
+
+
+@dataclass
+class Job:
+    """A trial that a sweeper has handed over.
+
+    Args:
+        number: its place in the sweep.
+        overrides: what Hydra composes it from.
+        config: what it is.
+    """
+
+    number: int
+    overrides: Sequence[str]
+    config: DictConfig
+
+    @property
+    def run_dir(self) -> Path:
+        """Its directory."""
+        return Path(self.config.run_dir)
+
+
+class FusedLauncher(Launcher):
+    """Trains what fits together as one.
+
+    Args:
+        max_stack: most trials in a stack, more are trained stack by stack; None is by the size of
+            the network.
+    """
+
+    def __init__(self, max_stack: int | None = None) -> None:
+        super().__init__()
+        self.max_stack = max_stack
+
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: Callable[[DictConfig], Any],
+        config: DictConfig,
+    ) -> None:
+        """Keep what Hydra hands over."""
+        assert isinstance(task_function, TrialTask)
+        self._context, self._task, self._config = hydra_context, task_function, config
+        self._alone = BasicLauncher()
+        self._alone.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run trials; what became of each is in its record."""
+        setup_globals()
+        jobs = [
+            self._job(overrides, initial_job_idx + number)
+            for number, overrides in enumerate(job_overrides)
+        ]
+        for group in _groups(jobs):
+            reason, size = _why_alone(group)
+            size = self.max_stack or size
+            for start in range(0, len(group), size):
+                some = group[start : start + size]
+                why = reason
+                if reason is None and len(some) > 1:
+                    some, why = self._train(some)
+                if why is not None and len(some) > 1:
+                    _log.warning("%d trials run one by one: %s", len(some), why)
+                for job in some:
+                    self._alone.launch([job.overrides], job.number)
+        return []
+
+    def _job(self, overrides: Sequence[str], number: int) -> Job:
+        """Compose a trial as Hydra does, with what Hydra leaves in its directory."""
+        config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        done = run_job(
+            hydra_context=self._context,
+            task_function=lambda _: None,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        return Job(number, list(overrides), self._resolved(done))
+
+    @staticmethod
+    def _resolved(done: JobReturn) -> DictConfig:
+        from hydra.core.hydra_config import HydraConfig
+
+        instance = HydraConfig.instance()
+        before = instance.cfg
+        assert done.hydra_cfg is not None
+        assert done.cfg is not None
+        try:
+            instance.set_config(done.hydra_cfg)
+            OmegaConf.resolve(done.cfg)
+        finally:
+            instance.cfg = before
+        return done.cfg
+
+    def _train(self, jobs: Sequence[Job]) -> tuple[list[Job], str | None]:
+        """Train jobs as a stack; return those that an error has kept from their end, and the error.
+
+        Whose error it is only shows when they run alone.
+        """
+        environment = directory.environment()
+        with contextlib.ExitStack() as stack, signals.signals_end_run():
+            trials: list[Trial] = []
+            for job in jobs:
+                trial = self._task.open(job.number)
+                trial.start(job.run_dir)
+                stack.enter_context(trial.recorded())
+                trials.append(trial)
+            try:
+                with contextlib.ExitStack() as held:
+                    for job in jobs:
+                        held.enter_context(storage_errors(job.run_dir))
+                        held.enter_context(directory.claimed(job.run_dir))
+                    train_stack(jobs, trials, environment)
+            except Exception as error:
+                left = [
+                    one
+                    for one, trial in zip(jobs, trials, strict=True)
+                    if not trial.record.is_final
+                ]
+                return left, f"their stack could not be trained: {first_line(error)}"
+        return [], None
+
+
+def train_stack(jobs: Sequence[Job], trials: Sequence[Trial], environment: dict[str, Any]) -> None:
+    """Train jobs that fit together, and leave a run directory for each.
+
+    Args:
+        jobs: what to train; their directories are held.
+        trials: what each tells the sweep.
+        environment: what their figures depend on besides their configs.
+    """
+    start = time.monotonic()
+    stacked = [StackedRun(job.config) for job in jobs]
+    trainer = _quiet_trainer(jobs[0].config, stacked[0])
+    with contextlib.ExitStack() as stack:
+        for run in stacked:
+            stack.enter_context(run.recorded(environment | machine(trainer)))
+        datamodule = instantiate(jobs[0].config.data, _convert_="all")
+        network = Stack(
+            [run.model for run in stacked],
+            [job.config.data.seed for job in jobs],
+            [run.random["torch"] for run in stacked],
+        )
+        guide = _Guide(network, trainer, stacked, trials)
+        with signals.until_next_step(trainer):  # here, until the end of the epoch
+            fit(network, datamodule, trainer, guide.on_epoch_end, guide.on_log)
+        guide.on_end()
+        done = guide.finished
+        for number in done:
+            best = stacked[number].best or stacked[number].last
+            assert best is not None
+            stacked[number].model.load_state_dict(best.state_dict)
+        if not done:
+            return
+        tested = Stack([stacked[number].model for number in done])
+        found = evaluate(tested, datamodule, _quiet_trainer(jobs[0].config, stacked[done[0]]))
+        seconds = (time.monotonic() - start) / len(jobs)
+        data = {name: datamodule.split(name == "train").sha256 for name in ("train", "test")}
+        for place, number in enumerate(done):
+            trials[number].finished(stacked[number].finish(found[place], seconds, data))
+
+
+class _Guide:
+    """Decides after each epoch which trials leave a stack, and has their curves and checkpoints.
+
+    Args:
+        network: the stack.
+        trainer: what trains it.
+        stacked: the run of each trial.
+        trials: what each tells the sweep.
+    """
+
+    def __init__(
+        self,
+        network: Stack,
+        trainer: L.Trainer,
+        stacked: Sequence[StackedRun],
+        trials: Sequence[Trial],
+    ) -> None:
+        self._network, self._trainer = network, trainer
+        self._stacked, self._trials = stacked, trials
+        self.finished: list[int] = []  # trials to be tested
+
+    def on_log(self, step: int, found: Metrics) -> None:
+        """Log what is due every so many steps."""
+        for number, metrics in found.items():
+            for logger in self._stacked[number].loggers:
+                logger.log_metrics(metrics, step=step)
+
+    def on_epoch_end(self, epoch: int, found: Metrics) -> list[int]:
+        """Log an epoch, save what is due, and return the trials that leave."""
+        stop = signals.noted()
+        gone = [number for number, metrics in found.items() if self._leaves(number, epoch, metrics)]
+        for number in found:
+            run = self._stacked[number]
+            if number not in gone and (stop or run.is_time):
+                run.save(self._network.unstack(number), self._batches, is_finished=False)
+        if stop:
+            raise Stopped(stop)
+        return gone
+
+    @property
+    def _batches(self) -> int:
+        return int(self._trainer.num_training_batches)
+
+    def _leaves(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
+        run, trial = self._stacked[number], self._trials[number]
+        steps = self._trainer.global_step
+        run.log(metrics, steps - 1, epoch)
+        run.metrics, run.epochs = run.metrics | metrics, epoch + 1
+        if run.is_best(metrics, steps):
+            run.best = self._network.unstack(number)
+        try:
+            trial.check_finite(metrics, epoch)
+        except Diverged as error:
+            trial.failed(error)
+            run.ended_by = error
+            return True
+        is_last = epoch + 1 == self._trainer.max_epochs
+        monitor = str(run.config.monitor)
+        if monitor in metrics and trial.report(epoch, metrics[monitor], is_last=is_last):
+            trial.pruned()
+            run.ended_by = Pruned(trial.reason)
+            return True
+        if is_last or run.stops(metrics):
+            run.save(self._network.unstack(number), self._batches, is_finished=True)
+            self.finished.append(number)
+            return not is_last
+        return False
+
+    def on_end(self) -> None:
+        """Finish the trials that training has ended for in another way than by its last epoch."""
+        for number in self._network.trials:
+            if number not in self.finished:
+                state = self._network.unstack(number)
+                self._stacked[number].save(state, self._batches, is_finished=True)
+                self.finished.append(number)
+
+
+def _quiet_trainer(config: DictConfig, run: StackedRun) -> L.Trainer:
+    quiet = {
+        "logger": {},
+        "callbacks": {},
+        "trainer": {"enable_progress_bar": False, "enable_model_summary": False},
+    }
+    plain = OmegaConf.create(OmegaConf.to_container(config))
+    plain.logger = plain.callbacks = {}
+    plain = OmegaConf.merge(plain, quiet)
+    assert isinstance(plain, DictConfig)
+    return build_trainer(plain, run.model, validates=config.data.val_size > 0)
+
+
+def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return the jobs whose configs agree in all but what trials of a stack may differ in."""
+    groups: dict[Hashable, list[Job]] = {}
+    for job in jobs:
+        flat = manifest.flat(OmegaConf.to_container(job.config))
+        key = tuple(
+            (name, str(value))
+            for name, value in sorted(flat.items())
+            if name not in _OWN and name.partition(".")[0] not in _OWN
+        )
+        begun = (job.run_dir / directory.CHECKPOINTS).exists() or manifest.is_finished(job.run_dir)
+        groups.setdefault((key, str(job.config.optimizer.name), begun), []).append(job)
+    return list(groups.values())
+
+
+def _why_alone(group: Sequence[Job]) -> tuple[str | None, int]:
+    """Return in one line why jobs are not stacked, None if they are, and how many make a stack."""
+    config = group[0].config
+    reason = _why_not_config(group[0])
+    if reason is not None:
+        return reason, len(group)
+    with torch.device("meta"):
+        model = instantiate(
+            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
+        )
+    reason = why_not(model)
+    if reason is None:
+        reason = why_not_trainer(build_trainer(config, model, validates=True))
+    return reason, max_stack(model) if reason is None else len(group)
+
+
+def _why_not_config(job: Job) -> str | None:
+    config = job.config
+    if (job.run_dir / directory.CHECKPOINTS).exists():
+        return "they go on from their checkpoints"
+    if config.data._target_ not in _STACKED_TARGETS:
+        return f"{config.data._target_} is not stacked"
+    for name in config.callbacks or {}:
+        if name not in _CALLBACKS:
+            return f"callbacks.{name} is not stacked"
+    if config.trainer.callbacks:
+        return "trainer.callbacks is not stacked"
+    if config.trainer.fast_dev_run:
+        return "trainer.fast_dev_run is not stacked"
+    return None

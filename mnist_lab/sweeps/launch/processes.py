@@ -1,0 +1,302 @@
+"""Launchers that hand trials to other processes: ``hydra/launcher=parallel``, ``slurm``, ``ray``.
+
+What becomes of a trial is in its record, whichever process runs it, and a trial whose process has
+died without a word is handed out once more by the sweep; so a launcher has nothing to do but to
+start jobs and to wait for them.
+"""
+
+import logging
+import os
+import signal
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from mnist_lab.errors import ConfigError, first_line
+from mnist_lab.runs import signals
+
+if TYPE_CHECKING:
+    from mnist_lab.sweeps.trial import TrialTask
+
+_log = logging.getLogger(__name__)
+_LOGS = "jobs"  # folder in the sweep's directory for what the processes print
+_LOOK = 0.1  # seconds between two looks at the jobs
+_PATIENCE = 30  # seconds that processes have to save and to end
+_DEFAULT_STACK = 64  # trials in a fused job of a cluster
+_A_YEAR = 365 * 24 * 60  # minutes
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trials that one process runs, in a form that can be pickled.
+
+    Args:
+        context: composes.
+        task: what is called with each trial's config.
+        config: of the sweep.
+        overrides: of each trial.
+        first: number of the first trial.
+        fused: whether they are trained as one program.
+        threads: that the process computes with; None is torch's choice.
+    """
+
+    context: HydraContext
+    task: "TrialTask"
+    config: DictConfig
+    overrides: Sequence[Sequence[str]]
+    first: int
+    fused: bool
+    threads: int | None = None
+
+    def __call__(self) -> None:
+        """Run the trials."""
+        if self.threads is not None:  # torch, which reads it once, is not imported yet
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)
+        from mnist_lab.config.compose import register
+
+        register()
+        launcher: Launcher = BasicLauncher()
+        if self.fused:
+            from mnist_lab.sweeps.launch.fused import FusedLauncher
+
+            launcher = FusedLauncher()
+        launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
+        launcher.launch(self.overrides, self.first)
+
+    @property
+    def name(self) -> str:
+        """Its trials, as a line about it names them."""
+        last = self.first + len(self.overrides) - 1
+        return f"trial {self.first}" if last == self.first else f"trials {self.first} to {last}"
+
+
+class Engine(Launcher):
+    """Hands the trials that it is given to processes, so many to each, and waits for them.
+
+    Args:
+        fused: whether a process trains its trials as one program.
+        per_job: trials of a process; None is 1, for ``fused`` what ``stack_size`` says.
+    """
+
+    def __init__(self, fused: bool = False, per_job: int | None = None) -> None:
+        super().__init__()
+        self.fused = fused
+        self.per_job = per_job
+
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: Callable[[DictConfig], Any],
+        config: DictConfig,
+    ) -> None:
+        """Keep what Hydra hands over."""
+        self._context, self._task, self._config = hydra_context, task_function, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run trials; what became of each is in its record."""
+        size = self.per_job or (self.stack_size(len(job_overrides)) if self.fused else 1)
+        jobs = [
+            Job(
+                self._context,
+                self._task,  # type: ignore[arg-type]
+                self._config,
+                [list(one) for one in job_overrides[start : start + size]],
+                initial_job_idx + start,
+                self.fused,
+            )
+            for start in range(0, len(job_overrides), size)
+        ]
+        with signals.signals_end_run():  # so that the processes are told to end as well
+            for job, error in self.run(jobs):
+                _log.warning("%s: the process ended early: %s", job.name, error)
+        return []
+
+    def stack_size(self, num_trials: int) -> int:
+        """Return how many trials a process trains as one program, if nobody says."""
+        return _DEFAULT_STACK
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+        """Run jobs, and yield those whose process ended early, with the reason in a line."""
+
+    @property
+    def _logs(self) -> Path:
+        return Path(str(self._config.hydra.sweep.dir)).absolute() / _LOGS
+
+
+class ParallelLauncher(Engine):
+    """Runs trials in processes of this machine, by Submitit's local executor.
+
+    Args:
+        workers: processes at a time; None is one for each GPU, without one for each core.
+        threads: of each process; None is an equal share of the cores.
+        options: of ``Engine``.
+    """
+
+    def __init__(
+        self, workers: int | None = None, threads: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._gpus = _visible_gpus()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self.workers = workers or len(self._gpus) or cores or 1
+        self.threads = threads or max(1, (cores or 1) // self.workers)
+
+    def stack_size(self, num_trials: int) -> int:
+        """Return an equal share for each process."""
+        return -(-num_trials // self.workers)
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+        """Run so many jobs at a time; each has a GPU of its own where there are enough."""
+        import submitit
+
+        executor = submitit.LocalExecutor(self._logs)
+        waiting = [replace(job, threads=self.threads) for job in jobs]
+        free = list(range(self.workers))
+        running: dict[int, tuple[Job, Any]] = {}
+        try:
+            while waiting or running:
+                while waiting and free:
+                    worker = free.pop(0)
+                    gpu = self._gpus and [self._gpus[worker % len(self._gpus)]]
+                    executor.update_parameters(
+                        timeout_min=_A_YEAR, gpus_per_node=len(gpu), visible_gpus=gpu
+                    )
+                    job = waiting.pop(0)
+                    running[worker] = job, executor.submit(job)
+                time.sleep(_LOOK)
+                for worker, (job, submitted) in list(running.items()):
+                    if submitted.done():
+                        del running[worker]
+                        free.append(worker)
+                        yield from _ended(job, submitted)
+        finally:
+            _end([submitted for _, submitted in running.values()])
+
+
+def _end(jobs: Sequence[Any]) -> None:
+    """End jobs of Submitit's on this machine, which first have a while to save where they are."""
+    for job in jobs:
+        job._process.send_signal(signal.SIGTERM)  # cancel() kills a second after its SIGINT
+    patience = time.monotonic() + _PATIENCE
+    while time.monotonic() < patience and not all(job.done() for job in jobs):
+        time.sleep(_LOOK)
+    for job in jobs:
+        if not job.done():
+            job.cancel()
+        job.wait()
+
+
+class SlurmLauncher(Engine):
+    """Runs trials as jobs of SLURM, by Submitit.
+
+    Args:
+        parameters: of ``submitit.SlurmExecutor.update_parameters``: ``partition``, ``time`` in
+            minutes, ``gpus_per_node``, ``cpus_per_task``, ``mem``, ``setup``, …
+        options: of ``Engine``.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.parameters = dict(parameters or {})
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+        """Submit all jobs as one array; SLURM sees to how many run at a time."""
+        import submitit
+
+        # Before the time is up SLURM sends what a run of the lab saves and is requeued by.
+        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
+        try:
+            executor = submitit.SlurmExecutor(self._logs)
+            executor.update_parameters(**self.parameters)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"hydra.launcher.parameters: {first_line(error)}") from error
+        with executor.batch():
+            submitted = [executor.submit(job) for job in jobs]
+        try:
+            for job, one in zip(jobs, submitted, strict=True):
+                one.wait()
+                yield from _ended(job, one)
+        except BaseException:
+            for one in submitted:
+                one.cancel(check=False)
+            raise
+
+
+class RayLauncher(Engine):
+    """Runs trials as tasks of a Ray cluster.
+
+    Args:
+        address: the cluster's; None is one that is started here.
+        num_cpus: of each task.
+        num_gpus: of each task.
+        options: of ``Engine``.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.address = address
+        self.num_cpus = num_cpus
+        self.num_gpus = num_gpus
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+        """Submit all jobs; Ray sees to how many run at a time."""
+        import ray
+
+        if not ray.is_initialized():
+            ray.init(
+                address=self.address,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+        remote = ray.remote(max_retries=0, num_cpus=self.num_cpus, num_gpus=self.num_gpus)
+        task = remote(Job.__call__)
+        tasks = {task.remote(job): job for job in jobs}
+        try:
+            while tasks:
+                (done, *_), _ = ray.wait(list(tasks))
+                job = tasks.pop(done)
+                try:
+                    ray.get(done)
+                except ray.exceptions.RayError as error:
+                    yield job, first_line(error)
+        finally:
+            for one in tasks:
+                ray.cancel(one)
+
+
+def _ended(job: Job, submitted: Any) -> Iterator[tuple[Job, str]]:
+    """Yield a Submitit job that ended early; what it printed stays, what was handed over goes."""
+    error = submitted.exception()
+    if error is not None:
+        yield job, first_line(error)
+    for path in (submitted.paths.submitted_pickle, submitted.paths.result_pickle):
+        path.unlink(missing_ok=True)
+
+
+def _visible_gpus() -> list[int]:
+    """Return the GPUs that trials may be given, by the numbers that the system has for them."""
+    import torch
+
+    numbers = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    return [int(one) for one in numbers] if all(map(str.isdecimal, numbers)) else list(range(count))

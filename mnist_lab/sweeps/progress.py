@@ -1,0 +1,137 @@
+"""How a sweep stands: one bar on a terminal, a line a trial in a file."""
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from typing_extensions import Self
+
+from mnist_lab.errors import InputError
+from mnist_lab.runs.summary import shown
+from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, RUNNING, Ledger, Record, counts
+
+_EVERY = 1.0  # seconds between two looks at the ledger, to which any process may write
+
+
+class Display:
+    """Follows a sweep's ledger, so that it shows what other processes do as well.
+
+    Args:
+        ledger: the records.
+        total: the trials of the sweep.
+        objectives: what trials are ranked by, and which way; the first one is shown.
+    """
+
+    def __init__(self, ledger: Ledger, total: int, objectives: Mapping[str, str]) -> None:
+        self._ledger = ledger
+        self._total = total
+        self._objective, self._mode = next(iter(objectives.items()))
+        self._records: dict[int, Record] = {}
+        self._start = time.monotonic()
+        self._done_before = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        self._read()
+        self._done_before = self._num_done()
+        done = f", {self._done_before} of them done already" if self._done_before else ""
+        print(f"{shown(self._ledger.sweep_dir)}: {self._total} trials{done}", flush=True)
+        if sys.stderr.isatty():
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[state]}"),
+                console=Console(stderr=True, highlight=False, markup=False),
+                refresh_per_second=2,
+            )
+            self._progress.add_task("trials", total=self._total, state="")
+            self._progress.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._show()
+        if self._progress is not None:
+            self._progress.stop()
+
+    def _follow(self) -> None:
+        while not self._over.wait(_EVERY):
+            self._show()
+
+    def _show(self) -> None:
+        ended = self._read()
+        if self._progress is not None:
+            (task,) = self._progress.task_ids
+            self._progress.update(task, completed=self._num_done(), state=self.summary())
+            return
+        for record in ended:
+            print(f"{self._line(record)}  [{self.summary()}]", flush=True)
+
+    def _read(self) -> list[Record]:
+        """Read what may have changed, and return the trials that have ended since."""
+        ended = []
+        for number in self._ledger.numbers():
+            known = self._records.get(number)
+            if known is not None and known.is_final and known.state != FAILED:
+                continue  # a failed one may be retried
+            try:
+                record = self._ledger[number]
+            except InputError:  # a person is at work in the directory
+                continue
+            self._records[number] = record
+            if record.is_final and (known is None or known.ended != record.ended):
+                ended.append(record)
+        return ended
+
+    def _num_done(self) -> int:
+        return sum(record.is_final for record in self._records.values())
+
+    def _line(self, record: Record) -> str:
+        if record.state == FAILED:
+            return f"{record.name}: failed: {record.error}"
+        if record.state == FINISHED and record.values:
+            return f"{record.name}: {self._objective} {record.values[0]:.4f}"
+        return f"{record.name}: {record.error or record.state}"
+
+    def summary(self) -> str:
+        """Return how many trials are in each state, the best so far, and the time that is left."""
+        found = counts(self._records.values())
+        parts = [f"{self._num_done()}/{self._total} done"] if self._progress is None else []
+        parts += [f"{found[state]} {state}" for state in (RUNNING, PRUNED, FAILED) if found[state]]
+        sign = 1 if self._mode == "max" else -1
+        ranked = [
+            (sign * record.values[0], -record.number, record)
+            for record in self._records.values()
+            if record.state == FINISHED and record.values
+        ]
+        if ranked:
+            best = max(ranked)[2]
+            assert best.values is not None
+            parts.append(f"best {self._objective} {best.values[0]:.4f} (trial {best.number})")
+        if left := self._seconds_left():
+            minutes, seconds = divmod(round(left), 60)
+            hours, minutes = divmod(minutes, 60)
+            parts.append(f"{hours}:{minutes:02}:{seconds:02} left")
+        return ", ".join(parts)
+
+    def _seconds_left(self) -> float | None:
+        """Return the time that the rest will take at the speed so far."""
+        done = self._num_done() - self._done_before
+        left = self._total - self._num_done()
+        if done <= 0 or left <= 0:
+            return None
+        return (time.monotonic() - self._start) / done * left

@@ -1,0 +1,259 @@
+"""Keeps the best checkpoint and the last two, each of which a run goes on from bit for bit."""
+
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from typing_extensions import override
+
+from mnist_lab.errors import ConfigError, InputError, Stopped, StorageError, reason
+from mnist_lab.files.atomic import replace_atomic, sync_folder
+from mnist_lab.runs import signals
+from mnist_lab.training import resume_state
+from mnist_lab.training.checkpoints import BEST, LAST, PREVIOUS, read_checkpoint
+
+_log = logging.getLogger(__name__)
+STEPS_BETWEEN_TALKS = 10  # of several ranks, about whether to save: it costs them a device sync
+
+
+class Checkpoint(LightningCheckpoint):
+    """Saves ``checkpoints/last.ckpt`` and ``best.ckpt`` in the trainer's ``default_root_dir``.
+
+    It saves before a step, when so many steps or seconds have passed, after a validation that was
+    the best so far, when a signal asks the run to end, and after the last step. What was last
+    before is ``previous.ckpt``.
+
+    Args:
+        monitor: metric that chooses the best, such as ``val/acc``; None takes the last as the best.
+        mode: whether ``max`` or ``min`` of it is better.
+        every_n_steps: optimizer steps between two saves, at least 1; None does not count them.
+        every_n_seconds: seconds between two saves; None does not look at the clock.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = "val/acc",
+        mode: str = "max",
+        every_n_steps: int | None = None,
+        every_n_seconds: float | None = 20.0,
+    ) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.sign = 1.0 if mode == "max" else -1.0
+        self.every_n_steps = every_n_steps
+        self.every_n_seconds = every_n_seconds
+        self.best_score: float | None = None
+        self.is_restored = True  # whether nothing is left to give back of a checkpoint
+        self._snapshot: dict[str, Any] = {}  # the one gone on from, until it is restored
+        self._is_best = False  # whether the weights are the best so far and not saved yet
+        self.best_step: int | None = None
+        self.seconds_before = 0.0  # of training, in processes before this one
+        self._started = self._saved_at = time.monotonic()
+        self._saved_step = 0
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take the place of Lightning's way back into an epoch."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            checkpoint.pop("loops", None)
+            self.is_restored, self._snapshot = False, checkpoint[resume_state.KEY]
+            resume_state.put_back_position(trainer, self._snapshot)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        seconds = self.seconds_before + time.monotonic() - self._started
+        return {"best_score": self.best_score, "best_step": self.best_step, "seconds": seconds}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+        self.seconds_before = state_dict["seconds"]
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = self._saved_at = time.monotonic()
+        if not self.is_restored:
+            self._settle_best(trainer, Path(str(trainer.ckpt_path)))
+
+    def _settle_best(self, trainer: L.Trainer, path: Path) -> None:
+        """See that the best checkpoint is the one that was best when the run was broken off."""
+        best = Path(trainer.default_root_dir, BEST)
+        if self._snapshot["is_best"]:
+            _make_best(trainer, path)  # it may have been killed before this
+            return
+        if self.best_step is None:
+            return
+        try:
+            if self.best_step == read_checkpoint(best)[resume_state.KEY]["step"]:
+                return
+            lost = f"{best}: not the one of step {self.best_step}"
+        except (InputError, KeyError) as error:
+            lost = str(error)
+        _log.warning("%s; the best of what follows takes its place", lost)
+        self.best_score = self.best_step = None
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved_step = trainer.global_step
+        _check_validates_between_steps(trainer)
+        done, batches = self._snapshot.get("batch", 0), trainer.num_training_batches
+        if not self.is_restored and done >= batches:
+            raise InputError(
+                f"{trainer.ckpt_path}: goes on after {done} batches of an epoch, which has "
+                f"{batches}"
+            )
+
+    @override
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._restore(trainer)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return  # gradients are kept nowhere
+        signum, is_time = signals.noted(), self._is_time()
+        if trainer.world_size > 1:
+            signum, is_time = self._agreed(trainer, batch_idx, signum, is_time)
+        steps = self.every_n_steps
+        if self._is_best or is_time or signum or (steps and self._steps(trainer) >= steps):
+            self._save(trainer, batch_idx)
+        if signum:
+            raise Stopped(signum)
+
+    def _is_time(self) -> bool:
+        seconds = self.every_n_seconds
+        return seconds is not None and time.monotonic() - self._saved_at >= seconds
+
+    def _steps(self, trainer: L.Trainer) -> int:
+        return trainer.global_step - self._saved_step
+
+    def _agreed(
+        self, trainer: L.Trainer, batch_idx: int, signum: int, is_time: bool
+    ) -> tuple[int, bool]:
+        """Return what any of the ranks knows, now and then."""
+        if batch_idx % STEPS_BETWEEN_TALKS:
+            return 0, False
+        known = torch.tensor([signum, is_time], device=trainer.strategy.root_device)
+        signum, is_time = trainer.strategy.reduce(known, reduce_op="max").tolist()
+        return signum, bool(is_time)
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        if self.judges_best(metrics, trainer.global_step):
+            self._is_best = True
+
+    def judges_best(self, metrics: Mapping[str, float], step: int) -> bool:
+        """Return whether metrics are the best so far, and remember them if they are."""
+        score = metrics.get(self.monitor, math.nan) if self.monitor else math.nan
+        if math.isnan(score):
+            return False
+        if self.best_score is not None and self.sign * score <= self.sign * self.best_score:
+            return False
+        self.best_score, self.best_step = score, step
+        return True
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.best_step is None:
+            self.best_step, self._is_best = trainer.global_step, True
+        self._save(trainer, 0, is_finished=True)
+        if trainer.is_global_zero:
+            _copy_best(Path(trainer.default_root_dir, BEST))
+        trainer.strategy.barrier("best")  # which the other ranks read to test
+
+    @override
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._restore(trainer)  # there may have been no step left
+
+    def _restore(self, trainer: L.Trainer) -> None:
+        if not self.is_restored:
+            resume_state.put_back_rank(trainer, self._snapshot)
+            self.is_restored = True
+
+    def _save(self, trainer: L.Trainer, batch: int, is_finished: bool = False) -> None:
+        folder = Path(trainer.default_root_dir)
+        self._snapshot = resume_state.take(trainer, batch, is_finished)
+        self._snapshot["is_best"] = self._is_best
+        trainer.save_checkpoint(folder / LAST, False, storage_options=folder / PREVIOUS)
+        if self._is_best:
+            _make_best(trainer, folder / LAST)
+        self._is_best = False
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[resume_state.KEY] = self._snapshot
+
+
+def _check_validates_between_steps(trainer: L.Trainer) -> None:
+    """Check that each validation is where gradients are kept nowhere, so that it can be saved.
+
+    Raises:
+        ConfigError: one comes while they are accumulated.
+    """
+    steps, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+    every: Any = trainer.val_check_batch
+    if not trainer.enable_validation or steps == 1 or not every % batches:
+        return
+    if trainer.check_val_every_n_epoch is not None and every > batches:
+        return
+    across = trainer.check_val_every_n_epoch is None and batches % steps
+    if every % steps or across:
+        raise ConfigError(
+            f"trainer.val_check_interval={trainer.val_check_interval}: validates after {every} "
+            f"batches, within a step of trainer.accumulate_grad_batches={steps}, from where no "
+            "checkpoint could go on; must be a multiple of it, or whole epochs"
+        )
+
+
+def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:
+    """Have a checkpoint be the best one too, at no cost: files are replaced and never written to.
+
+    Raises:
+        StorageError: the name cannot be written.
+    """
+    best = Path(trainer.default_root_dir, BEST)
+    if not trainer.is_global_zero or (best.exists() and best.samefile(checkpoint)):
+        return
+    partial = best.with_name(f".{best.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        os.link(checkpoint, partial)
+        os.replace(partial, best)
+        sync_folder(best.parent)
+    except OSError:  # not every file system lets a file have two names
+        _copy(checkpoint, best)
+
+
+def _copy_best(best: Path) -> None:
+    """End with a best checkpoint that is a file of its own, as damage to one is to both names."""
+    if best.exists() and best.stat().st_nlink > 1:
+        _copy(best, best)
+
+
+def _copy(checkpoint: Path, best: Path) -> None:
+    """Copy a checkpoint.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    try:
+        with open(checkpoint, "rb") as source:
+            replace_atomic(best, lambda file: shutil.copyfileobj(source, file))
+    except OSError as error:
+        raise StorageError(f"{best}: cannot be written: {reason(error)}") from error

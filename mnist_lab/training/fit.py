@@ -1,0 +1,221 @@
+"""Trains and evaluates finished objects: a model, a data module and a trainer."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from mnist_lab.callbacks import Checkpoint
+from mnist_lab.data import MNISTDataModule
+from mnist_lab.errors import ConfigError, InputError, LabError, first_line
+from mnist_lab.models import Classifier
+from mnist_lab.runs import signals
+from mnist_lab.training.checkpoints import BEST, read_checkpoint
+from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
+
+
+def train(
+    model: Classifier,
+    datamodule: L.LightningDataModule | None = None,
+    trainer: L.Trainer | None = None,
+    ckpt_path: str | Path | None = None,
+    **trainer_options: Any,
+) -> dict[str, float]:
+    """Fit a model, then validate and test its best checkpoint, or its last where none is best.
+
+    Args:
+        model: what to train; afterwards it holds the weights that were tested.
+        datamodule: the data; None is MNIST as ``MNISTDataModule`` has it by default.
+        trainer: what trains; None is a quiet trainer that keeps no files, made from the options.
+        ckpt_path: the checkpoint to go on from, to the same bits if the trainer has the lab's
+            ``Checkpoint`` callback and the checkpoint is one of it.
+        trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``.
+
+    Returns:
+        Flat metrics, ``val/acc``, ``test/loss`` and the like, with ``time/fit`` in seconds and the
+        numbers of epochs and steps.
+
+    Raises:
+        InputError: the checkpoint is damaged, or of another model or run.
+        ValueError: both a trainer and options for one were given.
+    """
+    if trainer is not None and trainer_options:
+        raise ValueError("give a trainer or options for one, not both")
+    trainer = trainer or quiet_trainer(model, **trainer_options)
+    datamodule = datamodule if datamodule is not None else MNISTDataModule()
+    use_fast_loop(trainer)
+    checkpoint = own_checkpoint(trainer)
+    start = time.perf_counter()
+    _fit(trainer, model, datamodule, ckpt_path, checkpoint)
+    seconds_before = checkpoint.seconds_before if checkpoint else 0.0
+    metrics = {
+        "time/fit": time.perf_counter() - start + seconds_before,
+        "epochs": float(trainer.current_epoch),
+        "steps": float(trainer.global_step),
+        "num_params": float(sum(p.numel() for p in model.parameters())),
+    }
+    for name in ("train/loss", "train/acc"):
+        if name in trainer.callback_metrics:
+            metrics[name] = trainer.callback_metrics[name].item()
+    if trainer.barebones:
+        return metrics
+    load_best(model, trainer)
+    return metrics | evaluate_on(trainer, model, datamodule)
+
+
+def own_checkpoint(trainer: L.Trainer) -> Checkpoint | None:
+    """Return the trainer's callback that saves what a run goes on from bit for bit."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((one for one in callbacks if isinstance(one, Checkpoint)), None)
+
+
+def _fit(
+    trainer: L.Trainer,
+    model: Classifier,
+    datamodule: L.LightningDataModule,
+    ckpt_path: str | Path | None,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Fit, and end on a signal with the exit code that is usual for it, which Lightning's is not.
+
+    Raises:
+        ConfigError: Lightning does not take a setting.
+        InputError: the checkpoint does not fit.
+        KeyboardInterrupt: Ctrl-C was pressed.
+        SystemExit: with 143, the process was asked to end.
+    """
+    waits = signals.until_next_step(trainer) if checkpoint else contextlib.nullcontext()
+    if checkpoint and ckpt_path:
+        checkpoint.is_restored = False
+    try:
+        with settings_taken(), cheap_cuda_checks(trainer), waits:
+            trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except LabError:
+        raise
+    except SIGTERMException:
+        raise SystemExit(143) from None
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise  # not Lightning's answer to Ctrl-C, which it ignores from then on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        if checkpoint is None or checkpoint.is_restored:
+            raise
+        raise InputError(f"{ckpt_path}: is of another run: {first_line(error)}") from error
+
+
+def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
+    """Return a trainer on one device that shows little and keeps no files.
+
+    Args:
+        model: what the precision is chosen for.
+        options: arguments of ``lightning.Trainer``, which come before these defaults.
+    """
+    defaults: dict[str, Any] = {
+        "accelerator": "auto",
+        "devices": 1,
+        "max_epochs": 6,
+        "precision": "auto",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    options = defaults | options
+    options["precision"] = resolve_precision(options["precision"], model, options["accelerator"])
+    return L.Trainer(**options)
+
+
+def load_best(model: Classifier, trainer: L.Trainer) -> None:
+    """Put the weights of the best checkpoint into the model, where the trainer kept one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if own_checkpoint(trainer):
+        # Under torchrun a run without a name has one on rank 0 alone.
+        path = Path(trainer.strategy.broadcast(str(Path(trainer.default_root_dir, BEST))))
+    elif isinstance(other := trainer.checkpoint_callback, ModelCheckpoint) and (
+        other.best_model_path
+    ):
+        path = Path(other.best_model_path)
+    else:
+        return
+    model.load_state_dict(read_checkpoint(path)["state_dict"])
+
+
+@contextlib.contextmanager
+def settings_taken() -> Iterator[None]:
+    """Have what Lightning does not take be one line.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(first_line(error)) from error
+
+
+def evaluate_on(
+    trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModule
+) -> dict[str, float]:
+    """Return the metrics of validation, where there are images for it, and of test.
+
+    Raises:
+        ConfigError: Lightning does not take a setting.
+    """
+    metrics: dict[str, float] = {}
+    with settings_taken():
+        if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
+            trainer.validate(model, datamodule=datamodule, verbose=False)
+            found = trainer.callback_metrics
+            metrics |= {name: found[name].item() for name in found if name.startswith("val/")}
+        metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
+    return metrics
+
+
+def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> Any:
+    """Return what ``auto`` stands for; any other precision as it is.
+
+    It is bf16-mixed for a model that gains by it on a device that has bf16 natively, else 32-true.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if model.gains_by_bf16 and _has_bf16(accelerator) else "32-true"
+
+
+def _has_bf16(accelerator: str) -> bool:
+    match device_type(accelerator):
+        case "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        case "mps":
+            return False
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def device_type(accelerator: str | None) -> str:
+    """Return which devices Lightning takes for an accelerator: ``cuda``, ``mps`` or ``cpu``."""
+    is_gpu = accelerator in (None, "auto", "gpu")
+    if (is_gpu or accelerator == "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if (is_gpu or accelerator == "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def can_compute(precision: str, accelerator: str | None) -> bool:
+    """Return whether the devices of this machine can compute in a precision."""
+    if precision.startswith("transformer-engine"):
+        return device_type(accelerator) == "cuda" and bool(find_spec("transformer_engine"))
+    return not (precision.startswith("64") and device_type(accelerator) == "mps")

@@ -1,0 +1,109 @@
+"""Trains and evaluates a stack with a Lightning Trainer."""
+
+from collections.abc import Callable, Iterable
+
+import lightning as L
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from typing_extensions import override
+
+from mnist_lab.data import MNISTDataModule
+from mnist_lab.models import Classifier
+from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks
+from mnist_lab.training.stacked.data import StackedData
+from mnist_lab.training.stacked.module import Metrics, Stack
+
+PARAMETERS_AT_ONCE = 4_000_000  # of a stack on a CPU, measured: 64 MLPs 784-65-65-10, 8 of 512-256
+FEWEST, MOST = 8, 512  # trials of a stack on a CPU
+
+
+def max_stack(model: Classifier) -> int:
+    """Return the number of trials of a model's kind in a stack that train fastest on a CPU.
+
+    More of them fall out of the caches, with fewer what a step costs beside its arithmetic counts.
+    """
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return max(FEWEST, min(MOST, PARAMETERS_AT_ONCE // parameters))
+
+
+def why_not_trainer(trainer: L.Trainer) -> str | None:
+    """Return in one line why a trainer cannot train a stack as it trains lone models."""
+    if trainer.world_size > 1:
+        return "several devices are not stacked"
+    if trainer.precision != "32-true":
+        return f"trainer.precision={trainer.precision} is not stacked, only 32-true is"
+    if trainer.accumulate_grad_batches != 1:
+        return "trainer.accumulate_grad_batches is not stacked"
+    if trainer.gradient_clip_val:
+        return "trainer.gradient_clip_val is not stacked: the norm would be that of all trials"
+    if trainer.val_check_interval != 1.0:
+        return "trainer.val_check_interval is not stacked: trials are compared by epoch"
+    if (trainer.min_epochs or 0) > 1 or trainer.min_steps:
+        return "trainer.min_epochs and trainer.min_steps are not stacked"
+    if any(isinstance(one, Timer) for one in trainer.callbacks):  # type: ignore[attr-defined]
+        return "trainer.max_time is not stacked: the time would be that of all trials"
+    return None
+
+
+class StackEpochLoop(FastEpochLoop):
+    """The fast loop for a stack, whose training step returns a loss as a ``Classifier``'s does."""
+
+    @override
+    def _is_simple(self, data_fetcher: _DataFetcher) -> bool:
+        return (
+            type(self.trainer.strategy) is SingleDeviceStrategy
+            and type(self.trainer.profiler) is PassThroughProfiler
+            and type(data_fetcher) is _PrefetchDataFetcher
+            and why_not_trainer(self.trainer) is None
+        )
+
+
+def fit(
+    stack: Stack,
+    datamodule: MNISTDataModule,
+    trainer: L.Trainer,
+    on_epoch_end: Callable[[int, Metrics], Iterable[int]] | None = None,
+    on_log: Callable[[int, Metrics], None] | None = None,
+) -> None:
+    """Train a stack.
+
+    Args:
+        stack: the trials.
+        datamodule: the data module of any trial; they agree in all but their seeds.
+        trainer: one that ``why_not_trainer`` has nothing against.
+        on_epoch_end: takes the number of an epoch and the metrics of each trial in the stack
+            (train/loss, train/acc, time/epoch in seconds, val/loss and val/acc if it validated),
+            and returns the trials that leave. It may call ``unstack``.
+        on_log: takes a step and each trial's train/loss_step, train/acc_step and lr, every
+            ``trainer.log_every_n_steps``.
+
+    Raises:
+        ConfigError: a schedule or an optimizer cannot be built.
+    """
+    stack.on_epoch_end, stack.on_log = on_epoch_end, on_log
+    old = trainer.fit_loop.epoch_loop
+    trainer.fit_loop.epoch_loop = StackEpochLoop(
+        trainer, min_steps=old.min_steps, max_steps=old.max_steps
+    )
+    with cheap_cuda_checks(trainer):
+        trainer.fit(stack, StackedData(datamodule, lambda: stack.data_seeds))
+
+
+def evaluate(stack: Stack, datamodule: MNISTDataModule, trainer: L.Trainer) -> Metrics:
+    """Return each trial's metrics of validation, where there are images for it, and of test.
+
+    Args:
+        stack: the trials.
+        datamodule: the data module of any trial.
+        trainer: what evaluates.
+    """
+    data = StackedData(datamodule, lambda: stack.data_seeds)
+    if datamodule.val_size and trainer.limit_val_batches:
+        trainer.validate(stack, data, verbose=False)
+    trainer.test(stack, data, verbose=False)
+    return {
+        trial: {name: one[name] for name in one if name.startswith(("val/", "test/"))}
+        for trial, one in stack.metrics.items()
+    }

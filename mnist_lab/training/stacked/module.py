@@ -1,0 +1,297 @@
+"""Trials of one network trained side by side, each as it would be alone.
+
+A ``Stack`` holds the weights of K ordinary models in tensors ``(K, ...)``. One forward, one
+backward and one optimizer step train them all; every model keeps its own loss, learning rate,
+schedule, order of samples and random generator, so that no trial depends on which others are there.
+On a CPU weights come out with the bits of the lone run on the same number of threads.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Generator, Tensor
+from torch.optim import Optimizer
+
+from mnist_lab.models import Classifier
+from mnist_lab.training.stacked.metrics import EvaluationSums, TrainingSums, training_losses
+from mnist_lab.training.stacked.network import StackedNet
+from mnist_lab.training.stacked.optimizer import StackedOptimizer
+from mnist_lab.training.stacked.schedules import StackedSchedules
+
+Metrics = dict[int, dict[str, float]]  # by trial
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """Where a trial is: what an ordinary checkpoint holds of it.
+
+    Args:
+        state_dict: of the ordinary model, with keys such as ``net.1.weight``.
+        optimizer: state of torch's optimizer, as the lone run has it.
+        schedule: state of torch's schedule; None where the learning rate is constant.
+        rng: state of the CPU generator that dropout is drawn from, as ``torch.get_rng_state``.
+        running: what ``Classifier.restore_running_state`` takes.
+        steps: optimizer steps taken.
+    """
+
+    state_dict: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any] | None
+    rng: Tensor
+    running: dict[str, Any]
+    steps: int
+
+
+class Stack(L.LightningModule):
+    """Trains K models as one.
+
+    Trials are numbered by their place in ``models``, also when others have left.
+
+    Args:
+        models: models that ``stack_key`` finds equal; their weights are copied.
+        data_seeds: for each the seed of its data module; None is one for all.
+        rng_states: for each ``torch.get_rng_state()`` after it was built, where a lone run begins
+            to draw dropout; None begins with seeds of the trials' numbers.
+
+    Raises:
+        ConfigError: the models cannot be one stack.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Classifier],
+        data_seeds: Sequence[int] | None = None,
+        rng_states: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        seeds = list(data_seeds) if data_seeds is not None else [0] * len(models)
+        # Trials that share batches stand side by side, so that a batch meets one block of weights.
+        self.trials = sorted(range(len(models)), key=lambda trial: seeds[trial])
+        self._models = [models[trial] for trial in self.trials]
+        self._seeds = [seeds[trial] for trial in self.trials]
+        self._generators = [Generator().manual_seed(trial) for trial in self.trials]
+        if rng_states is not None:
+            for trial, generator in zip(self.trials, self._generators, strict=True):
+                generator.set_state(rng_states[trial])
+        self.net = StackedNet(self._models, self._generators)
+        self._schedules: StackedSchedules | None = None
+        self._optimizer: StackedOptimizer | None = None
+        self._shares: tuple[int, ...]
+        self._rows: Tensor
+        self._smoothing: Tensor | None
+        self._sums: TrainingSums
+        self._arrange()
+        self._evaluation: EvaluationSums
+        self._restored: dict[int, TrialState] = {}
+        self._metrics: list[dict[str, float]] = [{} for _ in self.trials]
+        self._has_validated = False
+        self.on_epoch_end: Callable[[int, Metrics], Iterable[int]] | None = None
+        self.on_log: Callable[[int, Metrics], None] | None = None
+        self.confusion_matrices: dict[int, Tensor] = {}  # of test, (num_classes, num_classes)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store Lightning's bookkeeping of hooks as ``Classifier`` does."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def data_seeds(self) -> tuple[int, ...]:
+        """The distinct data seeds ``(S,)`` of the trials, in the order of their batches."""
+        return tuple(dict.fromkeys(self._seeds))
+
+    def _arrange(self) -> None:
+        """Derive what a step looks up from who is in the stack."""
+        seeds, device = self.data_seeds, self.device
+        self._shares = tuple(Counter(self._seeds).values())  # trials of each batch
+        rows = [seeds.index(seed) for seed in self._seeds]
+        self._rows = torch.tensor(rows, dtype=torch.long, device=device)
+        smoothing = [model.label_smoothing for model in self._models]
+        self._smoothing = torch.tensor(smoothing, device=device) if any(smoothing) else None
+        self._sums = TrainingSums(len(self.trials), device)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What each trial in the stack was last found to have, by the names that it has alone."""
+        return {
+            trial: dict(metrics) for trial, metrics in zip(self.trials, self._metrics, strict=True)
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(K, B, num_classes)`` in the order of ``trials``.
+
+        Args:
+            images: ``(S, B, 1, 28, 28)`` uint8, a batch for each of ``data_seeds``, or with an S of
+                1 a batch for all.
+        """
+        shares = self._shares if len(images) > 1 else (len(self.trials),)
+        logits: Tensor = self.net(images, shares)
+        return logits
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """Skip the rest of an epoch for which no trial is left."""
+        return None if self.trials else -1
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the sum of the trials' mean losses, of which each trial has its own gradient."""
+        images, labels = batch
+        logits = self(images)  # (K, B, num_classes)
+        labels = labels.index_select(0, self._rows)  # (K, B)
+        losses, told = training_losses(logits, labels, self._smoothing)
+        self._sums.add(told, logits.detach(), labels)
+        return losses.sum()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Hand over what every so many steps is due, under the names that a lone run logs."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not self.on_log or not every or (self.global_step + 1) % every:
+            return
+        assert self._optimizer is not None
+        found: Metrics = {}
+        sums = self._sums.since_last().tolist()
+        for trial, own, row in zip(self.trials, self._optimizer.own, sums, strict=True):
+            loss, correct, samples = row
+            lr = own.param_groups[0]["lr"]
+            step = {"train/loss_step": loss / samples, "train/acc_step": correct / samples}
+            found[trial] = step | {"lr": lr}
+        self.on_log(self.global_step, found)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Step the schedules that go by step and, after the last step, those that go by epoch."""
+        assert self._schedules is not None
+        last = self.trainer.is_last_batch or batch_idx + 1 >= self.trainer.num_training_batches
+        self._schedules.step(ends_epoch=last)
+
+    def on_train_start(self) -> None:
+        """Put away what a sanity check before training found."""
+        self._metrics = [{} for _ in self.trials]
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sums."""
+        self._sums = TrainingSums(len(self.trials), self.device)
+        self._has_validated = False
+        for trial, state in self._restored.items():
+            self._sums.restore(self.trials.index(trial), state.running)
+        self._restored.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """Ask the caller which trials leave, when all that belongs to the epoch is done."""
+        table, seconds = self._sums.of_epoch()
+        for metrics, (loss, acc) in zip(self._metrics, table, strict=True):
+            metrics |= {"train/loss": loss, "train/acc": acc, "time/epoch": seconds}
+        self._sums = TrainingSums(len(self.trials), self.device)
+        assert self._schedules is not None
+        self._schedules.step_plateaus(self._metrics)
+        if self.on_epoch_end is not None:
+            found = self.metrics
+            if not self._has_validated:
+                found = {
+                    trial: {name: one[name] for name in one if not name.startswith("val/")}
+                    for trial, one in found.items()
+                }
+            self.drop(self.on_epoch_end(self.current_epoch, found))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of a split."""
+        classes = self._models[0].num_classes if self._models else 0
+        self._evaluation = EvaluationSums(len(self.trials), classes, self.device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Add a batch, which all trials see."""
+        images, labels = batch
+        if self.trials:
+            self._evaluation.add(self(images[None]), labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep each trial's loss and accuracy."""
+        self._end_evaluation("val")
+        self._has_validated = True
+
+    def on_test_epoch_start(self) -> None:
+        """Start the sums of a split."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Add a batch, which all trials see."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Keep each trial's metrics and confusion matrix."""
+        self._end_evaluation("test")
+        confusion = self._evaluation.confusion.cpu()
+        self.confusion_matrices = dict(zip(self.trials, confusion, strict=True))
+
+    def _end_evaluation(self, split: str) -> None:
+        for metrics, found in zip(self._metrics, self._evaluation.results(split), strict=True):
+            metrics.update(found)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Drop the gradients."""
+        for parameter in self.net.parameters():
+            parameter.grad = None
+
+    def configure_optimizers(self) -> StackedOptimizer:
+        """Build each trial's own optimizer and schedule, and what steps by their settings.
+
+        Raises:
+            ConfigError: torch refuses a setting, or a schedule needs a length that is not known.
+        """
+        self._schedules = StackedSchedules(self._models, self.trainer)
+        name = self._models[0].optimizer_settings["name"]
+        parameters = list(self.net.parameters())
+        self._optimizer = StackedOptimizer(name, parameters, self._schedules.optimizers)
+        for trial, state in self._restored.items():
+            position = self.trials.index(trial)
+            self._optimizer.read_from(position, state.optimizer, state.steps)
+            self._schedules.restore(position, state.schedule)
+        self._arrange()  # on the device that the stack is on by now
+        return self._optimizer
+
+    def drop(self, trials: Iterable[int]) -> None:
+        """Take trials out, between two epochs; the others go on as if they had never been there.
+
+        Training ends when none is left.
+        """
+        gone = set(trials)
+        if not gone:
+            return
+        assert self._sums.is_empty, "the batches of an epoch are of those who were there before"
+        positions = [at for at, trial in enumerate(self.trials) if trial not in gone]
+        for name in ("trials", "_models", "_seeds", "_generators", "_metrics"):
+            setattr(self, name, [getattr(self, name)[at] for at in positions])
+        self._arrange()
+        self.net.keep(positions, self._generators)
+        if self._optimizer is not None and self._schedules is not None:
+            self._optimizer.keep(positions)
+            self._schedules.keep(positions)
+        if not positions and self._trainer is not None:
+            self._trainer.should_stop = True
+
+    def unstack(self, trial: int) -> TrialState:
+        """Return where a trial is, after writing its weights into its ordinary model."""
+        position = self.trials.index(trial)
+        self.net.write_back(position)
+        assert self._optimizer is not None
+        assert self._schedules is not None
+        state = self._models[position].state_dict()
+        return TrialState(
+            state_dict={name: tensor.clone() for name, tensor in state.items()},
+            optimizer=self._optimizer.write_back(position),
+            schedule=self._schedules.state(position),
+            rng=self._generators[position].get_state(),
+            running=self._sums.state(position),
+            steps=self._optimizer.steps_taken,
+        )
+
+    def restore(self, trial: int, state: TrialState) -> None:
+        """Have training start where a trial was, before it starts; all trials need one place."""
+        position = self.trials.index(trial)
+        self._models[position].load_state_dict(state.state_dict)
+        self.net.read_from(position)
+        self._generators[position].set_state(state.rng)
+        self._restored[trial] = state

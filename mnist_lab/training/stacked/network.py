@@ -1,0 +1,150 @@
+"""A stack of networks: which models can be stacked, and their networks as one."""
+
+import copy
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+
+from mnist_lab.errors import ConfigError
+from mnist_lab.models import MLP, Classifier, SoftmaxRegression
+from mnist_lab.training.stacked.layers import (
+    Shares,
+    StackedActivation,
+    StackedBatchNorm,
+    StackedDropout,
+    StackedLinear,
+)
+
+_OPTIMIZER_SETTINGS = {
+    "adam": {"name", "lr", "weight_decay", "betas", "eps"},
+    "adamw": {"name", "lr", "weight_decay", "betas", "eps"},
+    "sgd": {"name", "lr", "weight_decay", "momentum", "nesterov"},
+}
+
+
+def why_not(model: Classifier) -> str | None:
+    """Return in one line why a model cannot be trained in a stack; None if it can."""
+    if not isinstance(model, MLP | SoftmaxRegression):
+        return f"{type(model).__name__} is not stacked, only MLP and SoftmaxRegression are"
+    settings = model.optimizer_settings
+    unknown = settings.keys() - _OPTIMIZER_SETTINGS[settings["name"]]
+    if unknown:
+        return f"optimizer.{min(unknown)} is not stacked"
+    return None
+
+
+def stack_key(model: Classifier) -> Hashable:
+    """Return what must be equal of two models for them to be in one stack.
+
+    It is the kinds and sizes of layers and the optimizer's name. Rates of dropout, schedules and
+    all other settings may differ, and with them whether there is a layer of dropout.
+    """
+    layers = [str(layer) for layer, _ in _layers(model)]
+    return type(model).__name__, tuple(layers), model.optimizer_settings["name"]
+
+
+def _layers(model: Classifier) -> list[tuple[nn.Module, float]]:
+    """Return the layers of a model's network, each with the rate of dropout that follows it."""
+    assert isinstance(model.net, nn.Sequential)
+    layers: list[tuple[nn.Module, float]] = []
+    for layer in model.net:
+        if isinstance(layer, nn.Dropout):
+            layers[-1] = layers[-1][0], layer.p
+        elif not isinstance(layer, nn.Flatten):
+            layers.append((layer, 0.0))
+    return layers
+
+
+class StackedNet(nn.Module):
+    """The networks of K models as one.
+
+    Args:
+        models: the models, all with one ``stack_key``.
+        generators: for each what draws its dropout on a CPU.
+
+    Raises:
+        ConfigError: a model cannot be stacked, or not with the others.
+    """
+
+    def __init__(self, models: Sequence[Classifier], generators: list[Generator]) -> None:
+        super().__init__()
+        for model in models:
+            if reason := why_not(model):
+                raise ConfigError(reason)
+        if len({stack_key(model) for model in models}) != 1:
+            raise ConfigError("models of different networks or optimizers cannot be one stack")
+        self.layers = nn.ModuleList()
+        self._room: Tensor | None = None  # for a batch of pixels
+        self._sources: list[tuple[nn.Module, list[nn.Module]]] = []  # with each trial's own
+        for one_of_each in zip(*(_layers(model) for model in models), strict=True):
+            layers, rates = [layer for layer, _ in one_of_each], [rate for _, rate in one_of_each]
+            stacked = _stacked(layers)
+            self.layers.append(stacked)
+            self._sources.append((stacked, layers))
+            if any(rates):
+                self.layers.append(StackedDropout(rates, generators))
+
+    def forward(self, images: Tensor, shares: Shares) -> Tensor:
+        """Return logits ``(K, B, num_classes)`` for uint8 images ``(S, B, 1, 28, 28)``.
+
+        Args:
+            images: S batches.
+            shares: for each batch the number of trials, in order, that see it.
+        """
+        outputs = self._pixels(images)
+        for layer in self.layers:
+            if isinstance(layer, StackedLinear):
+                outputs = layer(outputs, shares)
+                shares = (1,) * len(outputs)
+            else:
+                outputs = layer(outputs)
+        return outputs
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """Return ``(S, B, 784)`` in [0, 1], in training in memory that is taken once."""
+        if not self.training:
+            return images.to(torch.float32).mul_(1 / 255).flatten(2)
+        size, room = images.shape, self._room
+        if room is None or room.shape[0] != size[0] or room.shape[1] < size[1]:
+            room = self._room = torch.empty(size, device=images.device)
+        return room[:, : size[1]].copy_(images).mul_(1 / 255).flatten(2)
+
+    def keep(self, positions: list[int], generators: list[Generator]) -> None:
+        """Go on with the trials at these positions."""
+        chosen = torch.tensor(positions, dtype=torch.long, device=next(self.parameters()).device)
+        for parameter in self.parameters():
+            parameter.data, parameter.grad = parameter.data[chosen], None
+        for layer in self.layers:
+            for name, buffer in layer.named_buffers(recurse=False):
+                setattr(layer, name, buffer[chosen])
+            if isinstance(layer, StackedDropout):
+                layer.keep(positions, generators)
+        self._sources = [
+            (stacked, [layers[position] for position in positions])
+            for stacked, layers in self._sources
+        ]
+
+    @torch.no_grad()
+    def write_back(self, position: int) -> None:
+        """Copy the weights of the trial at this position into its own model."""
+        for stacked, layers in self._sources:
+            own = layers[position].state_dict()  # its tensors are the layer's own
+            for name, tensor in stacked.state_dict().items():
+                own[name].copy_(tensor[position])
+
+    @torch.no_grad()
+    def read_from(self, position: int) -> None:
+        """Copy the weights of the model of the trial at this position into the stack."""
+        for stacked, layers in self._sources:
+            own = layers[position].state_dict()
+            for name, tensor in stacked.state_dict().items():
+                tensor[position].copy_(own[name])
+
+
+def _stacked(layers: list[nn.Module]) -> nn.Module:
+    if all(isinstance(layer, nn.Linear) for layer in layers):
+        return StackedLinear(layers)  # type: ignore[arg-type]
+    if all(isinstance(layer, nn.BatchNorm1d) for layer in layers):
+        return StackedBatchNorm(layers)  # type: ignore[arg-type]
+    return StackedActivation(copy.deepcopy(layers[0]))

@@ -1,1 +1,0 @@
-"""The page on which a digit is drawn and recognised."""

@@ -1,0 +1,202 @@
+"""What users meet who type something wrong, or ask what there is."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from door import COMMAND, run, without_torch
+
+from mnist_lab import __version__
+from mnist_lab.cli.main import VERBS, main
+
+BAD = yaml.safe_load((Path(__file__).parent / "bad_configs.yaml").read_text(encoding="utf-8"))
+OWN = {
+    "callbacks/direct": "evil: {_target_: os.system, command: touch evidence}",
+    "callbacks/aliased": "a: {_target_: '${callbacks.b}'}\nb: os.system\nevil: ${callbacks.a}",
+    "callbacks/created": "evil: '${oc.create:{_target_: os.system, command: touch evidence}}'",
+    "callbacks/from_env": "evil: {_target_: '${oc.env:EVIL}', command: touch evidence}",
+    "experiment/opens_itself": """\
+# @package _global_
+allow_targets: [os.]
+callbacks: {evil: {_target_: os.system, command: touch evidence}}
+hydra: {overrides: {task: ['allow_targets=[os.]'], hydra: ['allow_targets=[os.]']}}
+""",
+    "experiment/hydra_callback": """\
+# @package _global_
+hydra: {callbacks: {evil: {_target_: os.system, command: touch evidence}}}
+""",
+    "experiment/hydra_alias": """\
+# @package _global_
+callbacks: {a: {_target_: '${oc.env:EVIL}', command: touch evidence}}
+hydra: {callbacks: {evil: '${callbacks.a}'}}
+""",
+    "experiment/hydra_factory": """\
+# @package _global_
+hydra: {job_logging: {handlers: {evil: {(): os.system, command: touch evidence}}}}
+""",
+}
+STORED = "data: {dataset: mnist}\nmodel: {_target_: '%s'}\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a user's own choices and a few runs, one of them of ill will."""
+    folder = tmp_path_factory.mktemp("work")
+    for name, text in OWN.items():
+        path = folder / "own" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for name, target in (
+        ("stored_run", "mnist_lab.models.MLP"),
+        ("evil_run", "os.system"),
+        ("aliased_run", "${oc.env:EVIL}"),
+    ):
+        (folder / name).mkdir()
+        (folder / name / "config.yaml").write_text(STORED % target, encoding="utf-8")
+        (folder / name / "manifest.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+def check_answer(row: dict, code: int, out: str, err: str) -> None:
+    lines = err.splitlines()
+    assert (code, len(lines), out) == (row["code"], 1, ""), err
+    verb = shlex.split(row["command"])[0]
+    assert lines[0].startswith(f"mnist-lab {verb}: " if verb in VERBS else "mnist-lab: ")
+    assert [word for word in row["words"] if word not in lines[0]] == [], lines[0]
+
+
+@pytest.mark.parametrize("row", BAD, ids=[row["command"] for row in BAD])
+def test_bad_input_is_one_line(
+    row: dict, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("EVIL", "os.system")
+    for name in ("torch", "lightning", "mnist_lab.training.run", "mnist_lab.inference.evaluate"):
+        monkeypatch.setitem(sys.modules, name, None)  # to import it is an error
+    code = main(shlex.split(row["command"]))
+    check_answer(row, code, *capsys.readouterr())
+    assert not (folder / "outputs").exists()
+    assert not list(folder.rglob("evidence"))
+
+
+# Every tenth row, and so some of each kind, as a user meets it.
+@pytest.mark.parametrize("row", BAD[::10], ids=[row["command"] for row in BAD[::10]])
+def test_bad_input_through_the_door(row: dict, folder: Path) -> None:
+    result = run(row["command"], folder, EVIL="os.system", **without_torch(folder))
+    check_answer(row, result.returncode, result.stdout, result.stderr)
+    assert not (folder / "outputs").exists()
+
+
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "train modle=cnn"])
+def test_answers_within_a_second(arguments: str, folder: Path) -> None:
+    before = os.times()
+    run(arguments, folder, **without_torch(folder))
+    after = os.times()
+    # Time on a core, since the cores are shared with other tests.
+    spent = after.children_user + after.children_system
+    assert spent - before.children_user - before.children_system < 1.0
+
+
+def test_top_level_needs_no_hydra() -> None:
+    code = "import sys, mnist_lab.cli.main as c; c.main(['--help']); print('hydra' in sys.modules)"
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert printed.splitlines()[-1] == "False"
+    assert all(f"  {verb} " in printed for verb in VERBS)
+
+
+def test_the_process_ends_at_once_but_not_before_all_is_done() -> None:
+    code = """
+import atexit, gc, sys, threading, time
+from mnist_lab import cli
+
+class Slow:
+    def __del__(self):
+        print("taken apart")
+
+def later():
+    time.sleep(0.2)
+    print("thread")
+
+def main(_):
+    global slow
+    slow = Slow()
+    atexit.register(print, "at exit")
+    threading.Thread(target=later).start()
+    print("main")
+    return 3
+
+cli.main = main
+sys.exit(cli.command())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.splitlines() == ["main", "thread", "at exit"]
+
+
+def test_an_error_that_is_ours_to_mend_shows_where_it_is() -> None:
+    code = "import sys; from mnist_lab import cli; cli.main = lambda _: 1 / 0; cli.command()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_version(folder: Path) -> None:
+    assert run("--version", folder).stdout == f"mnist-lab {__version__}\n"
+
+
+def test_no_verb_shows_the_verbs(folder: Path) -> None:
+    assert run("", folder).stdout == run("--help", folder).stdout
+
+
+COMPLETIONS = {
+    "mnist-lab ": list(VERBS),
+    "mnist-lab tr": ["train"],
+    "mnist-lab train mod": ["mode=", "model.", "model="],
+    "mnist-lab train model=": ["model=cnn", "model=mlp", "model=softmax"],
+    "mnist-lab train model=c": ["model=cnn"],
+    "mnist-lab train optimizer.": [
+        f"optimizer.{name}" for name in ("betas.", "eps=", "lr=", "name=", "weight_decay=")
+    ],
+    "mnist-lab train model=cnn model.ker": ["model.kernel_size."],
+    "mnist-lab train modle=cnn optimizer.": [],
+}
+
+
+def test_bash_completes(folder: Path) -> None:
+    script = [
+        f'PATH="{COMMAND.parent}:$PATH"',
+        'eval "$(mnist-lab train -sc install=bash)"',
+        "[[ $(complete -p mnist-lab) == *hydra_bash_completion* ]] || exit 1",
+    ]
+    for line in COMPLETIONS:
+        words = line.split(" ")
+        script += [
+            f"COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_CWORD={len(words) - 1}",
+            f"COMP_WORDS=({shlex.join(words)}) COMPREPLY=()",
+            'hydra_bash_completion; echo "${COMPREPLY[*]}"',
+        ]
+    result = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert result.stderr == ""
+    offered = [line.split() for line in result.stdout.splitlines()]
+    assert dict(zip(COMPLETIONS, offered, strict=True)) == COMPLETIONS
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    script = f"set -o pipefail; {COMMAND} train --help | head -1"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("verb", ["resume", "verify", "evaluate", "export"])
+def test_only_what_is_missing_is_asked_for(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb]) == 2
+    assert "the following arguments are required: run; " in capsys.readouterr().err

@@ -1,0 +1,158 @@
+"""``predict`` reads pictures of every kind, and survives those that are of ill will."""
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from door import COMMAND, call
+from hostile_images import bad_contents, make_bad_images
+from measuring import measured
+from PIL import Image
+
+from mnist_lab.data.archive import Split
+from mnist_lab.inference.predict import load_run
+
+KINDS = ("png", "jpg", "webp", "bmp", "gif", "tiff")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory, mnist_test: Split) -> Path:
+    """A folder of 200 MNIST test images."""
+    folder = tmp_path_factory.mktemp("pictures") / "digits"
+    folder.mkdir()
+    for number, image in enumerate(mnist_test.images[:200, 0].numpy()):
+        Image.fromarray(image).save(folder / f"{number:03}.png")
+    return folder
+
+
+def test_gives_the_models_own_answers(
+    trained: Path, digits: Path, tmp_path: Path, mnist_test: Split
+) -> None:
+    done = call(f"predict {trained} {digits} --json --show seen", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = json.loads(done.stdout)
+    with torch.inference_mode():
+        own = load_run(trained)(mnist_test.images[:200]).softmax(dim=1)
+    assert [row["digit"] for row in rows] == own.argmax(dim=1).tolist()
+    assert [row["file"] for row in rows] == [str(path) for path in sorted(digits.iterdir())]
+    found = torch.tensor([row["probabilities"] for row in rows])
+    torch.testing.assert_close(found, own, atol=1e-5, rtol=0)
+    for row in rows:
+        classes = sorted(range(10), key=lambda c, p=row["probabilities"]: -p[c])
+        assert [row["digit"], row["runner_up"]] == classes[:2]
+        assert bool(row["note"]) == (row["probability"] < 0.7)
+    for number, image in enumerate(mnist_test.images[:200, 0].numpy()):
+        with Image.open(tmp_path / "seen" / f"{number:03}.png") as seen:
+            assert seen.mode == "L"
+            assert np.asarray(seen).tobytes() == image.tobytes()
+
+
+def test_table_of_every_kind_of_file(trained: Path, digits: Path, tmp_path: Path) -> None:
+    with Image.open(digits / "000.png") as image:
+        for kind in KINDS:
+            image.convert("RGB").resize((200, 300)).save(tmp_path / f"seven.{kind}")
+    Image.new("L", (50, 50)).save(tmp_path / "nothing.png")
+    (tmp_path / "notes.txt").write_text("is not read")
+    done = call(f"predict {trained} .", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, _, *rows = done.stdout.splitlines()
+    assert header.split("┃")[0].strip() == "file"
+    cells = {row.split("│")[0].strip(): [one.strip() for one in row.split("│")[1:]] for row in rows}
+    assert set(cells) == {"nothing.png"} | {f"seven.{kind}" for kind in KINDS}
+    assert cells.pop("nothing.png") == ["-", "-", "-", "empty: no digit found"]
+    assert {row[0] for row in cells.values()} == {"7"}
+
+
+@pytest.mark.slow
+def test_pattern_and_one_picture_to_a_file(trained: Path, digits: Path, tmp_path: Path) -> None:
+    done = call(f"predict {trained} '{digits}/00[0-4].png'", tmp_path)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2 + 5)
+    done = call(f"predict {trained} {digits}/000.png --show seen.png", tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "seen.png").read_bytes()[:4] == b"\x89PNG"
+    done = call(f"predict {trained} {digits} --show seen.png", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    (tmp_path / "file").write_text("")
+    done = call(f"predict {trained} {digits} --show file/seen", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+
+
+def test_shows_names_as_text(trained: Path, digits: Path, tmp_path: Path) -> None:
+    content = (digits / "000.png").read_bytes()
+    for name in (b"[red]\x1b[2J\n.png", b"\xff\xfe.png", "三.png".encode()):
+        (tmp_path / os.fsdecode(name)).write_bytes(content)
+    done = call(f"predict {trained} . --show seen", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 2 + 3
+    assert "\x1b" not in done.stdout
+    assert len(list((tmp_path / "seen").iterdir())) == 3
+
+
+def test_bad_pictures_are_a_line_each_and_good_ones_are_read(
+    trained: Path, digits: Path, tmp_path: Path
+) -> None:
+    bad = make_bad_images(tmp_path)
+    if os.geteuid() == 0:  # whom no permission holds back; the file is no picture either
+        (tmp_path / "no-permission.png").chmod(0o600)
+    good = [digits / "000.png", digits / "001.png"]
+    words = [str(good[0]), *map(str, bad), str(good[1])]
+    command = shlex.join(["predict", str(trained), "--json", *words])
+    call(f"predict {trained} {good[0]}", tmp_path)  # so that what is imported is not counted
+    done, _, megabytes = measured(lambda: call(command, tmp_path))
+    assert done.returncode == 3
+    lines = done.stderr.splitlines()
+    assert len(bad) >= 60
+    assert len(lines) == len(bad), done.stderr
+    for path, line in zip(bad, lines, strict=True):
+        assert line.startswith(f"mnist-lab predict: {path}: "), line
+        assert len(line) < len(str(path)) + 140
+    assert [row["digit"] for row in json.loads(done.stdout)] == [7, 2]
+    assert megabytes < 300
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_a_picture_that_is_meant_twice_is_read_once(trained: Path, digits: Path) -> None:
+    done = call(f"predict {trained} {digits} {digits}/000.png {digits}/00*.png --json", digits)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == len(list(digits.iterdir()))
+
+
+def test_no_bad_picture_takes_long() -> None:
+    from mnist_lab.errors import InputError
+    from mnist_lab.files.images import decode_image
+    from mnist_lab.inference.digit_finder import to_mnist
+
+    for name, content in bad_contents().items():
+        before = time.process_time()
+        with pytest.raises(InputError, match="^" + name.replace(".", r"\.")):
+            to_mnist(decode_image(content, name))
+        assert time.process_time() - before < 1, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("predict", 2),
+        ("predict {run}", 2),
+        ("predict {run} a.png --jsn", 2),
+        ("predict {run} allow_targets=[x.]", 2),
+        ("predict nowhere a.png", 3),
+    ],
+)
+def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, code: int) -> None:
+    done = call(arguments.format(run=trained), tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+
+
+def test_progress_is_for_a_terminal_only(trained: Path, digits: Path) -> None:
+    command = f"{COMMAND} predict {trained} {digits}"
+    shown = subprocess.run(
+        ["script", "-qec", command, "/dev/null"], capture_output=True, text=True, timeout=120
+    )
+    assert "reading" in shown.stdout

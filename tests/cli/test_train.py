@@ -1,0 +1,112 @@
+"""``mnist-lab train`` as a whole: Hydra's flags, single runs, sweeps, and code of the user's."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from door import FEW_BATCHES, call, run
+
+from mnist_lab.cli.main import main
+from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS
+
+OWN = """\
+import lightning as L
+class Stop(L.Callback):
+    def __init__(self, message):
+        self.message = message
+    def on_train_start(self, trainer, pl_module):
+        if self.message:
+            raise RuntimeError(self.message)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["train", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_cfg(capsys: pytest.CaptureFixture[str]) -> None:
+    config = yaml.safe_load(printed(capsys, "--cfg", "job", "model=cnn", "--resolve"))
+    assert config["model"]["channels"] == [24, 32]
+    assert config["callbacks"]["checkpoint"]["monitor"] == "val/acc"
+    part = yaml.safe_load(printed(capsys, "-c", "job", "-p", "optimizer", "optimizer.lr=0.5"))
+    assert (part["name"], part["lr"]) == ("adam", 0.5)
+    hydra = yaml.safe_load(printed(capsys, "--cfg", "hydra"))
+    assert hydra["hydra"]["sweep"]["subdir"] == "${hydra:job.num}"
+
+
+def test_hydra_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--multirun" in printed(capsys, "--hydra-help")
+
+
+def test_module_is_the_same_command(tmp_path: Path) -> None:
+    module = [sys.executable, "-m", "mnist_lab", "train"]
+    info = ["--info", "defaults-tree", "model=cnn"]
+    result = subprocess.run([*module, *info], capture_output=True, text=True, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (
+        0,
+        run("train " + " ".join(info), tmp_path).stdout,
+    )
+    assert "model: cnn" in result.stdout
+    bad = subprocess.run([*module, "modle=cnn"], capture_output=True, text=True, cwd=tmp_path)
+    assert (bad.returncode, bad.stderr) == (2, run("train modle=cnn", tmp_path).stderr)
+
+
+def test_error_of_a_constructor_is_one_line(tmp_path: Path) -> None:
+    result = call(f"train model=cnn model.pool=28 {FEW_BATCHES}", tmp_path)
+    assert result.stderr == "mnist-lab train: model.pool=28: pools 28 pixels down to nothing\n"
+    assert result.returncode == 2
+    (run_dir,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert json.loads((run_dir / MANIFEST).read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "trainer.val_check_interval=7 trainer.accumulate_grad_batches=3",
+            "trainer.val_check_interval=7: validates after 7 batches, within a step of trainer.acc",
+        ),
+    ],
+)
+def test_what_only_shows_with_the_data_is_one_line(
+    words: str, message: str, tmp_path: Path
+) -> None:
+    result = call(f"train {FEW_BATCHES} trainer.limit_train_batches=20 {words}", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"mnist-lab train: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_sweep_goes_on_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_package.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = call(
+        "train -m model=softmax callbacks=none +callbacks.stop._target_=my_package.Stop "
+        f"+callbacks.stop.message=bad-luck,null,worse allow_targets=[my_package.] {FEW_BATCHES}",
+        tmp_path,
+    )
+    assert result.returncode == 1, result.stderr
+    failed = [line for line in result.stderr.splitlines() if line.startswith("mnist-lab train: ")]
+    assert len(failed) == 2, result.stderr
+    for line, number, message in zip(failed, (0, 2), ("bad-luck", "worse"), strict=True):
+        assert line.startswith(
+            f"mnist-lab train: trial {number} (+callbacks.stop.message={message})"
+        )
+        assert line.endswith(f"RuntimeError: {message}")
+    (sweep_dir,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert not (tmp_path / "outputs" / "runs").exists()
+    runs = sorted(path.parent for path in sweep_dir.glob(f"*/{CONFIG}"))
+    assert [path.name for path in runs] == ["0", "1", "2"]
+    assert [path.name for path in runs if (path / METRICS).exists()] == ["1"]
+    states = [json.loads((path / MANIFEST).read_text())["state"] for path in runs]
+    assert states == ["failed", "finished", "failed"]
+    assert "worse" in (sweep_dir / "2" / "train.log").read_text()

@@ -1,0 +1,52 @@
+"""``mnist-lab train --help`` names everything that can be chosen."""
+
+from dataclasses import fields
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.cli.train_help import choice_values, train_help
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.messages import known_keys
+from mnist_lab.config.options import choices, groups
+from mnist_lab.config.schema import SCHEMAS, Train
+
+TEXT = train_help()
+LINES = TEXT.splitlines()
+
+
+def test_fits_100_columns() -> None:
+    assert max(map(len, LINES)) <= 100
+
+
+def test_names_every_choice() -> None:
+    for group in groups():
+        start = LINES.index(f"{group}=")
+        end = LINES.index("", start)
+        named = [line.split()[0] for line in LINES[start + 1 : end] if line[2] != " "]
+        assert named == list(choices(group))
+
+
+def test_names_every_key_with_its_default() -> None:
+    shown = {line.strip().partition("=")[0] for line in LINES if line.startswith("  ")}
+    assert {key for key, knob in known_keys().items() if knob is not None} <= shown
+    assert "  optimizer.lr=0.003 (sgd: 0.01)" in LINES
+    assert "  model.dropout=0.2 (cnn: 0.0)" in LINES
+    assert "  model.hidden_dims=[512, 256] (cnn: [256])" in LINES
+    assert "  trainer.max_epochs=6" in LINES
+    assert "  callbacks.checkpoint.every_n_seconds=20.0" in LINES
+    assert "  data.root=null" in LINES
+    assert {knob.name for knob in fields(Train) if knob.metadata} <= shown
+
+
+@pytest.mark.parametrize("group", SCHEMAS)
+def test_defaults_are_what_composing_gives(group: str) -> None:
+    for name in choices(group):
+        config = Loader([]).compose([f"{group}={name}"])
+        for key, value in choice_values(group, name).items():
+            *parents, last = key.split(".")
+            node = OmegaConf.select(config, ".".join(parents))
+            assert isinstance(node, DictConfig)
+            plain = OmegaConf.to_container(node, resolve=False)
+            assert isinstance(plain, dict)
+            assert plain[last] == value, f"{group}={name}: {key}"

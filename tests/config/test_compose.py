@@ -1,0 +1,139 @@
+"""Every choice that is shipped composes, and what must not be built is refused."""
+
+from pathlib import Path
+
+import pytest
+from composing import compose
+
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.options import CONF, choices, groups
+from mnist_lab.errors import ConfigError, UntrustedError
+
+CHOICES = [(group, name) for group in groups() for name in choices(group)]
+TRAINERS = choices("trainer")
+pytestmark = pytest.mark.usefixtures("any_device")
+
+
+def test_every_folder_is_known() -> None:
+    files = {path.relative_to(CONF) for path in CONF.rglob("*") if path.is_file()}
+    listed = {Path(group, f"{name}.yaml") for group, name in CHOICES}
+    assert files == listed | {Path("train.yaml")}
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_choice_composes(group: str, name: str) -> None:
+    config = compose(f"{group}={name}")
+    assert config.hydra.runtime.choices[group] == name
+
+
+@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_model_and_trainer_compose(model: str, trainer: str) -> None:
+    config = compose(f"model={model}", f"trainer={trainer}")
+    assert config.trainer.max_epochs == 6
+
+
+@pytest.mark.parametrize("group", groups())
+def test_choices_say_what_they_are(group: str) -> None:
+    assert all(text.endswith(".") for text in choices(group).values())
+
+
+def test_values_reach_their_place() -> None:
+    config = compose("optimizer.lr=0.5", "monitor=val/loss", "mode=min", "seed=3")
+    assert (config.optimizer.lr, config.data.seed) == (0.5, 3)
+    assert (config.callbacks.checkpoint.monitor, config.callbacks.checkpoint.mode) == (
+        "val/loss",
+        "min",
+    )
+
+
+def test_own_classes_need_the_command_line() -> None:
+    mine = "+callbacks.mine._target_=my_package.X"
+    with pytest.raises(UntrustedError, match=r"my_package\.X"):
+        compose(mine)
+    assert compose(mine, "allow_targets=[my_package.]").callbacks.mine._target_ == "my_package.X"
+    assert compose(mine, "allow_targets=[my_package.X]")
+    for other in ("my_pack", "my_package", "''", "other."):
+        with pytest.raises(UntrustedError, match=r"my_package\.X"):
+            compose(mine, f"allow_targets=[{other}]")
+
+
+def test_loggers_and_hydra_keys_can_be_added() -> None:
+    config = compose(
+        "+logger.x._target_=lightning.pytorch.loggers.CSVLogger",
+        "+logger.x.save_dir=elsewhere",
+        "+hydra.job.env_set.X=1",
+        "+hydra.callbacks.one._target_=hydra.experimental.callbacks.LogJobReturnCallback",
+    )
+    assert config.logger.x.save_dir == "elsewhere"
+    assert config.hydra.job.env_set.X == "1"
+
+
+def test_own_model_may_measure_anything() -> None:
+    own = ["model._target_=my.Model", "allow_targets=[my.]"]
+    assert compose(*own, "monitor=val/f1").monitor == "val/f1"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.batch_size=28"],
+        ["data.val_size=4999"],
+        ["trainer.limit_train_batches=100"],
+        ["trainer.limit_train_batches=0.5"],
+        ["trainer.fast_dev_run=true"],
+        ["trainer.overfit_batches=3"],
+        ["trainer.max_steps=2037"],
+        ["model.hidden_dims=[]"],
+        ["model.batch_norm=false"],
+    ],
+)
+def test_batch_norm_takes_what_has_no_single_sample(overrides: list[str]) -> None:
+    compose("data.batch_size=27", "model.batch_norm=true", *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides", [["trainer.limit_train_batches=1.0"], ["trainer.max_steps=2038"]]
+)
+def test_batch_norm_takes_no_single_sample(overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"leaves a batch of 1 of the 55,000"):
+        compose("data.batch_size=27", "model.batch_norm=true", *overrides)
+
+
+def test_what_was_checked_below_hydra_is_what_hydra_gets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target cannot be one thing for the check and another for Hydra."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "late.yaml").write_text(
+        "# @package _global_\nhydra: {callbacks: {x: {_target_: '${oc.env:LATE}'}}}\n"
+    )
+    good = "hydra.experimental.callbacks.LogJobReturnCallback"
+    monkeypatch.setenv("LATE", good)
+    overrides = ["experiment=late"]
+    config = Loader(overrides, str(tmp_path)).compose(overrides)
+    monkeypatch.setenv("LATE", "os.system")
+    assert config.hydra.callbacks.x._target_ == good
+
+
+def test_config_dir_adds_choices(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhidden_dims: [7]\n")
+    config = Loader([], str(tmp_path)).compose(["model=own"])
+    assert config.model.hidden_dims == [7]
+
+
+def test_a_wrong_file_names_its_key(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhiden_dims: [7]\n")
+    with pytest.raises(ConfigError, match=r"hiden_dims.*did you mean model.hidden_dims"):
+        Loader([], str(tmp_path)).compose(["model=own"])
+
+
+@pytest.mark.parametrize("text", ["run_dir: here", "trainer: {default_root_dir: null}"])
+def test_a_file_cannot_move_a_run(text: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "moved.yaml").write_text(f"# @package _global_\n{text}\n")
+    overrides = ["experiment=moved"]
+    with pytest.raises(ConfigError, match=r"follows hydra\.run\.dir"):
+        Loader(overrides, str(tmp_path)).compose(overrides)

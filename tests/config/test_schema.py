@@ -1,0 +1,136 @@
+"""The schemas agree with the classes that they are for, in names and in defaults."""
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from hydra.utils import get_class
+from lightning.pytorch.callbacks import EarlyStopping
+from omegaconf import OmegaConf
+from torch.optim import lr_scheduler as schedules
+
+from mnist_lab.callbacks import Checkpoint
+from mnist_lab.config import schema as schemas
+from mnist_lab.config.field import check_knob, default_of, requirement
+from mnist_lab.config.schema import SCHEMAS
+from mnist_lab.data import datamodule
+from mnist_lab.models import classifier, layers, optimizers
+from mnist_lab.models.classifier import Classifier
+from mnist_lab.training import hparams
+
+SHARED = {
+    name: parameter
+    for name, parameter in inspect.signature(Classifier.__init__).parameters.items()
+    if name not in ("self", "optimizer", "scheduler")  # the latter are groups
+}
+
+
+def parameters(function: Any) -> dict[str, inspect.Parameter]:
+    found = dict(inspect.signature(function).parameters)
+    if "shared" in found:
+        found |= SHARED
+    return {name: one for name, one in found.items() if name not in ("self", "shared")}
+
+
+def knobs(schema: Any) -> dict[str, Any]:
+    return {knob.name: default_of(knob) for knob in fields(schema) if knob.metadata}
+
+
+def same(value: Any, default: Any) -> bool:
+    if isinstance(value, list) or isinstance(default, list | tuple):
+        return list(value) == list(default)
+    return bool(value == default)
+
+
+@pytest.mark.parametrize("schema", [*SCHEMAS["model"].values(), *SCHEMAS["data"].values()])
+def test_lab_classes(schema: Any) -> None:
+    """The lab's own classes have the same arguments and the same defaults."""
+    taken = parameters(get_class(schema._target_).__init__)
+    assert knobs(schema).keys() == taken.keys()
+    different = {
+        name for name, value in knobs(schema).items() if not same(value, taken[name].default)
+    }
+    assert different <= {"seed"}  # data.seed follows seed
+
+
+@pytest.mark.parametrize(
+    ("schema", "target"),
+    [
+        (schemas.Adam, torch.optim.Adam),
+        (schemas.AdamW, torch.optim.AdamW),
+        (schemas.SGD, torch.optim.SGD),
+        (schemas.Cosine, schedules.CosineAnnealingLR),
+        (schemas.OneCycle, schedules.OneCycleLR),
+        (schemas.Exponential, schedules.ExponentialLR),
+        (schemas.Plateau, schedules.ReduceLROnPlateau),
+        (schemas.Checkpoint, Checkpoint),
+        (schemas.EarlyStopping, EarlyStopping),
+    ],
+)
+def test_library_classes(schema: Any, target: Any) -> None:
+    """Every knob is an argument, and where a default differs it is said here."""
+    taken = parameters(target.__init__)
+    assert knobs(schema).keys() <= taken.keys()
+    different = {
+        name
+        for name, value in knobs(schema).items()
+        if taken[name].default is not inspect.Parameter.empty
+        and not same(value, taken[name].default)
+    }
+    ours = {
+        schemas.SGD: {"lr"},  # torch's 1e-3 suits plain SGD on MNIST badly
+        schemas.Plateau: {"patience"},
+        schemas.Checkpoint: {"monitor", "mode"},  # follow monitor and mode
+        schemas.EarlyStopping: {"mode"},
+    }
+    assert different == ours.get(schema, set())
+
+
+def test_callbacks_miss_no_argument() -> None:
+    assert parameters(Checkpoint.__init__).keys() == knobs(schemas.Checkpoint).keys()
+    assert parameters(EarlyStopping.__init__).keys() == knobs(schemas.EarlyStopping).keys()
+
+
+def test_trainer() -> None:
+    """The trainer's knobs are all of Lightning's; one that is null leaves Lightning's default."""
+    taken = parameters(L.Trainer.__init__)
+    ours = knobs(schemas.Trainer)
+    assert ours.keys() == taken.keys()
+    set_here = {name for name, value in ours.items() if value is not None}
+    assert set_here <= {"precision", "default_root_dir", "check_val_every_n_epoch"}
+
+
+def test_names_agree_with_the_models() -> None:
+    assert tuple(layers.ACTIVATIONS) == schemas.ACTIVATIONS
+    assert tuple(layers.OUTPUTS) == schemas.OUTPUTS
+    assert tuple(optimizers.OPTIMIZERS) == tuple(SCHEMAS["optimizer"])
+    assert tuple(optimizers.SCHEDULERS) == tuple(SCHEMAS["scheduler"])
+    (init,) = (knob for knob in fields(schemas.Model) if knob.name == "init")
+    assert init.metadata["choices"] == classifier.INITS
+    for name in ("NUM_TRAIN", "EVAL_BATCH_SIZE", "MAX_SEED"):
+        assert getattr(schemas, name) == getattr(datamodule, name)
+    assert set(schemas.METRICS) >= {name for name in hparams.METRICS if name.startswith("val/")}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true", "bf16-true", "32"])
+def test_lightning_takes_the_precisions(precision: str) -> None:
+    assert precision in schemas.PRECISIONS
+    L.Trainer(precision=precision, accelerator="cpu", logger=False, enable_checkpointing=False)
+
+
+ALL = [(group, name) for group, group_schemas in SCHEMAS.items() for name in group_schemas]
+
+
+@pytest.mark.parametrize(("group", "name"), ALL)
+def test_defaults_are_in_range_and_explained(group: str, name: str) -> None:
+    schema = SCHEMAS[group][name]
+    for knob in fields(schema):
+        value = default_of(knob)
+        if not knob.metadata or (isinstance(value, str) and value.startswith("${")):
+            continue
+        check_knob(knob.name, knob, OmegaConf.create(knobs(schema)))
+        assert knob.metadata["text"]
+        assert requirement(knob)

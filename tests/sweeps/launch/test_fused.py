@@ -1,0 +1,165 @@
+"""``hydra/launcher=fused`` leaves for each trial what the trial alone would have left."""
+
+import json
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from door import COMMAND, FEW_BATCHES, call
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mnist_lab.cli.main import main
+from mnist_lab.errors import Stopped
+from mnist_lab.runs.directory import MANIFEST, METRICS
+from mnist_lab.training.checkpoints import LAST, read_checkpoint
+from mnist_lab.training.stacked.run import StackedRun
+
+TRIALS = (
+    "-m model=mlp model.hidden_dims=[32] model.dropout=0.3 optimizer.lr=1e-3,3e-2 seed=1,2 "
+    "trainer=cpu trainer.max_epochs=3 trainer.limit_train_batches=30 trainer.limit_val_batches=2 "
+    "trainer.log_every_n_steps=10 callbacks=early_stopping callbacks.early_stopping.patience=0 "
+    "data.augment=affine ~callbacks.pictures"
+)
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fused")
+    for launcher in ("basic", "fused"):
+        done = call(f"train {TRIALS} hydra/launcher={launcher} hydra.sweep.dir={launcher}", folder)
+        assert done.returncode == 0, done.stderr
+        assert "one by one" not in done.stdout + done.stderr
+    return folder
+
+
+def figures(run_dir: Path) -> dict[str, float]:
+    metrics: dict[str, float] = json.loads((run_dir / METRICS).read_text())
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_trial_is_what_it_is_alone(number: int, sweeps: Path) -> None:
+    alone, stacked = (sweeps / launcher / str(number) for launcher in ("basic", "fused"))
+    one, other = (json.loads((run_dir / MANIFEST).read_text()) for run_dir in (alone, stacked))
+    assert other["sha256"] == one["sha256"]  # of the best weights, the last and the optimizer
+    assert (other["state"], other["data"]) == ("finished", one["data"])
+    assert figures(stacked) == figures(alone)
+    first, second = (read_checkpoint(run_dir / LAST) for run_dir in (alone, stacked))
+    assert second["hyper_parameters"] == first["hyper_parameters"]
+    assert second["mnist_lab"]["step"] == first["mnist_lab"]["step"]
+    curves = [EventAccumulator(str(run_dir)).Reload() for run_dir in (alone, stacked)]
+    names = set(curves[0].Tags()["scalars"]) - {"epoch", "time/epoch"}
+    for name in names:
+        points = [[(one.step, one.value) for one in curve.Scalars(name)] for curve in curves]
+        assert points[1] == points[0], name
+
+
+def test_its_directory_is_an_ordinary_runs(sweeps: Path) -> None:
+    evaluated = call("evaluate fused/3 --json", sweeps)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["test/acc"] == figures(sweeps / "fused" / "3")["test/acc"]
+    again = call("resume fused/3", sweeps)
+    assert (again.returncode, "finished already" in again.stdout) == (0, True)
+
+
+@pytest.mark.slow
+def test_it_is_verified_alone(sweeps: Path) -> None:
+    verified = call("verify fused/3", sweeps)
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
+    done = call(
+        "train -m model=cnn model.channels=[2,2] model.hidden_dims=[4] seed=1,2 trainer=cpu "
+        "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 "
+        "trainer.limit_test_batches=1 logger=none hydra/launcher=fused hydra.sweep.dir=s",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout + done.stderr
+    assert "2 trials run one by one: CNN is not stacked" in printed
+    assert {(tmp_path / "s" / name / METRICS).exists() for name in "01"} == {True}
+
+
+def test_an_error_is_that_of_the_trials_that_make_it(tmp_path: Path) -> None:
+    done = call(
+        "train -m model=mlp model.hidden_dims=[8] scheduler=one_cycle scheduler.pct_start=0.1,0.5 "
+        "seed=1,2 trainer=cpu trainer.max_epochs=1 trainer.limit_train_batches=10 "
+        "trainer.limit_val_batches=1 trainer.limit_test_batches=1 hydra/launcher=fused "
+        "hydra.sweep.dir=s",
+        tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    printed = done.stdout + done.stderr
+    assert "4 trials run one by one: their stack could not be trained: scheduler.pct" in printed
+    assert "4 trials: 2 finished, 2 failed" in done.stdout
+    assert done.stderr.count("ConfigError: scheduler.pct_start=0.1: is one step") == 2
+    assert [(tmp_path / "s" / name / METRICS).exists() for name in "0123"] == [False] * 2 + [
+        True
+    ] * 2
+
+
+DIVERGING = (
+    "train -m model=mlp model.hidden_dims=[8] model.init=normal optimizer=sgd scheduler=none "
+    "optimizer.lr=0.1,1e30 seed=1,2 trainer=cpu logger=none trainer.limit_train_batches=5 "
+    "trainer.limit_val_batches=1 trainer.limit_test_batches=1 hydra/launcher=fused "
+    "hydra.sweep.dir=s"
+)
+
+
+def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
+    done = call(f"{DIVERGING} trainer.max_epochs=2", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count(": diverged: ") == 2, done.stderr
+    states = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "0123"]
+    assert [(tmp_path / "s" / name / METRICS).exists() for name in "0123"] == [True] * 2 + [
+        False
+    ] * 2
+    assert [one["state"] for one in states] == ["finished"] * 2 + ["failed"] * 2
+    assert states[2]["error"].startswith("Diverged: diverged: ")
+
+
+def test_a_signal_leaves_what_has_ended_as_it_ended(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [COMMAND, *shlex.split(DIVERGING), "trainer.max_epochs=1000000"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    records = [tmp_path / "s" / "ledger" / f"0000{number}.json" for number in range(4)]
+    try:
+        while process.poll() is None and not all(
+            path.exists() and json.loads(path.read_text())["state"] == "failed"
+            for path in records[2:]
+        ):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()  # which does nothing where it has ended
+    assert process.returncode == 143, error
+    manifests = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "0123"]
+    assert [one["state"] for one in manifests] == ["interrupted"] * 2 + ["failed"] * 2
+
+
+def test_an_end_while_results_are_written_leaves_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = StackedRun.finish
+
+    def interrupted(run: StackedRun, *arguments: Any) -> dict[str, float]:
+        if run.config.seed == 2:
+            raise Stopped(signal.SIGTERM)
+        return finish(run, *arguments)
+
+    monkeypatch.setattr(StackedRun, "finish", interrupted)
+    monkeypatch.chdir(tmp_path)
+    arguments = f"train -m model=softmax seed=1,2 {FEW_BATCHES} hydra/launcher=fused"
+    assert main([*arguments.split(), "hydra.sweep.dir=s"]) == 143
+    manifests = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "01"]
+    assert [one["state"] for one in manifests] == ["finished", "interrupted"]

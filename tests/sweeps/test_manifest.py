@@ -1,0 +1,101 @@
+"""What a sweep's directory remembers of it, and what is another sweep."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.sweeps.manifest import (
+    FILE,
+    Plan,
+    check_same,
+    flat_config,
+    read_plan,
+    stored_arguments,
+    write_plan,
+)
+
+PLAN = Plan(
+    space={"lr": "lr=interval(0,1)"},
+    search={"sampler": "tpe", "seed": 0},
+    config={"trainer.max_epochs": 3},
+    overrides=["model=mlp", "lr=interval(0,1)", "allow_targets=[os.]", "hydra.sweep.dir=old"],
+)
+
+
+def test_code_and_versions_are_known() -> None:
+    assert "mnist_lab/sweeps/plan.py" in PLAN.code
+    assert {"torch", "optuna"} <= PLAN.versions.keys()
+    assert PLAN.home != Plan({}, {}, {}).home
+
+
+def test_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert read_plan(tmp_path) is None
+    write_plan(tmp_path, PLAN.content())
+    assert read_plan(tmp_path) == PLAN.content()
+    check_same(tmp_path, PLAN.content(), replace(PLAN, home="other").identity(), False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "may_be_accepted"),
+    [
+        ({"space": {"lr": "lr=interval(0,2)"}}, "lr=interval(0,1) there, lr=interval(0,2)", False),
+        ({"space": {}}, "lr=interval(0,1) there, not searched over here", False),
+        ({"search": {"sampler": "gp", "seed": 0}}, "hydra.sweeper.sampler=tpe there", False),
+        ({"config": {"trainer.max_epochs": 4}}, "trainer.max_epochs=3 there, 4 here", True),
+        ({"config": {}}, "trainer.max_epochs=3 there, null here", True),
+        (
+            {"code": PLAN.code | {"mnist_lab/training/run.py": "?"}},
+            "mnist_lab/training/run.py has changed",
+            True,
+        ),
+        ({"versions": PLAN.versions | {"torch": "1.0"}}, "1.0 here", True),
+        ({"code": {}}, "more); choose another", True),
+    ],
+)
+def test_another_sweep_is_refused(
+    changes: dict[str, dict[str, str]], message: str, may_be_accepted: bool
+) -> None:
+    now = replace(PLAN, **changes).identity()  # type: ignore[arg-type]
+    with pytest.raises(ConfigError) as caught:
+        check_same("here", PLAN.content(), now, accept_changes=False)
+    assert str(caught.value).startswith("here: holds another sweep (")
+    assert message in str(caught.value)
+    assert ("accept_changes" in str(caught.value)) == may_be_accepted
+    if may_be_accepted:
+        check_same("here", PLAN.content(), now, accept_changes=True)
+    else:
+        with pytest.raises(ConfigError):
+            check_same("here", PLAN.content(), now, accept_changes=True)
+
+
+def test_what_varies_and_what_may_differ_is_no_part() -> None:
+    config = OmegaConf.create(
+        {
+            "model": {"init": "zeros", "dropout": 0.1},
+            "optimizer": {"lr": 1, "betas": [1, 2]},
+            "trainer": {"devices": 1, "max_epochs": 3},
+            "callbacks": {},
+            "hydra": {"verbose": True},
+        }
+    )
+    found = flat_config(config, {"model": "a,b", "+optimizer.lr": "1,2"})
+    assert found == {"optimizer.betas": [1, 2], "trainer.max_epochs": 3, "callbacks": {}}
+
+
+def test_arguments_that_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "it's [a] sweep"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"is .* a sweep's directory\?"):
+        stored_arguments(folder)
+    write_plan(folder, replace(PLAN, config_dir="mine").content())
+    *arguments, place = stored_arguments(folder)
+    assert arguments == ["-m", "--config-dir", "mine", "model=mlp", "lr=interval(0,1)"]
+    parsed = OverridesParser.create().parse_override(place)
+    assert (parsed.key_or_group, parsed.value()) == ("hydra.sweep.dir", str(folder))
+    (folder / FILE).write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        stored_arguments(folder)

@@ -1,0 +1,311 @@
+"""What a sweep asks for does not depend on when its process was killed, nor on how many ask."""
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState
+
+from mnist_lab.errors import InputError
+from mnist_lab.sweeps import study as study_module
+from mnist_lab.sweeps.queue import Search
+from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, Ledger, Record
+from mnist_lab.sweeps.settings import Settings
+from mnist_lab.sweeps.space import parse_space
+from mnist_lab.sweeps.study import Address, Study
+from mnist_lab.sweeps.trial import Sweep
+
+EPOCHS = 4
+SEARCHED = ["lr=tag(log,interval(1e-4,1))", "width=int(interval(1,9))", "kind=choice(a,b,c)"]
+LISTED = ["lr=1e-3,1e-2,1e-1", "kind=choice(a,b)"]
+WRITES = (
+    "create_new_trial",
+    "set_trial_param",
+    "set_trial_system_attr",
+    "set_trial_intermediate_value",
+    "set_trial_state_values",
+)
+
+
+class Killed(BaseException):
+    """A process ends here."""
+
+
+class Machine:
+    """Processes of one sweep that are killed before a certain write, and its disk.
+
+    Args:
+        folder: the sweep's directory.
+        options: of ``Settings``.
+        size: trials in a batch.
+        goes_on: whether a run goes on from its last epoch, or from its start.
+    """
+
+    def __init__(
+        self, folder: Path, options: dict[str, Any], size: int = 1, goes_on: bool = True
+    ) -> None:
+        self.settings = Settings(
+            **{"params": {}, "sampler_options": {}, "pruner_options": {}} | options
+        )
+        self.space = parse_space(
+            {},
+            SEARCHED if self.settings.sampler != "grid" else LISTED,
+            is_grid=self.settings.is_grid,
+        )
+        self.size, self.goes_on = size, goes_on
+        self.total = self.settings.n_trials or len(self.space.grid())
+        self.ledger = Ledger(folder)
+        self.address = Address(
+            "memory", "sweep", ("maximize",), self.settings.pruner, self.settings.pruner_options
+        )
+        self.storage = InMemoryStorage()
+        self.writes_left = math.inf
+        self.num_writes = 0
+        self.epochs: dict[int, int] = {}  # that each run has behind it
+
+    def write(self) -> None:
+        if self.writes_left == 0:
+            raise Killed
+        self.writes_left -= 1
+        self.num_writes += 1
+
+    def process(self) -> None:
+        """Work until the sweep is done."""
+        study = Study(self.address)
+        sweep = Sweep(self.ledger.sweep_dir, self.address, ("val/acc",))
+        with self.ledger.owner() as owner:
+            search = Search(
+                study, self.ledger, self.settings, self.space, owner, "home", self.total
+            )
+            while batch := search.next_batch(self.size):
+                for record in batch:
+                    self.run(sweep, study, record)
+
+    def run(self, sweep: Sweep, study: Study, record: Record) -> None:
+        trial = sweep.trial(record.number, study)
+        trial.start(sweep.folder / str(record.number))
+        start = self.epochs.get(record.number, 0) if self.goes_on else 0
+        with trial.recorded():
+            for epoch in range(start, EPOCHS):
+                if trial.report(epoch, self.value(record, epoch), is_last=epoch == EPOCHS - 1):
+                    trial.pruned()
+                    return
+                self.epochs[record.number] = epoch + 1
+            if record.number == 2:
+                trial.failed(RuntimeError("bad luck"))
+                return
+            loss = math.nan if record.number == 4 else 0.5
+            trial.finished({"val/acc": self.value(record, EPOCHS), "val/loss": loss})
+
+    @staticmethod
+    def value(record: Record, epoch: int) -> float:
+        good = {"a": 0.0, "b": 0.2, "c": 0.1}[record.params["kind"]]
+        return good - abs(math.log10(float(record.params["lr"])) + 2) + epoch / 10
+
+    def result(self) -> list[tuple[Any, ...]]:
+        """Return what must not depend on when a process was killed."""
+        found = []
+        study = Study(self.address)
+        for record, trial in zip(self.ledger, study.trials(), strict=True):
+            found.append((record.params, record.state, record.values, record.error, record.report))
+            found.append((trial.state, trial.values, trial.params, trial.intermediate_values))
+            found.append((trial.system_attrs,))
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Machine]]:
+    """Makes machines whose writes are counted."""
+    current: list[Machine] = []
+
+    def build(*arguments: Any, **options: Any) -> Machine:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        current[:] = [Machine(folder, *arguments, **options)]
+        return current[0]
+
+    def opened(_: str) -> tuple[BaseStorage, None]:
+        return current[0].storage, None
+
+    def counted(cls: type, name: str) -> None:
+        original = getattr(cls, name)
+
+        def write(self: Any, *arguments: Any, **options: Any) -> Any:
+            if not current or self in (current[0].storage, current[0].ledger) or cls is Ledger:
+                current[0].write()
+            return original(self, *arguments, **options)
+
+        monkeypatch.setattr(cls, name, write)
+
+    monkeypatch.setattr(study_module, "_open_storage", opened)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # a thousand of them take minutes
+    for name in WRITES:
+        counted(InMemoryStorage, name)
+    counted(Ledger, "write")
+    return build
+
+
+HALF = {"min_resource": 1, "reduction_factor": 2}
+GRID: dict[str, Any] = {"sampler": "grid"}
+TPE = {"sampler": "tpe", "n_trials": 8, "sampler_options": {"n_startup_trials": 3}}
+HALVING = TPE | {"pruner": "successive_halving", "pruner_options": HALF}
+MEDIAN = TPE | {"pruner": "median", "pruner_options": {"n_startup_trials": 2}}
+HYPERBAND = TPE | {
+    "pruner": "hyperband",
+    "pruner_options": {"max_resource": EPOCHS, "reduction_factor": 2},
+}
+CMAES = TPE | {"sampler": "cmaes", "sampler_options": {"n_startup_trials": 2}}
+GP = TPE | {"sampler": "gp", "n_trials": 5, "sampler_options": {"n_startup_trials": 3}}
+SLOW = [
+    pytest.param(options, size, goes_on, marks=pytest.mark.slow)
+    for options in (GRID, TPE, HALVING, MEDIAN, HYPERBAND, CMAES, GP)
+    for size in (1, 3)
+    for goes_on in (True, False)
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "goes_on"),
+    [(GRID, 4, True), (TPE, 3, True), (HALVING, 1, False), *SLOW],
+)
+def test_killed_before_any_write(
+    machine: Callable[..., Machine], options: dict[str, Any], size: int, goes_on: bool
+) -> None:
+    alone = machine(options, size, goes_on)
+    alone.process()
+    expected = alone.result()
+    states = [record.state for record in alone.ledger]
+    assert len(states) == alone.total
+    assert set(states) <= {FINISHED, PRUNED, FAILED}
+    assert PRUNED in states if "pruner" in options else FAILED in states
+    for write in range(alone.num_writes):
+        killed = machine(options, size, goes_on)
+        killed.writes_left = write
+        with pytest.raises(Killed):
+            killed.process()
+        killed.writes_left = math.inf
+        killed.process()
+        assert killed.result() == expected, f"killed before write {write}"
+
+
+def test_killed_again_and_again(machine: Callable[..., Machine]) -> None:
+    options = HALVING | {"n_trials": 10}
+    alone = machine(options, 2)
+    alone.process()
+    expected = alone.result()
+    killed = machine(options, 2)
+    for writes in range(3, 1000):
+        killed.writes_left = writes % 13 + 3
+        try:
+            killed.process()
+            break
+        except Killed:
+            pass
+    killed.writes_left = math.inf
+    assert killed.result() == expected
+
+
+def test_two_processes_share_trials(machine: Callable[..., Machine]) -> None:
+    shared = machine(TPE | {"n_trials": 9}, 2)
+    study = Study(shared.address)
+    sweep = Sweep(shared.ledger.sweep_dir, shared.address, ("val/acc",))
+    seen = []
+    with shared.ledger.owner() as one, shared.ledger.owner() as other:
+        searches = [
+            Search(study, shared.ledger, shared.settings, shared.space, owner, "home", 9)
+            for owner in (one, other)
+        ]
+        while batches := [batch for search in searches if (batch := search.next_batch(2))]:
+            for record in itertools.chain(*batches):
+                seen.append(record.number)
+                shared.run(sweep, study, record)
+    assert sorted(seen) == list(range(9))
+
+
+def test_other_directories_share_trials(machine: Callable[..., Machine], tmp_path: Path) -> None:
+    """They have no lock in common: who has asked for what another has asked for gives it back."""
+    shared = machine(GRID | {"storage": "shared"})
+    study = Study(shared.address)
+    ledgers = [Ledger(tmp_path / name) for name in ("here", "there")]
+    with ledgers[0].owner() as here, ledgers[1].owner() as there:
+        searches = [
+            Search(study, ledger, shared.settings, shared.space, owner, owner, shared.total)
+            for ledger, owner in zip(ledgers, (here, there), strict=True)
+        ]
+        numbers: list[int] = []
+        create = searches[0]._create
+
+        def create_late(*arguments: Any, **attrs: Any) -> Record:
+            for record in searches[1].next_batch(1):
+                numbers.append(record.number)
+                shared.run(Sweep(ledgers[1].sweep_dir, shared.address, ("val/acc",)), study, record)
+            return create(*arguments, **attrs)
+
+        searches[0]._create = create_late  # type: ignore[method-assign]
+        numbers += [record.number for record in searches[0].next_batch(2)]
+    assert sorted(numbers) == list(range(len(numbers)))
+    surplus = [trial for trial in study.trials() if "is_surplus" in trial.user_attrs]
+    assert [trial.state for trial in surplus] == [TrialState.FAIL] * len(surplus)
+    assert surplus
+
+
+def test_a_trial_that_kills_its_process_fails_in_the_end(machine: Callable[..., Machine]) -> None:
+    """A launcher's own processes may die without a word."""
+    sweep = machine(GRID, 6)
+    study = Study(sweep.address)
+    with sweep.ledger.owner() as owner:
+        search = Search(study, sweep.ledger, sweep.settings, sweep.space, owner, "home", 6)
+        place = Sweep(sweep.ledger.sweep_dir, sweep.address, ("val/acc",))
+        given = []
+        while batch := search.next_batch(6):
+            given.append([record.number for record in batch])
+            for record in batch:
+                if record.number != 3:
+                    sweep.run(place, study, record)
+    assert given == [[0, 1, 2, 3, 4, 5], [3]]
+    assert sweep.ledger[3].state == FAILED
+    assert sweep.ledger[3].error == "its process ended without a word, 2 times"
+
+
+def test_failed_trials_are_retried_on_request(machine: Callable[..., Machine]) -> None:
+    sweep = machine(TPE)
+    sweep.process()
+    failed = [record.number for record in sweep.ledger if record.state == FAILED]
+    assert failed == [2, 4]
+    before = sweep.ledger[2]
+    sweep.process()
+    assert sweep.ledger[2] == before
+    sweep.settings.retry_failed = True
+    sweep.process()
+    again = sweep.ledger[2]
+    assert (again.params, again.attempts, again.trial) == (before.params, 2, 8)
+    assert len(Study(sweep.address).trials()) == 10
+    sweep.settings.retry_failed = False
+    sweep.total = 10  # more trials, which come after those that were retried
+    sweep.process()
+    assert [record.number for record in sweep.ledger] == list(range(10))
+
+
+def test_a_grid_goes_on_after_a_retry(machine: Callable[..., Machine]) -> None:
+    sweep = machine(GRID)
+    sweep.writes_left = 22
+    with pytest.raises(Killed):
+        sweep.process()
+    assert 2 < len(sweep.ledger.numbers()) < sweep.total
+    sweep.writes_left = math.inf
+    sweep.settings.retry_failed = True
+    sweep.process()
+    assert [record.params for record in sweep.ledger] == sweep.space.grid()
+
+
+def test_a_study_that_is_gone_is_missed(machine: Callable[..., Machine]) -> None:
+    sweep = machine(GRID)
+    sweep.process()
+    sweep.storage = InMemoryStorage()
+    with pytest.raises(InputError, match="lacks trials of which"):
+        sweep.process()

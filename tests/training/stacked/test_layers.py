@@ -1,0 +1,151 @@
+"""Stacked products are the lone ones, whichever way they are made, on one thread and on two."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnist_lab.training.stacked import layers as stacked_layers
+from mnist_lab.training.stacked.layers import StackedActivation, StackedBatchNorm, StackedLinear
+
+
+@pytest.fixture(params=[1, 2])
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(1)
+
+
+def _leaf(*shape: int) -> Tensor:
+    return torch.randn(shape).requires_grad_()
+
+
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("shares", [(4,), (1, 1, 1, 1), (1, 3)])
+@pytest.mark.parametrize(("batch", "sizes"), [(100, (784, 65)), (1000, (784, 10)), (7, (65, 9))])
+def test_linear_and_its_gradients(
+    shares: tuple[int, ...], batch: int, sizes: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(*sizes) for _ in range(4)]
+    stacked = StackedLinear(layers)
+    inputs, given = _leaf(len(shares), batch, sizes[0]), torch.randn(4, batch, sizes[1])
+    whose = [seed for seed, count in enumerate(shares) for _ in range(count)]
+    needs_gradient = shares == (1, 1, 1, 1)
+    outputs = stacked(inputs if needs_gradient else inputs.detach(), shares)
+    outputs.backward(given)
+    for number, layer in enumerate(layers):
+        own = inputs[whose[number]].detach().requires_grad_()
+        expected = layer(own)
+        expected.backward(given[number])
+        assert torch.equal(outputs[number], expected)
+        for name, parameter in layer.named_parameters():
+            gradient = stacked.get_parameter(name).grad
+            assert gradient is not None
+            assert parameter.grad is not None
+            assert torch.equal(gradient[number], parameter.grad)
+        if needs_gradient:
+            assert inputs.grad is not None
+            assert own.grad is not None
+            assert torch.equal(inputs.grad[number], own.grad)
+
+
+WAYS = (
+    stacked_layers._OUTPUTS,
+    stacked_layers._TO_INPUTS,
+    stacked_layers._TO_WEIGHT,
+    stacked_layers._TO_BIAS,
+)
+
+
+@pytest.mark.parametrize("ways", WAYS)
+@pytest.mark.parametrize("shares", [(3,), (1, 1, 1), (2, 1)])
+def test_all_ways_make_the_same_product(
+    ways: tuple[stacked_layers._Product, ...], shares: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    inputs, weight, bias = torch.randn(len(shares), 8, 6), torch.randn(3, 5, 6), torch.randn(3, 5)
+    given = torch.randn(3, 8, 5)
+    out, operands = {
+        stacked_layers._OUTPUTS: (given, (inputs, weight, bias)),
+        stacked_layers._TO_INPUTS: (torch.empty(3, 8, 6), (given, weight)),
+        stacked_layers._TO_WEIGHT: (weight, (given, inputs)),
+        stacked_layers._TO_BIAS: (bias, (given,)),
+    }[ways]
+    results = []
+    for way in ways:
+        result = torch.empty_like(out)
+        way(shares, result, *operands)
+        results.append(result)
+    for result in results[:-1]:
+        torch.testing.assert_close(result, results[-1])
+
+
+def test_a_way_that_differs_is_not_taken() -> None:
+    def off(_shares: object, out: Tensor, given: Tensor) -> None:
+        out.copy_(given.sum(1) + 1e-6)
+
+    def right(_shares: object, out: Tensor, given: Tensor) -> None:
+        out.copy_(given.sum(1))
+
+    given, out = torch.randn(2, 3, 4), torch.empty(2, 4)
+    stacked_layers._exact((off, right), (2,), out, given)
+    assert torch.equal(out, given.sum(1))
+
+
+def test_random_numbers_are_left_alone() -> None:
+    layer = StackedLinear([nn.Linear(3, 2), nn.Linear(3, 2)])
+    stacked_layers._first_that_agrees.cache_clear()
+    before = torch.get_rng_state()
+    layer(torch.ones(1, 5, 3), (2,))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU(), nn.SiLU(), nn.Tanh(), nn.Sigmoid()])
+def test_activations_have_the_bits_of_lone_ones(activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    inputs, given = _leaf(3, 7, 9), torch.randn(3, 7, 9)
+    outputs = StackedActivation(activation)(inputs)
+    outputs.backward(given)
+    for number in range(3):
+        own = inputs[number].detach().clone().requires_grad_()
+        expected = activation(own)
+        expected.backward(given[number])
+        assert torch.equal(outputs[number], expected)
+        assert inputs.grad is not None
+        assert own.grad is not None
+        assert torch.equal(inputs.grad[number], own.grad)
+
+
+def test_batch_norm_in_one_call_is_that_of_each() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(3, 20, 4)
+    one_by_one, together = (StackedBatchNorm([nn.BatchNorm1d(4) for _ in range(3)]) for _ in "ab")
+    torch.testing.assert_close(together._together(inputs), one_by_one(inputs))
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(together.get_buffer(name), one_by_one.get_buffer(name))
+
+
+def test_dropout_in_one_call_keeps_each_trials_share() -> None:
+    torch.manual_seed(0)
+    rates = [0.0, 0.5, 0.2]
+    dropout = stacked_layers.StackedDropout(rates, [torch.Generator() for _ in rates])
+    inputs = torch.ones(3, 100, 100)
+    kept = torch.tensor([1 - rate for rate in rates])
+    for outputs in (dropout(inputs), dropout._together(inputs)):
+        torch.testing.assert_close((outputs > 0).float().mean((1, 2)), kept, atol=0.02, rtol=0)
+        torch.testing.assert_close(outputs.amax((1, 2)), 1 / kept)
+    assert dropout.eval()(inputs) is inputs
+
+
+def test_dropout_of_a_trial_is_torchs_own() -> None:
+    dropout = stacked_layers.StackedDropout(
+        [0.3, 0.6], [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    )
+    inputs = torch.randn(2, 5, 6)
+    outputs = dropout(inputs)
+    for number, rate in enumerate((0.3, 0.6)):
+        torch.manual_seed(number + 1)
+        assert torch.equal(outputs[number], F.dropout(inputs[number], rate))

@@ -1,0 +1,93 @@
+"""The formulas over the whole stack are those that torch's kernels compute a trial at a time."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from mnist_lab.models.optimizers import build_optimizer
+from mnist_lab.training.stacked.optimizer import StackedOptimizer
+
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "adam": [
+        {"lr": 1e-2},
+        {"lr": 1e-3, "weight_decay": 0.1, "betas": (0.8, 0.9)},
+        {"lr": 1e-1, "eps": 1e-3},
+    ],
+    "adamw": [{"lr": 1e-2}, {"lr": 1e-3, "weight_decay": 0.0}, {"lr": 1e-1, "eps": 1e-3}],
+    "sgd": [
+        {"lr": 1e-2},
+        {"lr": 1e-1, "momentum": 0.9, "weight_decay": 0.1},
+        {"lr": 1e-1, "momentum": 0.5, "nesterov": True},
+    ],
+    "sgd without momentum": [{"lr": 1e-2}, {"lr": 1e-1, "weight_decay": 0.1}],
+}
+
+
+def _stacked(name: str, settings: list[dict[str, Any]]) -> StackedOptimizer:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(4, 5), (4,)]
+    own = [
+        build_optimizer(
+            {"name": name, **one}, [Parameter(torch.zeros(shape)) for shape in shapes], fused=True
+        )
+        for one in settings
+    ]
+    parameters = [
+        Parameter(torch.randn(len(settings), *shape, generator=generator)) for shape in shapes
+    ]
+    return StackedOptimizer(name, parameters, own)
+
+
+def _give_gradients(optimizer: StackedOptimizer, step: int) -> None:
+    generator = torch.Generator().manual_seed(step)
+    for parameter in optimizer.parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_steps_together_as_one_by_one(case: str) -> None:
+    name = case.split()[0]
+    together, one_by_one = (_stacked(name, SETTINGS[case]) for _ in range(2))
+    for step in range(5):
+        for optimizer in (together, one_by_one):
+            _give_gradients(optimizer, step)
+        one_by_one.step()
+        together.steps_taken += 1
+        with torch.no_grad():
+            together._step_together()
+    torch.testing.assert_close(together.parameters, one_by_one.parameters)
+    first = 1 if case == "sgd" else 0  # without momentum has a buffer that is not looked at
+    for name, tensors in together.moments.items():
+        for tensor, expected in zip(tensors, one_by_one.moments[name], strict=True):
+            torch.testing.assert_close(tensor[first:], expected[first:])
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_states_come_and_go_in_torchs_format(case: str) -> None:
+    name = case.split()[0]
+    first, second = (_stacked(name, SETTINGS[case]) for _ in range(2))
+    _give_gradients(first, 0)
+    first.step()
+    with torch.no_grad():
+        for target, source in zip(second.parameters, first.parameters, strict=True):
+            target.copy_(source)
+    for position in range(len(first.own)):
+        second.read_from(position, first.write_back(position), first.steps_taken)
+    for optimizer in (first, second):
+        _give_gradients(optimizer, 1)
+        optimizer.step()
+    for one, other in zip(first.parameters, second.parameters, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_closure_is_called_with_gradients_on() -> None:
+    optimizer = _stacked("adam", SETTINGS["adam"])
+
+    def closure() -> bool:
+        _give_gradients(optimizer, 0)
+        return torch.is_grad_enabled()
+
+    assert optimizer.step(closure) is True
+    assert optimizer.steps_taken == 1

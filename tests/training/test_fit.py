@@ -1,0 +1,90 @@
+"""How a run ends that is stopped, and what a device is asked for."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
+from mnist_lab.config.compose import compose_config
+from mnist_lab.runs.directory import CONFIG, MANIFEST
+from mnist_lab.training.fit import can_compute, device_type
+from mnist_lab.training.trainer import build_trainer
+
+FEW = {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"}
+
+
+class Stop(L.Callback):
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        raise SystemExit(7)
+
+
+def exit_code() -> Any:
+    options = {"callbacks": [Stop()], "enable_progress_bar": False, **FEW}
+    with pytest.raises(SystemExit) as stopped:
+        train(SoftmaxRegression(), MNISTDataModule(), **options)
+    return stopped.value.code
+
+
+def test_an_exit_of_ones_own_is_no_ctrl_c() -> None:
+    assert exit_code() == 7
+
+
+def test_an_exit_in_another_thread() -> None:
+    codes: list[Any] = []
+    thread = threading.Thread(target=lambda: codes.append(exit_code()))
+    thread.start()
+    thread.join(timeout=60)
+    assert codes == [7]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "mps", "expected"),
+    [
+        ("auto", True, False, "cuda"),
+        (None, False, True, "mps"),
+        ("gpu", False, True, "mps"),
+        ("cpu", True, True, "cpu"),
+        ("mps", True, True, "mps"),
+        ("auto", False, False, "cpu"),
+    ],
+)
+def test_device_type(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda: bool, mps: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device_type(accelerator) == expected
+    assert can_compute("64-true", accelerator) is (expected != "mps")
+    assert not can_compute("transformer-engine", accelerator)  # which is not installed
+
+
+def test_the_cpu_is_deterministic_also_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = torch.are_deterministic_algorithms_enabled()
+    config = compose_config(["trainer=cpu", "logger=none", "callbacks=none"])
+    config.trainer.default_root_dir = None
+    build_trainer(config, SoftmaxRegression(), validates=True)
+    assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_evaluating_where_the_runs_precision_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {**FEW, "limit_val_batches": 1, "limit_test_batches": 1}
+    trainer = L.Trainer(**options, default_root_dir=tmp_path, logger=False)
+    model = SoftmaxRegression()
+    train(model, MNISTDataModule(), trainer)
+    trainer.save_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    config = compose_config(["model=softmax"])
+    config.run_dir = str(tmp_path)
+    (tmp_path / CONFIG).write_text(OmegaConf.to_yaml(config))
+    (tmp_path / MANIFEST).write_text('{"precision": "transformer-engine"}')
+    assert 0 < evaluate(tmp_path)["test/acc"] < 1
+    assert caplog.messages == [
+        f"{tmp_path}: transformer-engine is not for this device; precision is auto"
+    ]
