@@ -20,8 +20,14 @@ class Progress(TQDMProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
+        self._batches_per_refresh = 1
         self._on_terminal = sys.stderr.isatty()
         self._unprinted: int | None = None  # number of the epoch whose line is still to come
+
+    @property
+    @override
+    def refresh_rate(self) -> int:
+        return self._batches_per_refresh
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -33,7 +39,7 @@ class Progress(TQDMProgressBar):
     def on_train_start(self, *arguments: Any) -> None:
         super().on_train_start(*arguments)
         batches = self.trainer.num_training_batches
-        self._refresh_rate = max(1, int(min(batches, 10_000)) // REFRESHES_AN_EPOCH)
+        self._batches_per_refresh = max(1, int(min(batches, 10_000)) // REFRESHES_AN_EPOCH)
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:

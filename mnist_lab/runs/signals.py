@@ -13,12 +13,8 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from mnist_lab.errors import Stopped
-
-if TYPE_CHECKING:
-    import lightning as L
 
 _log = logging.getLogger(__name__)
 _noted: signal.Signals | None = None
@@ -54,23 +50,22 @@ def signals_end_run() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def until_next_step(trainer: "L.Trainer") -> Iterator[None]:
+def until_next_step() -> Iterator[bool]:
     """Only note a first signal that comes within, where training looks for it at each step.
 
-    Args:
-        trainer: what trains; Lightning's own handlers are kept out, after which a run exits with 0.
+    Yields:
+        Whether ``signals_end_run`` handles signals, which it does in the main thread alone.
 
     Raises:
         Stopped: a signal came after the last step.
     """
     global _is_training
     if signal.getsignal(signal.SIGTERM) is not _handle:
-        yield
+        yield False
         return
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     _is_training = True
     try:
-        yield
+        yield True
     finally:
         _is_training = False
     if _noted is not None:

@@ -8,7 +8,6 @@ of its own) goes through Lightning's code. The tests hold both to the same bits.
 """
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,8 +15,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.core.hooks import DataHooks
-from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -27,6 +24,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from mnist_lab.models import Classifier
+from mnist_lab.training.lightning_internals import (
+    DataFetcher,
+    EpochLoop,
+    PrefetchDataFetcher,
+    set_current_hook,
+    set_progress,
+)
 
 _Hook = Callable[..., Any]
 _NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -73,13 +77,7 @@ def cheap_cuda_checks(trainer: L.Trainer) -> Iterator[None]:
             os.environ[_NVML_CHECK] = before
 
 
-def set_progress(tracker: Any, count: int) -> None:
-    """Have one of Lightning's trackers say that so many were begun and done."""
-    for field in dataclasses.fields(tracker):
-        setattr(tracker, field.name, count)
-
-
-class FastEpochLoop(_TrainingEpochLoop):
+class FastEpochLoop(EpochLoop):
     """Runs the steps of an epoch."""
 
     _hooks: dict[str, list[_Hook]] | None = None  # by name, or None where Lightning's code runs
@@ -93,7 +91,7 @@ class FastEpochLoop(_TrainingEpochLoop):
             set_progress(self.batch_progress.current, done)
 
     @override
-    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+    def on_run_start(self, data_fetcher: DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         if self.start_batch:
             self._skip_batches(data_fetcher)
@@ -105,7 +103,7 @@ class FastEpochLoop(_TrainingEpochLoop):
             if config.interval == "step" and not config.reduce_on_plateau
         ]
 
-    def _skip_batches(self, data_fetcher: _DataFetcher) -> None:
+    def _skip_batches(self, data_fetcher: DataFetcher) -> None:
         """Begin where the epoch was broken off; a loader that is not the lab's has to be read."""
         loaders = data_fetcher.combined_loader.flattened
         if all(hasattr(loader, "start_batch") for loader in loaders):
@@ -116,17 +114,13 @@ class FastEpochLoop(_TrainingEpochLoop):
         for _ in range(self.start_batch):
             next(data_fetcher.iterator)
 
-    @override
-    def _broadcast_sigterm_tensor(self) -> None:
-        """Leave signals to our own handlers; Lightning talks about them before every step."""
-
-    def _is_simple(self, data_fetcher: _DataFetcher) -> bool:
+    def _is_simple(self, data_fetcher: DataFetcher) -> bool:
         trainer, model = self.trainer, self.trainer.lightning_module
         precision = trainer.precision_plugin
         return (
             type(trainer.strategy) is SingleDeviceStrategy
             and type(trainer.profiler) is PassThroughProfiler
-            and type(data_fetcher) is _PrefetchDataFetcher
+            and type(data_fetcher) is PrefetchDataFetcher
             and (
                 type(precision) is Precision
                 or (type(precision) is MixedPrecision and precision.scaler is None)
@@ -158,7 +152,7 @@ class FastEpochLoop(_TrainingEpochLoop):
         return hooks
 
     @override
-    def advance(self, data_fetcher: _DataFetcher) -> None:
+    def advance(self, data_fetcher: DataFetcher) -> None:
         if self._hooks is None or self.restarting:
             super().advance(data_fetcher)
             return
@@ -170,7 +164,7 @@ class FastEpochLoop(_TrainingEpochLoop):
         if not _is_on(batch, trainer.strategy.root_device):
             batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
         progress.increment_ready()
-        trainer._logger_connector.on_batch_start(batch)
+        self.begin_logging(batch)
         answers = self._run("on_train_batch_start", batch, batch_idx)
         if -1 in answers:  # the model skips the rest of the epoch
             progress.increment_by(0, is_last_batch=True)
@@ -183,16 +177,13 @@ class FastEpochLoop(_TrainingEpochLoop):
                 self.scheduler_progress.increment_ready()
                 config.scheduler.step()  # type: ignore[call-arg]
                 self.scheduler_progress.increment_completed()
-        if self._num_ready_batches_reached():
+        if self.is_last_step:
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         self._run("on_train_batch_end", outputs, batch, batch_idx)
-        if has_step_values := any(value.meta.on_step for value in self._results.values()):
-            trainer._logger_connector.on_batch_end()
-        else:
-            self._results.batch = self._results.batch_size = None
+        has_step_metrics = self.end_logging()
         progress.increment_completed()
-        if has_step_values:
-            trainer._logger_connector.update_train_step_metrics()
+        if has_step_metrics:
+            self.update_step_metrics()
 
     def _step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Take one optimizer step on a batch."""
@@ -200,7 +191,7 @@ class FastEpochLoop(_TrainingEpochLoop):
         counters = self.automatic_optimization.optim_progress.optimizer
         optimizer = trainer.optimizers[0]
         counters.step.increment_ready()
-        model._current_fx_name = "training_step"
+        set_current_hook(model, "training_step")
         with trainer.precision_plugin.train_step_context():
             loss = model.training_step(batch, batch_idx)
         counters.zero_grad.increment_ready()
@@ -221,7 +212,7 @@ class FastEpochLoop(_TrainingEpochLoop):
         assert self._hooks is not None
         if not (hooks := self._hooks[name]):
             return []
-        self.trainer.lightning_module._current_fx_name = name
+        set_current_hook(self.trainer.lightning_module, name)
         return [hook(*arguments) for hook in hooks]
 
 

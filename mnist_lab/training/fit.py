@@ -21,6 +21,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
 from mnist_lab.training.checkpoints import BEST, read_checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
+from mnist_lab.training.lightning_internals import keep_signal_handlers
 
 
 def train(
@@ -93,7 +94,7 @@ def _fit(
         KeyboardInterrupt: Ctrl-C was pressed.
         SystemExit: with 143, the process was asked to end.
     """
-    waits = signals.until_next_step(trainer) if checkpoint else contextlib.nullcontext()
+    waits = wait_for_step(trainer) if checkpoint else contextlib.nullcontext()
     if checkpoint and ckpt_path:
         checkpoint.is_restored = False
     try:
@@ -112,6 +113,19 @@ def _fit(
         if checkpoint is None or checkpoint.is_restored:
             raise
         raise InputError(f"{ckpt_path}: is of another run: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def wait_for_step(trainer: L.Trainer) -> Iterator[None]:
+    """Only note a first signal that comes within, and keep Lightning's own handlers out.
+
+    Raises:
+        Stopped: a signal came after the last step.
+    """
+    with signals.until_next_step() as is_handled:
+        if is_handled:
+            keep_signal_handlers(trainer)
+        yield
 
 
 def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
@@ -201,7 +215,7 @@ def _has_bf16(accelerator: str) -> bool:
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         case "mps":
             return False
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return any(map(torch.cpu.get_capabilities().get, ("amx_tile", "avx512_bf16")))
 
 
 def device_type(accelerator: str | None) -> str:

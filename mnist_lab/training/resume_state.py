@@ -22,7 +22,8 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.models import Classifier
-from mnist_lab.training.epoch_loop import FastEpochLoop, set_progress
+from mnist_lab.training.epoch_loop import FastEpochLoop
+from mnist_lab.training.lightning_internals import set_progress, set_purge_step
 
 KEY = "mnist_lab"  # of the snapshot in a checkpoint
 _CSV_KEPT = ".metrics.csv.kept"
@@ -38,6 +39,7 @@ def take(trainer: L.Trainer, batch: int, is_finished: bool) -> dict[str, Any]:
     """
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epoch_loop = trainer.fit_loop.epoch_loop
+    assert isinstance(epoch_loop, FastEpochLoop)
     ranks: list[Any] = [None] * trainer.world_size
     if trainer.world_size > 1:
         torch.distributed.all_gather_object(ranks, _rank_state(trainer))
@@ -48,7 +50,7 @@ def take(trainer: L.Trainer, batch: int, is_finished: bool) -> dict[str, Any]:
         "batch": batch,
         "step": trainer.global_step,
         "total_batches": epoch_loop.batch_progress.total.completed,
-        "logged_steps": epoch_loop._batches_that_stepped,
+        "logged_steps": epoch_loop.stepped_batches,
         "is_finished": is_finished,
         "ranks": ranks,
         "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
@@ -71,8 +73,8 @@ def put_back_position(trainer: L.Trainer, snapshot: dict[str, Any]) -> None:
     optimizer = epoch_loop.automatic_optimization.optim_progress.optimizer
     set_progress(optimizer.step.total, snapshot["step"])
     set_progress(optimizer.zero_grad.total, snapshot["step"])
-    epoch_loop._batches_that_stepped = snapshot["logged_steps"]
     assert isinstance(epoch_loop, FastEpochLoop)
+    epoch_loop.stepped_batches = snapshot["logged_steps"]
     epoch_loop.start_batch = snapshot["batch"]
     trainer.should_stop = snapshot["is_finished"]
 
@@ -167,7 +169,7 @@ def rewind(loggers: Iterable[Logger], snapshot: dict[str, Any] | None) -> None:
                 elif path.stat().st_size > lengths[path.name]:
                     os.truncate(path, lengths[path.name])
             # A TensorBoard that is running has read what is cut off; this has it forget that.
-            logger._kwargs["purge_step"] = snapshot["step"] if snapshot else None
+            set_purge_step(logger, snapshot["step"] if snapshot else None)
         elif isinstance(logger, CSVLogger):
             _rewind_csv(logger, lengths)
 

@@ -26,6 +26,7 @@ from mnist_lab.errors import Stopped, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.sweeps.trial import Diverged, Pruned, Trial, TrialTask
+from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.stacked.fit import evaluate, fit, max_stack, why_not_trainer
 from mnist_lab.training.stacked.module import Metrics, Stack
 from mnist_lab.training.stacked.network import why_not
@@ -190,7 +191,7 @@ def train_stack(jobs: Sequence[Job], trials: Sequence[Trial], environment: dict[
             [run.random["torch"] for run in stacked],
         )
         guide = _Guide(network, trainer, stacked, trials)
-        with signals.until_next_step(trainer):  # here, until the end of the epoch
+        with wait_for_step(trainer):  # here, until the end of the epoch
             fit(network, datamodule, trainer, guide.on_epoch_end, guide.on_log)
         guide.on_end()
         done = guide.finished

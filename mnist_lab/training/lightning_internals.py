@@ -1,0 +1,129 @@
+"""Every private name of Lightning and torch that the package relies on.
+
+An upgrade of either is a review of this file: no other module may use one of their names that begin
+with an underscore. Each one says why no public name does.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loops.fetchers import _DataFetcher as DataFetcher
+from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDataFetcher
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from torch import Tensor
+from typing_extensions import override
+
+__all__ = ["DataFetcher", "EpochLoop", "PrefetchDataFetcher"]
+
+# torch's optimizers reach these kernels through Python that costs more than the step of a small
+# model, and take one learning rate for all parameters.
+fused_adam = torch._fused_adam_
+fused_adamw = torch._fused_adamw_
+fused_sgd = torch._fused_sgd_
+
+
+class EpochLoop(_TrainingEpochLoop):
+    """Lightning's training epoch loop, whose class has no public name."""
+
+    @override
+    def _broadcast_sigterm_tensor(self) -> None:
+        """Leave signals to the lab's own handlers; Lightning's ranks talk about them every step."""
+
+    @property
+    def stepped_batches(self) -> int:
+        """The step that loggers are given, which is not ``trainer.global_step``."""
+        return self._batches_that_stepped
+
+    @stepped_batches.setter
+    def stepped_batches(self, count: int) -> None:
+        self._batches_that_stepped = count
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether the epoch has no further batch, as ``max_steps`` or the data end it."""
+        return self._num_ready_batches_reached()
+
+    def begin_logging(self, batch: Any) -> None:
+        """Have ``self.log`` know the batch, whose size weights what is logged."""
+        self.trainer._logger_connector.on_batch_start(batch)
+
+    def end_logging(self) -> bool:
+        """End a batch's logging; return whether ``update_step_metrics`` has anything to send."""
+        if any(value.meta.on_step for value in self._results.values()):
+            self.trainer._logger_connector.on_batch_end()
+            return True
+        self._results.batch = self._results.batch_size = None
+        return False
+
+    def update_step_metrics(self) -> None:
+        """Send the metrics of a step to the loggers."""
+        self.trainer._logger_connector.update_train_step_metrics()
+
+
+def set_current_hook(model: L.LightningModule, name: str) -> None:
+    """Tell ``self.log`` which hook it is called from, as Lightning's own callers of hooks do."""
+    model._current_fx_name = name
+
+
+def set_progress(tracker: Any, count: int) -> None:
+    """Set all counts of one of Lightning's progress trackers, which have no public setter."""
+    for field in dataclasses.fields(tracker):
+        setattr(tracker, field.name, count)
+
+
+def keep_signal_handlers(trainer: L.Trainer) -> None:
+    """Keep Lightning from replacing signal handlers, with which a terminated run exits with 0."""
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def set_purge_step(logger: TensorBoardLogger, step: int | None) -> None:
+    """Have a running TensorBoard forget the points from a step on, as the run is resumed there.
+
+    The logger takes ``purge_step`` only when it is built, which is before the step is known.
+    """
+    logger._kwargs["purge_step"] = step
+
+
+def should_stop(early_stopping: EarlyStopping, value: float) -> bool:
+    """Let early stopping judge a value without a trainer, which its hooks need."""
+    stops, _ = early_stopping._evaluate_stopping_criteria(torch.tensor(value))
+    return bool(stops)
+
+
+def checkpoint_of(
+    model: L.LightningModule,
+    state_dict: Mapping[str, Tensor],
+    *,
+    epoch: int,
+    step: int,
+    callbacks: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+    schedule: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return a checkpoint as ``trainer.save_checkpoint`` writes it, for a model without a trainer.
+
+    Args:
+        model: whose hyperparameters are kept.
+        state_dict: its weights.
+        epoch: epochs that are done.
+        step: optimizer steps taken.
+        callbacks: each callback's state by its ``state_key``.
+        optimizer: the optimizer's state.
+        schedule: the schedule's state; None without one.
+    """
+    return {
+        "epoch": epoch,
+        "global_step": step,
+        "pytorch-lightning_version": L.__version__,
+        "state_dict": state_dict,
+        "callbacks": callbacks,
+        "optimizer_states": [optimizer],
+        "lr_schedulers": [schedule] if schedule is not None else [],
+        "hparams_name": "kwargs",
+        "hyper_parameters": dict(model.hparams),
+    }
