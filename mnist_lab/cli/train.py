@@ -19,6 +19,7 @@ from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.allowlist import check_targets
 from mnist_lab.config.compose import Loader, resolved
 from mnist_lab.config.messages import explain
+from mnist_lab.config.sweep_schema import STUDY
 from mnist_lab.config.validate import check
 from mnist_lab.config.validate_trainer import check_trial
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
@@ -26,7 +27,6 @@ from mnist_lab.runs.directory import claimed
 from mnist_lab.runs.manifest import check_same_config
 from mnist_lab.sweeps.launch.plugins import register
 from mnist_lab.sweeps.launch.registry import prepare_launcher
-from mnist_lab.sweeps.settings import STUDY
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.sweeps.trial import current_trial
 

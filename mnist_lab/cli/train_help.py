@@ -11,8 +11,7 @@ from omegaconf import OmegaConf
 from mnist_lab.config.field import default_of, requirement, shown
 from mnist_lab.config.options import CONF, choices, groups
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
-from mnist_lab.sweeps.launch.registry import LAUNCHERS
-from mnist_lab.sweeps.settings import Settings
+from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
 
 _WIDTH = 100
 _HEAD = """\

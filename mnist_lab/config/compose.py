@@ -28,13 +28,12 @@ from mnist_lab.config.interpolations import bounded_interpolations
 from mnist_lab.config.messages import explain
 from mnist_lab.config.options import CONF
 from mnist_lab.config.schema import SCHEMAS, Train
+from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_hydra_places, check_run_places
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs.directory import new_name
-from mnist_lab.sweeps.launch.registry import LAUNCHERS
-from mnist_lab.sweeps.settings import Settings
 
 _FROZEN = ("callbacks", "launcher", "sweeper", "hydra_logging", "job_logging", "output_subdir")
 

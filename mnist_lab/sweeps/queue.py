@@ -9,10 +9,10 @@ import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
 from mnist_lab.runs import directory
 from mnist_lab.sweeps.records import FAILED, Ledger, Record
-from mnist_lab.sweeps.settings import Settings
 from mnist_lab.sweeps.space import Space
 from mnist_lab.sweeps.study import Address, Study, build, build_pruner, taking_options
 

@@ -7,12 +7,12 @@ from omegaconf import DictConfig
 
 from mnist_lab.config.allowlist import TARGETS
 from mnist_lab.config.compose import Loader, resolved
+from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 from mnist_lab.sweeps import manifest as plan
 from mnist_lab.sweeps.compose import Points
 from mnist_lab.sweeps.settings import (
-    Settings,
     check_settings,
     objectives_of,
     read_settings,

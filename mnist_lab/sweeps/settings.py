@@ -1,86 +1,19 @@
 """What a sweep can be told below ``hydra.sweeper``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.field import check_knob, knob, nearest, shown
-from mnist_lab.config.schema import MAX_SEED, METRICS
+from mnist_lab.config.field import check_knob, nearest, shown
+from mnist_lab.config.schema import METRICS
+from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
-from mnist_lab.sweeps.launch.plugins import PACKAGE
 
-STUDY = f"{PACKAGE}.StudySweeper"
-SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "gp")
-PRUNERS = ("none", "median", "successive_halving", "hyperband")
 COSTS = ("num_params", "time/fit", "time/total")  # what may be an objective besides METRICS
 _NEEDS = {"cmaes": "cmaes"}  # packages of the extra `search`
-_DEFAULT_TRIALS = 20
-_DEFAULT_BATCH = 16
-
-
-@dataclass
-class Settings:
-    """A search of Optuna's, or a grid."""
-
-    _target_: str = STUDY
-    # No dict by default: the command line could not add to it without a +, nor replace it.
-    params: Any = knob(None, "keys, and what each is searched over")
-    sampler: str = knob(
-        "auto",
-        "what picks the trials; auto is tpe where there is an interval, else grid",
-        choices=SAMPLERS,
-    )
-    sampler_options: Any = knob(None, "arguments of Optuna's sampler, {n_startup_trials: 5}")
-    pruner: str = knob(
-        "none", "what ends bad trials early, by the monitored value of each epoch", choices=PRUNERS
-    )
-    pruner_options: Any = knob(None, "arguments of Optuna's pruner, {min_resource: 1}")
-    n_trials: int | None = knob(
-        None,
-        "trials of the whole study, also when it goes on; null is 20, and a grid has its own",
-        low=1,
-    )
-    batch_size: int | None = knob(
-        None,
-        "trials that the launcher gets at once; null is 1 for basic, else 16 or the whole grid",
-        low=1,
-    )
-    objectives: Any = knob(None, "metrics besides the monitor, each with its mode")
-    seed: int = knob(0, "what the sampler draws from", low=0, high=MAX_SEED)
-    storage: str | None = knob(
-        None, "database URL of Optuna's, or path of a journal; null is study.db in the sweep"
-    )
-    study_name: str | None = knob(None, "the study's name in a storage of your own")
-    retry_failed: bool = knob(False, "whether trials that have failed are run once more")
-    accept_changes: bool = knob(
-        False, "whether a sweep goes on although code, versions or config are not as they were"
-    )
-
-    @property
-    def is_grid(self) -> bool:
-        """Whether all combinations are run."""
-        return self.sampler == "grid"
-
-    def total(self, num_points: int) -> int:
-        """Return how many trials the sweep has.
-
-        Args:
-            num_points: the combinations of a grid.
-        """
-        return num_points if self.is_grid else self.n_trials or _DEFAULT_TRIALS
-
-    def at_once(self, total: int, launcher: str) -> int:
-        """Return how many trials a launcher gets at once.
-
-        Args:
-            total: the trials of the sweep.
-            launcher: its class.
-        """
-        default = total if self.is_grid else _DEFAULT_BATCH
-        return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)
 
 
 def read_settings(node: DictConfig) -> Settings:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader, resolved
 from mnist_lab.config.field import shown as shown_value
+from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.summary import shown
@@ -29,7 +30,6 @@ from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import FAILED, RUNNING, Ledger, Record
 from mnist_lab.sweeps.request import Asked, read_command
 from mnist_lab.sweeps.results import Leaderboard
-from mnist_lab.sweeps.settings import Settings
 from mnist_lab.sweeps.space import overrides_of
 from mnist_lab.sweeps.trial import Sweep, TrialTask
 

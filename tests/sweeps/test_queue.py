@@ -11,11 +11,11 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
+from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
 from mnist_lab.sweeps import study as study_module
 from mnist_lab.sweeps.queue import Search
 from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, Ledger, Record
-from mnist_lab.sweeps.settings import Settings
 from mnist_lab.sweeps.space import parse_space
 from mnist_lab.sweeps.study import Address, Study
 from mnist_lab.sweeps.trial import Sweep

@@ -8,7 +8,7 @@ from types import ModuleType
 from hydra.core.plugins import Plugins
 from hydra.plugins.plugin import Plugin
 
-PACKAGE = "hydra_plugins.mnist_lab"
+from mnist_lab.config.sweep_schema import PACKAGE
 
 
 def register(plugin: type[Plugin]) -> None:

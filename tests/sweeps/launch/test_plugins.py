@@ -8,7 +8,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
-from mnist_lab.sweeps.launch.plugins import PACKAGE, register
+from mnist_lab.config.sweep_schema import PACKAGE
+from mnist_lab.sweeps.launch.plugins import register
 
 
 class Mine(Launcher):

@@ -1,0 +1,132 @@
+"""Schema of ``hydra.sweeper`` and ``hydra.launcher``: what a sweep and its launchers take."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mnist_lab.config.field import knob
+from mnist_lab.config.schema import MAX_SEED
+
+PACKAGE = "hydra_plugins.mnist_lab"  # where Hydra looks for the lab's sweeper and launchers
+STUDY = f"{PACKAGE}.StudySweeper"
+SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "gp")
+PRUNERS = ("none", "median", "successive_halving", "hyperband")
+_DEFAULT_TRIALS = 20
+_DEFAULT_BATCH = 16
+
+
+@dataclass
+class Settings:
+    """A search by Optuna, or a grid."""
+
+    _target_: str = STUDY
+    # No dict by default: the command line could not add to it without a +, nor replace it.
+    params: Any = knob(None, "keys, and what each is searched over")
+    sampler: str = knob(
+        "auto",
+        "what picks the trials; auto is tpe where there is an interval, else grid",
+        choices=SAMPLERS,
+    )
+    sampler_options: Any = knob(None, "arguments of Optuna's sampler, {n_startup_trials: 5}")
+    pruner: str = knob(
+        "none", "what ends bad trials early, by the monitored value of each epoch", choices=PRUNERS
+    )
+    pruner_options: Any = knob(None, "arguments of Optuna's pruner, {min_resource: 1}")
+    n_trials: int | None = knob(
+        None,
+        "trials of the whole study, also when it goes on; null is 20, and a grid has its own",
+        low=1,
+    )
+    batch_size: int | None = knob(
+        None,
+        "trials that the launcher gets at once; null is 1 for basic, else 16 or the whole grid",
+        low=1,
+    )
+    objectives: Any = knob(None, "metrics besides the monitor, each with its mode")
+    seed: int = knob(0, "what the sampler draws from", low=0, high=MAX_SEED)
+    storage: str | None = knob(
+        None, "database URL of Optuna's, or path of a journal; null is study.db in the sweep"
+    )
+    study_name: str | None = knob(None, "the study's name in a storage of your own")
+    retry_failed: bool = knob(False, "whether trials that have failed are run once more")
+    accept_changes: bool = knob(
+        False, "whether a sweep goes on although code, versions or config are not as they were"
+    )
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether all combinations are run."""
+        return self.sampler == "grid"
+
+    def total(self, num_points: int) -> int:
+        """Return how many trials the sweep has.
+
+        Args:
+            num_points: the combinations of a grid.
+        """
+        return num_points if self.is_grid else self.n_trials or _DEFAULT_TRIALS
+
+    def at_once(self, total: int, launcher: str) -> int:
+        """Return how many trials a launcher gets at once.
+
+        Args:
+            total: the trials of the sweep.
+            launcher: its class.
+        """
+        default = total if self.is_grid else _DEFAULT_BATCH
+        return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)
+
+
+@dataclass
+class Fused:
+    """Trials of one network side by side, as one program."""
+
+    _target_: str = f"{PACKAGE}.FusedLauncher"
+    max_stack: int | None = knob(
+        None, "most trials in a stack; null is by the size of the network, 8 to 512", low=1
+    )
+
+
+@dataclass
+class Engine:
+    """What all launchers take that hand trials to other processes."""
+
+    fused: bool = knob(False, "whether a process trains its trials as one program")
+    per_job: int | None = knob(
+        None,
+        "trials of a process; null is 1, for fused an equal share of them or 64 on a cluster",
+        low=1,
+    )
+
+
+@dataclass
+class Parallel(Engine):
+    """Processes on this machine."""
+
+    _target_: str = f"{PACKAGE}.ParallelLauncher"
+    workers: int | None = knob(
+        None, "processes at a time; null is one for each GPU, without one for each core", low=1
+    )
+    threads: int | None = knob(None, "of each process; null is an equal share of the cores", low=1)
+
+
+@dataclass
+class Slurm(Engine):
+    """Jobs of SLURM."""
+
+    _target_: str = f"{PACKAGE}.SlurmLauncher"
+    parameters: Any = knob(
+        None, "of Submitit's SlurmExecutor, {partition: gpu, time: 60, gpus_per_node: 1}"
+    )
+
+
+@dataclass
+class Ray(Engine):
+    """Tasks of a Ray cluster."""
+
+    _target_: str = f"{PACKAGE}.RayLauncher"
+    address: str | None = knob(None, "the cluster's; null is one that is started here")
+    num_cpus: float = knob(1, "of each task", low=0)
+    num_gpus: float = knob(0, "of each task", low=0)
+
+
+LAUNCHERS: dict[str, type] = {"fused": Fused, "parallel": Parallel, "slurm": Slurm, "ray": Ray}
