@@ -44,8 +44,9 @@ def set_version_base() -> None:
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
     """Register a resolver of interpolations whose values each config keeps."""
-    register = getattr(OmegaConf, "register_resolver",
-    "set_overrides", OmegaConf.register_new_resolver)
+    register = getattr(
+        OmegaConf, "register_resolver", "set_overrides", OmegaConf.register_new_resolver
+    )
     register(name, resolver, use_cache=True, replace=True)
 
 
