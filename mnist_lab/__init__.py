@@ -4,6 +4,7 @@ The public names are imported on first use, so that ``import mnist_lab`` costs n
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from mnist_lab.inference.predict import predict
     from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
     from mnist_lab.training.fit import train
+
+# MKL's strict mode, read when torch first multiplies: a product has the same bits whether it is
+# computed alone or in a batch, and on any number of threads.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 __version__ = "0.1.0"
 __all__ = [
