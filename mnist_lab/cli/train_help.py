@@ -116,7 +116,7 @@ def _knob_lines(
             if not knob.metadata or knob.name in seen:
                 continue
             seen.add(knob.name)
-            needed, text = requirement(knob), knob.metadata["text"]
+            needed, text = requirement(knob), knob.metadata["knob"].text
             default = _default(values[f"{prefix}{knob.name}"])
             yield from _wrapped("  ", f"{prefix}{knob.name}={default}")
             yield from _wrapped("      ", text if needed == text else f"{text} ({needed})")

@@ -1,118 +1,114 @@
-"""A knob is a field of a schema that knows its range: declaring, describing and checking it."""
+"""Declares, describes and checks the knobs: fields of a schema that know their range."""
 
 import difflib
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from mnist_lab.errors import ConfigError
+from mnist_lab.models.arguments import Range
 
-_LIMIT_WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
+_LARGEST = 10**15 - 1  # whole numbers beyond it are more than torch counts to
 _TYPE_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
-def knob(
-    default: Any,
-    text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    number: type | None = None,
-    each: type | None = None,
-    length: str | int | None = None,
-    words: tuple[Any, ...] = (),
-    odd: bool = False,
-    share: bool = False,
-) -> Any:
-    """Declare a field with its meaning and range.
+@dataclass(frozen=True)
+class Knob:
+    """What a field's values may be, and what they mean.
+
+    Args:
+        text: meaning, unit and scope, in words.
+        range: the numbers that are allowed.
+        choices: the allowed names.
+        number: type of the number, where the field's own type cannot say so.
+        each: whether the value is a number or a list of them, with the range of each.
+        length: how long a list must be: a number, or the name of the list that it goes with.
+        words: what is allowed besides numbers.
+        share: whether a fraction is a share of a whole, of which there is one at most.
+    """
+
+    text: str
+    range: Range | None = None
+    choices: tuple[str, ...] = ()
+    number: type | None = None
+    each: bool = False
+    length: str | int | None = None
+    words: tuple[Any, ...] = ()
+    share: bool = False
+
+    def allows(self, value: Any) -> bool:
+        """Return whether one number, or a word in its place, is allowed."""
+        if any(value is word or (isinstance(word, str) and value == word) for word in self.words):
+            return True
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (self.words and not self.number):
+            return not self.number and not self.words
+        if self.number is int and not isinstance(value, int):
+            return False
+        if self.share and isinstance(value, float) and value > 1:
+            return False
+        return value in (self.range or Range())
+
+
+def knob(default: Any, text: str, limits: Range | None = None, /, **options: Any) -> Any:
+    """Declare a field.
 
     Args:
         default: the value where nothing is chosen.
         text: meaning, unit and scope, in words.
-        low: smallest allowed value.
-        high: largest allowed value.
-        above: a bound that a value must exceed.
-        below: a bound that a value must stay under.
-        choices: the allowed names.
-        number: the value is a number of this type, where the field's own type cannot say so.
-        each: the value is a number of this type or a list of them, and the range holds for each.
-        length: how long a list must be: a number, or the name of the list that it goes with.
-        words: what is allowed besides numbers.
-        odd: whether the number must be odd.
-        share: whether a fraction is a share of a whole, of which there is one at most.
+        limits: the numbers that are allowed.
+        options: the other fields of ``Knob``; ``low``, ``high``, ``above`` and ``below`` make a
+            ``Range``, and ``each`` may be the type of the numbers.
     """
-    limits = {"low": low, "high": high, "above": above, "below": below}
-    metadata = {
-        "text": text,
-        "limits": {name: limit for name, limit in limits.items() if limit is not None},
-        "choices": choices,
-        "number": number or each,
-        "each": each,
-        "length": length,
-        "words": words,
-        "odd": odd,
-        "share": share,
+    bounds = {
+        name: options.pop(name) for name in ("low", "high", "above", "below") if name in options
     }
+    if isinstance(each := options.get("each"), type):
+        options |= {"each": True, "number": each}
+    limits = Range(**bounds) if bounds else limits
+    metadata = {"knob": Knob(text, limits, **options)}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def default_of(knob: Field[Any]) -> Any:
-    """Return a knob's default."""
-    return knob.default_factory() if knob.default_factory is not MISSING else knob.default
+def knobs_of(schema: Any) -> Iterator[tuple[Field[Any], Knob]]:
+    """Yield the fields of a schema that are knobs, each with what it allows."""
+    for declared in fields(schema):
+        if "knob" in declared.metadata:
+            yield declared, declared.metadata["knob"]
 
 
-def check_knob(key: str, knob: Field[Any], node: Mapping[str, Any]) -> None:
-    """Check a knob's value in a node against its range.
+def default_of(declared: Field[Any]) -> Any:
+    """Return a field's default."""
+    factory = declared.default_factory
+    return declared.default if factory is MISSING else factory()
+
+
+def check_knob(key: str, declared: Field[Any], node: Mapping[str, Any]) -> None:
+    """Check a knob's value in a node.
 
     Raises:
         ConfigError: the value is out of range.
     """
-    value, metadata = node[knob.name], knob.metadata
-    if value is None and knob.default is None:
-        return
-    wrong = ConfigError(f"{key}={shown(value)}: must be {requirement(knob)}")
-    if names := metadata["choices"]:
-        if str(value) not in names:
-            raise ConfigError(f"{wrong}{nearest(str(value), names)}")
+    value, knob = node[declared.name], declared.metadata["knob"]
+    if value is None and declared.default is None:
         return
     is_list = OmegaConf.is_list(value)
-    if is_list and metadata["number"] and not metadata["each"]:
+    values = value if is_list else [value]
+    if any(isinstance(number, int) and abs(number) > _LARGEST for number in values):
+        raise ConfigError(f"{key}: must be a whole number of at most 15 digits")
+    wrong = ConfigError(f"{key}={shown(value)}: must be {requirement(declared)}")
+    if knob.choices:
+        if str(value) not in knob.choices:
+            raise ConfigError(f"{wrong}{nearest(str(value), knob.choices)}")
+        return
+    if (is_list and knob.number and not knob.each) or not all(map(knob.allows, values)):
         raise wrong
-    for one in value if is_list else [value]:
-        if not _is_allowed(one, metadata):
-            raise wrong
-    if is_list and metadata["length"] is not None:
-        _check_length(key, value, metadata["length"], node)
-
-
-def _is_allowed(value: Any, metadata: Mapping[str, Any]) -> bool:
-    if any(
-        value is word or (isinstance(word, str) and value == word) for word in metadata["words"]
-    ):
-        return True
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if metadata["number"] is int and not (is_number and isinstance(value, int)):
-        return False
-    if not is_number or (metadata["words"] and not metadata["number"]):
-        return not metadata["number"] and not metadata["words"]
-    limits = metadata["limits"]
-    return (
-        math.isfinite(value)
-        and value >= limits.get("low", -math.inf)
-        and value <= limits.get("high", math.inf)
-        and value > limits.get("above", -math.inf)
-        and value < limits.get("below", math.inf)
-        and not (metadata["odd"] and value % 2 == 0)
-        and not (metadata["share"] and isinstance(value, float) and value > 1)
-    )
+    if is_list and knob.length is not None:
+        _check_length(key, value, knob.length, node)
 
 
 def _check_length(key: str, value: Any, length: str | int, node: Mapping[str, Any]) -> None:
@@ -123,33 +119,26 @@ def _check_length(key: str, value: Any, length: str | int, node: Mapping[str, An
         raise ConfigError(f"{key}={shown(value)}: must be {single}a list of {needed}{other}")
 
 
-def requirement(knob: Field[Any]) -> str:
+def requirement(declared: Field[Any]) -> str:
     """Return in words what a knob's value must be."""
-    metadata = knob.metadata
-    if metadata["choices"]:
-        return "one of " + ", ".join(metadata["choices"])
-    number = metadata["number"]
-    name = number.__name__ if number else str(getattr(knob.type, "__name__", knob.type))
-    kind = _TYPE_WORDS.get(name.removesuffix(" | None"), "")
-    if metadata["each"]:
-        count = f" of {metadata['length']}" if isinstance(metadata["length"], int) else ""
-        is_list = str(knob.type).startswith("list")
-        kind = (
-            kind.replace("a ", f"a list{count}, each a ") if is_list else f"{kind} or a list{count}"
-        )
-        kind += "" if is_list or not metadata["limits"] else ", each"
-    limits = [
-        f"{_LIMIT_WORDS[name]} {limit:g}" if abs(limit) < 1e6 else f"{_LIMIT_WORDS[name]} {limit:,}"
-        for name, limit in metadata["limits"].items()
-    ]
-    text = " ".join(filter(None, [kind, " and ".join(limits)]))
-    if metadata["odd"]:
-        text += " and odd"
-    if metadata["share"]:
+    knob: Knob = declared.metadata["knob"]
+    if knob.choices:
+        return "one of " + ", ".join(knob.choices)
+    name = (
+        knob.number.__name__ if knob.number else getattr(declared.type, "__name__", declared.type)
+    )
+    kind = _TYPE_WORDS.get(str(name).removesuffix(" | None"), "")
+    if knob.each and str(declared.type).startswith("list"):
+        count = f" of {knob.length}" if isinstance(knob.length, int) else ""
+        kind = kind.replace("a ", f"a list{count}, each a ")
+    elif knob.each:
+        kind += " or a list, each" if knob.range else " or a list"
+    text = " ".join(filter(None, [kind, str(knob.range or "")]))
+    if knob.share:
         text = f"{text.replace('a number', 'a whole number')}, or a share of at most 1.0"
-    if text and metadata["words"]:
-        text += ", or " + " or ".join(shown(word) for word in metadata["words"])
-    return text or str(metadata["text"])
+    if text and knob.words:
+        text += ", or " + " or ".join(map(shown, knob.words))
+    return text or knob.text
 
 
 def shown(value: Any) -> str:

@@ -9,14 +9,12 @@ from typing import Any
 from omegaconf import MISSING
 
 from mnist_lab.config.field import knob
+from mnist_lab.data.sets import AUGMENTS, FOLDERS, MAX_SEED, NUM_CLASSES, NUM_TRAIN
+from mnist_lab.models import arguments
+from mnist_lab.models.arguments import ACTIVATIONS, OUTPUTS
 
 METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 """What a run can be judged by, and whether more or less of it is better."""
-NUM_CLASSES = 10  # of each set that is published in MNIST's format
-NUM_TRAIN = 60_000  # training images that each set is published with
-NUM_TEST = 10_000
-EVAL_BATCH_SIZE = 1_000
-MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
     *("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16"),
@@ -28,19 +26,13 @@ class Model:
     """What every model takes."""
 
     _target_: str = MISSING
-    num_classes: int = knob(NUM_CLASSES, "classes that the labels are of", low=2, high=1_000)
-    init: str = knob(
-        "default",
-        "how weights start",
-        choices=("default", "zeros", "glorot_uniform", "truncated_normal", "normal"),
-    )
+    num_classes: int = knob(NUM_CLASSES, "classes that the labels are of", arguments.NUM_CLASSES)
+    init: str = knob("default", "weight initialisation", choices=arguments.INITS)
     label_smoothing: float = knob(
-        0.0, "share of the target spread over all classes in training", low=0, high=1
+        0.0,
+        "share of the target spread over all classes in training",
+        arguments.LABEL_SMOOTHING,
     )
-
-
-OUTPUTS = ("identity", "log_sigmoid")
-ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid", "identity")
 
 
 @dataclass
@@ -48,7 +40,7 @@ class SoftmaxRegression(Model):
     """One linear layer."""
 
     _target_: str = "mnist_lab.models.SoftmaxRegression"
-    output: str = knob("identity", "what the logits pass through last", choices=OUTPUTS)
+    output: str = knob("identity", "what the logits pass through last", choices=tuple(OUTPUTS))
 
 
 @dataclass
@@ -56,18 +48,19 @@ class MLP(Model):
     """Hidden layers of units, each with an activation."""
 
     _target_: str = "mnist_lab.models.MLP"
-    hidden_dims: list[int] = knob([512, 256], "units of each hidden layer", low=1, each=int)
-    activation: str = knob("relu", "after each hidden layer", choices=ACTIVATIONS)
+    hidden_dims: list[int] = knob(
+        [512, 256], "units of each hidden layer", arguments.SIZE, each=int
+    )
+    activation: str = knob("relu", "after each hidden layer", choices=tuple(ACTIVATIONS))
     dropout: Any = knob(
         0.0,
         "probability that a hidden unit is left out; a list has one for each hidden layer",
-        low=0,
-        below=1,
+        arguments.DROPOUT,
         each=float,
         length="hidden_dims",
     )
     batch_norm: bool = knob(False, "batch norm before each activation")
-    output: str = knob("identity", "what the logits pass through last", choices=OUTPUTS)
+    output: str = knob("identity", "what the logits pass through last", choices=tuple(OUTPUTS))
 
 
 @dataclass
@@ -75,29 +68,29 @@ class CNN(Model):
     """Convolutions with pooling, then hidden layers."""
 
     _target_: str = "mnist_lab.models.CNN"
-    channels: list[int] = knob([24, 32], "channels of each convolution", low=1, each=int)
+    channels: list[int] = knob([24, 32], "channels of each convolution", arguments.SIZE, each=int)
     kernel_size: Any = knob(
         [5, 3],
         "side of the kernels in pixels; a list has one for each",
-        odd=True,
-        low=1,
+        arguments.KERNEL_SIZE,
         each=int,
         length="channels",
     )
     pool: Any = knob(
         2,
         "side of the max pooling after each convolution, 1 is none; a list has one for each",
-        low=1,
+        arguments.SIZE,
         each=int,
         length="channels",
     )
-    hidden_dims: list[int] = knob([256], "units of each hidden layer", low=1, each=int)
-    activation: str = knob("relu", "after each convolution and hidden layer", choices=ACTIVATIONS)
+    hidden_dims: list[int] = knob([256], "units of each hidden layer", arguments.SIZE, each=int)
+    activation: str = knob(
+        "relu", "after each convolution and hidden layer", choices=tuple(ACTIVATIONS)
+    )
     dropout: Any = knob(
         0.0,
         "probability that a hidden unit is left out; a list has one for each hidden layer",
-        low=0,
-        below=1,
+        arguments.DROPOUT,
         each=float,
         length="hidden_dims",
     )
@@ -109,7 +102,7 @@ class Data:
     """MNIST or a set that shares its format."""
 
     _target_: str = "mnist_lab.data.MNISTDataModule"
-    dataset: str = knob("mnist", "which set", choices=("mnist", "fashion_mnist", "kmnist"))
+    dataset: str = knob("mnist", "which set", choices=tuple(FOLDERS))
     root: str | None = knob(
         None, "folder of the sets; null is $MNIST_LAB_DATA or mnist_lab in the user's cache"
     )
@@ -120,9 +113,7 @@ class Data:
     split_seed: int | None = knob(
         None, "draws the validation images; null takes the first ones", low=0, high=MAX_SEED
     )
-    augment: str | None = knob(
-        None, "change to training batches; null is none", choices=("affine", "elastic")
-    )
+    augment: str | None = knob(None, "change to training batches; null is none", choices=AUGMENTS)
     seed: int = knob("${seed}", "what order and augmentation are drawn from", low=0, high=MAX_SEED)
 
 

@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,11 +11,11 @@ from mnist_lab.config.allowlist import TARGETS
 from mnist_lab.config.field import check_knob, nearest, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.options import choices
-from mnist_lab.config.schema import METRICS, NUM_CLASSES, NUM_TRAIN, SCHEMAS
+from mnist_lab.config.schema import METRICS, SCHEMAS
 from mnist_lab.config.validate_trainer import batches_of, check_trainer, limited, num_devices
+from mnist_lab.data.sets import NUM_CLASSES, NUM_TRAIN
 from mnist_lab.errors import ConfigError
 
-_LARGEST = 10**15 - 1
 _MOST_LAYERS = 1_000
 _PIXELS = 28 * 28
 
@@ -37,7 +36,6 @@ def check(config: DictConfig) -> None:
                 raise ConfigError(unknown_key(f"{prefix}{name!s}", [str(one) for one in node]))
         for knob in fields(OmegaConf.get_type(node)):  # type: ignore[arg-type]
             if knob.metadata:
-                _check_size(f"{prefix}{knob.name}", node[knob.name])
                 check_knob(f"{prefix}{knob.name}", knob, node)
     _check_combinations(config)
     _check_monitors(config)
@@ -53,13 +51,6 @@ def _check_named_nodes(config: DictConfig) -> None:
                     f"{group}.{name}={shown(node)}: must be a mapping with a _target_; "
                     f"~{group}.{name} leaves it out"
                 )
-
-
-def _check_size(key: str, value: Any) -> None:
-    """Check that a whole number is one that torch can count to."""
-    for one in value if OmegaConf.is_list(value) else [value]:
-        if isinstance(one, int) and abs(one) > _LARGEST:
-            raise ConfigError(f"{key}: must be a whole number of at most 15 digits")
 
 
 def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import TARGETS
 from mnist_lab.config.field import nearest, shown
-from mnist_lab.config.schema import EVAL_BATCH_SIZE, NUM_TEST, NUM_TRAIN
+from mnist_lab.data.sets import EVAL_BATCH_SIZE, NUM_TEST, NUM_TRAIN
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 

@@ -23,12 +23,11 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from mnist_lab.data.sets import FOLDERS, NUM_CLASSES, NUM_TEST, NUM_TRAIN
 from mnist_lab.errors import InputError, reason
 from mnist_lab.files.atomic import write_atomic
 
 PACKED = Path(__file__).parent / "mnist"
-FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
-NUM_CLASSES = 10
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -77,7 +76,7 @@ def load_split(dataset: str, train: bool, root: Path | None = None) -> Split:
     Raises:
         InputError: a file is damaged, or missing and cannot be downloaded.
     """
-    prefix, num_images = ("train", 60_000) if train else ("t10k", 10_000)
+    prefix, num_images = ("train", NUM_TRAIN) if train else ("t10k", NUM_TEST)
     names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     raw = (root or default_root()) / FOLDERS[dataset] / "raw"
     if dataset == "mnist":

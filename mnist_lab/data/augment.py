@@ -76,9 +76,6 @@ def _gaussian(side: int) -> Tensor:
     return torch.exp(-(distance**2) / 2) / (SIGMA * math.sqrt(2 * math.pi))
 
 
-AUGMENTS: dict[str, Augment] = {"affine": affine, "elastic": elastic}
-
-
 def _sample(images: Tensor, grid: Tensor) -> Tensor:
     moved = F.grid_sample(images.float(), grid, mode="bilinear", align_corners=False)
     return moved.round_().to(torch.uint8)

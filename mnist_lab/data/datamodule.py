@@ -7,14 +7,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from mnist_lab.data.archive import FOLDERS, Split, load_split
-from mnist_lab.data.augment import AUGMENTS
+from mnist_lab.data import augment as augments
+from mnist_lab.data.archive import Split, load_split
 from mnist_lab.data.loader import BatchLoader
+from mnist_lab.data.sets import AUGMENTS, EVAL_BATCH_SIZE, FOLDERS, MAX_SEED, NUM_TRAIN
 from mnist_lab.errors import ConfigError
-
-NUM_TRAIN = 60_000
-EVAL_BATCH_SIZE = 1_000
-MAX_SEED = 2**32 - 1  # what Lightning's seed_everything takes
 
 
 class MNISTDataModule(L.LightningDataModule):
@@ -102,7 +99,7 @@ class MNISTDataModule(L.LightningDataModule):
             "train",
             self.batch_size,
             shuffle=not (trainer and trainer.overfit_batches),
-            augment=AUGMENTS[self.augment] if self.augment else None,
+            augment=getattr(augments, self.augment) if self.augment else None,
         )
 
     def val_dataloader(self) -> BatchLoader | list[Any]:

@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from mnist_lab.errors import ConfigError
-from mnist_lab.models.layers import at_least, one_of
-from mnist_lab.models.optimizers import OPTIMIZERS, SCHEDULERS, build_optimizer, build_schedule
-
-INITS = ("default", "zeros", "glorot_uniform", "truncated_normal", "normal")
+from mnist_lab.models.arguments import (
+    INITS,
+    LABEL_SMOOTHING,
+    NUM_CLASSES,
+    OPTIMIZERS,
+    SCHEDULERS,
+)
+from mnist_lab.models.layers import check_range, one_of
+from mnist_lab.models.optimizers import build_optimizer, build_schedule
 
 
 class SharedArgs(TypedDict, total=False):
@@ -37,7 +41,7 @@ class Classifier(L.LightningModule, ABC):
     Validation and test losses are plain cross-entropy, without label smoothing.
 
     Args:
-        num_classes: number of classes, at least 2.
+        num_classes: number of classes, 2 to 1,000.
         init: how weights start: ``default`` (torch's own), ``zeros``, ``glorot_uniform`` with zero
             biases, ``truncated_normal`` (standard deviation 0.1, cut at two of them) with biases of
             0.1, or ``normal`` (weights and biases with standard deviation 1).
@@ -65,9 +69,8 @@ class Classifier(L.LightningModule, ABC):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        at_least("model.num_classes", num_classes, 2)
-        if not 0 <= label_smoothing <= 1:
-            raise ConfigError(f"model.label_smoothing={label_smoothing}: must be 0 to 1")
+        check_range("model.num_classes", num_classes, NUM_CLASSES)
+        check_range("model.label_smoothing", label_smoothing, LABEL_SMOOTHING, float)
         self.num_classes = num_classes
         self.init = one_of("model.init", init, INITS)
         self.label_smoothing = label_smoothing

@@ -7,8 +7,9 @@ from torch import nn
 from typing_extensions import Unpack
 
 from mnist_lab.errors import ConfigError
+from mnist_lab.models.arguments import KERNEL_SIZE, SIZE
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import ACTIVATIONS, at_least, hidden_layers, one_for_each, one_of
+from mnist_lab.models.layers import activation_layer, check_range, hidden_layers, one_for_each
 
 RISING = ("relu", "tanh", "sigmoid", "identity")  # max pooling before or after is the same
 
@@ -47,24 +48,22 @@ class CNN(Classifier):
         **shared: Unpack[SharedArgs],
     ) -> None:
         super().__init__(**shared)
-        activate = ACTIVATIONS[one_of("model.activation", activation, ACTIVATIONS)]
-        for key, value in (("channels", channels), ("kernel_size", kernel_size), ("pool", pool)):
-            at_least(f"model.{key}", value, 1)
+        check_range("model.channels", channels, SIZE)
+        check_range("model.kernel_size", kernel_size, KERNEL_SIZE)
+        check_range("model.pool", pool, SIZE)
         kernels = one_for_each("model.kernel_size", kernel_size, len(channels))
         pools = one_for_each("model.pool", pool, len(channels))
         layers: list[nn.Module] = []
         width, side = 1, 28
         for out, kernel, pooled in zip(channels, kernels, pools, strict=True):
-            if kernel % 2 == 0:
-                raise ConfigError(f"model.kernel_size={kernel}: must be odd, to keep the size")
             layers.append(nn.Conv2d(width, out, kernel, padding=kernel // 2))
             if batch_norm:
                 layers.append(nn.BatchNorm2d(out))
             pooling = [nn.MaxPool2d(pooled)] if pooled > 1 else []
             if activation in RISING:  # the same maximum, and fewer values to activate
-                layers += [*pooling, activate()]
+                layers += [*pooling, activation_layer(activation)]
             else:
-                layers += [activate(), *pooling]
+                layers += [activation_layer(activation), *pooling]
             width, side = out, side // pooled
             if side == 0:
                 raise ConfigError(f"model.pool={pool}: pools 28 pixels down to nothing")

@@ -6,16 +6,7 @@ from typing import Any
 from torch import nn
 
 from mnist_lab.errors import ConfigError
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
-}
-OUTPUTS: dict[str, type[nn.Module]] = {"identity": nn.Identity, "log_sigmoid": nn.LogSigmoid}
+from mnist_lab.models.arguments import ACTIVATIONS, DROPOUT, OUTPUTS, SIZE, Range
 
 
 def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
@@ -29,15 +20,22 @@ def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
     return value
 
 
-def at_least(key: str, value: Any, lowest: int) -> None:
-    """Check a whole number, or a list of them.
+def check_range(key: str, value: Any, allowed: Range, number: type = int) -> None:
+    """Check a number, or each of a list of them.
+
+    Args:
+        key: the argument's key in a config.
+        value: the number or the list.
+        allowed: the range of each.
+        number: int for whole numbers, else float.
 
     Raises:
-        ConfigError: it is another thing, or below ``lowest``.
+        ConfigError: a number is out of range, or is none.
     """
-    for one in value if isinstance(value, list | tuple) else [value]:
-        if not isinstance(one, int) or isinstance(one, bool) or one < lowest:
-            raise ConfigError(f"{key}={value}: must be a whole number, at least {lowest}")
+    for entry in value if isinstance(value, list | tuple) else [value]:
+        if entry not in allowed or (number is int and not isinstance(entry, int)):
+            kind = "a whole number" if number is int else "a number"
+            raise ConfigError(f"{key}={value}: must be {kind} {allowed}")
 
 
 def one_for_each(key: str, value: Any, count: int) -> list[Any]:
@@ -52,25 +50,44 @@ def one_for_each(key: str, value: Any, count: int) -> list[Any]:
     return values
 
 
+def activation_layer(name: str) -> nn.Module:
+    """Return an activation by name.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    layer: nn.Module = getattr(nn, ACTIVATIONS[one_of("model.activation", name, ACTIVATIONS)])()
+    return layer
+
+
+def output_layer(name: str) -> nn.Module:
+    """Return by name the layer that the logits pass through last.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    layer: nn.Module = getattr(nn, OUTPUTS[one_of("model.output", name, OUTPUTS)])()
+    return layer
+
+
 def hidden_layers(
     in_features: int, hidden_dims: list[int], activation: str, dropout: Any, batch_norm: bool
 ) -> list[nn.Module]:
     """Return linear layers, each with its optional batch norm, activation and optional dropout.
 
     Raises:
-        ConfigError: the activation is unknown, or dropout has another length than ``hidden_dims``.
+        ConfigError: an argument is out of its range, or dropout has another length than
+            ``hidden_dims``.
     """
-    activate = ACTIVATIONS[one_of("model.activation", activation, ACTIVATIONS)]
     layers: list[nn.Module] = []
-    at_least("model.hidden_dims", hidden_dims, 1)
+    check_range("model.hidden_dims", hidden_dims, SIZE)
+    check_range("model.dropout", dropout, DROPOUT, float)
     rates = one_for_each("model.dropout", dropout, len(hidden_dims))
     for width, rate in zip(hidden_dims, rates, strict=True):
-        if not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise ConfigError(f"model.dropout={dropout}: must be at least 0 and below 1")
         layers.append(nn.Linear(in_features, width))
         if batch_norm:
             layers.append(nn.BatchNorm1d(width))
-        layers.append(activate())
+        layers.append(activation_layer(activation))
         if rate:
             layers.append(nn.Dropout(rate))
         in_features = width

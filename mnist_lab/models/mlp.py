@@ -6,7 +6,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import OUTPUTS, hidden_layers, one_of
+from mnist_lab.models.layers import hidden_layers, output_layer
 
 
 @final
@@ -35,12 +35,11 @@ class MLP(Classifier):
         **shared: Unpack[SharedArgs],
     ) -> None:
         super().__init__(**shared)
-        last = OUTPUTS[one_of("model.output", output, OUTPUTS)]
         dims = list(hidden_dims)
         self.net = nn.Sequential(
             nn.Flatten(),
             *hidden_layers(784, dims, activation, dropout, batch_norm),
             nn.Linear(dims[-1] if dims else 784, self.num_classes),
-            last(),
+            output_layer(output),
         )
         self.initialize()

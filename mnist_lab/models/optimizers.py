@@ -12,13 +12,7 @@ from torch.optim import Optimizer
 from torch.optim import lr_scheduler as schedules
 
 from mnist_lab.errors import ConfigError, first_line
-
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
-SCHEDULERS = ("none", "cosine", "one_cycle", "exponential", "plateau")
+from mnist_lab.models.arguments import OPTIMIZERS
 
 
 def build_optimizer(
@@ -36,8 +30,9 @@ def build_optimizer(
     """
     rest = dict(settings)
     name = rest.pop("name")
+    build: Callable[..., Optimizer] = getattr(torch.optim, OPTIMIZERS[name])
     try:
-        return OPTIMIZERS[name](parameters, fused=fused or None, **rest)  # None: torch chooses
+        return build(parameters, fused=fused or None, **rest)  # None: torch chooses
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer={name}: {error}") from error
 

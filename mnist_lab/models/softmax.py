@@ -6,7 +6,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import OUTPUTS, one_of
+from mnist_lab.models.layers import output_layer
 
 
 @final
@@ -24,6 +24,6 @@ class SoftmaxRegression(Classifier):
 
     def __init__(self, output: str = "identity", **shared: Unpack[SharedArgs]) -> None:
         super().__init__(**shared)
-        last = OUTPUTS[one_of("model.output", output, OUTPUTS)]
-        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, self.num_classes), last())
+        linear = nn.Linear(784, self.num_classes)
+        self.net = nn.Sequential(nn.Flatten(), linear, output_layer(output))
         self.initialize()

@@ -36,6 +36,7 @@ from measuring import CAN_MEASURE, measured
 
 from mnist_lab.data import archive
 from mnist_lab.data.archive import MNIST_SHA256, Split, load_split
+from mnist_lab.data.sets import FOLDERS
 from mnist_lab.errors import InputError
 
 # --- files that lie there already
@@ -176,7 +177,7 @@ def test_damaged_gzip_is_refused(fashion: Path, damage: Callable[[bytes], bytes]
 def test_a_file_of_any_size_takes_no_memory(
     tmp_path: Path, mnist_files: Path, dataset: str, complains: Callable[[], Any]
 ) -> None:
-    raw = Path(shutil.copytree(mnist_files, tmp_path / archive.FOLDERS[dataset] / "raw"))
+    raw = Path(shutil.copytree(mnist_files, tmp_path / FOLDERS[dataset] / "raw"))
     os.truncate(raw / LABELS, 2_000_000_000)
 
     def load() -> None:

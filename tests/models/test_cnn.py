@@ -78,7 +78,7 @@ def test_shifted_digit_gives_shifted_features(mnist_test: Split) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kernel_size": 4}, r"model\.kernel_size=4: must be odd"),
+        ({"kernel_size": 4}, r"model\.kernel_size=4: must be a whole number at least 1 and odd"),
         ({"kernel_size": [5]}, r"model\.kernel_size=\[5\]: must be one value or a list of 2"),
         ({"kernel_size": -1}, r"model\.kernel_size=-1"),
         ({"pool": [2, 2, 2]}, r"model\.pool=\[2, 2, 2\]: must be one value or a list of 2"),
