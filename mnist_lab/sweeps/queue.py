@@ -118,12 +118,13 @@ class Search:
                 found.append(self._record(trial))  # its process was killed before it could
                 continue
             record = self._ledger[number]
+            if not self._is_free(record):
+                continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
                 self._study.settle(record)
-            elif self._is_free(record):
-                if self._starts.get(number, 0) >= _STARTS:
-                    self.fail(record, f"its process ended without a word, {_STARTS} times")
-                    continue
+            elif self._starts.get(number, 0) >= _STARTS:
+                self.fail(record, f"its process ended without a word, {_STARTS} times")
+            else:
                 record.owner = self._owner
                 self._ledger.write(record)
                 found.append(record)

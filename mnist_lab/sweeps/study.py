@@ -153,14 +153,16 @@ class Study:
     def settle(self, record: Record) -> None:
         """Tell what became of a trial, once or again."""
         number = record.trial
-        if record.report is not None:
-            self._note(number, **record.report)
         state, values = TrialState.FAIL, None
         if record.state == FINISHED and record.values is not None:
             state, values = TrialState.COMPLETE, record.values
         elif record.state == PRUNED:
             state = TrialState.PRUNED
-        self.optuna.tell(number, values, state, skip_if_finished=True)
+        # Another process may tell the same between Optuna's look at the trial and its write.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            if record.report is not None:
+                self._note(number, **record.report)
+            self.optuna.tell(number, values, state, skip_if_finished=True)
 
     def prunes(
         self, number: int, epoch: int, value: float, may_end: bool = True

@@ -202,9 +202,11 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
     Raises:
         ConfigError: it holds another sweep, or runs of none.
     """
+    # Looked for first: another process that begins the sweep writes its file before it runs any.
+    has_runs = any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists()
     before, place = manifest.read_plan(folder), shown(folder)
     if before is None:
-        if any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists():
+        if has_runs:
             raise ConfigError(
                 f"{place}: holds runs that are of no sweep; choose another hydra.sweep.dir"
             )
@@ -247,7 +249,8 @@ def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
     assert content is not None
     identity = manifest.identity_of(content)
     place = f"{study.address.name} in {study.address.storage}"
-    if study.identity is None and study.trials():
+    has_trials = bool(study.trials())  # before the identity, which another process writes first
+    if study.identity is None and has_trials:
         raise ConfigError(f"{place}: holds a study that is no sweep of the lab's; choose another")
     if study.identity is not None:
         named_by = (

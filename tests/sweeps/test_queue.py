@@ -227,6 +227,23 @@ def test_two_processes_share_trials(machine: Callable[..., Machine]) -> None:
     assert sorted(seen) == list(range(9))
 
 
+def test_who_is_alive_tells_of_its_own_trials(machine: Callable[..., Machine]) -> None:
+    """Else two processes tell the same at the same time, which Optuna refuses one of them."""
+    shared = machine(GRID)
+    study = Study(shared.address)
+    options = (study, shared.ledger, shared.settings, shared.space)
+    with shared.ledger.owner() as other:
+        with shared.ledger.owner() as owner:
+            (record,) = Search(*options, owner, "home", shared.total).next_batch(1)
+            record.state, record.values = FINISHED, [0.5]
+            shared.ledger.write(record)
+            search = Search(*options, other, "home", shared.total)
+            search.next_batch(1)
+            assert study.trials()[0].state == TrialState.RUNNING
+        search.next_batch(1)
+    assert study.trials()[0].state == TrialState.COMPLETE
+
+
 def test_other_directories_share_trials(machine: Callable[..., Machine], tmp_path: Path) -> None:
     """They have no lock in common: who has asked for what another has asked for gives it back."""
     shared = machine(GRID | {"storage": "shared"})

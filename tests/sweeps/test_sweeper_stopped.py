@@ -1,5 +1,6 @@
 """Sweeps that are stopped, killed or shared by processes."""
 
+import contextlib
 import json
 import os
 import random
@@ -70,14 +71,16 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
 def test_two_processes_share_a_sweep() -> None:
     grid = ["optimizer.lr=1e-3,1e-2,1e-1", "seed=1,2,3"]
     command = [COMMAND, "train", "-m", *SOFTMAX, *grid, "hydra.sweep.dir=s"]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    _wait(lambda: len({record.owner for record in safely_read("s")}) == 2)
-    assert [process.wait(timeout=100) for process in processes] == [0, 0]
-    for process in processes:
-        process.communicate()
+    with contextlib.ExitStack() as stack:  # closes the pipes whatever comes of it
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            )
+            for _ in range(2)
+        ]
+        _wait(lambda: len({record.owner for record in safely_read("s")}) == 2)
+        errors = [process.communicate(timeout=100)[1] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], errors
     assert [(record.state, record.attempts) for record in records()] == [(FINISHED, 1)] * 9
     assert [trial.state.name for trial in study().trials] == ["COMPLETE"] * 9
 
