@@ -80,6 +80,3 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def any_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the configs for a GPU be checked where there is none."""
     monkeypatch.setattr("mnist_lab.config.validate_trainer._check_accelerator", lambda _: None)
-    monkeypatch.setattr(
-        "mnist_lab.config.validate_trainer._has_gpu", lambda accelerator: accelerator != "cpu"
-    )

@@ -114,6 +114,7 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
             points = [(Path(config.hydra.run.dir), config)]
             with claimed(points[0][0], lambda: _check_runs(points)):
                 hydra.run("train", job, overrides)
+                return job.result()
     except Exception as error:
         if isinstance(error, OSError) and not job.has_started:  # Hydra makes the run directory
             raise StorageError(f"{error.filename}: cannot be made: {error.strerror}") from error

@@ -112,6 +112,11 @@ def _is_allowed(target: Any, allowed: Sequence[str]) -> bool:
     return any(name == one or (one.endswith(".") and name.startswith(one)) for one in allowed)
 
 
+def is_the_labs(target: Any) -> bool:
+    """Return whether a target is of the lab's own package, whose arguments are known."""
+    return str(target).startswith("mnist_lab.")
+
+
 def _targets(node: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     return find(node, "_target_", key)
 

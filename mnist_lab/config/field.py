@@ -11,6 +11,7 @@ from mnist_lab.errors import ConfigError
 from mnist_lab.models.arguments import Range
 
 _LARGEST = 10**15 - 1  # whole numbers beyond it are more than torch counts to
+_MOST_VALUES = 1_000  # in a list, such as of layers
 _TYPE_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
@@ -107,6 +108,8 @@ def check_knob(key: str, declared: Field[Any], node: Mapping[str, Any]) -> None:
         return
     if (is_list and knob.number and not knob.each) or not all(map(knob.allows, values)):
         raise wrong
+    if is_list and len(value) > _MOST_VALUES:
+        raise ConfigError(f"{key}: {len(value):,} values found, at most {_MOST_VALUES:,} required")
     if is_list and knob.length is not None:
         _check_length(key, value, knob.length, node)
 

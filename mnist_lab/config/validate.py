@@ -1,23 +1,29 @@
-"""Checks a resolved config: keys, ranges, combinations, and whether the device is there."""
+"""Checks a resolved config before anything heavy is imported.
 
-import math
-import os
+A config is judged in this order, and the first fault is the one line that is shown:
+
+1. files/yaml.py and OmegaConf, as it is read: size, syntax, types of the schema's keys.
+2. allowlist.py: whether each ``_target_`` may be imported.
+3. write_paths.py: where the run may write.
+4. ``check``, here: groups, keys, ranges, combinations, monitors; then validate_trainer.py: devices.
+5. For a trial of a sweep, ``check_trial`` in validate_trainer.py.
+6. allowlist.py again, as an object is built: whether its class has the role of its place.
+7. The constructors, Lightning and torch, whose own sentence is shown.
+"""
+
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.allowlist import TARGETS
-from mnist_lab.config.field import check_knob, nearest, shown
+from mnist_lab.config.allowlist import is_the_labs
+from mnist_lab.config.field import check_knob, knobs_of, nearest, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.options import choices
 from mnist_lab.config.schema import METRICS, SCHEMAS
-from mnist_lab.config.validate_trainer import batches_of, check_trainer, limited, num_devices
-from mnist_lab.data.sets import NUM_CLASSES, NUM_TRAIN
+from mnist_lab.config.validate_trainer import check_trainer
+from mnist_lab.data.sets import NUM_CLASSES
 from mnist_lab.errors import ConfigError
-
-_MOST_LAYERS = 1_000
-_PIXELS = 28 * 28
 
 
 def check(config: DictConfig) -> None:
@@ -29,21 +35,6 @@ def check(config: DictConfig) -> None:
     for group in SCHEMAS:
         if group not in config or OmegaConf.is_missing(config, group):
             raise ConfigError(f"{group}: must be chosen, one of {', '.join(choices(group))}")
-    _check_named_nodes(config)
-    for prefix, node in _typed_nodes(config):
-        for name in node:
-            if name not in _field_names(node) and not (prefix == "" and name == "hydra"):
-                raise ConfigError(unknown_key(f"{prefix}{name!s}", [str(one) for one in node]))
-        for knob in fields(OmegaConf.get_type(node)):  # type: ignore[arg-type]
-            if knob.metadata:
-                check_knob(f"{prefix}{knob.name}", knob, node)
-    _check_combinations(config)
-    _check_monitors(config)
-    check_trainer(config)
-
-
-def _check_named_nodes(config: DictConfig) -> None:
-    """Check that each callback and logger is a mapping that says what to build."""
     for group in ("callbacks", "logger"):
         for name, node in (config[group] or {}).items():
             if not isinstance(node, DictConfig) or "_target_" not in node:
@@ -51,6 +42,17 @@ def _check_named_nodes(config: DictConfig) -> None:
                     f"{group}.{name}={shown(node)}: must be a mapping with a _target_; "
                     f"~{group}.{name} leaves it out"
                 )
+    for prefix, node in _typed_nodes(config):
+        schema = OmegaConf.get_type(node)
+        known = {field.name for field in fields(schema)}  # type: ignore[arg-type]
+        for name in node:
+            if name not in known and not (prefix == "" and name == "hydra"):
+                raise ConfigError(unknown_key(f"{prefix}{name!s}", map(str, node)))
+        for field, _ in knobs_of(schema):
+            check_knob(f"{prefix}{field.name}", field, node)
+    _check_combinations(config)
+    _check_monitors(config)
+    check_trainer(config)
 
 
 def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -58,13 +60,9 @@ def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Di
     if is_dataclass(OmegaConf.get_type(config)):
         yield prefix, config
     for name in config:
-        node = config._get_node(name)
-        if isinstance(node, DictConfig) and name != "hydra" and not node._is_none():
+        node = None if OmegaConf.is_missing(config, name) or name == "hydra" else config[name]
+        if isinstance(node, DictConfig):
             yield from _typed_nodes(node, f"{prefix}{name!s}.")
-
-
-def _field_names(node: DictConfig) -> set[str]:
-    return {field.name for field in fields(OmegaConf.get_type(node))}  # type: ignore[arg-type]
 
 
 def _check_combinations(config: DictConfig) -> None:
@@ -73,91 +71,23 @@ def _check_combinations(config: DictConfig) -> None:
     if optimizer.get("nesterov") and not optimizer.momentum:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     model, data = config.model, config.data
-    if {model._target_, data._target_} <= TARGETS and model.num_classes < NUM_CLASSES:
+    is_the_labs_data = is_the_labs(data._target_)
+    if is_the_labs_data and model.get("num_classes", NUM_CLASSES) < NUM_CLASSES:
         raise ConfigError(
             f"model.num_classes={model.num_classes}: must be at least {NUM_CLASSES}, the classes "
             f"of data.dataset={data.dataset}"
         )
-    _check_memory(model)
-    _check_batch_norm(config)
-
-
-def _check_memory(model: DictConfig) -> None:
-    """Check that the lab's own model has so many weights that they could be in memory.
-
-    Each takes 16 bytes in training: itself, its gradient, and two numbers of Adam's.
-    """
-    if model._target_ not in TARGETS:
-        return
-    hidden, channels = model.get("hidden_dims", []), model.get("channels", [])
-    for key, layers in (("hidden_dims", hidden), ("channels", channels)):
-        if len(layers) > _MOST_LAYERS:
-            raise ConfigError(
-                f"model.{key}: {len(layers):,} layers found, at most {_MOST_LAYERS:,} required"
-            )
-    kernels = model.get("kernel_size", 1)
-    sides = [kernels] * len(channels) if isinstance(kernels, int) else list(kernels)
-    weights, inputs = 0, 1
-    for out, side in zip(channels, sides, strict=False):
-        weights, inputs = weights + inputs * out * side**2, out
-    _check_fits("channels", model, weights)
-    inputs = inputs if channels else _PIXELS  # what pooling leaves of them is at least one
-    for out in hidden:
-        weights, inputs = weights + inputs * out, out
-    _check_fits("hidden_dims", model, weights)
-
-
-def _check_fits(key: str, model: DictConfig, weights: int) -> None:
-    if weights * 16 > (memory := _memory()):
-        needed, found = (f"{size / 1e9:,.0f} GB" for size in (weights * 16, memory))
-        raise ConfigError(
-            f"model.{key}={shown(model[key])}: {weights:,} weights take {needed} in training, and "
-            f"this machine has {found}"
-        )
-
-
-def _memory() -> float:
-    """Return the bytes of memory of this machine, or infinity where it does not tell."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return math.inf
-
-
-def _check_batch_norm(config: DictConfig) -> None:
-    """Check that no training step leaves a process a single sample, which has no variance."""
-    model, data, trainer = config.model, config.data, config.trainer
-    is_ours = {model._target_, data._target_} <= TARGETS
-    if not is_ours or not model.get("batch_norm") or trainer.sync_batchnorm:
-        return
-    if not model.hidden_dims:  # batch norm of images counts pixels too
-        return
-    size, images = data.batch_size, NUM_TRAIN - data.val_size
-    batches = batches_of(data)
-    processes = (num_devices(trainer.devices) or 1) * (trainer.num_nodes or 1)
-    steps = math.inf if trainer.max_steps in (None, -1) else trainer.max_steps
-    trained = min(limited(trainer, batches), steps * (trainer.accumulate_grad_batches or 1))
-    is_whole_epoch = trained == batches
-    for samples, is_reached in ((min(size, images), True), (images % size, is_whole_epoch)):
-        if is_reached and 0 < samples < 2 * processes:
-            raise ConfigError(
-                f"data.batch_size={size}: leaves a batch of {samples} of the {images:,} training "
-                f"images, too few for model.batch_norm=true; change data.batch_size or "
-                "data.val_size"
-            )
 
 
 def _check_monitors(config: DictConfig) -> None:
-    """Check that what chooses the best model is measured, and that better is not taken for worse.
+    """Check that the metric that chooses the best model is measured, and its mode fits it.
 
     A model of the user's own may measure anything.
     """
-    if config.model._target_ not in TARGETS:
+    if not is_the_labs(config.model._target_):
         return
-    places = {"": config}
-    for name, node in (config.callbacks or {}).items():
-        places[f"callbacks.{name}."] = node
-    for prefix, node in places.items():
+    callbacks = (config.callbacks or {}).items()
+    for prefix, node in [("", config), *((f"callbacks.{name}.", node) for name, node in callbacks)]:
         monitor, mode = node.get("monitor"), node.get("mode")
         if monitor is None:
             continue

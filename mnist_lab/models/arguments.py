@@ -57,7 +57,7 @@ class Range:
         return " and ".join([*texts, *(["odd"] if self.odd else [])])
 
 
-SIZE = Range(low=1)  # units, channels, pixels
+SIZE = Range(low=1, high=100_000)  # units, channels, pixels
 KERNEL_SIZE = Range(low=1, odd=True)  # odd, so that padding keeps the size
 DROPOUT = Range(low=0, below=1)
 LABEL_SMOOTHING = Range(low=0, high=1)

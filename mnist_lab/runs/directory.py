@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_lab.errors import BusyError, InputError, StorageError, first_line, reason
+from mnist_lab.errors import BusyError, ConfigError, InputError, StorageError, first_line, reason
 from mnist_lab.files.atomic import write_atomic
 
 CONFIG = "config.yaml"
@@ -94,9 +94,15 @@ def claimed(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
         return
     if not (folder / LOCK).exists():  # else who holds it comes first
         check()
+    is_new = not folder.exists()
     with locked(folder):
         check()
-        yield
+        try:
+            yield
+        except ConfigError:
+            if is_new and not (folder / CHECKPOINTS).exists():  # nothing was trained
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @contextlib.contextmanager

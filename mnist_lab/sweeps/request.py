@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig
 
-from mnist_lab.config.allowlist import TARGETS
+from mnist_lab.config.allowlist import is_the_labs
 from mnist_lab.config.compose import Loader, resolved
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
@@ -57,7 +57,7 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
     probes = space.grid() if settings.is_grid else list(space.probes(_PROBED))
     first = points.check(overrides_of(point) for point in probes)
     assert first is not None
-    objectives = objectives_of(settings, first, is_own=first.model._target_ not in TARGETS)
+    objectives = objectives_of(settings, first, is_own=not is_the_labs(first.model._target_))
     return Asked(
         settings,
         space,

@@ -2,7 +2,9 @@
 
 import contextlib
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mnist_lab.callbacks import Checkpoint
+from mnist_lab.config.messages import explain
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError, InputError, LabError, first_line
 from mnist_lab.models import Classifier
@@ -22,6 +26,8 @@ from mnist_lab.runs import signals
 from mnist_lab.training.checkpoints import BEST, read_checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.lightning_internals import keep_signal_handlers
+
+_LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
 
 
 def train(
@@ -170,15 +176,41 @@ def load_best(model: Classifier, trainer: L.Trainer) -> None:
 
 @contextlib.contextmanager
 def settings_taken() -> Iterator[None]:
-    """Have what Lightning does not take be one line.
+    """Re-raise what Lightning or torch says of a setting as a ConfigError of one line.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: Lightning refuses a setting, or torch a batch or an amount of memory.
     """
     try:
         yield
-    except MisconfigurationException as error:
-        raise ConfigError(first_line(error)) from error
+    except LabError:
+        raise
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, LabError):
+            raise cause from None
+        if isinstance(cause, Exception) and _is_about_a_setting(cause):
+            raise ConfigError(explain(error)) from error
+        raise
+    except Exception as error:
+        if _is_about_a_setting(error):
+            raise ConfigError(first_line(error)) from error
+        raise
+
+
+def _is_about_a_setting(error: Exception) -> bool:
+    """Return whether Lightning or torch raised an error itself, with no user's code in between."""
+    if isinstance(error, MisconfigurationException):
+        return True
+    frames = traceback.walk_tb(error.__traceback__)
+    packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames]
+    if not set(packages) <= _LIBRARIES:
+        return False
+    if packages[-1:] == ["torch"]:
+        needs_memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+        return needs_memory or isinstance(error, ValueError)
+    is_refusal = isinstance(error, AttributeError | RuntimeError | TypeError | ValueError)
+    return packages[-1:] == ["lightning"] and is_refusal
 
 
 def evaluate_on(

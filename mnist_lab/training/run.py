@@ -30,7 +30,7 @@ from mnist_lab.training.checkpoints import (
     read_checkpoint,
     sha256_of,
 )
-from mnist_lab.training.fit import own_checkpoint, train
+from mnist_lab.training.fit import own_checkpoint, settings_taken, train
 from mnist_lab.training.hparams import log_best, log_config
 from mnist_lab.training.trainer import build_trainer, machine
 
@@ -76,13 +76,14 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
         environment = directory.environment()
         with _recorded(run_dir, config, environment, state):
             L.seed_everything(config.seed, workers=True, verbose=False)
-            datamodule = instantiate(config.data, _convert_="all")
-            model = instantiate(
-                config.model,
-                optimizer=config.optimizer,
-                scheduler=config.scheduler,
-                _convert_="all",
-            )
+            with settings_taken():
+                datamodule = instantiate(config.data, _convert_="all")
+                model = instantiate(
+                    config.model,
+                    optimizer=config.optimizer,
+                    scheduler=config.scheduler,
+                    _convert_="all",
+                )
             validates = getattr(datamodule, "val_size", 1) > 0
             trainer = build_trainer(config, model, validates)
             if trainer.is_global_zero:

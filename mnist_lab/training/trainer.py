@@ -15,7 +15,7 @@ from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.sweeps.pruning import Watch
 from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.training.checkpoints import AtomicCheckpointIO
-from mnist_lab.training.fit import device_type, resolve_precision
+from mnist_lab.training.fit import device_type, resolve_precision, settings_taken
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -32,6 +32,7 @@ _NOISE = (
 )
 
 
+@settings_taken()
 def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
     """Build the trainer with the callbacks and loggers of its groups.
 
@@ -39,6 +40,9 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
         config: the whole config.
         model: what the precision is chosen for.
         validates: whether there is a validation split to monitor.
+
+    Raises:
+        ConfigError: Lightning refuses a setting.
     """
     do_without_tensorflow()
     for message in _NOISE:

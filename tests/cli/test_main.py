@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from door import COMMAND, run, without_torch
+from door import COMMAND, call, run, without_torch
 
 from mnist_lab import __version__
 from mnist_lab.cli.main import VERBS, main
 
 BAD = yaml.safe_load((Path(__file__).parent / "bad_configs.yaml").read_text(encoding="utf-8"))
+EARLY = [row for row in BAD if not row.get("late")]
+LATE = [row for row in BAD if row.get("late")]
 OWN = {
     "callbacks/direct": "evil: {_target_: os.system, command: touch evidence}",
     "callbacks/aliased": "a: {_target_: '${callbacks.b}'}\nb: os.system\nevil: ${callbacks.a}",
@@ -69,7 +71,7 @@ def check_answer(row: dict, code: int, out: str, err: str) -> None:
     assert [word for word in row["words"] if word not in lines[0]] == [], lines[0]
 
 
-@pytest.mark.parametrize("row", BAD, ids=[row["command"] for row in BAD])
+@pytest.mark.parametrize("row", EARLY, ids=[row["command"] for row in EARLY])
 def test_bad_input_is_one_line(
     row: dict, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,8 +85,17 @@ def test_bad_input_is_one_line(
     assert not list(folder.rglob("evidence"))
 
 
+@pytest.mark.parametrize("row", LATE, ids=[row["command"] for row in LATE])
+def test_what_lightning_or_torch_refuses_is_one_line(row: dict, tmp_path: Path) -> None:
+    """Its own sentence is shown, and no run is left that never trained."""
+    quiet = "trainer.enable_progress_bar=false trainer.enable_model_summary=false logger=none"
+    result = call(f"{row['command']} {quiet}", tmp_path)
+    check_answer(row, result.returncode, "", result.stderr)
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
 # Every tenth row, and so some of each kind, as a user meets it.
-@pytest.mark.parametrize("row", BAD[::10], ids=[row["command"] for row in BAD[::10]])
+@pytest.mark.parametrize("row", EARLY[::10], ids=[row["command"] for row in EARLY[::10]])
 def test_bad_input_through_the_door(row: dict, folder: Path) -> None:
     result = run(row["command"], folder, EVIL="os.system", **without_torch(folder))
     check_answer(row, result.returncode, result.stdout, result.stderr)

@@ -3,8 +3,6 @@
 import pytest
 from composing import compose
 
-from mnist_lab.errors import ConfigError
-
 pytestmark = pytest.mark.usefixtures("any_device")
 
 
@@ -32,8 +30,3 @@ pytestmark = pytest.mark.usefixtures("any_device")
 )
 def test_taken(overrides: tuple[str, ...]) -> None:
     compose(*overrides)
-
-
-def test_a_strategy_that_lightning_does_not_know() -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.strategy=dpp: .*; did you mean ddp\?"):
-        compose("trainer.strategy=dpp")
