@@ -3,24 +3,25 @@
 set -eu
 root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
+constraints=$root/constraints.txt
 
 find_python() {
-    for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.10 python3 python; do
+    for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3 python; do
         [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 || continue
-        if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
             2>/dev/null; then
             echo "$name"
             return
         fi
     done
-    echo "mnist_lab needs Python 3.10 to 3.13 with venv (on Debian: apt install python3-venv);" \
+    echo "mnist_lab needs Python 3.11 to 3.13 with venv (on Debian: apt install python3-venv);" \
         "PYTHON=/path/to/python names one" >&2
     return 2
 }
 
 # What an installation with the extras $1 depends on.
 state() {
-    echo "$1 $root $(cksum <"$root/pyproject.toml") $(cksum <"$root/constraints.txt")"
+    echo "$1 $root $(cksum <"$root/pyproject.toml") $(cksum <"$constraints")"
 }
 
 installed() {
@@ -39,6 +40,6 @@ install() {
     fi
     echo "installing mnist_lab into $venv (once; about 6 GB with torch's CUDA libraries)" >&2
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --constraint "$root/constraints.txt" --editable "$root${1:+[$1]}" >&2
+        --constraint "$constraints" --editable "$root${1:+[$1]}" >&2
     state "$1" >"$venv/.installed-$1"
 }

@@ -1,10 +1,9 @@
 """Convolutional network."""
 
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import torch
 from torch import nn
-from typing_extensions import Unpack
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.models.arguments import KERNEL_SIZE, SIZE

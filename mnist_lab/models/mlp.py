@@ -1,9 +1,8 @@
 """Multilayer perceptron."""
 
-from typing import Any, final
+from typing import Any, Unpack, final
 
 from torch import nn
-from typing_extensions import Unpack
 
 from mnist_lab.models.classifier import Classifier, SharedArgs
 from mnist_lab.models.layers import hidden_layers, output_layer

@@ -1,9 +1,8 @@
 """Softmax regression."""
 
-from typing import final
+from typing import Unpack, final
 
 from torch import nn
-from typing_extensions import Unpack
 
 from mnist_lab.models.classifier import Classifier, SharedArgs
 from mnist_lab.models.layers import output_layer

@@ -5,10 +5,10 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from typing_extensions import Self
 
 from mnist_lab.errors import InputError
 from mnist_lab.runs.summary import shown

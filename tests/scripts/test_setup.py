@@ -25,7 +25,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("scripts/setup.sh", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, checkout / name)
     (tmp_path / "bin").mkdir()
-    for name in ("python3.10", "python3.11", "python3.12"):
+    for name in ("python3.11", "python3.12", "python3.13"):
         path = tmp_path / "bin" / name
         path.write_text(PYTHON)
         path.chmod(0o755)

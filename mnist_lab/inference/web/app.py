@@ -69,7 +69,7 @@ def build_app(models: Mapping[str, Classifier], hosts: list[str]) -> Starlette:
             return JSONResponse(await run_in_threadpool(answer, content))
         except InputError as error:
             return JSONResponse({"error": str(error)}, 422)
-        except (ClientDisconnect, asyncio.TimeoutError):
+        except (TimeoutError, ClientDisconnect):
             return Response(status_code=408, headers={"connection": "close"})
         finally:
             waiting.release()

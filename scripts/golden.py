@@ -1,0 +1,360 @@
+"""Records what must not change from one version to the next, and compares with the record.
+
+tests/golden/README.md says what is recorded, and where bits are compared and where figures.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: what bits depend on.
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_CBWR": "AUTO,STRICT"}
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+DIRECTORIES = GOLDEN / "directories"
+MAX_POINTS = 0.003  # difference of an accuracy on another processor or with other versions
+MAX_LOSS = 0.05  # relative difference of a loss there
+SHORT = "seed=0 trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=100 "
+SHORT += "trainer.enable_model_summary=false"
+# Recipes whose epochs are counted in steps.
+IN_STEPS = "trainer.max_steps=200 trainer.val_check_interval=100 trainer.max_epochs=-1"
+TINY = "trainer=cpu trainer.enable_model_summary=false trainer.log_every_n_steps=20 "
+SWEEP = f"{TINY} ~callbacks.pictures model=softmax optimizer=sgd trainer.limit_val_batches=2 "
+GRID = f"train -m {SWEEP} trainer.max_epochs=2 trainer.limit_train_batches=150 "
+GRID += "optimizer.lr=1e-3,1e-2 seed=1,2"
+SEARCH = f"train -m {SWEEP} trainer.max_epochs=2 trainer.limit_train_batches=100 "
+SEARCH += "hydra.sweeper.n_trials=6 hydra.sweeper.sampler_options={n_startup_trials:2} "
+SEARCH += "'optimizer.lr=tag(log,interval(1e-4,1e-1))' model.init=choice(default,zeros,normal)"
+RUN = f"{TINY} trainer.max_epochs=1 trainer.limit_train_batches=200"
+MADE = {
+    "softmax": f"train model=softmax optimizer=sgd {RUN}",
+    "mlp": f"train model=mlp model.hidden_dims=[8] model.dropout=0.1 {RUN} ~callbacks.pictures",
+    "cnn": f"train model=cnn model.channels=[2,4] model.hidden_dims=[8] {RUN} ~callbacks.pictures",
+    "stopped": "train model=mlp model.hidden_dims=[8] model.batch_norm=true model.dropout=0.1 "
+    f"data.augment=affine optimizer=sgd optimizer.momentum=0.9 {TINY} trainer.max_epochs=3 "
+    "trainer.limit_train_batches=300 callbacks.checkpoint.every_n_steps=70",
+    "grid": GRID,
+    "grid_fused": f"{GRID} hydra/launcher=fused callbacks.checkpoint.every_n_steps=40",
+    "search": SEARCH,
+    "search_fused": f"{SEARCH} hydra/launcher=fused hydra.launcher.max_stack=2",
+}
+"""What made each directory, in the words of version 0.1.0."""
+# When a run or a sweep is stopped: once so many files of a kind are there.
+STOPPED = {
+    "stopped": ("checkpoints/last.ckpt", 1),
+    "grid": ("*/metrics.json", 2),
+    "grid_fused": ("*/checkpoints/last.ckpt", 4),
+    "search": ("*/metrics.json", 3),
+    "search_fused": ("*/metrics.json", 3),
+}
+
+
+def main() -> int:
+    """Record or compare, and print what differs; return 1 where something does."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=["record", "compare"])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; record: runs and lines")
+    parser.add_argument("--only", default="", help="a regular expression: those runs alone")
+    options = parser.parse_args()
+    # The directories stay those of an older version, unless somebody asks for new ones.
+    parts = options.parts or [*PARTS][: 3 if options.verb == "compare" else 2]
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(PARTS)}")
+    problems = []
+    for part in PARTS:  # lines first: there torch is not imported yet
+        if part in parts:
+            make = PARTS[part]
+            if options.verb == "record":
+                write(part, make(None, options.only))
+            else:
+                problems += compare(part, make, options.only)
+    print("\n".join(problems) or "nothing differs")
+    return 1 if problems else 0
+
+
+def lines(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
+    """Return the exit code and the line of each command of tests/cli/bad_configs.yaml."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from bad_inputs import BAD, make_folder
+
+    late = {row["command"] for row in BAD if row.get("late")}  # Lightning or torch refuses it
+    commands = list(recorded["found"]) if recorded else [row["command"] for row in BAD]
+    found = {}
+    with temporary() as folder:
+        make_folder(folder)
+        os.environ["EVIL"] = "os.system"
+        for command in sorted(filter(re.compile(only).search, commands), key=late.__contains__):
+            allowed = contextlib.nullcontext() if command in late else without("torch", "lightning")
+            with allowed:
+                try:
+                    code, _, err = call(command)
+                except Exception as error:
+                    code, err = 1, f"{type(error).__name__}: {error}"
+            found[command] = {"code": code, "line": err.strip().replace(str(folder), "FOLDER")}
+    return {"key": None, "found": found}
+
+
+def runs(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
+    """Train each recipe and each model for a few hundred steps, and return what came of it."""
+    commands = {}
+    for group in ("experiment", "model"):
+        for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+            command = f"train {group}={path.stem} {SHORT}"
+            if "max_steps" in path.read_text() or path.stem == "tf_deep_relu":
+                command += f" {IN_STEPS}"
+            commands[f"{group}={path.stem}"] = command
+    found = {}
+    for name, command in commands.items():
+        if re.search(only, name):
+            trained = trained_by(command)
+            if recorded and recorded["key"] != key() and differences(trained, trained_by(command)):
+                trained = {"differs": "from one run to the next"}
+            found[name] = {"command": command} | trained
+    return {"key": key(), "found": found}
+
+
+def trained_by(command: str) -> dict[str, Any]:
+    """Train in a temporary folder, and return what the run has left."""
+    with temporary() as folder:
+        done("run", f"{command} hydra.run.dir=run")
+        return outcome(folder / "run") | {"tags": tags(folder / "run")}
+
+
+def directories(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
+    """Return what becomes of each kept directory; make them anew where nothing is compared.
+
+    Those that are finished are evaluated, and run again by ``verify``; the others are resumed to
+    what the same command leaves that nothing stopped. A report reads all of them.
+    """
+    found: dict[str, Any] = {}
+    if recorded is None:
+        for name in filter(re.compile(only).search, MADE):
+            make_directory(name)
+    with temporary() as folder:
+        for name in filter(re.compile(only).search, MADE):
+            place = "hydra.sweep.dir" if " -m " in MADE[name] else "hydra.run.dir"
+            if recorded is None:
+                done(name, f"{MADE[name]} {place}={name}")
+            else:
+                shutil.copytree(DIRECTORIES / name, folder / name)
+                if name in STOPPED:
+                    done(name, f"resume {name}")
+                elif recorded["key"] == key():
+                    done(name, f"verify {name}")
+            found[name] = outcome(folder / name)
+            if name not in STOPPED:
+                found[name]["evaluate"] = json.loads(done(name, f"evaluate {name} --json"))
+        rows = json.loads(done("report", f"report {' '.join(found)} --json"))["rows"]
+        rows = [plain(row) for row in rows]
+    if not only:
+        found["report"] = {"rows": sorted(rows, key=lambda row: str(sorted(row.items())))}
+    return {"key": key(), "found": found}
+
+
+def make_directory(name: str) -> None:
+    """Train in a process of its own, and stop it half-way where the directory is one of those."""
+    DIRECTORIES.mkdir(exist_ok=True)
+    shutil.rmtree(DIRECTORIES / name, ignore_errors=True)
+    place = "hydra.sweep.dir" if " -m " in MADE[name] else "hydra.run.dir"
+    code = "import sys; from mnist_lab.cli import main as m; sys.exit(getattr(m, 'main', m)())"
+    words = shlex.split(f"{MADE[name]} {place}={name}")
+    process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=DIRECTORIES)
+    if name in STOPPED:
+        pattern, count = STOPPED[name]
+        while len([*(DIRECTORIES / name).glob(pattern)]) < count and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGTERM)
+    expected = 143 if name in STOPPED else 0
+    if process.wait() != expected:
+        raise SystemExit(f"{name}: exit {process.returncode}, not {expected}")
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Return the files below a folder, and of each run there its state, hashes and metrics."""
+    found: dict[str, Any] = {"files": files(folder), "runs": {}}
+    for path in sorted(folder.rglob("manifest.json")):
+        manifest = json.loads(path.read_text())
+        metrics = path.with_name("metrics.json")
+        found["runs"][str(path.parent.relative_to(folder))] = {
+            "state": manifest["state"],
+            "data": manifest.get("data"),
+            "sha256": manifest.get("sha256"),
+            "metrics": plain(json.loads(metrics.read_text())) if metrics.exists() else None,
+        }
+    return found
+
+
+def files(folder: Path) -> list[str]:
+    """Return the paths of files, an event file without what is not the same twice in its name."""
+    paths = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return sorted({re.sub(r"(tfevents)\.[^/]+", r"\1", path) for path in paths})
+
+
+def tags(folder: Path) -> dict[str, Any]:
+    """Return TensorBoard's tags by kind; of scalars also the number of points."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    kinds = events.Tags()
+    points = {tag: len(events.Scalars(tag)) for tag in sorted(kinds.pop("scalars"))}
+    return {"scalars": points} | {
+        kind: sorted(value) if isinstance(value, list) else value for kind, value in kinds.items()
+    }
+
+
+def plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics or a report's row without what a clock or a path says."""
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+def key() -> dict[str, str]:
+    """Return what bits depend on: processor, instruction set, threads and versions."""
+    import torch
+
+    cpu = platform.processor()
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text()
+        fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
+        cpu = f"{fields['model name']}, family {fields['cpu family']}, model {fields['model']}"
+    return {
+        "processor": cpu,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": os.environ["OMP_NUM_THREADS"],
+        **{name: version(name) for name in ("torch", "lightning", "numpy")},
+    }
+
+
+def compare(part: str, make: Callable[..., dict[str, Any]], only: str) -> list[str]:
+    """Return what differs from the record, one line each."""
+    recorded = json.loads((GOLDEN / f"{part}.json").read_text())
+    now = make(recorded, only)
+    is_exact = recorded["key"] == now["key"]
+    if not is_exact:
+        print(f"{part}: figures are compared, not bits: recorded with {recorded['key']}")
+    there = {name: value for name, value in recorded["found"].items() if re.search(only, name)}
+    found = differences(there, now["found"], is_exact)
+    return [f"{part}: {line}" for line in found]
+
+
+def differences(there: Any, here: Any, is_exact: bool = True, path: str = "") -> list[str]:
+    """Return the leaves in which two records differ, one line each.
+
+    Args:
+        there: what was recorded.
+        here: what there is now.
+        is_exact: whether bits are compared; else accuracies and losses may be off a little.
+        path: the keys that lead to the two.
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = [*there, *(name for name in here if name not in there)]
+        return [
+            line
+            for name in keys
+            for line in differences(
+                there.get(name), here.get(name), is_exact, f"{path}: {name}" if path else name
+            )
+        ]
+    if path.endswith(": files") and there and here:
+        gone = [f"{path}: gone: {name}" for name in there if name not in here]
+        return gone + [f"{path}: new: {name}" for name in here if name not in there]
+    if path.endswith(": rows") and there and here and len(there) == len(here):
+        pairs = enumerate(zip(there, here, strict=True))
+        return [
+            line
+            for number, pair in pairs
+            for line in differences(*pair, is_exact, f"{path}: {number}")
+        ]
+    if there == here or (not is_exact and is_near(path, there, here)):
+        return []
+    return [f"{path}: {there} recorded, {here} now"]
+
+
+def is_near(path: str, there: Any, here: Any) -> bool:
+    """Return whether two leaves are as alike as other rounding leaves them."""
+    if ": sha256: " in path:
+        return True
+    if not isinstance(there, float) or not isinstance(here, float):
+        return False
+    if "loss" in path:
+        return abs(there - here) <= MAX_LOSS * abs(there)
+    # One class has a tenth of the images.
+    return abs(there - here) <= MAX_POINTS * (10 if "acc_class" in path else 1)
+
+
+def call(command: str) -> tuple[int, str, str]:
+    """Run ``mnist-lab`` in this process, and return its exit code, output and errors."""
+    from mnist_lab.cli import main as cli  # a function in version 0.1.0, now a module
+
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = getattr(cli, "main", cli)(shlex.split(command))
+    finally:
+        for handler in root.handlers:
+            handler.close()
+        root.handlers[:] = before
+        root.setLevel(level)
+    return code, out.getvalue(), err.getvalue()
+
+
+def done(name: str, command: str) -> str:
+    """Run a command that has to go well, and return what it printed."""
+    print(f"{name}: mnist-lab {command}", file=sys.stderr)
+    code, out, err = call(command)
+    if code:
+        raise SystemExit(f"{name}: mnist-lab {command}: exit {code}\n{out}{err}")
+    return out
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[Path]:
+    """Work in a temporary folder."""
+    name = tempfile.mkdtemp(prefix="mnist_lab_golden_")
+    try:
+        with contextlib.chdir(name):
+            yield Path(name)
+    finally:
+        shutil.rmtree(name)
+
+
+@contextlib.contextmanager
+def without(*modules: str) -> Iterator[None]:
+    """Have it be an error to import these modules."""
+    sys.modules |= dict.fromkeys(modules)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in modules:
+            del sys.modules[name]
+
+
+def write(part: str, record: dict[str, Any]) -> None:
+    """Write what was found as JSON."""
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    (GOLDEN / f"{part}.json").write_text(text + "\n", encoding="utf-8")
+
+
+PARTS = {"lines": lines, "runs": runs, "directories": directories}
+
+if __name__ == "__main__":
+    sys.exit(main())
