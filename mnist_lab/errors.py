@@ -1,4 +1,4 @@
-"""What can go wrong for a user, and the exit code of each."""
+"""Errors that a user can meet, and the exit code of each."""
 
 import signal
 
@@ -16,7 +16,7 @@ class ConfigError(LabError):
 
 
 class InputError(LabError):
-    """A file that was to be read is missing, damaged or of another kind."""
+    """An input file is missing, corrupt or of another kind."""
 
     exit_code = 3
 
@@ -28,7 +28,7 @@ class UntrustedError(LabError):
 
 
 class StorageError(LabError):
-    """A place that was to be written cannot be: no permission, no room."""
+    """The output location is not writable (permissions or disk space)."""
 
     exit_code = 5
 
@@ -39,8 +39,16 @@ class BusyError(LabError):
     exit_code = 6
 
 
+class Diverged(LabError):
+    """A loss became NaN or infinite."""
+
+
+class Pruned(Exception):
+    """A sweep ends a trial early; the message says at which epoch and value."""
+
+
 class Stopped(SystemExit):
-    """A signal has ended a command; the exit code is 128 and the signal's number.
+    """A signal ended a command; the exit code is 128 plus the signal's number.
 
     Args:
         signum: the signal.

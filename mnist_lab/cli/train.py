@@ -19,16 +19,16 @@ from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.allowlist import check_targets
 from mnist_lab.config.compose import Loader, resolved
 from mnist_lab.config.messages import explain
+from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sweep_schema import STUDY
 from mnist_lab.config.validate import check
 from mnist_lab.config.validate_trainer import check_trial
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.runs.directory import claimed
-from mnist_lab.runs.manifest import check_same_config
 from mnist_lab.sweeps.launch.plugins import register
 from mnist_lab.sweeps.launch.registry import prepare_launcher
 from mnist_lab.sweeps.sweeper import StudySweeper
-from mnist_lab.sweeps.trial import current_trial
+from mnist_lab.training.observer import current_observer
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class _Job:
             return run(config)
         except Exception as raised:
             error = _mendable(raised, is_own_code=bool(self.allowed))
-            if current_trial() is not None:  # its record tells of it
+            if current_observer() is not None:  # the trial's record has it
                 raise error from (None if error is raised else raised)
             if not is_single:
                 name = f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"

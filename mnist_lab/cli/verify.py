@@ -12,9 +12,8 @@ from mnist_lab.cli.arguments import Parser, only_targets
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import InputError
-from mnist_lab.files.checkpoint_archive import LAST as LAST_CHECKPOINT
 from mnist_lab.runs import directory
-from mnist_lab.runs.manifest import differences, is_finished
+from mnist_lab.runs.manifest import differences, is_finished, read_manifest
 
 
 def main(arguments: list[str]) -> int:
@@ -55,8 +54,8 @@ def _check_record(run_dir: Path) -> None:
     Raises:
         InputError: the run's record lacks it.
     """
-    hashes = directory.read_manifest(run_dir).get("sha256") or {}
-    for name in ("model", "last") if (run_dir / LAST_CHECKPOINT).exists() else ("model",):
+    hashes = read_manifest(run_dir).get("sha256") or {}
+    for name in ("model", "last") if (run_dir / directory.LAST).exists() else ("model",):
         if name not in hashes:
             raise InputError(f"{run_dir / directory.MANIFEST}: sha256.{name}: must be there")
     directory.read_metrics(run_dir)
@@ -64,7 +63,7 @@ def _check_record(run_dir: Path) -> None:
 
 def _report(claimed: Path, again: Path, config: DictConfig) -> int:
     """Print what is the same and what is not; return 0 where all is."""
-    records = [directory.read_manifest(run_dir) for run_dir in (claimed, again)]
+    records = [read_manifest(run_dir) for run_dir in (claimed, again)]
     figures = [
         {
             key: value

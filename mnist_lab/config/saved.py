@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,37 @@ from mnist_lab.config.compose import compose_config, opened_targets, register
 from mnist_lab.config.field import shown
 from mnist_lab.config.interpolations import interpolations
 from mnist_lab.config.options import choices
-from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Train
+from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_links, set_folders
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
-from mnist_lab.files.checkpoint_archive import refuse_code
 from mnist_lab.files.yaml import check_yaml, problem_in
-from mnist_lab.runs.directory import CONFIG, MANIFEST, read_json
+from mnist_lab.runs.directory import CHECKPOINTS, CONFIG, MANIFEST, read_json, refuse_code
+from mnist_lab.runs.manifest import flat, read_manifest
 
 _QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]
+# How a run is computed and shown, which may be chosen anew when it is resumed.
+MAY_DIFFER = (
+    "allow_targets",
+    "run_dir",
+    "data.root",
+    "callbacks.checkpoint.every_n_seconds",
+    "callbacks.checkpoint.every_n_steps",
+    *(f"callbacks.pictures.{knob.name}" for knob in fields(Pictures)),
+    *(
+        f"trainer.{name}"
+        for name in (
+            "accelerator",
+            "default_root_dir",
+            "devices",
+            "enable_model_summary",
+            "enable_progress_bar",
+            "num_nodes",
+            "profiler",
+            "strategy",
+        )
+    ),
+)
 _DOES_NOT_FIT = (
     OmegaConfBaseException,
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
@@ -156,3 +179,52 @@ def read_stored(path: Path) -> DictConfig:
     for key in interpolations(stored):
         raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
     return stored
+
+
+def portable(config: DictConfig) -> str:
+    """Return a resolved config as YAML, with the run's path as a dot: a run can be moved."""
+    return OmegaConf.to_yaml(config, resolve=True).replace(str(config.run_dir), ".")
+
+
+def check_same_config(run_dir: Path, config: DictConfig) -> None:
+    """Check that a directory is free, or holds a run of this very config, which can be resumed.
+
+    Args:
+        run_dir: the directory.
+        config: a resolved config; a ``hydra`` node is not compared.
+
+    Raises:
+        ConfigError: there is a run with another config, or one that is not the lab's.
+        InputError: the run's files cannot be read.
+    """
+    if not (run_dir / MANIFEST).exists():
+        if (run_dir / CHECKPOINTS).exists():
+            raise ConfigError(
+                f"{run_dir}: holds checkpoints without a {MANIFEST}; choose another directory"
+            )
+        return
+    read_manifest(run_dir)
+    stored = _flat_container(read_stored(run_dir / CONFIG))
+    path = str(config.run_dir)
+    now = {
+        key: value.replace(path, ".") if isinstance(value, str) and path != "." else value
+        for key, value in _flat_container(config).items()
+        if key.partition(".")[0] != "hydra"
+    }
+    differing = [
+        f"{key}={stored.get(key)} there, {now.get(key)} here"
+        for key in sorted(stored.keys() | now.keys())
+        if key not in MAY_DIFFER and stored.get(key) != now.get(key)
+    ]
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise ConfigError(
+            f"{run_dir}: holds a run of another config ({'; '.join(differing[:4])}{more}); "
+            f"choose another directory, or resume that run: mnist-lab resume {run_dir}"
+        )
+
+
+def _flat_container(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    return flat(plain)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing: a file is seen whole or not at all."""
 
 import contextlib
 import errno
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mnist_lab.errors import LabError, StorageError
+from mnist_lab.errors import LabError, StorageError, reason
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 
@@ -67,11 +67,27 @@ def remove_partials(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def storage_errors(run_dir: Path) -> Iterator[None]:
-    """Tell of a full or broken disk in one line, wherever a run meets it.
+def write_errors(path: Path) -> Iterator[None]:
+    """Re-raise what the system has against a write in one line.
 
-    TensorBoard's writer meets it in a thread, tells of it there with a traceback, and raises it
-    when it is given the next value, which Lightning takes for a value of a wrong type.
+    Args:
+        path: the file or folder that is written.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def storage_errors(run_dir: Path) -> Iterator[None]:
+    """Report a full or broken disk in one line, wherever in a run it occurs.
+
+    TensorBoard's writer meets it in a thread, prints a traceback there, and raises it on the next
+    value that it is given, which Lightning takes for a value of a wrong type.
 
     Raises:
         StorageError: something could not be written.
@@ -92,8 +108,8 @@ def storage_errors(run_dir: Path) -> Iterator[None]:
         if cause is None:
             raise
         raise StorageError(
-            f"{cause.filename or run_dir}: cannot be written: {cause.strerror}; mend that, then "
-            f"mnist-lab resume {run_dir}"
+            f"{cause.filename or run_dir}: cannot be written: {cause.strerror}; free some space or "
+            f"fix permissions, then run mnist-lab resume {run_dir}"
         ) from error
     finally:
         threading.excepthook = hook

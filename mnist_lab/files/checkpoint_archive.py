@@ -16,12 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mnist_lab.errors import InputError, LabError, UntrustedError, first_line, reason
-
-FOLDER = Path("checkpoints")
-BEST = FOLDER / "best.ckpt"
-LAST = FOLDER / "last.ckpt"
-PREVIOUS = FOLDER / "previous.ckpt"  # what was last before, in case last is damaged
+from mnist_lab.errors import InputError, LabError, UntrustedError, first_line
+from mnist_lab.files.regular import open_regular
 
 _MAX_PICKLE = 32_000_000  # bytes; a model of a thousand layers takes 1,000,000
 _MAX_OPCODES = 500_000  # each of which makes one object at most; that model takes 200,000
@@ -46,19 +42,6 @@ _NAME = re.compile(r"[\w.]+ [\w.]+")
 _CALLS = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX"}
 
 
-def refuse_code(run_dir: Path) -> None:
-    """Refuse a run with a checkpoint that names code; whether they are whole is not asked.
-
-    It takes no torch, and so no second.
-
-    Raises:
-        UntrustedError: there is such a checkpoint.
-    """
-    for name in (BEST, LAST, PREVIOUS):
-        with contextlib.suppress(InputError), opened(run_dir / name, is_whole=False):
-            pass
-
-
 @contextlib.contextmanager
 def opened(path: Path, is_whole: bool = True) -> Iterator[BinaryIO]:
     """Open a checkpoint file whose form is right and whose pickle names no code.
@@ -72,9 +55,7 @@ def opened(path: Path, is_whole: bool = True) -> Iterator[BinaryIO]:
         UntrustedError: the file names code.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise InputError(f"{path}: cannot be read: it is no file")
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if file.read(4) != b"PK\3\4" or not zipfile.is_zipfile(file):
                 _refuse_old_forms(path, file)
                 raise InputError(f"{path}: not a checkpoint, or one that was cut off")
@@ -86,8 +67,6 @@ def opened(path: Path, is_whole: bool = True) -> Iterator[BinaryIO]:
             yield file
     except LabError:
         raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     except Exception as error:  # what zipfile raises for damage is not a few kinds
         raise InputError(f"{path}: damaged, or no checkpoint: {first_line(error)}") from error
 

@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from mnist_lab.errors import InputError, LabError, reason
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs import directory as runs
-from mnist_lab.runs.manifest import FINISHED, flat
+from mnist_lab.runs.manifest import RunState, flat
 
 SEEDS = ("seed", "data.seed")
 # Where a run was and how it was shown and kept, which has no part in what it came to.
@@ -97,7 +97,7 @@ def collect(
     for path in watched(run_directories(places)):
         try:
             state = _state(path)
-            if state == FINISHED:
+            if state == RunState.FINISHED:
                 found.runs.append(read_run(path))
             else:
                 found.unfinished[state] = found.unfinished.get(state, 0) + 1
@@ -111,9 +111,9 @@ def collect(
 def _state(path: Path) -> str:
     """Return what became of a run; where only its metrics are left, it was finished."""
     if not (path / runs.MANIFEST).exists():
-        return FINISHED
+        return RunState.FINISHED
     state = runs.read_json(path / runs.MANIFEST).get("state")
-    return str(state) if state in (FINISHED, "running", "failed", "pruned") else "interrupted"
+    return str(state) if state in [*RunState] else RunState.INTERRUPTED
 
 
 def read_run(path: Path) -> Run:

@@ -1,37 +1,36 @@
-"""A run directory: its name, lock, atomic writes, manifest and metrics."""
+"""A run directory: its name, files, lock and metrics."""
 
 import atexit
 import contextlib
 import functools
-import hashlib
 import json
 import math
 import os
-import platform
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from mnist_lab.errors import BusyError, ConfigError, InputError, StorageError, first_line, reason
-from mnist_lab.files.atomic import write_atomic
+from mnist_lab.files.atomic import write_atomic, write_errors
+from mnist_lab.files.checkpoint_archive import opened
+from mnist_lab.files.regular import read_regular
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
-_SPLITS = ("train", "val", "test")  # whose metrics may be no numbers, of a run that diverged
+BEST = Path(CHECKPOINTS, "best.ckpt")
+LAST = Path(CHECKPOINTS, "last.ckpt")
+PREVIOUS = Path(CHECKPOINTS, "previous.ckpt")  # the last one before, in case the last is damaged
+_SPLITS = ("train", "val", "test")  # whose metrics are NaN where a run diverged
 _MAX_JSON = 50_000_000  # bytes; the manifest of a run has 2,000, and more with each stop
-_PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
 
 
 @functools.cache
@@ -77,13 +76,19 @@ def new_name(parent: str) -> str:
     return os.path.join(parent, unique)
 
 
+def display_path(run_dir: Path) -> Path:
+    """Return a path as a user would type it here: relative where it is below this folder."""
+    path = Path(os.path.relpath(run_dir))
+    return run_dir if ".." in path.parts else path
+
+
 @contextlib.contextmanager
 def claimed(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a folder in which rank 0 makes runs or goes on with them; other ranks work beside it.
+    """Hold a folder in which rank 0 starts or resumes runs; other ranks work beside it.
 
     Args:
         folder: a run's directory or a sweep's.
-        check: raises what speaks against what lies in the folder, before anything is written.
+        check: raises an error if the folder's content forbids it, before anything is written.
 
     Raises:
         BusyError: another process holds the folder; nothing was written.
@@ -105,24 +110,43 @@ def claimed(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
             raise
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Hold a folder for this process, which may hold it already.
 
     Raises:
         BusyError: another process holds it.
         StorageError: it cannot be written.
     """
+    return hold(folder / LOCK, folder, is_reentrant=True)
+
+
+@contextlib.contextmanager
+def hold(
+    path: Path, folder: Path, patience: float = 0.0, is_reentrant: bool = False
+) -> Iterator[None]:
+    """Hold a lock file.
+
+    Args:
+        path: the lock file.
+        folder: the directory that it is about, for messages.
+        patience: seconds to wait for another holder.
+        is_reentrant: whether this process may hold it already.
+
+    Raises:
+        BusyError: another holder kept it for longer.
+        StorageError: the file cannot be written.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=patience, is_singleton=is_reentrant)
         lock.acquire()
     except Timeout:
         raise BusyError(
-            f"{folder}: {_holder(folder)} is using this directory; wait for it or stop it"
+            f"{display_path(folder)}: {_holder(folder)} is using this directory; wait for it or "
+            "stop it"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
-        raise StorageError(f"{folder}: cannot be written: {reason(error)}") from error
+        raise StorageError(f"{display_path(folder)}: cannot be written: {reason(error)}") from error
     try:
         yield
     finally:
@@ -130,7 +154,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _holder(folder: Path) -> str:
-    """Return the name of the process that holds a folder, as far as it has left one."""
+    """Return the process that holds a run's directory, as its manifest names it."""
     with contextlib.suppress(InputError, LookupError, TypeError):
         attempt = read_json(folder / MANIFEST)["attempts"][-1]
         return f"process {attempt['pid']} on {attempt['host']}"
@@ -138,63 +162,38 @@ def _holder(folder: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of a run whole or not at all; the caller holds the run's lock.
+    """Write a file of a run atomically; the caller holds the run's lock.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    try:
+    with write_errors(path):
         write_atomic(path, text.encode())
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing or corrupt.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?")
+    text = read_regular(path, _MAX_JSON)
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise InputError(f"{path}: cannot be read: it is no file")
-        with open(path, "rb") as file:
-            text = file.read(_MAX_JSON + 1)
-        if len(text) > _MAX_JSON:
-            raise InputError(f"{path}: too large, {_MAX_JSON:,} bytes at most")
         content = json.loads(text.decode())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: a JSON object is required")
     return content
 
 
-def read_manifest(run_dir: Path) -> dict[str, Any]:
-    """Read a run's manifest.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
-    manifest = read_json(run_dir / MANIFEST)
-    attempts = manifest.get("attempts", [])
-    if not isinstance(attempts, list) or not all(isinstance(one, dict) for one in attempts):
-        raise InputError(f"{run_dir / MANIFEST}: attempts: must be a list of mappings")
-    for name in ("data", "sha256", "versions"):
-        if not isinstance(manifest.get(name) or {}, dict):
-            raise InputError(f"{run_dir / MANIFEST}: {name}: must be a mapping")
-    return manifest
-
-
 def read_metrics(run_dir: Path) -> dict[str, float]:
-    """Read the metrics of a finished run, NaN where there is no number.
+    """Read the metrics of a finished run; null is NaN.
 
     Raises:
-        InputError: they are missing or damaged.
+        InputError: they are missing or corrupt.
     """
     metrics = {
         name: math.nan if value is None and name.partition("/")[0] in _SPLITS else value
@@ -207,56 +206,29 @@ def read_metrics(run_dir: Path) -> dict[str, float]:
 
 
 def write_metrics(run_dir: Path, metrics: Mapping[str, float]) -> None:
-    """Write a run's metrics, flat keys such as ``test/acc``; null is what is not a number."""
+    """Write a run's metrics, flat keys such as ``test/acc``; NaN and infinity are null."""
     content = json.dumps(finite(dict(sorted(metrics.items()))), indent=2, allow_nan=False)
     write(run_dir / METRICS, content + "\n")
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """Return metrics as JSON can hold them: what is not a number is None."""
+    """Return metrics as JSON can hold them: NaN and infinity are None."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def update_manifest(run_dir: Path, **entries: Any) -> None:
-    """Add entries to a run's manifest, or replace them."""
-    path = run_dir / MANIFEST
-    manifest = read_json(path) if path.exists() else {}
-    write(path, json.dumps(manifest | entries, indent=2, default=str) + "\n")
+def refuse_code(run_dir: Path) -> None:
+    """Refuse a run with a checkpoint that names code, without importing torch.
+
+    A checkpoint that is cut off or corrupt passes: it is refused where it is read.
+
+    Raises:
+        UntrustedError: there is such a checkpoint.
+    """
+    for name in (BEST, LAST, PREVIOUS):
+        with contextlib.suppress(InputError), opened(run_dir / name, is_whole=False):
+            pass
 
 
 def now() -> str:
     """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def environment() -> dict[str, Any]:
-    """Return what a run's figures depend on besides its config: code, versions and machine."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return {
-        "command": sys.argv,
-        "git": _git_state(),
-        "versions": versions,
-        "platform": platform.platform(),
-    }
-
-
-def _git_state() -> dict[str, str | None] | None:
-    """Return the commit and a hash of what differs from it, where the code is a git checkout."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-
-    def git(*arguments: str) -> bytes:
-        return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, check=True, timeout=10
-        ).stdout
-
-    try:
-        commit = git("rev-parse", "HEAD").decode().strip()
-        diff = git("diff", "HEAD", "--", "mnist_lab", "conf")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "diff_sha256": hashlib.sha256(diff).hexdigest() if diff else None}

@@ -1,6 +1,5 @@
 """Results as tables on a terminal."""
 
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_lab.files.tensorboard import EVENTS
+from mnist_lab.runs.directory import display_path
 
 
 def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
@@ -23,17 +23,11 @@ def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
     return table
 
 
-def shown(run_dir: Path) -> Path:
-    """Return a path as one would type it here: relative where it is below this folder."""
-    path = Path(os.path.relpath(run_dir))
-    return run_dir if ".." in path.parts else path
-
-
 def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
     """Print what a run came to, how long it took, and how to look at it."""
     console = Console(soft_wrap=True, highlight=False, markup=False)  # a path may have brackets
     console.print()
-    table = metrics_table(str(shown(run_dir)), metrics)
+    table = metrics_table(str(display_path(run_dir)), metrics)
     if table.row_count:  # a barebones run measures nothing but time
         console.print(table)
     epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']:.0f} epochs"
@@ -42,4 +36,4 @@ def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
     if any(run_dir.glob(EVENTS)):
-        console.print(f"tensorboard --logdir {shlex.quote(str(shown(run_dir).parent))}")
+        console.print(f"tensorboard --logdir {shlex.quote(str(display_path(run_dir).parent))}")

@@ -12,8 +12,8 @@ from mnist_lab.config.compose import Loader
 from mnist_lab.config.options import choices, groups
 from mnist_lab.errors import StorageError, reason
 from mnist_lab.runs import directory
+from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import flat
-from mnist_lab.runs.summary import shown
 from mnist_lab.sweeps.records import Record
 
 NAME = "best"
@@ -47,7 +47,7 @@ def write_best(
         if group not in _RECIPES and choice != default[group] and choice in choices(group)
     }
     base, _ = _composed(loader, [f"{group}={choice}" for group, choice in chosen.items()])
-    place = shown(sweep_dir)
+    place = display_path(sweep_dir)
     command = f"mnist-lab train --config-dir {shlex.quote(str(place))} experiment={NAME}"
     if loader.allowed:
         command += f" {shlex.quote('allow_targets=[' + ','.join(loader.allowed) + ']')}"

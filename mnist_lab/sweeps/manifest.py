@@ -13,9 +13,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.field import shown
+from mnist_lab.config.saved import MAY_DIFFER
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs import directory
-from mnist_lab.runs.manifest import MAY_DIFFER, flat
+from mnist_lab.runs.manifest import flat
 
 FILE = "sweep.json"
 _PACKAGE = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mnist_lab.errors import InputError
-from mnist_lab.runs.summary import shown
+from mnist_lab.runs.directory import display_path
 from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, RUNNING, Ledger, Record, counts
 
 _EVERY = 1.0  # seconds between two looks at the ledger, to which any process may write
@@ -41,7 +41,7 @@ class Display:
         self._read()
         self._done_before = self._num_done()
         done = f", {self._done_before} of them done already" if self._done_before else ""
-        print(f"{shown(self._ledger.sweep_dir)}: {self._total} trials{done}", flush=True)
+        print(f"{display_path(self._ledger.sweep_dir)}: {self._total} trials{done}", flush=True)
         if sys.stderr.isatty():
             self._progress = Progress(
                 TextColumn("{task.description}"),

@@ -3,7 +3,8 @@
 import lightning as L
 from typing_extensions import override
 
-from mnist_lab.sweeps.trial import Pruned, Trial
+from mnist_lab.errors import Pruned
+from mnist_lab.sweeps.trial import Trial
 
 
 class Watch(L.Callback):

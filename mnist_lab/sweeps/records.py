@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from mnist_lab.errors import BusyError, InputError, StorageError, first_line, reason
 from mnist_lab.runs import directory as runs
-from mnist_lab.runs.summary import shown
+from mnist_lab.runs.directory import display_path
 
 FOLDER = "ledger"
 RUNNING, FINISHED, PRUNED, FAILED = "running", "finished", "pruned", "failed"
@@ -220,10 +220,11 @@ def _held(path: Path, patience: float, place: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise BusyError(
-            f"{shown(place)}: another process is using this directory; wait for it or stop it"
+            f"{display_path(place)}: another process is using this directory; wait for it or "
+            "stop it"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
-        raise StorageError(f"{shown(place)}: cannot be written: {reason(error)}") from error
+        raise StorageError(f"{display_path(place)}: cannot be written: {reason(error)}") from error
     try:
         yield
     finally:

@@ -21,8 +21,7 @@ from mnist_lab.config.compose import Loader, resolved
 from mnist_lab.config.field import shown as shown_value
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
-from mnist_lab.runs.directory import MANIFEST
-from mnist_lab.runs.summary import shown
+from mnist_lab.runs.directory import MANIFEST, display_path
 from mnist_lab.sweeps import manifest
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import Points
@@ -187,7 +186,7 @@ def _concluded(asked: Asked, ledger: Ledger, others: Sequence[Record], loader: L
             value = f"{next(iter(asked.objectives))}={board.best.values[0]:.4f}"
             overrides = [*asked.space.fixed, *overrides_of(board.best.params)]
             command = write_best(ledger.sweep_dir, board.best, loader, overrides, value)
-    board.print(shown(ledger.sweep_dir), command)
+    board.print(display_path(ledger.sweep_dir), command)
     if elsewhere := sum(record.state == RUNNING for record in records):
         print(f"{elsewhere} still running in other processes")
     failed = [record for record in records if record.state == FAILED]
@@ -204,7 +203,7 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
     """
     # Looked for first: another process that begins the sweep writes its file before it runs any.
     has_runs = any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists()
-    before, place = manifest.read_plan(folder), shown(folder)
+    before, place = manifest.read_plan(folder), display_path(folder)
     if before is None:
         if has_runs:
             raise ConfigError(
@@ -273,7 +272,7 @@ def _told_how_to_go_on(ledger: Ledger, total: int) -> Iterator[None]:
         done = sum(record.is_final for record in ledger)
         print(
             f"mnist-lab train: stopped with {done} of {total} trials done; the same command with "
-            f"hydra.sweep.dir={shown(ledger.sweep_dir)} goes on",
+            f"hydra.sweep.dir={display_path(ledger.sweep_dir)} goes on",
             file=sys.stderr,
         )
         raise

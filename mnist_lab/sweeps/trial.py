@@ -5,7 +5,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,29 +12,18 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_lab.errors import LabError, first_line
+from mnist_lab.errors import Diverged, LabError, Pruned, first_line
 from mnist_lab.runs import directory
 from mnist_lab.sweeps.records import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
+from mnist_lab.training.observer import observed_by
 
 if TYPE_CHECKING:
+    import lightning as L
+
     from mnist_lab.sweeps.study import Address, Study
 
 _log = logging.getLogger(__name__)
 _SIGNALLED = range(129, 160)  # exit codes of a process that a signal has ended
-_current: ContextVar["Trial | None"] = ContextVar("trial", default=None)
-
-
-class Pruned(Exception):
-    """The sweep ends a trial early; its message says where it stood."""
-
-
-class Diverged(LabError):
-    """A loss is no number any more."""
-
-
-def current_trial() -> "Trial | None":
-    """Return the trial that this process trains, None outside a sweep."""
-    return _current.get()
 
 
 @dataclass(frozen=True)
@@ -88,6 +76,12 @@ class Trial:
         self.record.state, self.record.attempts = RUNNING, self.record.attempts + 1
         self.record.error, self.record.started = None, directory.now()
         self._ledger.write(self.record)
+
+    def callbacks(self, monitor: str) -> "list[L.Callback]":
+        """Return the callback that reports the monitored metric after each epoch."""
+        from mnist_lab.sweeps.pruning import Watch  # torch takes seconds to import
+
+        return [Watch(self, monitor)]
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
         """Tell the monitored value after an epoch, and return whether the trial should end.
@@ -165,9 +159,9 @@ class Trial:
         Raises:
             Exception: what the run raised.
         """
-        token = _current.set(self)
         try:
-            yield
+            with observed_by(self):
+                yield
         except Pruned:
             self.pruned()
             raise
@@ -187,8 +181,6 @@ class Trial:
             if not self.record.is_final:
                 self.interrupted()
             raise
-        finally:
-            _current.reset(token)
 
 
 def _log_traceback(text: str, error: Exception) -> None:

@@ -20,14 +20,15 @@ from typing_extensions import override
 
 from mnist_lab.errors import ConfigError, InputError, StorageError, UntrustedError, first_line
 from mnist_lab.files.atomic import replace_atomic
-from mnist_lab.files.checkpoint_archive import BEST as BEST
-from mnist_lab.files.checkpoint_archive import FOLDER, opened
-from mnist_lab.files.checkpoint_archive import LAST as LAST
-from mnist_lab.files.checkpoint_archive import PREVIOUS as PREVIOUS
+from mnist_lab.files.checkpoint_archive import opened
 from mnist_lab.models import Classifier
 from mnist_lab.models.optimizers import build_optimizer
+from mnist_lab.runs.directory import BEST as BEST
+from mnist_lab.runs.directory import CHECKPOINTS
+from mnist_lab.runs.directory import LAST as LAST
+from mnist_lab.runs.directory import PREVIOUS as PREVIOUS
 
-_DAMAGED = FOLDER / "damaged.ckpt"
+_DAMAGED = Path(CHECKPOINTS, "damaged.ckpt")
 _INSTANTIATED = ("_instantiator", "_class_path")  # hyperparameters that Lightning would import
 _MAX_VALUES = 300_000  # a model of a thousand layers has 30,000
 _MAX_DEPTH = 50

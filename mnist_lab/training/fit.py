@@ -17,12 +17,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mnist_lab.callbacks import Checkpoint
 from mnist_lab.config.messages import explain
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError, InputError, LabError, first_line
 from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
+from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.checkpoints import BEST, read_checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.lightning_internals import keep_signal_handlers

@@ -14,13 +14,14 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_lab.config.saved import portable
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import Stopped
 from mnist_lab.files.atomic import remove_partials, storage_errors
 from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest, signals
-from mnist_lab.runs.summary import print_result, shown
-from mnist_lab.sweeps.trial import current_trial
+from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.summary import print_result
 from mnist_lab.training import resume_state
 from mnist_lab.training.checkpoints import (
     LAST,
@@ -32,6 +33,7 @@ from mnist_lab.training.checkpoints import (
 )
 from mnist_lab.training.fit import own_checkpoint, settings_taken, train
 from mnist_lab.training.hparams import log_best, log_config
+from mnist_lab.training.observer import current_observer
 from mnist_lab.training.trainer import build_trainer, machine
 
 _log = logging.getLogger(__name__)
@@ -51,14 +53,14 @@ def run(config: DictConfig) -> float | None:
     """
     run_dir = Path(config.run_dir)
     if manifest.is_finished(run_dir):
-        _log.info("%s: finished already", shown(run_dir))
+        _log.info("%s: finished already", display_path(run_dir))
         metrics = directory.read_metrics(run_dir)
     else:
         metrics = train_in(run_dir, config)
-    if directory.is_rank_zero() and current_trial() is None:  # a sweep has a table of all
+    if directory.is_rank_zero() and current_observer() is None:  # a sweep has a table of all
         print_result(run_dir, metrics)
         if lost := [name for name in metrics if not math.isfinite(metrics[name])]:
-            _log.warning("%s: has diverged: %s: no number", shown(run_dir), ", ".join(lost))
+            _log.warning("%s: has diverged: %s: no number", display_path(run_dir), ", ".join(lost))
     return metrics.get(config.monitor)
 
 
@@ -73,7 +75,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
     start = time.perf_counter()
     with signals.signals_end_run(), storage_errors(run_dir), directory.claimed(run_dir):
         path, state = _found(run_dir, config)
-        environment = directory.environment()
+        environment = manifest.environment()
         with _recorded(run_dir, config, environment, state):
             L.seed_everything(config.seed, workers=True, verbose=False)
             with settings_taken():
@@ -85,7 +87,11 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                     _convert_="all",
                 )
             validates = getattr(datamodule, "val_size", 1) > 0
-            trainer = build_trainer(config, model, validates)
+            observer = current_observer()
+            callbacks = observer.callbacks(config.monitor) if observer else []
+            trainer = build_trainer(
+                config, model, validates, callbacks=callbacks, is_quiet=observer is not None
+            )
             if trainer.is_global_zero:
                 _note_machine(run_dir, environment | machine(trainer), is_new=state is None)
                 resume_state.rewind(trainer.loggers, state)
@@ -99,7 +105,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 log_best(trainer, metrics)
                 directory.write_metrics(run_dir, metrics)
                 sha256 = hashes(run_dir, model)
-                directory.update_manifest(run_dir, data=_data_sha256(datamodule), sha256=sha256)
+                manifest.update_manifest(run_dir, data=_data_sha256(datamodule), sha256=sha256)
                 resume_state.drop_kept(trainer.loggers)
     return metrics
 
@@ -110,13 +116,15 @@ def _found(run_dir: Path, config: DictConfig) -> tuple[Path | None, dict[str, An
     found = newest(run_dir, _skeleton(config)) if is_known else None
     if found is None:
         if is_known and directory.is_rank_zero():
-            _log.info("%s: stopped before its first checkpoint; starts again", shown(run_dir))
+            _log.info(
+                "%s: stopped before its first checkpoint; starts again", display_path(run_dir)
+            )
         return None, None
     path, checkpoint = found
     state = checkpoint[resume_state.KEY]
     if directory.is_rank_zero():
         put_aside_damaged(run_dir, path)
-        _log.info("%s: goes on from step %s", shown(run_dir), state["step"])
+        _log.info("%s: goes on from step %s", display_path(run_dir), state["step"])
     return path if path.exists() else run_dir / PREVIOUS, state
 
 
@@ -138,7 +146,7 @@ def _recorded(
         yield
         return
     if not (run_dir / directory.MANIFEST).exists():
-        directory.write(run_dir / directory.CONFIG, manifest.portable(config))
+        directory.write(run_dir / directory.CONFIG, portable(config))
     for folder in (run_dir, run_dir / directory.CHECKPOINTS):
         remove_partials(folder)
     with manifest.attempt(run_dir, environment, state["step"] if state else 0):
@@ -147,19 +155,19 @@ def _recorded(
         except Stopped as stopped:
             if stopped.name == "SIGUSR1":
                 signals.requeue()
-            _log.warning("mnist-lab resume %s goes on from here", shown(run_dir))
+            _log.warning("mnist-lab resume %s goes on from here", display_path(run_dir))
             raise
 
 
 def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:
     """Note what the figures depend on; say what is not as it was when the run started."""
     if is_new:
-        directory.update_manifest(run_dir, **{name: now[name] for name in _MACHINE})
-    elif found := manifest.differences(directory.read_manifest(run_dir), now):
+        manifest.update_manifest(run_dir, **{name: now[name] for name in _MACHINE})
+    elif found := manifest.differences(manifest.read_manifest(run_dir), now):
         _log.warning(
             "%s: started with %s: the run goes on, but not to the same bits as if it had not been "
             "stopped",
-            shown(run_dir),
+            display_path(run_dir),
             "; ".join(found),
         )
 
@@ -184,4 +192,4 @@ def _log_config(trainer: L.Trainer, config: DictConfig) -> None:
     settings = OmegaConf.to_container(config, resolve=True)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            log_config(logger, cast(dict[str, Any], settings), manifest.portable(config))
+            log_config(logger, cast(dict[str, Any], settings), portable(config))

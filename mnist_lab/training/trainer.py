@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,8 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
 from mnist_lab.files.tensorboard import do_without_tensorflow
-from mnist_lab.sweeps.pruning import Watch
-from mnist_lab.sweeps.trial import current_trial
 from mnist_lab.training.checkpoints import AtomicCheckpointIO
 from mnist_lab.training.fit import device_type, resolve_precision, settings_taken
 
@@ -23,7 +22,7 @@ logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
     "Checkpoint directory",  # of a ModelCheckpoint that one adds
-    "Encountered `nan` values in tensor",  # of a run that has diverged, which is said at its end
+    "Encountered `nan` values in tensor",  # of a run that diverged, which is reported at its end
     "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",
     "You are trying to `self.log\\(\\)` but `Trainer\\(barebones=True\\)`",  # which is its point
@@ -33,13 +32,21 @@ _NOISE = (
 
 
 @settings_taken()
-def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
+def build_trainer(
+    config: DictConfig,
+    model: Any,
+    validates: bool,
+    callbacks: Sequence[L.Callback] = (),
+    is_quiet: bool = False,
+) -> L.Trainer:
     """Build the trainer with the callbacks and loggers of its groups.
 
     Args:
         config: the whole config.
-        model: what the precision is chosen for.
+        model: the model, which ``precision=auto`` is resolved for.
         validates: whether there is a validation split to monitor.
+        callbacks: finished callbacks, which come before the config's.
+        is_quiet: whether progress, summary and images are left out.
 
     Raises:
         ConfigError: Lightning refuses a setting.
@@ -47,57 +54,83 @@ def build_trainer(config: DictConfig, model: Any, validates: bool) -> L.Trainer:
     do_without_tensorflow()
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
-    unset = {knob.name for knob in fields(schema.Trainer) if knob.default is None}
-    options = {k: v for k, v in config.trainer.items() if v is not None or k not in unset}
-    barebones = options.get("barebones", False)
-    callbacks = dict(config.callbacks or {})
-    stopping = callbacks.get("early_stopping")
-    if stopping is not None and str(stopping.get("monitor")).startswith("train/"):
-        # Lightning would look for it after a validation within the epoch, when it is not there yet.
-        callbacks["early_stopping"] = OmegaConf.merge(stopping, {"check_on_train_epoch_end": True})
-    if not validates or options.get("limit_val_batches") == 0:
-        if _chooses_by_val(callbacks.get("early_stopping")):
-            del callbacks["early_stopping"]
-        if _chooses_by_val(callbacks.get("checkpoint")):  # the best checkpoint is the last
-            callbacks["checkpoint"] = OmegaConf.merge(callbacks["checkpoint"], {"monitor": None})
-    if barebones or options.get("fast_dev_run") or "checkpoint" not in callbacks:
-        options["enable_checkpointing"] = False
-    if options.get("enable_checkpointing") is False:
-        callbacks.pop("checkpoint", None)
-    trial = current_trial()
-    if trial is not None:  # a sweep shows its own progress, and a picture takes as long as an epoch
-        callbacks.pop("pictures", None)
-        options |= {"enable_progress_bar": False, "enable_model_summary": False}
-    if barebones or options.get("enable_progress_bar") is False:
-        callbacks.pop("progress", None)
-    if barebones or "logger" not in options:
-        loggers = [] if barebones else [instantiate(one) for one in (config.logger or {}).values()]
-        options["logger"] = loggers or False
+    options = _options(config.trainer, is_quiet)
+    nodes = _callback_nodes(config, options, validates, is_quiet)
     options["callbacks"] = [
-        *([Watch(trial, config.monitor)] if trial is not None else []),
-        *(instantiate(node, _convert_="all") for node in callbacks.values()),
+        *callbacks,
+        *(instantiate(node, _convert_="all") for node in nodes.values()),
         *instantiate(options.pop("callbacks", None) or [], _convert_="all"),
     ]
+    if options.get("barebones"):
+        options["logger"] = False
+    elif "logger" not in options:
+        options["logger"] = build_loggers(config) or False
+    if "checkpoint" not in nodes:
+        options["enable_checkpointing"] = False
     options["plugins"] = [AtomicCheckpointIO(), *_as_list(options.get("plugins", []))]
-    options["precision"] = resolve_precision(
-        options["precision"], model, options.get("accelerator", "auto")
-    )
-    if "deterministic" not in options and device_type(options.get("accelerator")) == "cuda":
-        options["deterministic"] = "warn"
+    accelerator = options.get("accelerator", "auto")
+    options["precision"] = resolve_precision(options["precision"], model, accelerator)
     trainer: L.Trainer = instantiate(options, _convert_="all")
     return trainer
+
+
+def build_loggers(config: DictConfig) -> list[Any]:
+    """Build the loggers of a config's group."""
+    return [instantiate(node) for node in (config.logger or {}).values()]
+
+
+def _options(trainer: DictConfig, is_quiet: bool) -> dict[str, Any]:
+    """Return the arguments of ``lightning.Trainer`` that a config sets."""
+    unset = {knob.name for knob in fields(schema.Trainer) if knob.default is None}
+    options = {
+        str(name): value
+        for name, value in trainer.items()
+        if value is not None or name not in unset
+    }
+    if is_quiet:
+        options |= {"enable_progress_bar": False, "enable_model_summary": False}
+    if "deterministic" not in options and device_type(options.get("accelerator")) == "cuda":
+        options["deterministic"] = "warn"
+    return options
+
+
+def _callback_nodes(
+    config: DictConfig, options: Mapping[str, Any], validates: bool, is_quiet: bool
+) -> dict[str, Any]:
+    """Return the nodes of a config's callbacks, without those that this trainer cannot use."""
+    nodes = {str(name): node for name, node in (config.callbacks or {}).items()}
+    barebones = options.get("barebones", False)
+    if is_quiet:
+        nodes.pop("pictures", None)  # they take as long as an epoch
+    if barebones or options.get("enable_progress_bar") is False:
+        nodes.pop("progress", None)
+    if barebones or options.get("fast_dev_run") or options.get("enable_checkpointing") is False:
+        nodes.pop("checkpoint", None)
+    if str(_monitor(nodes, "early_stopping")).startswith("train/"):
+        # Lightning would look for it after a validation within the epoch, before it is logged.
+        nodes["early_stopping"] = _changed(nodes["early_stopping"], check_on_train_epoch_end=True)
+    if not validates or options.get("limit_val_batches") == 0:
+        if str(_monitor(nodes, "early_stopping")).startswith("val/"):
+            del nodes["early_stopping"]
+        if str(_monitor(nodes, "checkpoint")).startswith("val/"):  # the last one is the best
+            nodes["checkpoint"] = _changed(nodes["checkpoint"], monitor=None)
+    return nodes
+
+
+def _monitor(nodes: Mapping[str, Any], name: str) -> Any:
+    return nodes[name].get("monitor") if nodes.get(name) is not None else None
+
+
+def _changed(node: Any, **settings: Any) -> Any:
+    return OmegaConf.merge(node, settings)
 
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if OmegaConf.is_list(value) or isinstance(value, list) else [value]
 
 
-def _chooses_by_val(callback: DictConfig | None) -> bool:
-    return callback is not None and str(callback.get("monitor")).startswith("val/")
-
-
 def machine(trainer: L.Trainer) -> dict[str, Any]:
-    """Return what figures depend on besides config, code and versions."""
+    """Return the settings of a machine that figures depend on besides config, code and versions."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {

@@ -42,7 +42,7 @@ def test_a_run_of_another_config_is_refused(tmp_path: Path) -> None:
     assert (other.returncode, other.stdout) == (2, "")
     assert other.stderr == (
         "mnist-lab train: here: holds a run of another config (data.seed=0 there, 1 here; "
-        "seed=0 there, 1 here); choose another directory, or go on with that run: "
+        "seed=0 there, 1 here); choose another directory, or resume that run: "
         "mnist-lab resume here\n"
     )
     assert content(tmp_path) == before

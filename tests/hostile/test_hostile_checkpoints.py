@@ -14,7 +14,7 @@ from door import COMMAND, main
 from measuring import CAN_MEASURE, measured
 from refusals import MEGABYTES, assert_refused, finish
 
-from mnist_lab.files.checkpoint_archive import BEST, LAST, PREVIOUS
+from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from refusals import assert_refused, finish
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.errors import ConfigError, UntrustedError
-from mnist_lab.files.checkpoint_archive import LAST
-from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS
+from mnist_lab.runs.directory import CONFIG, LAST, MANIFEST, METRICS
 
 ROWS = yaml.safe_load((Path(__file__).parent / "hostile_configs.yaml").read_text(encoding="utf-8"))
 PLAN: dict[str, Any] = {

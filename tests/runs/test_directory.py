@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_lab.errors import BusyError, InputError, StorageError
-from mnist_lab.runs import directory
+from mnist_lab.runs import directory, manifest
 
 
 def test_names_differ_within_a_second() -> None:
@@ -136,10 +136,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_manifest_grows(tmp_path: Path) -> None:
-    directory.update_manifest(tmp_path, state="running", started="a")
-    directory.update_manifest(tmp_path, state="finished")
-    manifest = directory.read_json(tmp_path / directory.MANIFEST)
-    assert manifest == {"state": "finished", "started": "a"}
+    manifest.update_manifest(tmp_path, state="running", started="a")
+    manifest.update_manifest(tmp_path, state="finished")
+    content = directory.read_json(tmp_path / directory.MANIFEST)
+    assert content == {"state": "finished", "started": "a"}
 
 
 def test_what_is_no_number_is_null(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_missing_json_is_named(tmp_path: Path) -> None:
 
 
 def test_environment_names_what_figures_depend_on() -> None:
-    environment = directory.environment()
+    environment = manifest.environment()
     assert {"python", "torch", "lightning", "mnist_lab"} <= environment["versions"].keys()
     assert json.dumps(environment)
     git = environment["git"]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, train
+from mnist_lab.errors import Diverged, Pruned
 from mnist_lab.sweeps.pruning import Watch
-from mnist_lab.sweeps.trial import Diverged, Pruned, Trial
+from mnist_lab.sweeps.trial import Trial
 
 
 class Recorder(Trial):

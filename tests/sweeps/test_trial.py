@@ -12,11 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState, create_trial
 
-from mnist_lab.errors import ConfigError, Stopped
+from mnist_lab.errors import ConfigError, Diverged, Pruned, Stopped
 from mnist_lab.runs.directory import METRICS
 from mnist_lab.sweeps.records import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
 from mnist_lab.sweeps.study import Address, Study, default_storage
-from mnist_lab.sweeps.trial import Diverged, Pruned, Sweep, Trial, TrialTask, current_trial
+from mnist_lab.sweeps.trial import Sweep, Trial, TrialTask
+from mnist_lab.training.observer import current_observer
 
 NAN = float("nan")
 
@@ -118,12 +119,12 @@ def test_ends(
     caught: BaseException | None = None
     try:
         with trial.recorded():
-            assert current_trial() is trial
+            assert current_observer() is trial
             raise raised
     except BaseException as one:
         caught = one
     assert isinstance(caught, Exception) != ends_sweep
-    assert current_trial() is None
+    assert current_observer() is None
     record = record_of(trial)
     assert record.state == state
     assert (record.error or "").startswith(error)
@@ -160,8 +161,7 @@ def train(config: DictConfig) -> float:
     """What a launcher has another process run."""
     if config.x:
         raise RuntimeError("bad luck")
-    trial = current_trial()
-    assert trial is not None
+    assert current_observer() is not None
     Path(config.run_dir, METRICS).write_text(json.dumps({"val/acc": 0.5}))
     return 0.5
 

@@ -22,10 +22,10 @@ from hydra.types import HydraContext
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mnist_lab.errors import Stopped, first_line
+from mnist_lab.errors import Diverged, Pruned, Stopped, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
-from mnist_lab.sweeps.trial import Diverged, Pruned, Trial, TrialTask
+from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.stacked.fit import evaluate, fit, max_stack, why_not_trainer
 from mnist_lab.training.stacked.module import Metrics, Stack
@@ -146,7 +146,7 @@ class FusedLauncher(Launcher):
 
         Whose error it is only shows when they run alone.
         """
-        environment = directory.environment()
+        environment = manifest.environment()
         with contextlib.ExitStack() as stack, signals.signals_end_run():
             trials: list[Trial] = []
             for job in jobs:
@@ -287,16 +287,11 @@ class _Guide:
 
 
 def _quiet_trainer(config: DictConfig, run: StackedRun) -> L.Trainer:
-    quiet = {
-        "logger": {},
-        "callbacks": {},
-        "trainer": {"enable_progress_bar": False, "enable_model_summary": False},
-    }
     plain = OmegaConf.create(OmegaConf.to_container(config))
-    plain.logger = plain.callbacks = {}
-    plain = OmegaConf.merge(plain, quiet)
     assert isinstance(plain, DictConfig)
-    return build_trainer(plain, run.model, validates=config.data.val_size > 0)
+    plain.logger = plain.callbacks = {}
+    validates = config.data.val_size > 0
+    return build_trainer(plain, run.model, validates, is_quiet=True)
 
 
 def _groups(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -12,12 +12,13 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.callbacks import Checkpoint
+from mnist_lab.config.saved import portable
+from mnist_lab.errors import Diverged, Pruned
 from mnist_lab.files.atomic import remove_partials
 from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest
-from mnist_lab.sweeps.trial import Diverged, Pruned
 from mnist_lab.training import resume_state
+from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO, sha256_of
 from mnist_lab.training.hparams import log_config
 from mnist_lab.training.stacked.module import TrialState
@@ -58,7 +59,7 @@ class StackedRun:
     def recorded(self, environment: Mapping[str, Any]) -> Iterator[None]:
         """Keep in the directory what the trial is, and what becomes of it."""
         if not (self.run_dir / directory.MANIFEST).exists():
-            directory.write(self.run_dir / directory.CONFIG, manifest.portable(self.config))
+            directory.write(self.run_dir / directory.CONFIG, portable(self.config))
         remove_partials(self.run_dir)
         raised: BaseException | None = None
         early = contextlib.suppress(Pruned, Diverged)
@@ -67,7 +68,7 @@ class StackedRun:
             resume_state.rewind(self.loggers, None)
             for logger in self.loggers:
                 if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
-                    log_config(logger, settings, manifest.portable(self.config))
+                    log_config(logger, settings, portable(self.config))
             try:
                 yield
             except BaseException as error:  # of the stack, when this trial may have left it
@@ -197,7 +198,7 @@ class StackedRun:
         if self.checkpoint is not None:
             sha256["last"] = sha256_of(self.last.state_dict)
             sha256["optimizer"] = sha256_of([self.last.optimizer])
-        directory.update_manifest(self.run_dir, data=data, sha256=sha256)
+        manifest.update_manifest(self.run_dir, data=data, sha256=sha256)
         resume_state.drop_kept(self.loggers)
         self.has_result = True
         return metrics
