@@ -27,10 +27,6 @@ hydra: {callbacks: {evil: {_target_: os.system, command: touch evidence}}}
 callbacks: {a: {_target_: '${oc.env:EVIL}', command: touch evidence}}
 hydra: {callbacks: {evil: '${callbacks.a}'}}
 """,
-    "experiment/hydra_factory": """\
-# @package _global_
-hydra: {job_logging: {handlers: {evil: {(): os.system, command: touch evidence}}}}
-""",
 }
 STORED = "data: {dataset: mnist}\nmodel: {_target_: '%s'}\n"
 

@@ -74,9 +74,3 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert done.returncode == 0, done.stderr
             (shared / "partial").rename(shared / "trained")
     return shared / "trained"
-
-
-@pytest.fixture
-def any_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the configs for a GPU be checked where there is none."""
-    monkeypatch.setattr("mnist_lab.config.validate_trainer._check_accelerator", lambda _: None)

@@ -30,8 +30,6 @@ NOT_YET = {
     "config/interpolations.py: node._is_interpolation",
     "config/interpolations.py: node._is_missing",
     "config/interpolations.py: node._is_none",
-    "config/validate.py: config._get_node",
-    "config/validate.py: node._is_none",
     "models/classifier.py: _current_fx_name",
     "sweeps/compose.py: ConfigLoaderImpl._apply_overrides_to_config",
     "sweeps/compose.py: hydra._internal.config_loader_impl.ConfigLoaderImpl",

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.cli.heavy_imports import without_collector
-from mnist_lab.config.allowlist import check_targets
+from mnist_lab.config.allowlist import check_roles
 from mnist_lab.config.compose import Loader, resolved
 from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import check_same_config
@@ -187,10 +187,10 @@ class _Job:
         is_single = hydra.mode == RunMode.RUN
         try:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
-            check_targets(OmegaConf.to_container(config), self.allowed)
             with without_collector():
                 from mnist_lab.training.run import run
 
+            check_roles(OmegaConf.to_container(config), self.allowed)
             return run(config)
         except Exception as raised:
             error = _mendable(raised, is_own_code=bool(self.allowed))

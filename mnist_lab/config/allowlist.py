@@ -1,70 +1,66 @@
-"""Which code a config may name: a default-deny list, checked before anything is imported."""
+"""Decides which objects a config may have built: by the package and by the role of their class.
 
+May the package be imported, and is the class a subclass of what its place in the config asks for?
+The first question is answered before anything is imported; the second of the class that a dotted
+name leads to, whatever the name says. A config that came with a directory is held to more: it has
+only what the lab ships, and those of Lightning's callbacks and loggers that write nowhere else than
+in folders which the lab sets.
+"""
+
+import os
+import pkgutil
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mnist_lab.errors import UntrustedError
+from mnist_lab.errors import ConfigError, UntrustedError, first_line
 
-TARGETS = {
-    "mnist_lab.models.SoftmaxRegression",
-    "mnist_lab.models.MLP",
-    "mnist_lab.models.CNN",
-    "mnist_lab.data.MNISTDataModule",
-    "mnist_lab.callbacks.Checkpoint",
-    "mnist_lab.callbacks.Progress",
-    "mnist_lab.callbacks.Pictures",
-    "lightning.Trainer",
-    "lightning.pytorch.loggers.TensorBoardLogger",
-    "lightning.pytorch.loggers.CSVLogger",
-} | {
-    f"lightning.pytorch.callbacks.{name}"
-    for name in (
-        "DeviceStatsMonitor",
-        "EarlyStopping",
-        "GradientAccumulationScheduler",
-        "LearningRateMonitor",
-        "ModelCheckpoint",
-        "StochasticWeightAveraging",
-        "Timer",
-    )
-}
-# Whole names, since Hydra follows a dotted name through what a module imports: a prefix such as
-# mnist_lab. would open mnist_lab.runs.directory.subprocess.run.
-HYDRA_TARGETS = {
-    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
-    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-    "hydra.experimental.callbacks.LogJobReturnCallback",
-    "hydra.experimental.callbacks.PickleJobInfoCallback",
-}
-# Hydra itself takes only classes that a plugin has registered for these two.
-_PLUGIN_KEYS = ("hydra.launcher._target_", "hydra.sweeper._target_")
-_LOG_CLASSES = {
-    "logging.StreamHandler",
-    "logging.FileHandler",
-    "logging.NullHandler",
-    "logging.handlers.RotatingFileHandler",
-    "logging.handlers.TimedRotatingFileHandler",
-    "logging.handlers.WatchedFileHandler",
-    "logging.Formatter",
-}
-_LOG_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+VARIABLE = "MNIST_LAB_ALLOW"  # packages of the user's own, as in allow_targets, with commas between
+_PACKAGES = ("lightning", "mnist_lab", "torch", "torchmetrics", "torchvision")
+_HYDRAS_PACKAGES = ("hydra", "hydra_plugins")
 _CALL_KEYS = ("_partial_", "_args_")  # with which Hydra calls a target otherwise than the lab does
+_MODELS = r"mnist_lab\.models\.([a-z_0-9]+\.)*[A-Z]\w*"
+_DATA = r"mnist_lab\.data\.([a-z_0-9]+\.)*[A-Z]\w*"
+_TRAINER = r"lightning\.Trainer"
+_CALLBACKS = (
+    r"mnist_lab\.callbacks\.([a-z_0-9]+\.)*[A-Z]\w*|mnist_lab\.training\.Checkpoint"
+    r"|lightning\.pytorch\.callbacks\.(DeviceStatsMonitor|EarlyStopping"
+    r"|GradientAccumulationScheduler|LearningRateMonitor|ModelCheckpoint"
+    r"|StochasticWeightAveraging|Timer)"
+)
+_LOGGERS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
+_NOTHING = r"(?!)"
+_PLUGINS = tuple(
+    f"lightning.pytorch.plugins.{name}"
+    for name in ("Precision", "CheckpointIO", "environments.ClusterEnvironment", "LayerSync")
+)
+_PARTS = ("torch.nn.Module", "torch.utils.data.Dataset", "torchmetrics.Metric")
+_RENAMED = {"mnist_lab.callbacks.Checkpoint": "mnist_lab.training.Checkpoint"}
 
 
-def check_targets(plain: Any, allowed: Sequence[str]) -> None:
-    """Refuse code that is neither the lab's nor opened by ``allowed``.
+def check_targets(plain: Any, allowed: Sequence[str], *, is_typed: bool = True) -> None:
+    """Refuse objects of packages that may not be imported, without importing any.
 
     Args:
         plain: a resolved config, or a part of one, as builtins.
-        allowed: full names, and prefixes that end with a dot.
+        allowed: names of packages, modules and classes that the command line opened.
+        is_typed: whether the config was typed, and did not come with a directory.
 
     Raises:
-        UntrustedError: there is such a target.
+        UntrustedError: there is such an object, or one in a place for none.
     """
-    for key, target, node in _targets(plain):
-        if _is_allowed(target, allowed):
+    for key, target, node in find(plain, "_target_"):
+        roles, ships = _place(key)
+        if not isinstance(target, str):
+            raise UntrustedError(f"{key}={target}: must be the dotted name of a class")
+        if not roles:
+            raise UntrustedError(f"{key}={target}: nothing is built in this place")
+        if _is_opened(target, allowed):
             continue
-        if not (isinstance(target, str) and target in TARGETS):
+        is_known = (
+            target.partition(".")[0] in _PACKAGES if is_typed else re.fullmatch(ships, target)
+        )
+        if not is_known:
             raise _refusal(key, target)
         if found := [name for name in _CALL_KEYS if name in node]:
             raise UntrustedError(
@@ -72,32 +68,101 @@ def check_targets(plain: Any, allowed: Sequence[str]) -> None:
             )
 
 
+def check_roles(plain: Any, allowed: Sequence[str], *, only_foreign: bool = False) -> None:
+    """Import the classes of a config that passed ``check_targets``, and check what they are.
+
+    Args:
+        plain: the config, as builtins.
+        allowed: as in ``check_targets``.
+        only_foreign: whether to leave out what the lab ships, which costs no import then.
+
+    Raises:
+        ConfigError: there is no such class.
+        UntrustedError: it is not of the role that its place asks for.
+    """
+    for key, target, _ in find(plain, "_target_"):
+        roles, ships = _place(key)
+        if only_foreign and re.fullmatch(ships, target):
+            continue
+        found = _resolved(key, target)
+        package = getattr(found, "__module__", None) or ""
+        is_of_it = package.partition(".")[0] == target.partition(".")[0]
+        is_role = isinstance(found, type) and any(
+            issubclass(found, _resolved(key, role)) for role in roles
+        )
+        if not is_role or not (is_of_it or _is_opened(target, allowed)):
+            names = " or ".join(role.rpartition(".")[2] for role in roles)
+            raise UntrustedError(f"{key}={target}: must be a subclass of {names}")
+
+
 def check_hydra_targets(plain: Any, allowed: Sequence[str]) -> None:
     """Refuse code below the ``hydra`` node, which Hydra would build before any job starts.
 
+    Hydra itself takes only registered plugins as launcher and sweeper.
+
     Raises:
-        UntrustedError: there is such a target, or a log handler of another package.
+        UntrustedError: there is such a target.
     """
-    for key, target, _ in _targets(plain, "hydra"):
-        is_plugin = key in _PLUGIN_KEYS and str(target).startswith("hydra_plugins.")
-        is_hydras = isinstance(target, str) and target in HYDRA_TARGETS
-        if not (is_hydras or is_plugin or _is_allowed(target, allowed)):
+    for key, target, _ in find(plain, "_target_", "hydra"):
+        is_hydras = str(target).partition(".")[0] in _HYDRAS_PACKAGES
+        if not isinstance(target, str) or not (is_hydras or _is_opened(target, allowed)):
             raise _refusal(key, target)
-    for part in ("hydra_logging", "job_logging"):
-        _check_logging(plain.get(part), f"hydra.{part}")
+        if key not in ("hydra.launcher._target_", "hydra.sweeper._target_"):
+            check_roles({"hydra": {"callbacks": {"x": {"_target_": target}}}}, allowed)
 
 
-def _check_logging(node: Any, key: str) -> None:
-    """Refuse what logging.config would import or call: classes, factories, ext:// and queues."""
-    for name, value in _items(node):
-        path = f"{key}.{name}"
-        if isinstance(value, dict | list):
-            _check_logging(value, path)
-        names_code = name in ("()", ".", "class", "queue", "listener")
-        if names_code and not (isinstance(value, str) and value in _LOG_CLASSES):
-            raise UntrustedError(f"{path}={value}: log classes must be of the standard logging")
-        if "://" in str(value) and isinstance(value, str) and value not in _LOG_STREAMS:
-            raise UntrustedError(f"{path}={value}: must be one of {', '.join(_LOG_STREAMS)}")
+def renamed(target: Any) -> Any:
+    """Return today's name of a class that a stored config calls by an old one."""
+    return _RENAMED.get(target, target) if isinstance(target, str) else target
+
+
+def is_the_labs(target: Any) -> bool:
+    """Return whether a target is of the lab's own package, whose arguments are known."""
+    return str(target).startswith("mnist_lab.")
+
+
+def _place(key: str) -> tuple[tuple[str, ...], str]:
+    """Return which classes a place takes, and a pattern of those that a directory may name."""
+    match key.split(".")[:-1]:
+        case ["model"]:
+            return ("lightning.LightningModule",), _MODELS
+        case ["data"]:
+            return ("lightning.LightningDataModule",), _DATA
+        case ["trainer"]:
+            return ("lightning.Trainer",), _TRAINER
+        case ["callbacks", _] | ["trainer", "callbacks", _]:
+            return ("lightning.Callback",), _CALLBACKS
+        case ["logger", _] | ["trainer", "logger"] | ["trainer", "logger", _]:
+            return ("lightning.pytorch.loggers.Logger",), _LOGGERS
+        case ["trainer", "profiler"]:
+            return ("lightning.pytorch.profilers.Profiler",), _NOTHING
+        case ["trainer", "strategy"]:
+            return ("lightning.pytorch.strategies.Strategy",), _NOTHING
+        case ["trainer", "plugins", *_] | ["trainer", "strategy", _]:
+            return _PLUGINS, _NOTHING
+        case ["hydra", "callbacks", _]:
+            return ("hydra.experimental.callback.Callback",), _NOTHING
+        case ["model" | "data" | "callbacks" | "logger", *_]:
+            return _PARTS, _NOTHING
+    return (), _NOTHING
+
+
+def _resolved(key: str, target: str) -> Any:
+    """Return what a dotted name leads to.
+
+    Raises:
+        ConfigError: it leads nowhere.
+    """
+    try:
+        return pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{key}={target}: cannot be imported: {first_line(error)}") from error
+
+
+def _is_opened(target: str, allowed: Sequence[str]) -> bool:
+    opened = [*allowed, *filter(None, os.environ.get(VARIABLE, "").split(","))]
+    names = [name.strip().rstrip(".") for name in opened]
+    return any(target == name or target.startswith(f"{name}.") for name in names)
 
 
 def _refusal(key: str, target: Any) -> UntrustedError:
@@ -107,31 +172,14 @@ def _refusal(key: str, target: Any) -> UntrustedError:
     )
 
 
-def _is_allowed(target: Any, allowed: Sequence[str]) -> bool:
-    name = str(target)
-    return any(name == one or (one.endswith(".") and name.startswith(one)) for one in allowed)
-
-
-def is_the_labs(target: Any) -> bool:
-    """Return whether a target is of the lab's own package, whose arguments are known."""
-    return str(target).startswith("mnist_lab.")
-
-
-def _targets(node: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    return find(node, "_target_", key)
-
-
 def find(node: Any, name: str, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield the values of a name with their keys, and the mappings that they are in."""
-    for part, value in _items(node):
+    if isinstance(node, dict):
+        items: Any = node.items()
+    else:
+        items = enumerate(node) if isinstance(node, list) else ()
+    for part, value in items:
         path = f"{key}.{part}" if key else str(part)
         if part == name:
             yield path, value, node
         yield from find(value, name, path)
-
-
-def _items(node: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(node, dict):
-        yield from node.items()
-    elif isinstance(node, list):
-        yield from enumerate(node)

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_lab.config.allowlist import check_targets
+from mnist_lab.config.allowlist import check_roles, check_targets, find, renamed
 from mnist_lab.config.compose import compose_config, opened_targets, register
 from mnist_lab.config.field import shown
 from mnist_lab.config.interpolations import interpolations
@@ -69,7 +69,8 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     for text, key in zip(overrides, chosen, strict=True):
         if key.partition(".")[0] not in ("data", "trainer", "allow_targets"):
             raise ConfigError(f"{text}: only data and trainer can be chosen for a trained model")
-    check_targets(OmegaConf.to_container(stored), opened_targets(overrides))
+    allowed = opened_targets(overrides)
+    check_targets(OmegaConf.to_container(stored), allowed, is_typed=False)
     dataset = []
     if "data" not in chosen:
         with _as_input(path):
@@ -88,6 +89,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
         if "trainer.precision" not in chosen:
             config.trainer.precision = _precision(run_dir / MANIFEST)
     check(config)
+    check_roles(OmegaConf.to_container(config), allowed)
     return config
 
 
@@ -115,7 +117,7 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
     register()
     path = run_dir / CONFIG
     plain = OmegaConf.to_container(read_stored(path))
-    check_targets(plain, allowed)
+    check_targets(plain, allowed, is_typed=False)
     if place is None:
         check_folders(plain, run_dir)
         check_links(run_dir)
@@ -134,6 +136,7 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
                 logger.save_dir = folder
         OmegaConf.resolve(config)
         check(config)
+    check_roles(OmegaConf.to_container(config), allowed)
     return config
 
 
@@ -178,7 +181,10 @@ def read_stored(path: Path) -> DictConfig:
         raise InputError(f"{path}: not a run's config: a mapping is required")
     for key in interpolations(stored):
         raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
-    return stored
+    plain = OmegaConf.to_container(stored)
+    for _, target, node in list(find(plain, "_target_")):
+        node["_target_"] = renamed(target)
+    return OmegaConf.create(plain)  # type: ignore[arg-type]
 
 
 def portable(config: DictConfig) -> str:

@@ -286,7 +286,7 @@ class Trainer:
 class Checkpoint:
     """The best checkpoint and the last two, from each of which a run goes on."""
 
-    _target_: str = "mnist_lab.callbacks.Checkpoint"
+    _target_: str = "mnist_lab.training.Checkpoint"
     monitor: str | None = knob("${monitor}", "metric that chooses the best; null takes the last")
     mode: str = knob("${mode}", "whether more or less is better", choices=("max", "min"))
     every_n_steps: int | None = knob(None, "optimizer steps between saves; null: no count", low=1)

@@ -7,7 +7,8 @@ A config is judged in this order, and the first fault is the one line that is sh
 3. write_paths.py: where the run may write.
 4. ``check``, here: groups, keys, ranges, combinations, monitors; then validate_trainer.py: devices.
 5. For a trial of a sweep, ``check_trial`` in validate_trainer.py.
-6. allowlist.py again, as an object is built: whether its class has the role of its place.
+6. allowlist.py again: whether each class has the role of its place. What the lab does not ship is
+   judged here, and all once more before it is built, as that takes torch.
 7. The constructors, Lightning and torch, whose own sentence is shown.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import fields, is_dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.allowlist import is_the_labs
+from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.field import check_knob, knobs_of, nearest, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.options import choices
@@ -25,12 +26,15 @@ from mnist_lab.config.validate_trainer import check_trainer
 from mnist_lab.data.sets import NUM_CLASSES
 from mnist_lab.errors import ConfigError
 
+_BUILT = ("model", "data", "trainer", "callbacks", "logger")  # groups of what is built
+
 
 def check(config: DictConfig) -> None:
-    """Check keys, ranges and combinations of a resolved config, and that the device is there.
+    """Check keys, ranges and combinations of a resolved config.
 
     Raises:
-        ConfigError: a key is unknown, a value is out of its range, or the machine lacks the device.
+        ConfigError: a key is unknown, or a value is out of its range.
+        UntrustedError: a class that the lab does not ship has another role than its place.
     """
     for group in SCHEMAS:
         if group not in config or OmegaConf.is_missing(config, group):
@@ -53,6 +57,8 @@ def check(config: DictConfig) -> None:
     _check_combinations(config)
     _check_monitors(config)
     check_trainer(config)
+    plain = {name: OmegaConf.to_container(config[name]) for name in _BUILT if config[name]}
+    check_roles(plain, config.allow_targets, only_foreign=True)
 
 
 def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:

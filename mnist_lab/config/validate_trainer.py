@@ -13,7 +13,7 @@ from mnist_lab.runs.directory import has_launcher
 
 
 def check_trainer(config: DictConfig) -> None:
-    """Check that there is something to train, on devices that the machine has.
+    """Check that there is something to train, and that its devices share the batches.
 
     Raises:
         ConfigError: there is not.
@@ -27,13 +27,13 @@ def check_trainer(config: DictConfig) -> None:
     for name in ("logger", "callbacks", "plugins"):
         nodes = trainer[name] if OmegaConf.is_list(trainer[name]) else [trainer[name]]
         is_switch = name == "logger" and isinstance(trainer.logger, bool)
-        if trainer[name] is not None and not is_switch and not all(map(_is_node, nodes)):
+        is_right = all(map(_is_node, nodes)) and (name != "callbacks" or nodes is trainer.callbacks)
+        if trainer[name] is not None and not is_switch and not is_right:
             raise ConfigError(
                 f"trainer.{name}={shown(trainer[name])}: must be a node with a _target_, or a list "
                 f"of them{', or true or false' if name == 'logger' else ''}"
             )
     _check_devices(config)
-    _check_accelerator(trainer.accelerator)
 
 
 def _is_node(value: Any) -> bool:
@@ -73,20 +73,6 @@ def _are_devices(devices: Any) -> bool:
     text = str(devices).replace(" ", "")
     is_right = isinstance(devices, int | str) and not isinstance(devices, bool)
     return is_right and bool(re.fullmatch(r"0*[1-9]\d*|\d+,|\d+(,\d+)+", text))
-
-
-def _check_accelerator(accelerator: str | None) -> None:
-    """Check that the machine has an accelerator that was asked for by name."""
-    if accelerator not in ("gpu", "cuda", "mps"):
-        return
-    import torch
-
-    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if not {"gpu": has_cuda or has_mps, "cuda": has_cuda, "mps": has_mps}[accelerator]:
-        raise ConfigError(
-            f"trainer.accelerator={accelerator}: this machine has no such device that torch "
-            f"{torch.__version__} can use; take trainer=cpu or trainer=auto"
-        )
 
 
 def check_trial(config: DictConfig) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_lab.config.allowlist import renamed
 from mnist_lab.config.field import shown
 from mnist_lab.config.saved import MAY_DIFFER
 from mnist_lab.errors import ConfigError, InputError
@@ -105,6 +106,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     for name, (kind, words) in _KINDS.items():
         if name not in content or not isinstance(content[name], kind):
             raise InputError(f"{path}: {name}: must be {words}; put back the file that was there")
+    content["config"] = {key: renamed(value) for key, value in content["config"].items()}
     return content
 
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_lab.config.compose import compose_config
-from mnist_lab.config.saved import stored_config
+from mnist_lab.config.saved import run_config, stored_config
 from mnist_lab.errors import ConfigError, InputError, UntrustedError
 from mnist_lab.runs.directory import CONFIG, MANIFEST
 
@@ -30,10 +30,10 @@ def test_stored_config_is_the_runs_own(tmp_path: Path) -> None:
 
 
 def test_stored_own_model_needs_the_command_line(tmp_path: Path) -> None:
-    run = store_run(tmp_path, "model._target_=my.Model", "allow_targets=[my.]")
-    with pytest.raises(UntrustedError, match=r"model._target_=my\.Model"):
+    run = store_run(tmp_path, "model._target_=own_code.Model", "allow_targets=[own_code.]")
+    with pytest.raises(UntrustedError, match=r"model._target_=own_code\.Model"):
         stored_config(run, [])
-    assert stored_config(run, ["allow_targets=[my.]"]).model._target_ == "my.Model"
+    assert stored_config(run, ["allow_targets=[own_code.]"]).model._target_ == "own_code.Model"
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "model: 3", "data: {}", "{", "data: {dataset: x}"])
@@ -44,10 +44,17 @@ def test_damaged_stored_config(tmp_path: Path, text: str) -> None:
 
 
 def test_stored_own_data_are_read_again(tmp_path: Path) -> None:
-    own = ["data._target_=my.Data", "allow_targets=[my.]", "model.num_classes=2"]
+    own = ["data._target_=own_code.Data", "allow_targets=[own_code.]", "model.num_classes=2"]
     run = store_run(tmp_path, *own)
-    assert stored_config(run, ["allow_targets=[my.]"]).data._target_ == "my.Data"
-    with pytest.raises(UntrustedError, match=r"data._target_=my\.Data"):
+    assert stored_config(run, ["allow_targets=[own_code.]"]).data._target_ == "own_code.Data"
+    with pytest.raises(UntrustedError, match=r"data._target_=own_code\.Data"):
         stored_config(run, [])
     with pytest.raises(ConfigError, match=r"model.num_classes=2: must be at least 10"):
-        stored_config(run, ["data=mnist", "allow_targets=[my.]"])
+        stored_config(run, ["data=mnist", "allow_targets=[own_code.]"])
+
+
+def test_the_old_name_of_the_checkpoint_callback_is_read_for_good(tmp_path: Path) -> None:
+    run = store_run(tmp_path)
+    path, new = run / CONFIG, "mnist_lab.training.Checkpoint"
+    path.write_text(path.read_text().replace(new, "mnist_lab.callbacks.Checkpoint"))
+    assert run_config(run, []).callbacks.checkpoint._target_ == new

@@ -12,13 +12,12 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler as schedules
 
-from mnist_lab.callbacks import Checkpoint
 from mnist_lab.config import schema as schemas
 from mnist_lab.config.field import check_knob, default_of, requirement
 from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.models import arguments
 from mnist_lab.models.classifier import Classifier
-from mnist_lab.training import hparams
+from mnist_lab.training import Checkpoint, hparams
 
 SHARED = {
     name: parameter

@@ -3,8 +3,6 @@
 import pytest
 from composing import compose
 
-pytestmark = pytest.mark.usefixtures("any_device")
-
 
 @pytest.mark.parametrize(
     "overrides",
@@ -25,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("any_device")
         ("trainer.val_check_interval=1000", "trainer.check_val_every_n_epoch=null"),
         ("trainer.val_check_interval=1000", "trainer.fast_dev_run=true"),
         ("trainer.strategy=ddp_spawn",),
-        ("trainer.profiler={_target_: mine.Profiler}", "allow_targets=[mine.]"),
+        ("trainer.profiler={_target_: own_code.Profiler}", "allow_targets=[own_code.]"),
     ],
 )
 def test_taken(overrides: tuple[str, ...]) -> None:
