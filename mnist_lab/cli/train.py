@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
 from mnist_lab.config.compose import Loader, resolved
 from mnist_lab.config.messages import explain
@@ -129,6 +130,7 @@ def _sweep(hydra: Hydra, job: "_Job", config: DictConfig, overrides: list[str]) 
     register(StudySweeper)
     prepare_launcher(config.hydra.launcher)
     outcome = hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
+    print_outcome(outcome)
     return 1 if outcome.failed else 0
 
 

@@ -48,9 +48,7 @@ class Settings:
     )
     study_name: str | None = knob(None, "the study's name in a storage of your own")
     retry_failed: bool = knob(False, "whether trials that have failed are run once more")
-    accept_changes: bool = knob(
-        False, "whether a sweep goes on although code, versions or config are not as they were"
-    )
+    accept_changes: bool = knob(False, "whether a sweep is resumed although its config differs")
 
     @property
     def is_grid(self) -> bool:

@@ -1,8 +1,12 @@
 """Results as tables on a terminal."""
 
+import csv
+import io
+import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -37,3 +41,43 @@ def print_result(run_dir: Path, metrics: Mapping[str, float]) -> None:
     )
     if any(run_dir.glob(EVENTS)):
         console.print(f"tensorboard --logdir {shlex.quote(str(display_path(run_dir).parent))}")
+
+
+def headings(keys: Sequence[str]) -> list[str]:
+    """Return the last part of each dotted key, or the whole key where that is not unique."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)]
+
+
+def metric_text(name: str, value: float | None) -> str:
+    """Return a metric for a table: percent, seconds, a whole number, or four decimals."""
+    if value is None:
+        return ""
+    if math.isnan(value):
+        return "nan"
+    if name.endswith("/acc"):
+        return f"{value:.2%}"
+    if name.startswith("time/"):
+        return f"{value:.1f} s"
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.4f}"
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, a column for each key that one of them has, in order of appearance."""
+    text = io.StringIO()
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _safe(value: Any) -> Any:
+    """Quote text that a spreadsheet would run as a formula; a number is none."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

@@ -1,7 +1,7 @@
-"""The best trial of a sweep as an experiment file, which trains it again."""
+"""Experiment file of a sweep's best trial, which trains it again."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,22 @@ from mnist_lab.sweeps.records import Record
 
 NAME = "best"
 _RECIPES = ("experiment", "sweep")  # groups whose effect is written out
-_GONE = object()
 
 
 def write_best(
     sweep_dir: Path, record: Record, loader: Loader, overrides: Sequence[str], value: str
 ) -> str:
-    """Write ``experiment/best.yaml`` in a sweep's directory and return the command that takes it.
+    """Write ``experiment/best.yaml`` in a sweep's directory, and return the command that uses it.
 
-    The file has what differs from the lab's defaults, whether the trial had it from the command
-    line, an experiment or the search.
+    The file has each choice and value that differs from the lab's defaults, whether it came from
+    the command line, an experiment or the search.
 
     Args:
         sweep_dir: the sweep's directory.
         record: the best trial.
-        loader: composes.
+        loader: composes configs.
         overrides: all of the trial's.
-        value: what the trial came to, in words.
+        value: the trial's result, for people.
 
     Raises:
         StorageError: the file cannot be written.
@@ -63,11 +62,14 @@ def write_best(
     if chosen:
         lines += [
             "defaults:",
-            *(f"  - override /{name}: {one}" for name, one in chosen.items()),
+            *(f"  - override /{group}: {choice}" for group, choice in chosen.items()),
             "",
         ]
-    delta = _nested(_changes(flat(base), flat(target)))
-    text = "\n".join(lines) + "\n" + (OmegaConf.to_yaml(OmegaConf.create(delta)) if delta else "")
+    before, changes = flat(base), OmegaConf.create()
+    for key, new in flat(target).items():
+        if key not in before or before[key] != new:
+            OmegaConf.update(changes, key, new)
+    text = "\n".join(lines) + "\n" + (OmegaConf.to_yaml(changes) if changes else "")
     folder = sweep_dir / "experiment"
     try:
         folder.mkdir(exist_ok=True)
@@ -78,25 +80,10 @@ def write_best(
 
 
 def _composed(loader: Loader, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a config with its interpolations, and which file is chosen of each group."""
+    """Return a config with its interpolations, and the choice of each group."""
     opened = [f"allow_targets=[{','.join(loader.allowed)}]"] if loader.allowed else []
     config: DictConfig = loader.compose([*opened, *overrides], RunMode.RUN)
     picked = {group: str(config.hydra.runtime.choices.get(group)) for group in groups()}
     plain: Any = OmegaConf.to_container(config, resolve=False)
     del plain["hydra"]
     return plain, picked
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in after.items() if before.get(key, _GONE) != value}
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        *parents, name = key.split(".")
-        node = nested
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return nested

@@ -1,6 +1,6 @@
-"""What a sweep is: kept in its directory, so that nothing else is taken for the same."""
+"""sweep.json: identifies a sweep, so that another cannot be resumed in its place."""
 
-import hashlib
+import functools
 import json
 import secrets
 from collections.abc import Mapping
@@ -17,87 +17,89 @@ from mnist_lab.config.field import shown
 from mnist_lab.config.saved import MAY_DIFFER
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs import directory
-from mnist_lab.runs.manifest import flat
+from mnist_lab.runs.manifest import differences, environment, flat
 
 FILE = "sweep.json"
-_PACKAGE = Path(__file__).parents[1]
-_PARTS = ("space", "search", "config", "code", "versions")
+_PARTS = ("space", "search", "config")
 _NOT_TAKEN = ("allow_targets=", "hydra.sweep.dir=", "hydra.sweeper.retry_failed=")
 _KINDS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys((*_PARTS, "study"), (dict, "a mapping")),
+    **dict.fromkeys((*_PARTS, "code", "versions", "study"), (dict, "a mapping")),
     "overrides": (list, "a list"),
     "config_dir": (str | None, "text or null"),
     "home": (str, "text"),
 }
-_SHOWN = 3  # differences that an error names
+_MOST_NAMED = 3  # differences in an error
+_environment = functools.cache(environment)  # it asks git
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What makes two sweeps the same, each part flat.
+    """The content of a sweep's ``sweep.json``; space, search and config identify the sweep.
 
     Args:
-        space: keys and what they are searched over.
+        space: the keys that are varied, each with its override.
         search: sampler, pruner, their options and the objectives.
-        config: what is the same for all trials.
-        code: a hash of each of the lab's files.
+        config: values that are the same for all trials, by dotted keys.
+        code: commit of the lab's code, and hash of the changes since; empty outside a checkout.
         versions: of the packages that results depend on.
-        overrides: the command that started the sweep; another may go on with it.
-        config_dir: the folder of the user's own choices.
-        study: where the study is, and its name there.
-        home: the sweep's directory, whatever its name is.
+        overrides: the command that started the sweep; another command may resume it.
+        config_dir: the user's own conf folder.
+        study: the study's storage, and its name there.
+        home: a name for the sweep's directory that stays when it is moved.
     """
 
     space: dict[str, str]
     search: dict[str, Any]
     config: dict[str, Any]
-    code: dict[str, str] = field(default_factory=lambda: _sources())
-    versions: dict[str, str] = field(default_factory=lambda: _versions())
+    code: dict[str, str | None] = field(default_factory=lambda: _environment()["git"] or {})
+    versions: dict[str, str] = field(
+        default_factory=lambda: _environment()["versions"] | {"optuna": version("optuna")}
+    )
     overrides: list[str] = field(default_factory=list)
     config_dir: str | None = None
     study: dict[str, str | None] = field(default_factory=dict)
     home: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def content(self) -> dict[str, Any]:
-        """Return all of it as JSON has it."""
+        """Return all parts as JSON values."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return content
 
     def identity(self) -> dict[str, Any]:
-        """Return what has to be the same, as JSON has it."""
+        """Return the identifying parts as JSON values."""
         return identity_of(self.content())
 
 
 def identity_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts that have to be the same."""
+    """Return the identifying parts."""
     return {part: content[part] for part in _PARTS}
 
 
 def stored_arguments(folder: Path) -> list[str]:
-    """Return the arguments of ``mnist-lab train`` that go on with a directory's sweep.
+    """Return the arguments of ``mnist-lab train`` that resume a directory's sweep.
 
-    What ``allow_targets`` opened is left out, as a file must not open code.
+    Targets opened by ``allow_targets`` are left out, as a file must not open code.
 
     Raises:
-        InputError: the directory holds no sweep, or its file is damaged.
+        InputError: the directory holds no sweep, or its file is corrupt.
     """
     stored = read_plan(folder)
     if stored is None:
         raise InputError(f"{folder / FILE}: no such file; is {folder} a sweep's directory?")
     overrides, config_dir = stored["overrides"], stored["config_dir"]
-    if not all(isinstance(one, str) and not one.startswith("-") for one in overrides):
+    if not all(isinstance(text, str) and not text.startswith("-") for text in overrides):
         raise InputError(f"{folder / FILE}: overrides: must be of the form key=value")
-    own = [one for one in overrides if not one.startswith(_NOT_TAKEN)]
+    own = [text for text in overrides if not text.startswith(_NOT_TAKEN)]
     place = QuotedString(str(folder), Quote.single).with_quotes()
     folders = ["--config-dir", config_dir] if config_dir else []
     return ["-m", *folders, *own, f"hydra.sweep.dir={place}"]
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
-    """Return what a directory's sweep is; None where it holds none.
+    """Read a directory's ``sweep.json``; None where there is none.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is corrupt.
     """
     path = folder / FILE
     if not path.exists():
@@ -111,7 +113,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 
 
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Write what a directory's sweep is."""
+    """Write a directory's ``sweep.json``."""
     directory.write(folder / FILE, json.dumps(plan, indent=2, default=str) + "\n")
 
 
@@ -122,40 +124,48 @@ def check_same(
     accept_changes: bool,
     named_by: str = "hydra.sweep.dir",
 ) -> None:
-    """Check that a sweep which goes on is the one that was begun.
+    """Check that the sweep to be resumed is the one that was begun.
 
     Args:
-        place: where it is kept.
-        before: what it was.
-        now: what is asked for.
-        accept_changes: whether config, code and versions may differ; the space never may.
+        place: the sweep's directory or study.
+        before: its identity.
+        now: the identity that is required.
+        accept_changes: whether the config may differ; space and search never may.
         named_by: the key that chooses the place.
 
     Raises:
-        ConfigError: it is another one.
+        ConfigError: it is another sweep.
     """
-    differing = []
-    can_accept = True
-    for part in _PARTS:
-        old, new = before.get(part, {}), now[part]
-        found = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        if part in ("space", "search"):
-            can_accept = can_accept and not found
-        elif accept_changes:
-            continue
-        differing += [_difference(part, key, old, new) for key in found]
-    if not differing:
+    differing = {
+        part: [
+            _difference(part, key, before.get(part, {}), now[part])
+            for key in {**before.get(part, {}), **now[part]}
+            if before.get(part, {}).get(key) != now[part].get(key)
+        ]
+        for part in _PARTS
+        if part != "config" or not accept_changes
+    }
+    texts = [text for part in differing.values() for text in part]
+    if not texts:
         return
-    text = "; ".join(differing[:_SHOWN])
-    if len(differing) > _SHOWN:
-        text += f" and {len(differing) - _SHOWN} more"
-    way_out = ", or take hydra.sweeper.accept_changes=true" if can_accept else ""
-    raise ConfigError(f"{place}: holds another sweep ({text}); choose another {named_by}{way_out}")
+    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    is_config_alone = not (differing["space"] or differing["search"])
+    way_out = ", or set hydra.sweeper.accept_changes=true" if is_config_alone else ""
+    raise ConfigError(
+        f"{place}: holds another sweep ({'; '.join(texts[:_MOST_NAMED])}{more}); choose another "
+        f"{named_by}{way_out}"
+    )
+
+
+def changes(before: Mapping[str, Any], now: Plan) -> list[str]:
+    """Return how code and versions differ from those that a sweep was begun with."""
+    return differences(
+        {"git": before["code"], "versions": before["versions"]},
+        {"git": now.code, "versions": now.versions},
+    )
 
 
 def _difference(part: str, key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    if part == "code":
-        return f"{key} has changed"
     if part == "space":
         there, here = old.get(key, "not searched over"), new.get(key, "not searched over")
         return f"{there} there, {here} here"
@@ -164,7 +174,7 @@ def _difference(part: str, key: str, old: Mapping[str, Any], new: Mapping[str, A
 
 
 def flat_config(config: DictConfig, without: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a resolved config with dotted keys, less ``hydra`` and what a sweep varies."""
+    """Return a resolved config by dotted keys, without ``hydra`` and the keys that are varied."""
     plain = OmegaConf.to_container(config, throw_on_missing=False)
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
@@ -172,18 +182,5 @@ def flat_config(config: DictConfig, without: Mapping[str, Any]) -> dict[str, Any
     return {
         key: value
         for key, value in flat(plain).items()
-        if not any(key == one or key.startswith(f"{one}.") for one in (*varied, *MAY_DIFFER))
-    }
-
-
-def _sources() -> dict[str, str]:
-    return {
-        str(path.relative_to(_PACKAGE.parent)): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        for path in sorted(_PACKAGE.rglob("*.py"))
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        name: version(name) for name in ("torch", "lightning", "torchmetrics", "numpy", "optuna")
+        if not any(key == name or key.startswith(f"{name}.") for name in (*varied, *MAY_DIFFER))
     }

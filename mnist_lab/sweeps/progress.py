@@ -1,4 +1,4 @@
-"""How a sweep stands: one bar on a terminal, a line a trial in a file."""
+"""Progress of a sweep: one bar on a terminal, a line for each trial in a file."""
 
 import sys
 import threading
@@ -12,18 +12,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mnist_lab.errors import InputError
 from mnist_lab.runs.directory import display_path
-from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, RUNNING, Ledger, Record, counts
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Ledger, Record, counts
 
 _EVERY = 1.0  # seconds between two looks at the ledger, to which any process may write
 
 
 class Display:
-    """Follows a sweep's ledger, so that it shows what other processes do as well.
+    """Follows a sweep's ledger, and so shows the trials of other processes as well.
 
     Args:
         ledger: the records.
-        total: the trials of the sweep.
-        objectives: what trials are ranked by, and which way; the first one is shown.
+        total: number of trials in the sweep.
+        objectives: metrics that trials are ranked by, each with its mode; the first is shown.
     """
 
     def __init__(self, ledger: Ledger, total: int, objectives: Mapping[str, str]) -> None:
@@ -86,7 +87,7 @@ class Display:
         ended = []
         for number in self._ledger.numbers():
             known = self._records.get(number)
-            if known is not None and known.is_final and known.state != FAILED:
+            if known is not None and known.is_final and known.state != RunState.FAILED:
                 continue  # a failed one may be retried
             try:
                 record = self._ledger[number]
@@ -101,22 +102,23 @@ class Display:
         return sum(record.is_final for record in self._records.values())
 
     def _line(self, record: Record) -> str:
-        if record.state == FAILED:
+        if record.state == RunState.FAILED:
             return f"{record.name}: failed: {record.error}"
-        if record.state == FINISHED and record.values:
+        if record.state == RunState.FINISHED and record.values:
             return f"{record.name}: {self._objective} {record.values[0]:.4f}"
         return f"{record.name}: {record.error or record.state}"
 
     def summary(self) -> str:
-        """Return how many trials are in each state, the best so far, and the time that is left."""
-        found = counts(self._records.values())
+        """Return the number of trials in each state, the best so far, and the time left."""
+        number_of = counts(self._records.values())
         parts = [f"{self._num_done()}/{self._total} done"] if self._progress is None else []
-        parts += [f"{found[state]} {state}" for state in (RUNNING, PRUNED, FAILED) if found[state]]
+        states = (RunState.RUNNING, RunState.PRUNED, RunState.FAILED)
+        parts += [f"{number_of[state]} {state}" for state in states if number_of[state]]
         sign = 1 if self._mode == "max" else -1
         ranked = [
             (sign * record.values[0], -record.number, record)
             for record in self._records.values()
-            if record.state == FINISHED and record.values
+            if record.state == RunState.FINISHED and record.values
         ]
         if ranked:
             best = max(ranked)[2]
@@ -129,7 +131,7 @@ class Display:
         return ", ".join(parts)
 
     def _seconds_left(self) -> float | None:
-        """Return the time that the rest will take at the speed so far."""
+        """Return the time that the remaining trials will take at the speed so far."""
         done = self._num_done() - self._done_before
         left = self._total - self._num_done()
         if done <= 0 or left <= 0:

@@ -1,4 +1,4 @@
-"""Tells a sweep of a trial's epochs, and ends the trial where there is no use in going on."""
+"""Callback that reports a trial's epochs to its sweep, and ends the trial when it is pruned."""
 
 import lightning as L
 from typing_extensions import override
@@ -10,8 +10,9 @@ from mnist_lab.sweeps.trial import Trial
 class Watch(L.Callback):
     """Reports the monitored value of each epoch, before anything of the next one is saved.
 
-    It has to come before the callback that saves checkpoints: who is killed in between goes on from
-    before the report, which may be made twice, and not from after it, where it would be missing.
+    It has to come before the callback that saves checkpoints: a run that is killed in between is
+    resumed from before the report, which may be made twice, and not from after it, where it would
+    be missing.
 
     Args:
         trial: the trial.
@@ -29,7 +30,7 @@ class Watch(L.Callback):
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         epoch = trainer.current_epoch - 1
         self._trial.check_finite(metrics, epoch)
-        # A run that has just gone on from a checkpoint has none; what it had was reported.
+        # A run that was just resumed has none; it was reported before.
         if self._monitor in metrics and self._trial.report(epoch, metrics[self._monitor]):
             raise Pruned(self._trial.reason)
 

@@ -1,4 +1,4 @@
-"""Which trials come next: those left by a process that is gone, then new ones of Optuna's."""
+"""Queue of a sweep's trials: those that an ended process left, then new ones from Optuna."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
 from mnist_lab.runs import directory
-from mnist_lab.sweeps.records import FAILED, Ledger, Record
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.space import Space
-from mnist_lab.sweeps.study import Address, Study, build, build_pruner, taking_options
+from mnist_lab.sweeps.study import Address, Notes, Study, build, build_pruner, taking_options
 
 _SAMPLERS: dict[str, type[BaseSampler]] = {
     "tpe": TPESampler,
@@ -22,29 +23,28 @@ _SAMPLERS: dict[str, type[BaseSampler]] = {
     "cmaes": CmaEsSampler,
     "gp": GPSampler,
 }
-_TRIED = 12  # trials, more than samplers and pruners begin with by default
-_STARTS = 2  # of a trial whose own process ends without a word, before it has failed
+_TRIED = 12  # trials, more than the start-up trials of samplers and pruners by default
+_STARTS = 2  # of a trial whose process dies each time, after which it has failed
 
 
 class Search:
-    """Hands out a sweep's trials; several processes may, and none gets what another has.
+    """Hands out a sweep's trials; several processes may share them, and none gets another's.
 
-    Trials are asked for in rounds. What a trial is depends on its number and on what is known of
-    the trials before it; so a sweep which was killed while it asked first asks for the rest of the
-    round, and one which was killed later first runs the rest, and then both go on as they would
-    have done.
+    Trials are suggested in rounds. A suggestion depends on the trial's number and on the results
+    before it. So a sweep that was killed while it filled a round first fills the rest, one that was
+    killed later first runs the rest, and both then continue as if they had not been killed.
 
     Args:
-        study: the memory.
+        study: the Optuna study.
         ledger: the records.
-        settings: what was asked for.
-        space: what is searched.
+        settings: of the sweep.
+        space: the search space.
         owner: the name of this process.
         home: the sweep's directory; a study may have trials of other directories.
-        total: the trials of the sweep in all; for a grid all of its points.
+        total: number of trials in the sweep; for a grid all of its points.
 
     Raises:
-        InputError: the study is not the one that the records are of.
+        InputError: study and records do not belong together.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Search:
         self._retries = settings.retry_failed
         trials = study.trials()
         for trial in trials:  # each end is recorded before the study is told
-            number = trial.user_attrs["number"]
-            is_own = trial.user_attrs["home"] == home and "is_surplus" not in trial.user_attrs
-            if is_own and trial.state.is_finished() and number not in ledger:
+            notes = Notes.of(trial)
+            is_own = notes.home == home and not notes.is_surplus
+            if is_own and trial.state.is_finished() and notes.number not in ledger:
                 raise InputError(
-                    f"{ledger.sweep_dir}: lacks the record of trial {number}, which its study has; "
-                    "put it back, or choose another hydra.sweep.dir"
+                    f"{ledger.sweep_dir}: lacks the record of trial {notes.number}, which its "
+                    "study has; put it back, or choose another hydra.sweep.dir"
                 )
         recorded = [record.trial for record in ledger]
         if recorded and max(recorded) >= len(trials):
@@ -84,10 +84,10 @@ class Search:
             )
 
     def next_batch(self, size: int) -> list[Record]:
-        """Take trials to run; none are left where the list is empty.
+        """Take trials to run; an empty list means that none are left.
 
         Args:
-            size: the most trials.
+            size: maximum number of trials.
 
         Raises:
             LabError: the directory or the storage cannot be written.
@@ -108,14 +108,15 @@ class Search:
         return sorted(batch, key=lambda record: record.number)
 
     def _left_over(self) -> list[Record]:
-        """Take back the trials whose process is gone; tell what it could not tell any more."""
-        found = []
+        """Take over the trials whose process has ended; tell the study the ends it missed."""
+        batch = []
         for trial in self._study.trials():
-            if trial.state.is_finished() or trial.user_attrs["home"] != self._home:
+            notes = Notes.of(trial)
+            if trial.state.is_finished() or notes.home != self._home:
                 continue
-            number = trial.user_attrs["number"]
+            number = notes.number
             if number not in self._ledger or self._ledger[number].trial < trial.number:
-                found.append(self._record(trial))  # its process was killed before it could
+                batch.append(self._record(trial))  # its process was killed before it could
                 continue
             record = self._ledger[number]
             if not self._is_free(record):
@@ -123,36 +124,36 @@ class Search:
             if record.is_final:
                 self._study.settle(record)
             elif self._starts.get(number, 0) >= _STARTS:
-                self.fail(record, f"its process ended without a word, {_STARTS} times")
+                self.fail(record, f"its process ended without an error, {_STARTS} times")
             else:
                 record.owner = self._owner
                 self._ledger.write(record)
-                found.append(record)
-        return found
+                batch.append(record)
+        return batch
 
     def _is_free(self, record: Record) -> bool:
         is_left = record.owner == self._owner or not self._ledger.is_alive(record.owner)
         return is_left and not self._ledger.is_worked_on(record)
 
     def fail(self, record: Record, error: str) -> None:
-        """Record that a trial has failed without having run to an end."""
-        record.state, record.error, record.ended = FAILED, error, directory.now()
+        """Record a failure of a trial that did not end by itself."""
+        record.state, record.error, record.ended = RunState.FAILED, error, directory.now()
         self._ledger.write(record)
         self._study.settle(record)
 
     def _again(self, trials: list[FrozenTrial]) -> list[Record]:
-        """Take the trials that have failed for another attempt, each a new one to Optuna."""
-        failed = [record for record in self._ledger if record.state == FAILED]
+        """Retry the trials that have failed, each as a new one in the study."""
+        failed = [record for record in self._ledger if record.state == RunState.FAILED]
         return [
             self._create(record.number, trials[record.trial].params, {}, trials, is_retry=True)
             for record in failed
         ]
 
     def _ask(self, first: int, trials: list[FrozenTrial]) -> Record | None:
-        """Ask for a new trial, unless there are enough.
+        """Create a new trial, unless there are enough.
 
         Args:
-            first: the first trial of the round.
+            first: number in the study of the round's first trial.
             trials: all trials; the new one is added.
         """
         while (number := _first_free(trials)) < self._total:
@@ -160,7 +161,7 @@ class Search:
             if self._settings.storage is None:
                 return record
             trials[:] = self._study.trials()
-            if all(one.user_attrs["number"] != number for one in trials[: record.trial]):
+            if number not in _numbers(trials[: record.trial]):
                 return record
             # A process with another directory, and so with another lock, was faster.
             self._study.give_up(record.trial)
@@ -170,36 +171,36 @@ class Search:
     def _values(
         self, number: int, trials: Sequence[FrozenTrial]
     ) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        """Return the values of a new trial, and what the sampler notes of it."""
+        """Return the values of a new trial, and the system attributes that the sampler sets."""
         if self._grid is not None:
             return self._grid[number], {}
         sampler = build_sampler(self._settings, number)
-        imagined = self._study.copied(trials, sampler)
+        copied = self._study.copy(trials, sampler)
         with taking_options("sampler", type(sampler).__name__):
-            asked = imagined.ask(self._distributions)
-        return asked.params, imagined.get_trials(deepcopy=False)[-1].system_attrs
+            suggested = copied.ask(self._distributions)
+        return suggested.params, copied.get_trials(deepcopy=False)[-1].system_attrs
 
     def _create(
         self,
         number: int,
         params: Mapping[str, Any],
-        noted: dict[str, Any],
+        system_attrs: dict[str, Any],
         trials: list[FrozenTrial],
         **attrs: Any,
     ) -> Record:
-        """Create a trial whole or not at all, and record it."""
+        """Create a trial in one write, and record it."""
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=self._distributions,
-            user_attrs={"home": self._home, "number": number, **attrs},
-            system_attrs=noted,
+            user_attrs=Notes(self._home, number, **attrs).attrs(),
+            system_attrs=system_attrs,
         )
         trials.append(self._study.create(trial))
         return self._record(trials[-1])
 
     def _record(self, trial: FrozenTrial) -> Record:
-        number = trial.user_attrs["number"]
+        number = Notes.of(trial).number
         attempts = self._ledger[number].attempts if number in self._ledger else 0
         params = {key: str(trial.params[key]) for key in self._distributions}
         record = Record(number, params, trial.number, owner=self._owner, attempts=attempts)
@@ -208,23 +209,24 @@ class Search:
 
 
 def _round(trial: FrozenTrial) -> int:
-    """Return the first trial of the round that a trial is of."""
-    return int(trial.user_attrs.get("round", trial.number))
+    """Return the number in the study of the first trial of a trial's round."""
+    first = Notes.of(trial).round
+    return trial.number if first is None else first
 
 
 def _is_open(first: int, batch: Sequence[Record], size: int, trials: Sequence[FrozenTrial]) -> bool:
-    """Return whether a process was killed while it asked for a round, before any of it ran."""
-    members = [one.number for one in trials if one.user_attrs.get("round") == first]
+    """Return whether a process was killed while it filled a round, before any of it ran."""
+    members = [trial.number for trial in trials if Notes.of(trial).round == first]
     return len(members) < size and {*members} <= {record.trial for record in batch}
 
 
 def check_options(settings: Settings, address: Address, space: Space) -> None:
     """Check the options of sampler and pruner on a study in memory that has some trials already.
 
-    Optuna looks at some of them only then, and at a few even later.
+    Optuna checks some of them only then, and a few even later.
 
     Raises:
-        ConfigError: one does not take its options.
+        ConfigError: an option is wrong.
     """
     pruner, distributions = build_pruner(address), space.distributions()
     sampler = RandomSampler() if settings.is_grid else build_sampler(settings, 0)
@@ -245,10 +247,10 @@ def check_options(settings: Settings, address: Address, space: Space) -> None:
 
 
 def build_sampler(settings: Settings, number: int) -> BaseSampler:
-    """Build the sampler of a trial, which has a seed of its own, whichever process asks.
+    """Build the sampler of a trial, seeded by the trial's number, whichever process asks.
 
     Raises:
-        ConfigError: it does not take its options.
+        ConfigError: an option is wrong.
     """
     seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
     options = {"seed": seed, **settings.sampler_options}
@@ -258,5 +260,9 @@ def build_sampler(settings: Settings, number: int) -> BaseSampler:
 
 def _first_free(trials: Sequence[FrozenTrial]) -> int:
     """Return the first number that no trial has."""
-    taken = {one.user_attrs["number"] for one in trials}
+    taken = _numbers(trials)
     return next(number for number in itertools.count() if number not in taken)
+
+
+def _numbers(trials: Sequence[FrozenTrial]) -> set[int]:
+    return {Notes.of(trial).number for trial in trials}

@@ -1,26 +1,39 @@
-"""One record a trial: what it is, what became of it, and whose it is."""
+"""Records of a sweep's trials: parameters, state, result and owner, a JSON file each."""
 
 import contextlib
 import json
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mnist_lab.errors import BusyError, InputError, StorageError, first_line, reason
 from mnist_lab.runs import directory as runs
-from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.directory import hold
+from mnist_lab.runs.manifest import RunState
 
 FOLDER = "ledger"
-RUNNING, FINISHED, PRUNED, FAILED = "running", "finished", "pruned", "failed"
-INTERRUPTED = "interrupted"
-FINAL = (FINISHED, PRUNED, FAILED)
+_FINAL = (RunState.FINISHED, RunState.PRUNED, RunState.FAILED)
 _PATIENCE = 120.0  # seconds for another process to take or give back trials
+
+
+@dataclass(frozen=True)
+class Report:
+    """The last epoch of a trial that is pruned.
+
+    Args:
+        epoch: from 0.
+        value: the monitored metric after it.
+        attrs: system attributes that the pruner set.
+    """
+
+    epoch: int
+    value: float
+    attrs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -31,15 +44,14 @@ class Record:
         number: its place in the sweep, from 0.
         params: the keys that the sweep varies, and the trial's value of each, as overrides.
         trial: its number in the study; another one after a failure that was retried.
-        state: running, interrupted, finished, pruned or failed.
-        directory: the run's, from the sweep's on; None before it has started.
-        values: what it is ranked by, the monitored value first.
+        state: its state.
+        directory: the run's, relative to the sweep's; None before it has started.
+        values: of the objectives, the monitored metric first.
         metrics: the run's.
         error: why it was pruned or has failed.
-        report: what the study is still to be told of a pruned trial: its last epoch, the value
-            after it, and what the pruner notes.
+        report: of a pruned trial, its last epoch.
         owner: the process that it belongs to.
-        attempts: how often it was started.
+        attempts: number of starts.
         started: time of the last start.
         ended: time of its end.
     """
@@ -47,12 +59,12 @@ class Record:
     number: int
     params: dict[str, str]
     trial: int
-    state: str = RUNNING
+    state: RunState = RunState.RUNNING
     directory: str | None = None
     values: list[float] | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
     error: str | None = None
-    report: dict[str, Any] | None = None
+    report: Report | None = None
     owner: str = ""
     attempts: int = 0
     started: str | None = None
@@ -60,12 +72,12 @@ class Record:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.state in FINAL
+        """Whether the trial has ended for good."""
+        return self.state in _FINAL
 
     @property
     def name(self) -> str:
-        """The trial as a line about it names it."""
+        """The trial's number and parameters, for messages."""
         values = " ".join(f"{key}={short(value)}" for key, value in self.params.items())
         return f"trial {self.number} ({values})"
 
@@ -85,12 +97,16 @@ class Ledger:
         """Return a trial's record.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: it is missing or corrupt.
         """
         path = self._path(number)
         try:
-            return Record(**runs.read_json(path))
-        except TypeError as error:
+            record = Record(**runs.read_json(path))
+            record.state = RunState(record.state)
+            if record.report is not None:
+                record.report = Report(**record.report)  # type: ignore[arg-type]
+            return record
+        except (TypeError, ValueError) as error:
             raise InputError(f"{path}: not a trial's record: {first_line(error)}") from error
 
     def __contains__(self, number: int) -> bool:
@@ -105,7 +121,7 @@ class Ledger:
         return sorted(int(path.stem) for path in self._folder.glob("[0-9]*.json"))
 
     def write(self, record: Record) -> None:
-        """Write a record whole or not at all; the trial's owner does.
+        """Write a record atomically; the trial's owner does.
 
         Raises:
             StorageError: it cannot be written.
@@ -118,7 +134,7 @@ class Ledger:
         runs.write(self._path(record.number), text + "\n")
 
     def remove(self, record: Record) -> None:
-        """Drop the record of a trial that has not started."""
+        """Remove the record of a trial that has not started."""
         self._path(record.number).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
@@ -129,14 +145,14 @@ class Ledger:
         """Keep other processes from taking trials of this sweep.
 
         Raises:
-            BusyError: another process has kept them for too long.
+            BusyError: another process held the lock for more than two minutes.
             StorageError: the directory cannot be written.
         """
-        with _held(self._folder / runs.LOCK, _PATIENCE, self.sweep_dir):
+        with hold(self._folder / runs.LOCK, self.sweep_dir, _PATIENCE):
             yield
 
     def drop_empty(self) -> None:
-        """Leave no directory behind in which there is nothing but a lock."""
+        """Remove the directory if it contains nothing but a lock."""
         with contextlib.suppress(OSError):
             if [*self.sweep_dir.iterdir()] == [self._folder]:
                 (self._folder / runs.LOCK).unlink(missing_ok=True)
@@ -144,32 +160,32 @@ class Ledger:
                 self.sweep_dir.rmdir()
 
     def check_free(self) -> None:
-        """Check that no process holds the directory for itself, as that of a single run does.
+        """Check that no single run is using the directory.
 
         Raises:
             BusyError: one does.
         """
         path = self.sweep_dir / runs.LOCK
         if path.exists():
-            with _held(path, 0, self.sweep_dir):
+            with hold(path, self.sweep_dir):
                 pass
 
     @contextlib.contextmanager
     def owner(self) -> Iterator[str]:
-        """Hold a lock for as long as this process works on trials, and give its name.
+        """Hold a lock while this process works on trials, and yield the process's name.
 
-        The system drops it with the process, however that ends.
+        The system releases it with the process, however that ends.
         """
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         path = self._owner_path(name)
-        with _held(path, 0, self.sweep_dir):
+        with hold(path, self.sweep_dir):
             try:
                 yield name
             finally:
                 path.unlink(missing_ok=True)
 
     def is_alive(self, owner: str) -> bool:
-        """Return whether the process that a trial belongs to is still there."""
+        """Return whether the process that a trial belongs to is still running."""
         path = self._owner_path(owner)
         if not owner or not path.exists() or is_held(path):
             return bool(owner) and path.exists()
@@ -177,7 +193,7 @@ class Ledger:
         return False
 
     def is_worked_on(self, record: Record) -> bool:
-        """Return whether a process, of whichever owner, holds the trial's run directory."""
+        """Return whether any process holds the trial's run directory."""
         if record.directory is None:
             return False
         path = self.sweep_dir / record.directory / runs.LOCK
@@ -188,44 +204,22 @@ class Ledger:
 
 
 def short(value: str) -> str:
-    """Return a fraction with four digits at most, any other text as it is."""
+    """Return a number with four significant digits at most, any other text unchanged."""
     try:
         return value if len(value) <= 6 or value.isdecimal() else f"{float(value):.4g}"
     except ValueError:
         return value
 
 
-def counts(records: Iterable[Record]) -> dict[str, int]:
+def counts(records: Iterable[Record]) -> Counter[RunState]:
     """Return how many trials are in each state."""
-    found = dict.fromkeys((FINISHED, RUNNING, PRUNED, FAILED, INTERRUPTED), 0)
-    for record in records:
-        found[record.state] += 1
-    return found
+    return Counter(record.state for record in records)
 
 
 def is_held(path: Path) -> bool:
     """Return whether a process holds a lock file."""
     try:
-        with _held(path, 0, path.parent):
+        with hold(path, path.parent):
             return False
     except BusyError:
         return True
-
-
-@contextlib.contextmanager
-def _held(path: Path, patience: float, place: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=patience)
-        lock.acquire()
-    except Timeout:
-        raise BusyError(
-            f"{display_path(place)}: another process is using this directory; wait for it or "
-            "stop it"
-        ) from None
-    except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
-        raise StorageError(f"{display_path(place)}: cannot be written: {reason(error)}") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -1,11 +1,11 @@
-"""A sweep's memory in Optuna: what was asked, what was told, and who is not worth going on."""
+"""Suggestions, results and pruning of a sweep, kept in an Optuna study."""
 
 import contextlib
 import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +21,10 @@ from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from mnist_lab.errors import ConfigError, InputError, StorageError, first_line, reason
-from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, RUNNING, Record
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Record, Report
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of each trial, as does the display
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # the display has a line for each trial
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 _PRUNERS: dict[str, type[BasePruner]] = {
     "none": NopPruner,
@@ -33,9 +34,9 @@ _PRUNERS: dict[str, type[BasePruner]] = {
 }
 Direction = Literal["maximize", "minimize"]
 _STATES = {
-    TrialState.COMPLETE: FINISHED,
-    TrialState.PRUNED: PRUNED,
-    TrialState.FAIL: FAILED,
+    TrialState.COMPLETE: RunState.FINISHED,
+    TrialState.PRUNED: RunState.PRUNED,
+    TrialState.FAIL: RunState.FAILED,
 }
 _NO_JOURNAL = (ValueError, TypeError, LookupError, AssertionError)  # what Optuna raises on one
 _LONGEST_LINE = 1_000_000  # bytes of a journal's first line
@@ -43,14 +44,43 @@ _PATIENCE = 60  # seconds that SQLite waits for another process that writes
 
 
 @dataclass(frozen=True)
+class Notes:
+    """User attributes that the lab sets on a trial of the study.
+
+    Args:
+        home: the sweep directory that runs it, as ``sweep.json`` names it.
+        number: its number in the sweep.
+        round: number in the study of the first trial that was asked for together with it.
+        is_retry: whether it repeats a trial that failed.
+        is_surplus: whether another trial has its number, so that it does not count.
+    """
+
+    home: str
+    number: int
+    round: int | None = None
+    is_retry: bool = False
+    is_surplus: bool = False
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Notes":
+        """Read a trial's attributes; others, which a dashboard may have set, are left out."""
+        known = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in trial.user_attrs.items() if name in known})
+
+    def attrs(self) -> dict[str, Any]:
+        """Return the attributes that differ from their defaults."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+
+@dataclass(frozen=True)
 class Address:
-    """Where a study is, for any process that knows of it.
+    """The location of a study, by which any process opens it.
 
     Args:
         storage: a database URL of Optuna's, or the path of a journal.
         name: the study's name there.
         directions: ``maximize`` or ``minimize`` for each objective.
-        pruner: what ends bad trials early.
+        pruner: the pruner's name.
         pruner_options: arguments of Optuna's class.
     """
 
@@ -64,13 +94,12 @@ class Address:
 class Study:
     """An Optuna study that any process may open.
 
-    Optuna decides; this sees to it that a process may be killed at any time, and that what follows
-    depends on the trials alone and not on when that was. So Optuna samples and prunes on a copy of
-    the study that has just what the decision depends on, and what comes of it is written after
-    that, each write being one that may be done again.
+    A process may be killed at any time, and what follows depends on the trials alone and not on
+    when that was. So Optuna samples and prunes on a copy of the study in memory, and the decision
+    is written afterwards, in writes that may be repeated.
 
     Args:
-        address: where it is.
+        address: its location.
 
     Raises:
         ConfigError: there is no such storage.
@@ -80,10 +109,10 @@ class Study:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._storage, self._engine = _open_storage(address.storage)
+        self.storage = _open_storage(address.storage)
         try:
             self.optuna = optuna.create_study(
-                storage=self._storage,
+                storage=self.storage,
                 study_name=address.name,
                 directions=list(address.directions),
                 sampler=RandomSampler(),  # never asked
@@ -96,24 +125,24 @@ class Study:
             ) from error
         except _NO_JOURNAL as error:
             self.close()
-            if self._engine is not None:
+            if isinstance(self.storage, RDBStorage):
                 raise
             raise _no_journal(address.storage, error) from error
-        self.storage: BaseStorage = self.optuna._storage  # Optuna's cache of what it was given
+        self._id = self.storage.get_study_id_from_name(address.name)
 
     def close(self) -> None:
-        """Give the connections back."""
-        if self._engine is not None:
-            self._engine.scoped_session.remove()
-            self._engine.engine.dispose()
+        """Close the connections."""
+        if isinstance(self.storage, RDBStorage):
+            self.storage.remove_session()
+            self.storage.engine.dispose()
 
     @property
     def identity(self) -> dict[str, Any] | None:
-        """What the sweep of this study is, where one has written it."""
+        """The identity of the study's sweep; None where no sweep has set it."""
         return self.optuna.user_attrs.get("plan")
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:
-        """Keep what the sweep of this study is."""
+        """Store the identity of the study's sweep."""
         self.optuna.set_user_attr("plan", dict(identity))
 
     def trials(self) -> list[FrozenTrial]:
@@ -123,101 +152,97 @@ class Study:
     def create(self, trial: FrozenTrial) -> FrozenTrial:
         """Create a running trial in one write, and return it with its number."""
         trial.datetime_start = datetime.now()
-        study_id = self.optuna._study_id
-        return self.storage.get_trial(self.storage.create_new_trial(study_id, trial))
+        return self.storage.get_trial(self.storage.create_new_trial(self._id, trial))
 
     def give_up(self, number: int) -> None:
-        """Have a trial not count, since another one has its place."""
-        self.storage.set_trial_user_attr(self.trial_id(number), "is_surplus", True)
+        """Mark a trial as surplus, since another one has its number."""
+        self.storage.set_trial_user_attr(self._trial_id(number), "is_surplus", True)
         self.optuna.tell(number, state=TrialState.FAIL)
 
     def elsewhere(self, home: str) -> list[Record]:
-        """Return what is known of the trials of other directories, which have no record here."""
+        """Return records of the trials that other directories run."""
         return [
             Record(
-                number=trial.user_attrs["number"],
+                number=notes.number,
                 params={key: str(value) for key, value in trial.params.items()},
                 trial=trial.number,
-                state=_STATES.get(trial.state, RUNNING),
+                state=_STATES.get(trial.state, RunState.RUNNING),
                 values=trial.values,
-                owner=trial.user_attrs["home"],
+                owner=notes.home,
             )
             for trial in self.trials()
-            if trial.user_attrs["home"] != home and "is_surplus" not in trial.user_attrs
+            if (notes := Notes.of(trial)).home != home and not notes.is_surplus
         ]
 
-    def trial_id(self, number: int) -> int:
-        """Return what the storage calls a trial."""
-        return self.storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
+    def _trial_id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
     def settle(self, record: Record) -> None:
-        """Tell what became of a trial, once or again."""
+        """Tell Optuna a trial's result; it may be told already."""
         number = record.trial
         state, values = TrialState.FAIL, None
-        if record.state == FINISHED and record.values is not None:
+        if record.state == RunState.FINISHED and record.values is not None:
             state, values = TrialState.COMPLETE, record.values
-        elif record.state == PRUNED:
+        elif record.state == RunState.PRUNED:
             state = TrialState.PRUNED
         # Another process may tell the same between Optuna's look at the trial and its write.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             if record.report is not None:
-                self._note(number, **record.report)
+                self._write(number, record.report)
             self.optuna.tell(number, values, state, skip_if_finished=True)
 
-    def prunes(
-        self, number: int, epoch: int, value: float, may_end: bool = True
-    ) -> dict[str, Any] | None:
-        """Return what is to be told of a trial that should end after an epoch, else tell it now.
+    def prunes(self, number: int, epoch: int, value: float, may_end: bool = True) -> Report | None:
+        """Report an epoch of a trial, and ask the pruner whether the trial should end.
 
         Args:
             number: the trial's in the study.
             epoch: the epoch that has ended, from 0.
-            value: the monitored value after it.
+            value: the monitored metric after it.
             may_end: whether the pruner is asked.
 
         Returns:
-            None where the trial goes on. Else nothing was told, so that who is killed before the
-            end is recorded decides the same again.
+            None if the trial continues. Otherwise the report, which is not written yet: a process
+            killed before the end is recorded decides the same again.
         """
         trials = self.trials()
         known = trials[number].intermediate_values
         if any(step > epoch for step in known):
-            return None  # a run that goes on from before: it was not to end then
+            return None  # a resumed run: it was not to end then
         if not may_end:
-            self._note(number, epoch, value, {})
+            self._write(number, Report(epoch, value))
             return None
         trial = copy.copy(trials[number])
         trial.intermediate_values = {**known, epoch: value}
         trials[number] = trial
-        imagined = self.copied(trials, RandomSampler())
-        with taking_options("pruner", type(imagined.pruner).__name__):
-            is_pruned = imagined.pruner.prune(imagined, imagined.get_trials(deepcopy=False)[number])
-        attrs = imagined.get_trials(deepcopy=False)[number].system_attrs
-        noted = {key: attrs[key] for key in attrs if attrs[key] != trial.system_attrs.get(key)}
-        report: dict[str, Any] = {"epoch": epoch, "value": value, "attrs": noted}
+        copied = self.copy(trials, RandomSampler())
+        with taking_options("pruner", type(copied.pruner).__name__):
+            is_pruned = copied.pruner.prune(copied, copied.get_trials(deepcopy=False)[number])
+        attrs = copied.get_trials(deepcopy=False)[number].system_attrs
+        changed = {key: attrs[key] for key in attrs if attrs[key] != trial.system_attrs.get(key)}
+        report = Report(epoch, value, changed)
         if is_pruned:
             return report
-        self._note(number, **report)
+        self._write(number, report)
         return None
 
-    def _note(self, number: int, epoch: int, value: float, attrs: Mapping[str, Any]) -> None:
-        trial_id = self.trial_id(number)
+    def _write(self, number: int, report: Report) -> None:
+        trial_id = self._trial_id(number)
         if self.storage.get_trial(trial_id).state.is_finished():
             return
-        self.storage.set_trial_intermediate_value(trial_id, epoch, value)
-        for key, value in attrs.items():
+        self.storage.set_trial_intermediate_value(trial_id, report.epoch, report.value)
+        for key, value in report.attrs.items():
             self.storage.set_trial_system_attr(trial_id, key, value)
 
-    def copied(self, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Study:
+    def copy(self, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Study:
         """Return a study in memory with these trials under the same numbers."""
-        imagined = optuna.create_study(
+        copied = optuna.create_study(
             study_name=self.address.name,  # Hyperband draws its brackets from it
             directions=list(self.address.directions),
             sampler=sampler,
             pruner=build_pruner(self.address),
         )
-        imagined.add_trials(trials)
-        return imagined
+        copied.add_trials(trials)
+        return copied
 
 
 def build(kind: str, cls: Any, options: Mapping[str, Any]) -> Any:
@@ -232,7 +257,7 @@ def build(kind: str, cls: Any, options: Mapping[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def taking_options(kind: str, name: str) -> Iterator[None]:
-    """Say of an error that it is the options', which Optuna looks at when it needs them.
+    """Attribute an error to the options, which Optuna checks when it needs them.
 
     Raises:
         ConfigError: there was one.
@@ -268,16 +293,16 @@ def default_storage(folder: Path) -> str:
 
 
 def _check_journal(path: Path) -> None:
-    """Check what a file begins with; Optuna would write to any text whose last line it cannot read.
+    """Check a file's first line; Optuna would append to any text whose last line it cannot read.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no journal.
+        ValueError: it is not a journal.
     """
     if not path.exists():
         return
     if not path.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("is not a regular file")
     with path.open("rb") as file:
         line = file.readline(_LONGEST_LINE)
     if line and "op_code" not in dict(json.loads(line)):
@@ -285,10 +310,10 @@ def _check_journal(path: Path) -> None:
 
 
 def _no_journal(storage: str, error: Exception) -> InputError:
-    return InputError(f"{storage}: no journal of Optuna's, or damaged: {first_line(error)}")
+    return InputError(f"{storage}: not an Optuna journal, or corrupt: {first_line(error)}")
 
 
-def _open_storage(storage: str) -> tuple[BaseStorage, RDBStorage | None]:
+def _open_storage(storage: str) -> BaseStorage:
     """Open a storage.
 
     Raises:
@@ -299,18 +324,17 @@ def _open_storage(storage: str) -> tuple[BaseStorage, RDBStorage | None]:
     if "://" not in storage:
         try:
             _check_journal(Path(storage))
-            return JournalStorage(JournalFileBackend(storage)), None
+            return JournalStorage(JournalFileBackend(storage))
         except OSError as error:
             raise StorageError(f"{storage}: cannot be opened: {reason(error)}") from error
         except _NO_JOURNAL as error:
             raise _no_journal(storage, error) from error
     engine = {"connect_args": {"timeout": _PATIENCE}} if storage.startswith("sqlite") else {}
     try:
-        database = RDBStorage(storage, engine_kwargs=engine)
+        return RDBStorage(storage, engine_kwargs=engine)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"hydra.sweeper.storage={storage}: {first_line(error)}") from error
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         if isinstance(error, SQLAlchemyError) and not hasattr(error, "orig"):
             raise ConfigError(f"hydra.sweeper.storage={storage}: {first_line(error)}") from error
         raise StorageError(f"{storage}: cannot be opened: {first_line(error)}") from error
-    return database, database

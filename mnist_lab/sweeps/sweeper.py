@@ -1,4 +1,4 @@
-"""The sweeper that Hydra finds under ``hydra/sweeper=study``: a search of Optuna's, or a grid."""
+"""Sweeper behind ``hydra/sweeper=study``: a search by Optuna, or a grid."""
 
 import contextlib
 import itertools
@@ -22,11 +22,12 @@ from mnist_lab.config.field import shown as shown_value
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.runs.directory import MANIFEST, display_path
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import manifest
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import Points
 from mnist_lab.sweeps.progress import Display
-from mnist_lab.sweeps.records import FAILED, RUNNING, Ledger, Record
+from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.request import Asked, read_command
 from mnist_lab.sweeps.results import Leaderboard
 from mnist_lab.sweeps.space import overrides_of
@@ -42,13 +43,23 @@ _DIRECTIONS: dict[str, "Direction"] = {"max": "maximize", "min": "minimize"}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep came to.
+    """The result of a sweep.
 
     Args:
-        failed: the trials that have failed, in this process or in one before.
+        sweep_dir: the sweep's directory.
+        board: all trials, the best first.
+        command: what trains the best trial again; None if there is none.
     """
 
-    failed: list[Record]
+    sweep_dir: Path
+    board: Leaderboard
+    command: str | None
+
+    @property
+    def failed(self) -> list[Record]:
+        """The trials that have failed, in this process or in another, by number."""
+        failed = [record for record in self.board.records if record.state == RunState.FAILED]
+        return sorted(failed, key=lambda record: record.number)
 
 
 def run_sweep(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Outcome:
@@ -135,7 +146,7 @@ class StudySweeper(Sweeper):
         display = Display(ledger, asked.total, asked.objectives)
         with ledger.owner() as owner:
             search = Search(study, ledger, asked.settings, asked.space, owner, home, asked.total)
-            with _told_how_to_go_on(ledger, asked.total), display:
+            with _says_how_to_resume(ledger, asked.total), display:
                 while batch := search.next_batch(size):
                     if not asked.settings.is_grid:
                         batch = list(_checked(batch, asked.points, search))
@@ -150,7 +161,7 @@ class StudySweeper(Sweeper):
 
 
 def _opened(asked: Asked, ledger: Ledger) -> "Study":
-    """Open a sweep's directory and its study, which it may hold already.
+    """Open a sweep's directory and its study; both may exist.
 
     Raises:
         LabError: it holds another sweep, an option is wrong, or something cannot be written.
@@ -176,27 +187,20 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
 
 
 def _concluded(asked: Asked, ledger: Ledger, others: Sequence[Record], loader: Loader) -> Outcome:
-    """Write and print what a sweep came to."""
+    """Write the leaderboard and the best recipe."""
     command = None
     with ledger.locked():  # other processes may conclude as well
-        records = [*ledger, *others]
-        board = Leaderboard(records, asked.objectives)
+        board = Leaderboard([*ledger, *others], asked.objectives)
         board.write(ledger.sweep_dir)
         if board.best is not None and board.best.values is not None:
             value = f"{next(iter(asked.objectives))}={board.best.values[0]:.4f}"
             overrides = [*asked.space.fixed, *overrides_of(board.best.params)]
             command = write_best(ledger.sweep_dir, board.best, loader, overrides, value)
-    board.print(display_path(ledger.sweep_dir), command)
-    if elsewhere := sum(record.state == RUNNING for record in records):
-        print(f"{elsewhere} still running in other processes")
-    failed = [record for record in records if record.state == FAILED]
-    for record in failed:
-        print(f"mnist-lab train: {record.name}: {record.error}", file=sys.stderr)
-    return Outcome(failed)
+    return Outcome(ledger.sweep_dir, board, command)
 
 
 def _content(folder: Path, asked: Asked) -> dict[str, Any]:
-    """Return what is to be in a sweep's directory, which may hold some of it.
+    """Return what ``sweep.json`` has to be, with what the directory's own says already.
 
     Raises:
         ConfigError: it holds another sweep, or runs of none.
@@ -211,6 +215,8 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
             )
         return asked.plan.content()
     manifest.check_same(place, before, asked.plan.identity(), asked.settings.accept_changes)
+    if changes := manifest.changes(before, asked.plan):
+        _log.warning("%s: was begun with %s", place, "; ".join(changes))
     for name, value in asked.plan.study.items():
         if before["study"].get(name) != value:
             raise ConfigError(
@@ -222,7 +228,7 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
 
 
 def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
-    """Return where the study is."""
+    """Return the study's location."""
     from mnist_lab.sweeps.study import Address, default_storage
 
     storage = settings.storage or default_storage(folder)
@@ -236,13 +242,13 @@ def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) ->
 
 
 def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
-    """Check that a study, which other directories may share, is of this sweep.
+    """Check that a study, which other directories may share, belongs to this sweep.
 
     Returns:
-        What the study calls this directory.
+        The name of this directory in the study.
 
     Raises:
-        ConfigError: it is of another sweep.
+        ConfigError: it belongs to another sweep.
     """
     content = manifest.read_plan(folder)
     assert content is not None
@@ -250,7 +256,9 @@ def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
     place = f"{study.address.name} in {study.address.storage}"
     has_trials = bool(study.trials())  # before the identity, which another process writes first
     if study.identity is None and has_trials:
-        raise ConfigError(f"{place}: holds a study that is no sweep of the lab's; choose another")
+        raise ConfigError(
+            f"{place}: contains an Optuna study that mnist_lab did not create; choose another"
+        )
     if study.identity is not None:
         named_by = (
             "hydra.sweep.dir" if asked.settings.storage is None else "hydra.sweeper.study_name"
@@ -264,15 +272,15 @@ def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
 
 
 @contextlib.contextmanager
-def _told_how_to_go_on(ledger: Ledger, total: int) -> Iterator[None]:
-    """Say how to go on with a sweep that is stopped."""
+def _says_how_to_resume(ledger: Ledger, total: int) -> Iterator[None]:
+    """Print how to resume the sweep if it is stopped."""
     try:
         yield
     except BaseException:
         done = sum(record.is_final for record in ledger)
         print(
-            f"mnist-lab train: stopped with {done} of {total} trials done; the same command with "
-            f"hydra.sweep.dir={display_path(ledger.sweep_dir)} goes on",
+            f"mnist-lab train: stopped with {done} of {total} trials done; resume with the same "
+            f"command and hydra.sweep.dir={display_path(ledger.sweep_dir)}",
             file=sys.stderr,
         )
         raise

@@ -1,4 +1,4 @@
-"""A trial as the run sees it: what it reports, and how it ends."""
+"""A trial while it runs: reports of its epochs, and records of how it ends."""
 
 import contextlib
 import logging
@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from mnist_lab.errors import Diverged, LabError, Pruned, first_line
 from mnist_lab.runs import directory
-from mnist_lab.sweeps.records import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Ledger, Record, Report
 from mnist_lab.training.observer import observed_by
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ _SIGNALLED = range(129, 160)  # exit codes of a process that a signal has ended
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a run has to know of its sweep, in whichever process it is.
+    """A sweep as its trials know it, in whichever process they run.
 
     Args:
         folder: the sweep's directory.
-        address: where the study is.
-        objectives: what trials are ranked by, the monitored metric first.
+        address: the study's.
+        objectives: metrics that trials are ranked by, the monitored one first.
     """
 
     folder: Path
@@ -44,8 +45,8 @@ class Sweep:
         """Open a trial that this process is to run.
 
         Args:
-            number: its place in the sweep.
-            study: the study where it is open already.
+            number: its number in the sweep.
+            study: the study if it is open already.
         """
         if study is None:
             from mnist_lab.sweeps.study import Study
@@ -55,12 +56,12 @@ class Sweep:
 
 
 class Trial:
-    """One trial while it runs. Every way to its end is recorded before it is told to Optuna.
+    """One trial while it runs. Each end is recorded before Optuna is told.
 
     Args:
-        sweep: what it is part of.
-        study: the memory.
-        record: what is known of it.
+        sweep: the sweep that it is part of.
+        study: the sweep's study.
+        record: its record.
     """
 
     def __init__(self, sweep: Sweep, study: "Study", record: Record) -> None:
@@ -68,12 +69,12 @@ class Trial:
         self._sweep = sweep
         self._study = study
         self._ledger = Ledger(sweep.folder)
-        self._report: dict[str, Any] | None = None
+        self._report: Report | None = None
 
     def start(self, run_dir: Path) -> None:
-        """Record that it runs, and where."""
+        """Record that it runs, and its directory."""
         self.record.directory = os.path.relpath(run_dir, self._sweep.folder)
-        self.record.state, self.record.attempts = RUNNING, self.record.attempts + 1
+        self.record.state, self.record.attempts = RunState.RUNNING, self.record.attempts + 1
         self.record.error, self.record.started = None, directory.now()
         self._ledger.write(self.record)
 
@@ -84,12 +85,12 @@ class Trial:
         return [Watch(self, monitor)]
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
-        """Tell the monitored value after an epoch, and return whether the trial should end.
+        """Report the monitored metric after an epoch, and return whether the trial should end.
 
         Args:
             epoch: from 0.
-            value: the monitored value after it.
-            is_last: whether nothing is left to save by ending it.
+            value: the monitored metric after it.
+            is_last: whether the trial ends with this epoch anyway.
         """
         if self._study.address.pruner == "none":
             return False
@@ -108,7 +109,7 @@ class Trial:
                 raise Diverged(f"diverged: {name} is {value}{place}")
 
     def finished(self, metrics: Mapping[str, float]) -> None:
-        """Record the result of a run, which has failed all the same if it has diverged."""
+        """Record the result of a run; a run that has diverged is recorded as failed."""
         self.record.metrics = directory.finite(metrics)
         try:
             self.check_finite(metrics)
@@ -117,34 +118,34 @@ class Trial:
             return
         values = [self.record.metrics.get(name) for name in self._sweep.objectives]
         known = [value for value in values if value is not None]
-        self._end(FINISHED, None, known if len(known) == len(values) else None)
+        self._end(RunState.FINISHED, None, known if len(known) == len(values) else None)
 
     def pruned(self) -> None:
-        """Record that it was ended early, as ``report`` has advised."""
+        """Record that it was ended early, as ``report`` said."""
         assert self._report is not None
         self.record.report = self._report
-        self._end(PRUNED, self.reason, [self._report["value"]])
+        self._end(RunState.PRUNED, self.reason, [self._report.value])
 
     @property
     def reason(self) -> str:
         """Why it ends early."""
         assert self._report is not None
-        name, value = self._sweep.objectives[0], self._report["value"]
-        return f"pruned after epoch {self._report['epoch'] + 1} with {name}={value:.4g}"
+        metric = f"{self._sweep.objectives[0]}={self._report.value:.4g}"
+        return f"pruned after epoch {self._report.epoch + 1} with {metric}"
 
     def failed(self, error: Exception) -> None:
         """Record that it has failed, and why."""
         if not isinstance(error, LabError):
             _log_traceback(f"{self.record.name}: {first_line(error)}", error)
         name = "" if isinstance(error, Diverged) else f"{type(error).__name__}: "
-        self._end(FAILED, f"{name}{first_line(error)}", None)
+        self._end(RunState.FAILED, f"{name}{first_line(error)}", None)
 
     def interrupted(self) -> None:
-        """Record that a signal has ended it, so that it goes on when the sweep does."""
-        self.record.state, self.record.ended = INTERRUPTED, directory.now()
+        """Record that a signal ended it; it is resumed when the sweep is."""
+        self.record.state, self.record.ended = RunState.INTERRUPTED, directory.now()
         self._ledger.write(self.record)
 
-    def _end(self, state: str, error: str | None, values: list[float] | None) -> None:
+    def _end(self, state: RunState, error: str | None, values: list[float] | None) -> None:
         self.record.state, self.record.error = state, error
         self.record.values, self.record.ended = values, directory.now()
         self._ledger.write(self.record)
@@ -152,9 +153,9 @@ class Trial:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Have it be this process's trial, and record how it ends if that is not well.
+        """Make this trial the observer of the run within, and record any failure.
 
-        What becomes of a stack after one of its trials is over is not that trial's.
+        An error of a stack after one of its trials has ended is not that trial's.
 
         Raises:
             Exception: what the run raised.
@@ -185,22 +186,23 @@ class Trial:
 
 def _log_traceback(text: str, error: Exception) -> None:
     """Log an error to the run's own file; the sweep's display has a line of it."""
-    files = [one for one in logging.getLogger().handlers if isinstance(one, logging.FileHandler)]
+    root = logging.getLogger().handlers
+    files = [handler for handler in root if isinstance(handler, logging.FileHandler)]
     if not files:
         _log.error(text, exc_info=error)
-    caught = (type(error), error, error.__traceback__)
-    record = _log.makeRecord(_log.name, logging.ERROR, __file__, 0, text, (), caught)
+    raised = (type(error), error, error.__traceback__)
+    record = _log.makeRecord(_log.name, logging.ERROR, __file__, 0, text, (), raised)
     for file in files:
         file.handle(record)
 
 
 class TrialTask:
-    """What Hydra calls for each trial, in whichever process a launcher has it run.
+    """The function that Hydra calls for each trial, in whichever process a launcher runs it.
 
     Args:
-        task: trains as a config says.
-        sweep: what the trials are part of.
-        study: the study, for launchers that stay in this process; it does not go to others.
+        task: trains a config.
+        sweep: the sweep of the trials.
+        study: the study, for launchers that stay in this process; it is not pickled.
     """
 
     def __init__(
@@ -215,11 +217,11 @@ class TrialTask:
         return self.sweep.trial(number, self._study)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open study here."""
+        """Leave out the open study."""
         return self.__dict__ | {"_study": None}
 
     def __call__(self, config: DictConfig) -> Any:
-        """Run a trial and record what becomes of it.
+        """Run a trial and record its end.
 
         Raises:
             Exception: what the run raised.
@@ -231,6 +233,8 @@ class TrialTask:
         with trial.recorded():
             value = self.task(config)
             path = run_dir / directory.METRICS
-            found = directory.read_json(path) if path.exists() else {}
-            trial.finished({name: math.nan if one is None else one for name, one in found.items()})
+            metrics = directory.read_json(path) if path.exists() else {}
+            trial.finished(
+                {name: math.nan if value is None else value for name, value in metrics.items()}
+            )
         return value

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import progress as display_module
 from mnist_lab.sweeps.progress import Display
-from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, Ledger, Record
+from mnist_lab.sweeps.records import Ledger, Record
 
 
 def record(number: int, state: str, value: float | None = None, error: str = "") -> Record:
@@ -29,15 +30,15 @@ def record(number: int, state: str, value: float | None = None, error: str = "")
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     monkeypatch.setattr(display_module, "_EVERY", 0.01)
     found = Ledger(tmp_path)
-    found.write(record(0, FINISHED, 0.5))
+    found.write(record(0, RunState.FINISHED, 0.5))
     return found
 
 
 def test_lines_in_a_file(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     with Display(ledger, 5, {"val/acc": "max"}):
-        ledger.write(record(1, FINISHED, 0.75))
-        ledger.write(record(2, PRUNED, 0.9, "pruned after epoch 2 with val/acc=0.9"))
-        ledger.write(record(3, FAILED, error="RuntimeError: bad luck"))
+        ledger.write(record(1, RunState.FINISHED, 0.75))
+        ledger.write(record(2, RunState.PRUNED, 0.9, "pruned after epoch 2 with val/acc=0.9"))
+        ledger.write(record(3, RunState.FAILED, error="RuntimeError: bad luck"))
         ledger.write(Record(4, {"lr": "4"}, 4))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(": 5 trials, 1 of them done already")
@@ -52,17 +53,17 @@ def test_lines_in_a_file(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_less_may_be_better(ledger: Ledger) -> None:
-    ledger.write(record(1, FINISHED, 0.25))
+    ledger.write(record(1, RunState.FINISHED, 0.25))
     with Display(ledger, 2, {"val/loss": "min"}) as display:
         assert display.summary() == "2/2 done, best val/loss 0.2500 (trial 1)"
 
 
 def test_a_retried_trial_is_shown_again(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = record(1, FAILED, error="bad luck")
+    failed = record(1, RunState.FAILED, error="bad luck")
     ledger.write(failed)
     with Display(ledger, 2, {"val/acc": "max"}):
         ledger.write(Record(1, failed.params, 2))
-        ledger.write(record(1, FINISHED, 0.1))
+        ledger.write(record(1, RunState.FINISHED, 0.1))
     assert "trial 1 (lr=0.1): val/acc 0.1000" not in capsys.readouterr().out.splitlines()[0]
 
 
@@ -73,7 +74,7 @@ def test_bar_on_a_terminal(
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     with Display(ledger, 2, {"val/acc": "max"}):
-        ledger.write(record(1, FINISHED, 0.75))
+        ledger.write(record(1, RunState.FINISHED, 0.75))
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 1
     assert "2/2 best val/acc 0.7500 (trial 1)" in re.sub(

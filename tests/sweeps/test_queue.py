@@ -13,9 +13,10 @@ from optuna.trial import TrialState
 
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import study as study_module
 from mnist_lab.sweeps.queue import Search
-from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, Ledger, Record
+from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.space import parse_space
 from mnist_lab.sweeps.study import Address, Study
 from mnist_lab.sweeps.trial import Sweep
@@ -129,8 +130,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         current[:] = [Machine(folder, *arguments, **options)]
         return current[0]
 
-    def opened(_: str) -> tuple[BaseStorage, None]:
-        return current[0].storage, None
+    def opened(_: str) -> BaseStorage:
+        return current[0].storage
 
     def counted(cls: type, name: str) -> None:
         original = getattr(cls, name)
@@ -181,8 +182,8 @@ def test_killed_before_any_write(
     expected = alone.result()
     states = [record.state for record in alone.ledger]
     assert len(states) == alone.total
-    assert set(states) <= {FINISHED, PRUNED, FAILED}
-    assert PRUNED in states if "pruner" in options else FAILED in states
+    assert set(states) <= {RunState.FINISHED, RunState.PRUNED, RunState.FAILED}
+    assert RunState.PRUNED in states if "pruner" in options else RunState.FAILED in states
     for write in range(alone.num_writes):
         killed = machine(options, size, goes_on)
         killed.writes_left = write
@@ -235,7 +236,7 @@ def test_who_is_alive_tells_of_its_own_trials(machine: Callable[..., Machine]) -
     with shared.ledger.owner() as other:
         with shared.ledger.owner() as owner:
             (record,) = Search(*options, owner, "home", shared.total).next_batch(1)
-            record.state, record.values = FINISHED, [0.5]
+            record.state, record.values = RunState.FINISHED, [0.5]
             shared.ledger.write(record)
             search = Search(*options, other, "home", shared.total)
             search.next_batch(1)
@@ -285,14 +286,14 @@ def test_a_trial_that_kills_its_process_fails_in_the_end(machine: Callable[..., 
                 if record.number != 3:
                     sweep.run(place, study, record)
     assert given == [[0, 1, 2, 3, 4, 5], [3]]
-    assert sweep.ledger[3].state == FAILED
-    assert sweep.ledger[3].error == "its process ended without a word, 2 times"
+    assert sweep.ledger[3].state == RunState.FAILED
+    assert sweep.ledger[3].error == "its process ended without an error, 2 times"
 
 
 def test_failed_trials_are_retried_on_request(machine: Callable[..., Machine]) -> None:
     sweep = machine(TPE)
     sweep.process()
-    failed = [record.number for record in sweep.ledger if record.state == FAILED]
+    failed = [record.number for record in sweep.ledger if record.state == RunState.FAILED]
     assert failed == [2, 4]
     before = sweep.ledger[2]
     sweep.process()

@@ -8,12 +8,13 @@ import pytest
 
 from mnist_lab.errors import InputError, StorageError
 from mnist_lab.runs.directory import LOCK, locked
-from mnist_lab.sweeps.records import FAILED, FINISHED, RUNNING, Ledger, Record, counts
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Ledger, Record, Report, counts
 
 HOLDS = """\
 import sys, time
 from pathlib import Path
-from mnist_lab.sweeps.ledger import Ledger
+from mnist_lab.sweeps.records import Ledger
 with Ledger(Path(sys.argv[1])).owner() as name:
     print(name, flush=True)
     time.sleep(60)
@@ -23,15 +24,22 @@ with Ledger(Path(sys.argv[1])).owner() as name:
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     records = [
-        Record(11, {"a": "[64]"}, 3, state=FAILED, error="bad luck", metrics={"val/loss": None}),
-        Record(2, {}, 2, values=[0.1], report={"epoch": 1, "value": 0.5, "attrs": {}}),
+        Record(
+            11,
+            {"a": "[64]"},
+            3,
+            state=RunState.FAILED,
+            error="bad luck",
+            metrics={"val/loss": None},
+        ),
+        Record(2, {}, 2, values=[0.1], report=Report(1, 0.5)),
     ]
     for record in records:
         ledger.write(record)
     assert list(ledger) == records[::-1]
     assert ledger[11] == records[0]
     assert (2 in ledger, 3 in ledger) == (True, False)
-    assert counts(ledger)[RUNNING] == 1
+    assert counts(ledger)[RunState.RUNNING] == 1
     ledger.remove(records[0])
     assert ledger.numbers() == [2]
 
@@ -44,7 +52,7 @@ def test_a_name_has_short_numbers() -> None:
 
 def test_damaged_record(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.write(Record(0, {}, 0, state=FINISHED))
+    ledger.write(Record(0, {}, 0, state=RunState.FINISHED))
     (path,) = tmp_path.glob("ledger/*.json")
     path.write_text(path.read_text()[:40])
     with pytest.raises(InputError, match=r"00000\.json: cannot be read"):

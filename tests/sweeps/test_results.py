@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, RUNNING, Record
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.results import CSV, JSON, Leaderboard
 
 LR = "optimizer.lr"
@@ -18,24 +18,24 @@ def finished(number: int, *values: float, **metrics: float) -> Record:
     params = {LR: f"0.00{number}234567", "+callbacks.x.lr": "[1,2]", "seed": "1"}
     known: dict[str, Any] = {"val/acc": values[0] if values else None, "test/acc": 0.25} | metrics
     return Record(
-        number, params, number, FINISHED, str(number), list(values) or None, metrics=known
+        number, params, number, RunState.FINISHED, str(number), list(values) or None, metrics=known
     )
 
 
 def pruned(number: int, epoch: int, value: float) -> Record:
-    report = {"epoch": epoch, "value": value, "attrs": {}}
-    return Record(number, {LR: "1"}, number, PRUNED, str(number), [value], report=report)
+    report = Report(epoch, value)
+    return Record(number, {LR: "1"}, number, RunState.PRUNED, str(number), [value], report=report)
 
 
 RECORDS = [
-    Record(0, {LR: "1"}, 0, FAILED, "0", error="RuntimeError: bad, luck"),
+    Record(0, {LR: "1"}, 0, RunState.FAILED, "0", error="RuntimeError: bad, luck"),
     finished(1, 0.5),
     finished(2),
     pruned(3, 1, 0.9),
     finished(4, 0.75, **{"test/acc_class_0": 0.1, "time/fit": 12.34}),
     pruned(5, 4, 0.3),
     finished(6, 0.75),
-    Record(7, {LR: "1"}, 7, RUNNING),
+    Record(7, {LR: "1"}, 7, RunState.RUNNING),
     pruned(8, 1, 0.95),
 ]
 
@@ -74,25 +74,6 @@ def test_files(tmp_path: Path) -> None:
     assert content["trials"][0]["metrics"]["test/acc_class_0"] == 0.1
 
 
-def shown(board: Leaderboard) -> str:
-    console = Console(width=120)
-    with console.capture() as capture:
-        console.print(board.table())
-    return capture.get()
-
-
-def test_table_has_what_is_finished() -> None:
-    lines = shown(Leaderboard(RECORDS, {"val/acc": "max"})).splitlines()
-    assert "best trials" in lines[0]
-    # Two keys end in lr, which therefore come whole.
-    for word in ("trial", LR, "callbacks.x.lr", "seed", "val/acc", "test/acc", "time/fit"):
-        assert word in lines[1]
-    cells = [[cell.strip() for cell in line.split("│")] for line in lines[3:]]
-    assert [row[0] for row in cells] == ["4", "6", "1", "2"]
-    assert cells[0] == ["4", "0.004235", "[1,2]", "1", "75.00%", "25.00%", "12.3 s"]
-    assert cells[3][4:] == ["-", "25.00%", "-"]
-
-
 def test_front_of_several_objectives(tmp_path: Path) -> None:
     points = [(0.9, 100.0), (0.8, 50.0), (0.8, 60.0), (0.7, 10.0), (0.6, 10.0), (0.9, 100.0)]
     records = [
@@ -100,15 +81,5 @@ def test_front_of_several_objectives(tmp_path: Path) -> None:
     ]
     board = Leaderboard(records, {"val/acc": "max", "num_params": "min"})
     assert board.front() == {0, 1, 3, 5}
-    assert [line.split()[0] for line in shown(board).splitlines()[3:]] == ["0", "5", "1", "3"]
     board.write(tmp_path)
     assert json.loads((tmp_path / JSON).read_text())["front"] == [0, 1, 3, 5]
-
-
-def test_print(capsys: pytest.CaptureFixture[str]) -> None:
-    board = Leaderboard(RECORDS, {"val/acc": "max"})
-    board.print(Path("some/[sweep]"), "mnist-lab train experiment=best")
-    lines = capsys.readouterr().out.splitlines()
-    assert "9 trials: 4 finished, 1 running, 3 pruned, 1 failed" in lines
-    assert lines[-1] == "train the best again: mnist-lab train experiment=best"
-    assert "some/[sweep]/leaderboard.csv" in lines[-2]

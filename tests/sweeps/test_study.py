@@ -9,7 +9,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from mnist_lab.errors import ConfigError, StorageError
-from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED, Record
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.study import Address, Study, build_pruner, default_storage
 
 
@@ -43,10 +44,10 @@ def test_what_is_told_is_there_for_others(study: Study, address: Address) -> Non
     for number in range(4):
         assert study.create(running(number)).number == number
     told = [
-        Record(0, {}, 0, state=FINISHED, values=[0.1 + 0.2]),
-        Record(1, {}, 1, state=PRUNED, report={"epoch": 2, "value": 0.3, "attrs": {"k": 0.3}}),
-        Record(2, {}, 2, state=FAILED),
-        Record(3, {}, 3, state=FINISHED),  # a grid may have no value to rank it by
+        Record(0, {}, 0, state=RunState.FINISHED, values=[0.1 + 0.2]),
+        Record(1, {}, 1, state=RunState.PRUNED, report=Report(2, 0.3, {"k": 0.3})),
+        Record(2, {}, 2, state=RunState.FAILED),
+        Record(3, {}, 3, state=RunState.FINISHED),  # a grid may have no value to rank it by
     ]
     for record in [*told, *told]:
         study.settle(record)
@@ -59,8 +60,8 @@ def test_what_is_told_is_there_for_others(study: Study, address: Address) -> Non
     assert trials[2].params == {"a": 2.1}
     elsewhere = other.elsewhere("home 0")
     assert [(one.number, one.state, one.params) for one in elsewhere] == [
-        (1, PRUNED, {"a": "1.1"}),
-        (3, FAILED, {"a": "3.1"}),
+        (1, RunState.PRUNED, {"a": "1.1"}),
+        (3, RunState.FAILED, {"a": "3.1"}),
     ]
     other.close()
 
@@ -77,11 +78,11 @@ def test_pruning_is_told_by_whoever_ends_the_trial(study: Study) -> None:
     for number in range(2):
         study.create(running(number))
     assert [study.prunes(0, epoch, 0.5) for epoch in range(3)] == [None] * 3
-    study.settle(Record(0, {}, 0, state=FINISHED, values=[0.5]))
+    study.settle(Record(0, {}, 0, state=RunState.FINISHED, values=[0.5]))
     assert study.prunes(1, 0, 0.3) is None
     assert study.prunes(1, 0, 0.3) is None  # again, by a run that goes on from before
     report = study.prunes(1, 1, 0.4)
-    assert report == {"epoch": 1, "value": 0.4, "attrs": {}}
+    assert report == Report(1, 0.4)
     assert study.trials()[1].intermediate_values == {0: 0.3}
     assert study.prunes(1, 1, 0.4, may_end=False) is None
     assert study.trials()[1].intermediate_values == {0: 0.3, 1: 0.4}

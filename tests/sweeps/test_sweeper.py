@@ -14,7 +14,7 @@ from sweeping import HALVING, SOFTMAX, TPE, TROUBLE, TROUBLED, records, study
 
 from mnist_lab.cli.main import main
 from mnist_lab.runs.directory import MANIFEST, METRICS
-from mnist_lab.sweeps.records import FAILED, FINISHED, PRUNED
+from mnist_lab.runs.manifest import RunState
 
 pytestmark = pytest.mark.usefixtures("mnist_files", "elsewhere")
 
@@ -77,7 +77,11 @@ def test_a_trial_is_the_run_that_it_would_be_alone(sweep: Sweep) -> None:
 def test_failures_are_recorded_and_listed(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["seed=range(6)", *TROUBLED, "hydra.sweep.dir=s"]
     assert sweep(*arguments) == 1
-    assert [record.state for record in records()] == [FINISHED] * 3 + [FAILED, FINISHED, FAILED]
+    assert [record.state for record in records()] == [RunState.FINISHED] * 3 + [
+        RunState.FAILED,
+        RunState.FINISHED,
+        RunState.FAILED,
+    ]
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [
         "mnist-lab train: trial 3 (seed=3): RuntimeError: bad luck of 3",
@@ -94,21 +98,21 @@ def test_failures_are_recorded_and_listed(sweep: Sweep, capsys: pytest.CaptureFi
     del sys.modules["trouble"]
     assert sweep(*arguments, "hydra.sweeper.retry_failed=true") == 1
     assert [record.attempts for record in records()] == [1, 1, 1, 2, 1, 2]
-    assert [record.state for record in records()] == [FINISHED] * 5 + [FAILED]
+    assert [record.state for record in records()] == [RunState.FINISHED] * 5 + [RunState.FAILED]
     assert len(study().trials) == 8
 
 
 def test_search_prunes_and_saves_epochs(sweep: Sweep) -> None:
     assert sweep(*TPE, *HALVING, "hydra.sweeper.n_trials=8", "hydra.sweep.dir=s") == 0
     found = records()
-    assert {record.state for record in found} == {FINISHED, PRUNED}
+    assert {record.state for record in found} == {RunState.FINISHED, RunState.PRUNED}
     for record, trial in zip(found, study().trials, strict=True):
         manifest = json.loads(Path("s", str(record.number), MANIFEST).read_text())
         assert manifest["state"] == record.state
         epochs = sorted(trial.intermediate_values)
-        if record.state == PRUNED:
+        if record.state == RunState.PRUNED:
             assert record.report is not None
-            assert epochs == list(range(record.report["epoch"] + 1))
+            assert epochs == list(range(record.report.epoch + 1))
             assert len(epochs) < 4
             assert manifest["error"] == record.error
         else:
@@ -133,7 +137,9 @@ def test_several_objectives(sweep: Sweep, capsys: pytest.CaptureFixture[str]) ->
 
 def test_unmeasured_grid(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("data.val_size=0", "seed=1,2", "hydra.sweep.dir=s") == 0
-    assert [(record.state, record.values) for record in records()] == [(FINISHED, None)] * 2
+    assert [(record.state, record.values) for record in records()] == [
+        (RunState.FINISHED, None)
+    ] * 2
     assert sweep("data.val_size=0", "seed=1,2", "hydra.sweep.dir=s") == 0
     out = capsys.readouterr().out
     assert "s: 2 trials, 2 of them done already" in out
@@ -168,4 +174,4 @@ def test_shipped_searches(name: str, sweep: Sweep) -> None:
     model = content["defaults"][0]["override /model"] if "defaults" in content else "softmax"
     options: list[Any] = [f"sweep={name}", f"model={model}", *few, "hydra.sweep.dir=s"]
     assert sweep(*options) == 0
-    assert {record.state for record in records()} <= {FINISHED, PRUNED}
+    assert {record.state for record in records()} <= {RunState.FINISHED, RunState.PRUNED}

@@ -40,8 +40,8 @@ def test_another_sweep_in_the_directory_is_refused(
         ("pruner=median hydra.sweeper.pruner_options={n_startup_trials:abc}", 2, "MedianPruner;"),
         ("sampler_options={n_startup_trials:1,n_ei_candidates:abc}", 2, "of optuna's TPESampler"),
         ("pruner=hyperband hydra.sweeper.pruner_options={reduction_factor:abc}", 2, "HyperbandPr"),
-        ("storage=note.txt hydra.sweeper.study_name=n", 3, "note.txt: no journal of Optuna's"),
-        ("storage=bytes hydra.sweeper.study_name=n", 3, "bytes: no journal of Optuna's"),
+        ("storage=note.txt hydra.sweeper.study_name=n", 3, "note.txt: not an Optuna journal"),
+        ("storage=bytes hydra.sweeper.study_name=n", 3, "bytes: not an Optuna journal"),
         ("storage=sqlite:///note.txt hydra.sweeper.study_name=n", 5, "note.txt: cannot be opened"),
     ],
 )

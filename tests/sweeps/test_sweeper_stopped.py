@@ -18,7 +18,8 @@ from sweeping import HALVING, SOFTMAX, TPE, TROUBLED, records, study
 
 from mnist_lab.cli.main import main
 from mnist_lab.runs.directory import MANIFEST
-from mnist_lab.sweeps.records import FINISHED, INTERRUPTED, Record
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Record
 
 pytestmark = pytest.mark.usefixtures("mnist_files", "elsewhere")
 
@@ -36,7 +37,7 @@ def test_sweep_that_a_signal_stops() -> None:
     assert process.returncode == 143
     assert "stopped by SIGTERM" in error
     assert main(arguments) == 0
-    assert [record.state for record in records()] == [FINISHED] * 6
+    assert [record.state for record in records()] == [RunState.FINISHED] * 6
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
     for path in saved:
         assert path.stat().st_mtime > before - 0.1  # clocks of files are coarse
         assert json.loads((path.parents[1] / MANIFEST).read_text())["state"] == "interrupted"
-    assert {record.state for record in records()} == {INTERRUPTED}
+    assert {record.state for record in records()} == {RunState.INTERRUPTED}
 
 
 def test_two_processes_share_a_sweep() -> None:
@@ -81,7 +82,7 @@ def test_two_processes_share_a_sweep() -> None:
         _wait(lambda: len({record.owner for record in safely_read("s")}) == 2)
         errors = [process.communicate(timeout=100)[1] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], errors
-    assert [(record.state, record.attempts) for record in records()] == [(FINISHED, 1)] * 9
+    assert [(record.state, record.attempts) for record in records()] == [(RunState.FINISHED, 1)] * 9
     assert [trial.state.name for trial in study().trials] == ["COMPLETE"] * 9
 
 
@@ -121,7 +122,7 @@ def outcome(folder: str, record: Record) -> tuple[Any, ...]:
     """Return what must not depend on when a sweep was killed."""
     metrics = {k: v for k, v in record.metrics.items() if not k.startswith("time/")}
     weights: dict[str, str] = {}
-    if record.state == FINISHED:
+    if record.state == RunState.FINISHED:
         manifest = json.loads(Path(folder, str(record.directory), MANIFEST).read_text())
         weights = manifest["sha256"]
     return (record.params, record.state, record.values, record.error, metrics, weights)

@@ -14,7 +14,8 @@ from optuna.trial import TrialState, create_trial
 
 from mnist_lab.errors import ConfigError, Diverged, Pruned, Stopped
 from mnist_lab.runs.directory import METRICS
-from mnist_lab.sweeps.records import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, Ledger, Record
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.study import Address, Study, default_storage
 from mnist_lab.sweeps.trial import Sweep, Trial, TrialTask
 from mnist_lab.training.observer import current_observer
@@ -50,7 +51,7 @@ def record_of(trial: Trial) -> Record:
 def test_start(trial: Trial, tmp_path: Path) -> None:
     trial.start(tmp_path / "some" / "0")
     record = record_of(trial)
-    assert (record.state, record.directory, record.attempts) == (RUNNING, "some/0", 2)
+    assert (record.state, record.directory, record.attempts) == (RunState.RUNNING, "some/0", 2)
     assert (record.error, record.ended) == (None, None)
     assert record.started is not None
 
@@ -58,13 +59,13 @@ def test_start(trial: Trial, tmp_path: Path) -> None:
 def test_finished(trial: Trial, study: Study) -> None:
     trial.finished({"val/acc": 0.5, "val/loss": 1.0, "x": NAN})
     record = record_of(trial)
-    assert (record.state, record.values, record.metrics["x"]) == (FINISHED, [0.5], None)
+    assert (record.state, record.values, record.metrics["x"]) == (RunState.FINISHED, [0.5], None)
     assert study.trials()[0].values == [0.5]
 
 
 def test_finished_without_what_it_is_ranked_by(trial: Trial, study: Study) -> None:
     trial.finished({"test/acc": 0.5})
-    assert (record_of(trial).state, record_of(trial).values) == (FINISHED, None)
+    assert (record_of(trial).state, record_of(trial).values) == (RunState.FINISHED, None)
     assert study.trials()[0].state == TrialState.FAIL
 
 
@@ -72,7 +73,7 @@ def test_finished_without_what_it_is_ranked_by(trial: Trial, study: Study) -> No
 def test_diverged(trial: Trial, study: Study, loss: float) -> None:
     trial.finished({"val/acc": 0.1, "train/loss": loss})
     record = record_of(trial)
-    assert (record.state, record.error) == (FAILED, f"diverged: train/loss is {loss}")
+    assert (record.state, record.error) == (RunState.FAILED, f"diverged: train/loss is {loss}")
     assert record.metrics["val/acc"] == 0.1
     assert study.trials()[0].state == TrialState.FAIL
     with pytest.raises(Diverged, match="after epoch 3"):
@@ -84,11 +85,11 @@ def test_pruned(trial: Trial, study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("optuna.pruners.MedianPruner.prune", lambda *_: True)
     assert not trial.report(0, 0.5, is_last=True)
     assert trial.report(1, 0.25)
-    assert record_of(trial).state == RUNNING
+    assert record_of(trial).state == RunState.RUNNING
     with pytest.raises(Pruned), trial.recorded():
         raise Pruned(trial.reason)
     record = record_of(trial)
-    assert (record.state, record.values) == (PRUNED, [0.25])
+    assert (record.state, record.values) == (RunState.PRUNED, [0.25])
     assert record.error == "pruned after epoch 2 with val/acc=0.25"
     (frozen,) = study.trials()
     assert (frozen.state, frozen.intermediate_values) == (TrialState.PRUNED, {0: 0.5, 1: 0.25})
@@ -103,13 +104,23 @@ def test_reports_cost_nothing_without_a_pruner(sweep: Sweep, study: Study) -> No
 @pytest.mark.parametrize(
     ("raised", "state", "error", "ends_sweep"),
     [
-        (RuntimeError("bad\nluck"), FAILED, "RuntimeError: bad", False),
-        (ConfigError("a=b: wrong"), FAILED, "ConfigError: a=b: wrong", False),
-        (Diverged("diverged: val/loss is nan"), FAILED, "diverged: val/loss is nan", False),
-        (SystemExit(1), FAILED, "RuntimeError: the run ended its process with exit code 1", False),
-        (SystemExit(None), FAILED, "RuntimeError: the run ended its process", False),
-        (Stopped(15), INTERRUPTED, "", True),
-        (KeyboardInterrupt(), INTERRUPTED, "", True),
+        (RuntimeError("bad\nluck"), RunState.FAILED, "RuntimeError: bad", False),
+        (ConfigError("a=b: wrong"), RunState.FAILED, "ConfigError: a=b: wrong", False),
+        (
+            Diverged("diverged: val/loss is nan"),
+            RunState.FAILED,
+            "diverged: val/loss is nan",
+            False,
+        ),
+        (
+            SystemExit(1),
+            RunState.FAILED,
+            "RuntimeError: the run ended its process with exit code 1",
+            False,
+        ),
+        (SystemExit(None), RunState.FAILED, "RuntimeError: the run ended its process", False),
+        (Stopped(15), RunState.INTERRUPTED, "", True),
+        (KeyboardInterrupt(), RunState.INTERRUPTED, "", True),
     ],
     ids=repr,
 )
@@ -142,7 +153,7 @@ def test_what_comes_after_its_end_is_not_its_own(
     trial.start(tmp_path / "0")
     with pytest.raises(type(raised)), trial.recorded():
         finish_and_raise()
-    assert record_of(trial).state == FINISHED
+    assert record_of(trial).state == RunState.FINISHED
     assert study.trials()[0].values == [0.5]
 
 
@@ -183,7 +194,7 @@ def test_task_goes_to_another_process(
     task = pickle.loads(pickle.dumps(TrialTask(train, sweep, study)))
     assert task(job(0)) == 0.5
     record = Ledger(sweep.folder)[0]
-    assert (record.state, record.values, record.directory) == (FINISHED, [0.5], "0")
+    assert (record.state, record.values, record.directory) == (RunState.FINISHED, [0.5], "0")
     assert study.trials()[0].values == [0.5]
 
 

@@ -14,8 +14,9 @@ import pytest
 from door import COMMAND, FEW_BATCHES, call, run
 
 from mnist_lab.runs.directory import MANIFEST, METRICS
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.launch.processes import Job, ParallelLauncher
-from mnist_lab.sweeps.records import FINISHED, Ledger
+from mnist_lab.sweeps.records import Ledger
 
 TRIALS = f"model=mlp model.hidden_dims=[16] {FEW_BATCHES} optimizer.lr=1e-3,1e-2 seed=1,2"
 
@@ -32,7 +33,7 @@ def swept(
 ) -> dict[int, dict[str, Any]]:
     done = do(f"train -m {TRIALS} hydra.sweep.dir=s {words}", folder)
     assert done.returncode == 0, done.stderr
-    assert [record.state for record in Ledger(folder / "s")] == [FINISHED] * 4
+    assert [record.state for record in Ledger(folder / "s")] == [RunState.FINISHED] * 4
     return results(folder / "s")
 
 

@@ -1,0 +1,76 @@
+"""The result of a sweep on the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mnist_lab.cli.sweep_result import best_trials, print_outcome
+from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.records import Record
+from mnist_lab.sweeps.results import Leaderboard
+from mnist_lab.sweeps.sweeper import Outcome
+
+LR = "optimizer.lr"
+
+
+def finished(number: int, *values: float, **metrics: float) -> Record:
+    params = {LR: f"0.00{number}234567", "+callbacks.x.lr": "[1,2]", "seed": "1"}
+    known: dict[str, Any] = {"val/acc": values[0] if values else None, "test/acc": 0.25} | metrics
+    return Record(
+        number, params, number, RunState.FINISHED, str(number), list(values) or None, metrics=known
+    )
+
+
+RECORDS = [
+    Record(0, {LR: "1"}, 0, RunState.FAILED, "0", error="RuntimeError: bad, luck"),
+    finished(1, 0.5),
+    finished(2),
+    Record(3, {LR: "1"}, 3, RunState.PRUNED, "3", [0.9]),
+    finished(4, 0.75, **{"time/fit": 12.34}),
+    finished(6, 0.75),
+    Record(7, {LR: "1"}, 7, RunState.RUNNING),
+]
+
+
+def text(board: Leaderboard) -> list[str]:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(best_trials(board))
+    return capture.get().splitlines()
+
+
+def test_table_has_what_is_finished() -> None:
+    lines = text(Leaderboard(RECORDS, {"val/acc": "max"}))
+    assert "best trials" in lines[0]
+    # Two keys end in lr, which therefore come whole.
+    for word in ("trial", LR, "callbacks.x.lr", "seed", "val/acc", "test/acc", "time/fit"):
+        assert word in lines[1]
+    cells = [[cell.strip() for cell in line.split("│")] for line in lines[3:]]
+    assert [row[0] for row in cells] == ["4", "6", "1", "2"]
+    assert cells[0] == ["4", "0.004235", "[1,2]", "1", "75.00%", "25.00%", "12.3 s"]
+    assert cells[3][4:] == ["-", "25.00%", "-"]
+
+
+def test_table_has_the_front_of_several_objectives() -> None:
+    points = [(0.9, 100.0), (0.8, 50.0), (0.8, 60.0), (0.7, 10.0), (0.6, 10.0), (0.9, 100.0)]
+    records = [
+        finished(number, *values, num_params=values[1]) for number, values in enumerate(points)
+    ]
+    board = Leaderboard(records, {"val/acc": "max", "num_params": "min"})
+    assert [line.split()[0] for line in text(board)[3:]] == ["0", "5", "1", "3"]
+
+
+def test_print(capsys: pytest.CaptureFixture[str]) -> None:
+    board = Leaderboard(RECORDS, {"val/acc": "max"})
+    print_outcome(Outcome(Path("some/[sweep]"), board, "mnist-lab train experiment=best"))
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert "7 trials: 4 finished, 1 running, 1 pruned, 1 failed" in lines
+    assert lines[-3:] == [
+        "all trials: some/[sweep]/leaderboard.csv",
+        "train the best again: mnist-lab train experiment=best",
+        "1 still running in other processes",
+    ]
+    assert captured.err == f"mnist-lab train: trial 0 ({LR}=1): RuntimeError: bad, luck\n"
