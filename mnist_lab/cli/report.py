@@ -1,5 +1,6 @@
 """``mnist-lab report DIR…``: a leaderboard over any set of runs and sweeps."""
 
+import argparse
 import json
 import logging
 import sys
@@ -10,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_lab.cli.arguments import Parser, split_targets
-from mnist_lab.errors import ConfigError, InputError, LabError, StorageError, reason
+from mnist_lab.errors import ConfigError, InputError, LabError, StorageError
 from mnist_lab.report.leaderboard import (
     SHOWN,
     SORTED_BY,
     Leaderboard,
     Row,
     interval_text,
-    metric_text,
-    shown,
+    setting_text,
+    spread_text,
 )
 from mnist_lab.report.read_runs import Found, collect
 
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 _SHOWN_ROWS = 30  # of the table on a terminal
 _SHOWN_COLUMNS = 8  # settings in it
 _SHOWN_BROKEN = 10
-_CURVES = 10  # best rows whose learning curves the page has
-_MODELS = 3  # best rows whose mistakes it has
-_FILE_WIDTH = 200  # columns, where no terminal says how many it has
-_NEEDED = {"plotly": "the page", "jinja2": "the page", "scipy": "intervals"}
+_CURVES = 10  # best rows whose learning curves are on the page
+_MODELS = 3  # best rows whose mistakes are on it
+_FILE_WIDTH = 200  # columns of output that is not a terminal
+_NEEDED_FOR = {"plotly": "the page", "jinja2": "the page", "scipy": "intervals"}
 
 
 def main(arguments: list[str]) -> int:
@@ -41,6 +42,30 @@ def main(arguments: list[str]) -> int:
     Raises:
         LabError: something that the user can mend is wrong.
     """
+    options = _parse(arguments)
+    places, overrides = split_targets(options.places, "DIR")
+    _check_installed(("scipy", "plotly", "jinja2") if options.html else ("scipy",))
+    if options.html:
+        _check_can_write(options.html)
+    found = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
+    _print_left_out(found)
+    if not found.runs:
+        raise InputError(f"{', '.join(places)}: no finished run in or below it")
+    board = Leaderboard(found.runs)
+    comparison = None
+    if options.compare:
+        _silence_lightning()
+        from mnist_lab.report.compare import compare
+
+        comparison = compare(board, options.compare, overrides)
+    _print_result(options, board, comparison, found)
+    if options.html:
+        _write_page(options.html, board, comparison, overrides)
+        print(f"page: {options.html}", file=sys.stderr if options.csv or options.json else None)
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "mnist-lab report",
         description="A leaderboard over the runs in or below some directories. Runs that differ in "
@@ -61,25 +86,17 @@ def main(arguments: list[str]) -> int:
         help="compare two rows by their numbers, or two runs by their directories: difference, "
         "interval, McNemar's test on the same test images",
     )
-    options = parser.parse_intermixed_args(arguments)
-    places, overrides = split_targets(options.places, "DIR")
-    _check_installed(("scipy", "plotly", "jinja2") if options.html else ("scipy",))
-    if options.html:
-        _check_can_write(options.html)
-    found = collect([Path(one) for one in places], lambda paths: _watched(paths, "reading runs"))
-    _tell_of_the_rest(found)
-    if not found.runs:
-        raise InputError(f"{', '.join(places)}: no finished run in or below it")
-    board = Leaderboard(found.runs)
-    comparison = None
-    if options.compare:
-        _be_quiet()
-        from mnist_lab.report.compare import compare
+    return parser.parse_intermixed_args(arguments)
 
-        comparison = compare(board, options.compare, overrides)
-    if options.csv:
-        print(board.csv(), end="")
-    elif options.json:
+
+def _print_result(
+    options: argparse.Namespace,
+    board: Leaderboard,
+    comparison: "Comparison | None",
+    found: Found,
+) -> None:
+    """Print leaderboard and comparison in the format that was chosen."""
+    if options.json:
         content = {
             "sorted_by": SORTED_BY,
             "rows": board.records(),
@@ -88,32 +105,30 @@ def main(arguments: list[str]) -> int:
             "unfinished": found.unfinished,
         }
         print(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    if options.csv:
+        print(board.csv(), end="")
     else:
-        _print(board)
-    if comparison and not options.json:
-        # The output of --csv has to stay a table.
+        _print_table(board)
+    if comparison:  # beside --csv on stderr, so that the output stays a table
         print(*["", *comparison.lines()], sep="\n", file=sys.stderr if options.csv else sys.stdout)
-    if options.html:
-        _write_page(options.html, board, comparison, overrides)
-        print(f"page: {options.html}", file=sys.stderr if options.csv or options.json else None)
-    return 0
 
 
 def _check_installed(names: Iterable[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(
-                f"{name} is not installed, which {_NEEDED[name]} takes: "
+                f"{name} is not installed, which {_NEEDED_FOR[name]} needs: "
                 "pip install 'mnist_lab[report]'"
             )
 
 
 def _check_can_write(path: Path) -> None:
-    """Find out before the work whether its result can be kept.
+    """Check before the work that its result can be written.
 
     Raises:
-        ConfigError: the path is a directory's.
-        StorageError: there is no such folder, or nothing can be written in it.
+        ConfigError: the path is a directory.
+        StorageError: its folder does not exist.
     """
     if path.is_dir():
         raise ConfigError(f"--html {path}: must be a file; it is a directory")
@@ -122,7 +137,7 @@ def _check_can_write(path: Path) -> None:
 
 
 def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:
-    """Show on a terminal how far a loop has come."""
+    """Show the progress of a loop on a terminal."""
     if not sys.stderr.isatty() or len(items) < 2:
         return items
     from rich.console import Console
@@ -131,7 +146,7 @@ def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:
     return track(items, text, console=Console(stderr=True), transient=True)
 
 
-def _tell_of_the_rest(found: Found) -> None:
+def _print_left_out(found: Found) -> None:
     for text in found.broken[:_SHOWN_BROKEN]:
         print(f"mnist-lab report: left out: {text}", file=sys.stderr)
     if more := found.broken[_SHOWN_BROKEN:]:
@@ -143,13 +158,13 @@ def _tell_of_the_rest(found: Found) -> None:
         print(f"mnist-lab report: left out: not finished: {states}", file=sys.stderr)
 
 
-def _be_quiet() -> None:
-    """Spare the reader what Lightning says of each model that is evaluated."""
+def _silence_lightning() -> None:
+    """Leave out what Lightning prints for each model that is evaluated."""
     logging.basicConfig(format="%(message)s")
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _print(board: Leaderboard) -> None:
+def _print_table(board: Leaderboard) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -173,16 +188,17 @@ def _print(board: Leaderboard) -> None:
         more = ", ".join(board.headings[_SHOWN_COLUMNS:])
         console.print(f"they differ also in {more}: --csv, --json or --html")
     if any(row.repeats_seeds for row in board.rows[:_SHOWN_ROWS]):
-        console.print("* a seed is there twice, so that standard deviation and interval are small")
+        console.print("* a seed occurs twice, so standard deviation and interval are too small")
 
 
 def _texts(row: Row, keys: Sequence[str]) -> list[str]:
     values = [
-        row.model if key == "model._target_" else shown(row.settings.get(key)) for key in keys
+        row.model if key == "model._target_" else setting_text(row.settings.get(key))
+        for key in keys
     ]
     n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
     first, last = (
-        [metric_text(name, row.metrics.get(name)) for name in names]
+        [spread_text(name, row.metrics.get(name)) for name in names]
         for names in (SHOWN[:2], SHOWN[4:])
     )
     return [str(row.number), *values, n, *first, interval_text(row.metrics.get("test/acc")), *last]
@@ -196,26 +212,23 @@ def _write_page(
     Raises:
         StorageError: it cannot be written.
     """
-    from mnist_lab.files.atomic import write_atomic
     from mnist_lab.report.charts import row_name
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
+    from mnist_lab.runs.directory import write
 
-    _be_quiet()
-    found = {
+    _silence_lightning()
+    curves_of = {
         row_name(board, row): curves(row.best_run.directory)
         for row in _watched(board.rows[:_CURVES], "reading learning curves")
     }
     models = list(_answers(board, overrides))
-    text = page(board, found, models, comparison.lines() if comparison else ())
-    try:
-        write_atomic(path, text.encode())
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
+    text = page(board, curves_of, models, comparison.lines() if comparison else ())
+    write(path, text)
 
 
 def _answers(board: Leaderboard, overrides: Sequence[str]) -> Iterable[tuple[str, "Answers"]]:
-    """Yield what the best rows' models answer; one that cannot be read is told of, and left out."""
+    """Yield the predictions of the best rows' models; one that cannot be read is left out."""
     from mnist_lab.inference.evaluate import answers
     from mnist_lab.report.charts import row_name
 

@@ -1,1 +1,1 @@
-"""What any set of runs came to, side by side."""
+"""Comparison of any set of runs."""

@@ -1,4 +1,4 @@
-"""Two rows or runs side by side: over the seeds that they share, and over the same test images."""
+"""Comparison of two rows or runs, over the seeds they share and on the same test images."""
 
 import math
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ class McNemar:
 
     Args:
         images: number of them.
-        only_a: images that A alone has right.
-        only_b: images that B alone has right.
-        difference: accuracy of A less that of B.
-        low: the difference's 95 % interval: Agresti and Min, 2005.
-        high: its other end.
-        p_value: of the exact two-sided test that neither is more often right than the other.
+        only_a: images that only A classifies correctly.
+        only_b: images that only B classifies correctly.
+        difference: accuracy of A minus that of B.
+        low: lower end of the difference's 95 % interval (Agresti and Min, 2005).
+        high: its upper end.
+        p_value: of the exact two-sided test that both are right equally often.
     """
 
     images: int
@@ -47,7 +47,7 @@ class Comparison:
         names: of both, in words.
         directories: of the two runs whose answers are compared.
         seeds: that both rows have.
-        by_seed: for each metric, A less B over the shared seeds.
+        by_seed: for each metric, A - B over the shared seeds.
         mcnemar: on the test images.
     """
 
@@ -58,31 +58,34 @@ class Comparison:
     mcnemar: McNemar
 
     def record(self) -> dict[str, Any]:
-        """Return it for other programs."""
+        """Return the comparison as nested dicts, for JSON."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """Return it in words."""
-        lines = [f"A: {self.names[0]}", f"B: {self.names[1]}"]
-        for name, spread in self.by_seed.items():
-            unit, digits = (100, 2) if name.endswith("/acc") else (1, 4)
-            text = f"{name}: A less B {spread.mean * unit:+.{digits}f}"
-            text += " points" if unit == 100 else ""
-            if spread.half is not None:
-                low, high = spread.mean - spread.half, spread.mean + spread.half
-                text += f", 95 % interval {low * unit:+.{digits}f} to {high * unit:+.{digits}f}"
-            of = f"{spread.n} shared seeds" if spread.n > 1 else "one pair of runs"
-            lines.append(f"{text} ({of})")
+        """Return the comparison as lines of text."""
         test = self.mcnemar
-        lines += [
+        return [
+            f"A: {self.names[0]}",
+            f"B: {self.names[1]}",
+            *(_difference(name, spread) for name, spread in self.by_seed.items()),
             f"the same {test.images:,} test images, {self.directories[0]} against "
             f"{self.directories[1]}:",
-            f"  right in A alone {test.only_a:,}, in B alone {test.only_b:,}; A less B "
+            f"  right in A alone {test.only_a:,}, in B alone {test.only_b:,}; A - B "
             f"{test.difference * 100:+.2f} points, 95 % interval {test.low * 100:+.2f} to "
             f"{test.high * 100:+.2f}",
             f"  McNemar's exact test: p = {test.p_value:.3g}; {_verdict(test.p_value)}",
         ]
-        return lines
+
+
+def _difference(name: str, spread: Spread) -> str:
+    """Return the mean difference of a metric, an accuracy in points, with its interval."""
+    is_accuracy = name.endswith("/acc")
+    unit, digits = (100, 2) if is_accuracy else (1, 4)
+    text = f"{name}: A - B {spread.mean * unit:+.{digits}f}{' points' if is_accuracy else ''}"
+    if spread.half is not None:
+        low, high = spread.mean - spread.half, spread.mean + spread.half
+        text += f", 95 % interval {low * unit:+.{digits}f} to {high * unit:+.{digits}f}"
+    return f"{text} ({f'{spread.n} shared seeds' if spread.n > 1 else 'one pair of runs'})"
 
 
 def _verdict(p_value: float) -> str:
@@ -92,7 +95,7 @@ def _verdict(p_value: float) -> str:
 
 
 def mcnemar(a: "Answers", b: "Answers") -> McNemar:
-    """Compare the answers of two models to the same images.
+    """Compare the predictions of two models for the same images.
 
     Raises:
         ConfigError: they are not the same images.
@@ -124,13 +127,13 @@ def mcnemar(a: "Answers", b: "Answers") -> McNemar:
 def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) -> Comparison:
     """Compare two rows or runs.
 
-    Of rows, the metrics are compared over the seeds that both have, and on the test images the run
-    of each that is best on validation.
+    Metrics of rows are compared over the seeds that both have, predictions between the run of each
+    row that is best on validation.
 
     Args:
-        board: where they are.
+        board: the leaderboard that has both.
         names: two numbers of rows, or directories of runs.
-        overrides: ``allow_targets``, where the models are the user's own.
+        overrides: ``allow_targets``, for models of the user's own.
 
     Raises:
         ConfigError: there is no such row or run, or they were tested on other images.
@@ -143,26 +146,30 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
             f"--compare: tested on {datasets[0]} and on {datasets[1]}; choose runs of one set"
         )
     pairs = _pairs(row_a, run_a, row_b, run_b)
-    by_seed = {}
-    for name in _METRICS:
-        gains = [
-            a.metrics[name] - b.metrics[name]
-            for a, b in pairs
-            if name in a.metrics and name in b.metrics
-        ]
-        if gains:
-            by_seed[name] = Spread.of(gains)
     chosen = run_a or row_a.best_run, run_b or row_b.best_run
     from mnist_lab.inference.evaluate import answers
 
-    test = mcnemar(*(answers(run.directory, overrides) for run in chosen))
     return Comparison(
         names=(_named(board, row_a, run_a), _named(board, row_b, run_b)),
         directories=(str(chosen[0].directory), str(chosen[1].directory)),
         seeds=[str(a.seed) for a, b in pairs if str(a.seed) == str(b.seed)],
-        by_seed=by_seed,
-        mcnemar=test,
+        by_seed=_by_seed(pairs),
+        mcnemar=mcnemar(*(answers(run.directory, overrides) for run in chosen)),
     )
+
+
+def _by_seed(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Spread]:
+    """Return the differences of each metric that both runs of a pair have."""
+    by_seed = {}
+    for name in _METRICS:
+        differences = [
+            a.metrics[name] - b.metrics[name]
+            for a, b in pairs
+            if name in a.metrics and name in b.metrics
+        ]
+        if differences:
+            by_seed[name] = Spread.of(differences)
+    return by_seed
 
 
 def _named(board: Leaderboard, row: Row, run: Run | None) -> str:
@@ -171,9 +178,9 @@ def _named(board: Leaderboard, row: Row, run: Run | None) -> str:
 
 
 def _pairs(row_a: Row, run_a: Run | None, row_b: Row, run_b: Run | None) -> list[tuple[Run, Run]]:
-    """Return the runs to set against each other: those of equal seed, or the two that are named."""
+    """Return the pairs of runs to compare: those of equal seed, or the two that are named."""
     if run_a is not None and run_b is not None:
         return [(run_a, run_b)]
-    ones = {str(run.seed): run for run in reversed([run_a] if run_a else row_a.runs)}
-    others = {str(run.seed): run for run in reversed([run_b] if run_b else row_b.runs)}
-    return [(ones[seed], others[seed]) for seed in sorted(ones.keys() & others.keys())]
+    runs_a = {str(run.seed): run for run in reversed([run_a] if run_a else row_a.runs)}
+    runs_b = {str(run.seed): run for run in reversed([run_b] if run_b else row_b.runs)}
+    return [(runs_a[seed], runs_b[seed]) for seed in sorted(runs_a.keys() & runs_b.keys())]

@@ -1,4 +1,4 @@
-"""Learning curves from a run's event files."""
+"""Learning curves, read from a run's event files."""
 
 import math
 from pathlib import Path
@@ -11,9 +11,9 @@ Curve = list[tuple[float, float]]
 
 
 def curves(run_dir: Path) -> dict[str, Curve]:
-    """Return the epochs and values of each curve that a run has logged; none where it logged none.
+    """Return epochs and values of each curve that a run has logged.
 
-    A file that was cut off gives what is whole in it.
+    A file that was cut off gives its whole records.
     """
     do_without_tensorflow()
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
@@ -27,10 +27,10 @@ def curves(run_dir: Path) -> dict[str, Curve]:
                 for value in event.summary.value:
                     if value.tag in values and value.HasField("simple_value"):
                         values[value.tag][event.step] = value.simple_value
-        except Exception:  # what its parser raises for damage is not a few kinds
+        except Exception:  # a corrupt file raises errors of many kinds
             continue
     epochs = values.pop("epoch")
-    found = {
+    by_name = {
         name: [
             (epochs.get(step, float(number)) + 1, value)
             for number, (step, value) in enumerate(sorted(points.items()))
@@ -38,4 +38,4 @@ def curves(run_dir: Path) -> dict[str, Curve]:
         ]
         for name, points in values.items()
     }
-    return {name: curve for name, curve in found.items() if curve}
+    return {name: curve for name, curve in by_name.items() if curve}

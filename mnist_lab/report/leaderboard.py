@@ -1,7 +1,5 @@
-"""Runs as rows: one for all that differ in nothing but their seed, the best on validation first."""
+"""Leaderboard of runs: a row for all that differ in their seed alone, best on validation first."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +9,9 @@ from typing import Any
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.read_runs import Run, differing, grouped
+from mnist_lab.runs.summary import csv_text, headings, metric_text
 
-SORTED_BY = "val/acc"  # never by test: that would choose by what is to be an honest estimate
+SORTED_BY = "val/acc"  # never by test, which would no longer be an honest estimate
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
 _CONFIDENCE = 0.95
 
@@ -22,10 +21,10 @@ class Spread:
     """A metric over the runs of a row.
 
     Args:
-        n: number of runs that have it.
-        mean: of them.
-        std: standard deviation of the sample; None of one run.
-        half: half of the 95 % interval of the mean, by Student's t; None of one run.
+        n: number of runs that have the metric.
+        mean: their mean.
+        std: standard deviation of the sample; None for one run.
+        half: half of the 95 % interval of the mean, by Student's t; None for one run.
     """
 
     n: int
@@ -35,12 +34,12 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Return the spread of some values, one at least."""
+        """Return the spread of one value or more."""
         n = len(values)
         mean = math.fsum(values) / n if all(map(math.isfinite, values)) else math.nan
         if n < 2 or math.isnan(mean):
             return cls(n, mean)
-        std = math.sqrt(math.fsum((one - mean) ** 2 for one in values) / (n - 1))
+        std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
         return cls(n, mean, std, student_t(n - 1) * std / math.sqrt(n))
 
 
@@ -55,13 +54,13 @@ class Row:
     """Runs that differ in nothing but their seed.
 
     Args:
-        runs: one at least.
+        runs: one or more.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = sorted(runs, key=lambda run: (str(run.seed), str(run.directory)))
         self.settings = runs[0].settings
-        self.number = 0  # its place in the leaderboard, from 1
+        self.number = 0  # rank in the leaderboard, from 1
 
     @cached_property
     def metrics(self) -> dict[str, Spread]:
@@ -88,7 +87,7 @@ class Row:
 
     @property
     def repeats_seeds(self) -> bool:
-        """Whether a seed is there twice, so that the runs are not as many as they seem."""
+        """Whether two runs have the same seed, so that they are not independent."""
         return len({str(run.seed) for run in self.runs}) < len(self.runs)
 
     @property
@@ -116,17 +115,19 @@ class Leaderboard:
         for number, row in enumerate(self.rows, start=1):
             row.number = number
         self.keys = [key for key in differing(row.settings for row in self.rows) if _is_choice(key)]
-        self.headings = headings(self.keys)
-        self._telling = {  # what tells the rows of a model from each other
+        self.headings = _headings(self.keys)
+        self._label_keys = {  # in which the rows of a model differ
             target: set(differing(row.settings for row in self.rows if row.target == target))
             for target in {row.target for row in self.rows}
         }
 
     def label(self, row: Row) -> str:
-        """Return what tells a row from the others, in words."""
-        known = zip(self.keys, self.headings, strict=True)
-        telling = self._telling[row.target]
-        parts = [f"{name}={shown(row.settings.get(key))}" for key, name in known if key in telling]
+        """Return a row's model, and the settings in which its rows differ."""
+        parts = [
+            f"{name}={setting_text(row.settings.get(key))}"
+            for key, name in zip(self.keys, self.headings, strict=True)
+            if key in self._label_keys[row.target]
+        ]
         return " ".join([row.model, *parts])
 
     def row_of(self, name: str) -> tuple[Row, Run | None]:
@@ -169,37 +170,31 @@ class Leaderboard:
         return records
 
     def csv(self) -> str:
-        """Return the rows as CSV."""
-        records = [
-            record | {"directories": " ".join(record["directories"])} for record in self.records()
-        ]
-        names = list(dict.fromkeys(name for record in records for name in record))
-        names = [*(name for name in names if name != "directories"), "directories"]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(one) for name, one in record.items()} for record in records)
-        return text.getvalue()
+        """Return the rows as CSV, with the directories last."""
+        records = self.records()
+        names = dict.fromkeys(name for record in records for name in record)
+        del names["directories"]
+        return csv_text(
+            [
+                {name: record.get(name) for name in names}
+                | {"directories": " ".join(record["directories"])}
+                for record in records
+            ]
+        )
 
 
 def _is_choice(key: str) -> bool:
-    """Return whether a key says more than the others: no schedule's target, say, but its name."""
+    """Return whether a key is worth a column; the name of a schedule is, its target is not."""
     return key == "model._target_" or not key.endswith("._target_")
 
 
-def headings(keys: Sequence[str]) -> list[str]:
-    """Return the last part of each key, where that is enough to tell them apart."""
-    names = ["model" if key == "model._target_" else key for key in keys]
-    last = [name.rpartition(".")[2] for name in names]
-    taken = {"row", "n"}
-    return [
-        end if last.count(end) == 1 and end not in taken else name
-        for name, end in zip(names, last, strict=True)
-    ]
+def _headings(keys: Sequence[str]) -> list[str]:
+    names = headings(["model" if key == "model._target_" else key for key in keys])
+    return [key if name in ("row", "n") else name for key, name in zip(keys, names, strict=True)]
 
 
-def shown(value: Any) -> str:
-    """Return a setting as a table has it."""
+def setting_text(value: Any) -> str:
+    """Return a setting for a table."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -207,22 +202,18 @@ def shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def metric_text(name: str, spread: Spread | None) -> str:
-    """Return a metric as a table has it, with its standard deviation."""
+def spread_text(name: str, spread: Spread | None) -> str:
+    """Return a metric for a table, an accuracy with its standard deviation."""
     if spread is None:
         return ""
-    if math.isnan(spread.mean):
-        return "nan"
-    if name.endswith("/acc"):
-        std = f" ± {spread.std:.2%}" if spread.std is not None else ""
-        return f"{spread.mean:.2%}".removesuffix("%") + (std or "%")
-    if name.startswith("time/"):
-        return f"{spread.mean:.1f} s"
-    return f"{spread.mean:,.0f}" if spread.mean.is_integer() else f"{spread.mean:.4f}"
+    text = metric_text(name, spread.mean)
+    if name.endswith("/acc") and spread.std is not None:
+        return f"{text.removesuffix('%')} ± {spread.std:.2%}"
+    return text
 
 
 def interval_text(spread: Spread | None) -> str:
-    """Return the 95 % interval of an accuracy as a table has it."""
+    """Return the 95 % interval of an accuracy for a table."""
     if spread is None or spread.half is None:
         return ""
     low, high = spread.mean - spread.half, spread.mean + spread.half
@@ -231,10 +222,3 @@ def interval_text(spread: Spread | None) -> str:
 
 def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _cell(value: Any) -> Any:
-    """Keep a spreadsheet from taking what a file says for a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value

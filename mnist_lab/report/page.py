@@ -1,7 +1,7 @@
-"""A report as one HTML file that needs no network."""
+"""Page of a report: one HTML file that needs no network."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,16 +12,27 @@ from plotly.offline import get_plotlyjs
 from mnist_lab.files.images import data_address
 from mnist_lab.report import charts
 from mnist_lab.report.curves import Curve
-from mnist_lab.report.leaderboard import SHOWN, Leaderboard, Row, interval_text, metric_text, shown
+from mnist_lab.report.leaderboard import (
+    SHOWN,
+    Leaderboard,
+    Row,
+    interval_text,
+    setting_text,
+    spread_text,
+)
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Answers
 
 _MISTAKES = 12  # of each model
+_CURVES_TEXT = (
+    "Of each of the best rows, the run that is best on validation. A click on a name hides its "
+    "curve, two clicks show it alone."
+)
 
 
 class Cell(NamedTuple):
-    """A cell of the leaderboard: what it says, what it is sorted by, and whether it is words."""
+    """A cell of the leaderboard: its text, the value it is sorted by, whether it is words."""
 
     text: str
     value: str = ""
@@ -39,12 +50,11 @@ def page(
     Args:
         board: the rows.
         curves: learning curves, by the names of their runs.
-        models: what models answered to the test images, by their names.
+        models: predictions of the best models for the test images, by name.
         comparison: lines about two rows.
     """
-    folder = Path(__file__).parent
     # Names and values come from files, and a directory may be called <script>.
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     runs = sum(len(row.runs) for row in board.rows)
     return environment.get_template("page.html.jinja").render(
         plotly_js=Markup(get_plotlyjs()),
@@ -52,51 +62,37 @@ def page(
         comparison=comparison,
         columns=columns(board),
         rows=[cells(board, row) for row in board.rows],
-        charts=[
-            {"title": title, "text": text, "html": _html(figure), "width": _width(figure)}
-            for title, text, draw in _charts(board, curves)
-            if (figure := draw()) is not None
-        ],
-        models=[
-            {
-                "title": name,
-                "text": f"{found.accuracy:.2%} of {len(found.labels):,} test images; the most "
-                "confident mistakes, and the probability of the answer.",
-                "html": _html(charts.confusion_matrix(found.confusion(), name)),
-                "mistakes": _mistakes(found),
-            }
-            for name, found in models
-        ],
+        charts=list(_charts(board, curves)),
+        models=[_model(name, answers) for name, answers in models],
     )
 
 
 def _charts(
     board: Leaderboard, curves: Mapping[str, Mapping[str, Curve]]
-) -> list[tuple[str, str, Callable[[], Any]]]:
-    return [
-        (
-            "Learning curves",
-            "Of each of the best rows, the run that is best on validation. A click on a name "
-            "hides its curve, two clicks show it alone.",
-            lambda: charts.learning_curves(curves),
+) -> Iterator[dict[str, Any]]:
+    means = "Each row's mean, with its 95 % interval where there are several seeds."
+    figures = {
+        ("Learning curves", _CURVES_TEXT): charts.learning_curves(curves),
+        ("Accuracy and time", means): charts.accuracy_against(
+            board, "time/fit", "seconds of training"
         ),
-        (
-            "Accuracy and time",
-            "Each row's mean, with its 95 % interval where there are several seeds.",
-            lambda: charts.accuracy_against(board, "time/fit", "seconds of training"),
+        ("Accuracy and parameters", means): charts.accuracy_against(
+            board, "num_params", "parameters"
         ),
-        (
-            "Accuracy and parameters",
-            "Each row's mean, with its 95 % interval where there are several seeds.",
-            lambda: charts.accuracy_against(board, "num_params", "parameters"),
-        ),
-        (
-            "Parallel coordinates",
-            "Each run is a line through the values of what differs; the warmer, the better it is "
-            "on validation. A click on a name hides its lines.",
-            lambda: charts.parallel_coordinates(board),
-        ),
-    ]
+    }
+    for (title, text), figure in figures.items():
+        if figure is not None:
+            yield {"title": title, "text": text, "html": _html(figure)}
+
+
+def _model(name: str, answers: "Answers") -> dict[str, Any]:
+    return {
+        "title": name,
+        "text": f"{answers.accuracy:.2%} of {len(answers.labels):,} test images; the most "
+        "confident mistakes, and the probability of the answer.",
+        "html": _html(charts.confusion_matrix(answers.confusion(), name)),
+        "mistakes": _mistakes(answers),
+    }
 
 
 def columns(board: Leaderboard) -> list[str]:
@@ -109,28 +105,23 @@ def columns(board: Leaderboard) -> list[str]:
 
 def cells(board: Leaderboard, row: Row) -> list[Cell]:
     """Return a row of the leaderboard."""
-    found = [Cell(str(row.number), str(row.number))]
-    found += [_metric(row, name) for name in SHOWN[:2]]
+    result = [Cell(str(row.number), str(row.number))]
+    result += [_metric(row, name) for name in SHOWN[:2]]
     for key in board.keys or ["model._target_"]:
         value = row.settings.get(key)
-        text = row.model if key == "model._target_" else shown(value)
-        found.append(Cell(text, text, isinstance(value, str)))
+        text = row.model if key == "model._target_" else setting_text(value)
+        result.append(Cell(text, text, isinstance(value, str)))
     n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
-    found.append(Cell(n, str(len(row.runs))))
+    result.append(Cell(n, str(len(row.runs))))
     for name in SHOWN[:2]:
         text = interval_text(row.metrics.get(name))
-        found.append(Cell(text, _metric(row, name).value if text else ""))
-    return [*found, *(_metric(row, name) for name in SHOWN[2:])]
+        result.append(Cell(text, _metric(row, name).value if text else ""))
+    return [*result, *(_metric(row, name) for name in SHOWN[2:])]
 
 
 def _metric(row: Row, name: str) -> Cell:
     spread, mean = row.metrics.get(name), row.mean(name)
-    return Cell(metric_text(name, spread), repr(mean) if math.isfinite(mean) else "")
-
-
-def _width(figure: Any) -> int:
-    """Return the pixels below which a chart is scrolled: axes side by side need room for labels."""
-    return 95 * len(figure.layout.xaxis.ticktext) if figure.layout.annotations else 0
+    return Cell(spread_text(name, spread), repr(mean) if math.isfinite(mean) else "")
 
 
 def _html(figure: Any) -> Markup:

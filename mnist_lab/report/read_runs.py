@@ -1,4 +1,4 @@
-"""Finds runs below directories and reads what a report needs of each, believing none of it."""
+"""Search for runs below directories, and reading of untrusted configs and metrics."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from mnist_lab.runs import directory as runs
 from mnist_lab.runs.manifest import RunState, flat
 
 SEEDS = ("seed", "data.seed")
-# Where a run was and how it was shown and kept, which has no part in what it came to.
+# Places of a run, and how it was shown and saved, which do not affect its result.
 _NO_SETTINGS = (
     "run_dir",
     "allow_targets",
@@ -36,10 +36,10 @@ class Run:
     """One finished run.
 
     Args:
-        directory: as it was found.
-        settings: what may make its result another than a run's beside it, flat; no seeds.
-        seed: what it was seeded with.
-        metrics: flat, as ``metrics.json`` has them.
+        directory: the path by which it was found.
+        settings: config values that may affect its result, by dotted keys; no seeds.
+        seed: its seed.
+        metrics: as in ``metrics.json``.
     """
 
     directory: Path
@@ -53,9 +53,9 @@ class Found:
     """The runs below some directories.
 
     Args:
-        runs: those that are finished and whole.
-        unfinished: how many are in each other state.
-        broken: why each of the rest cannot be read.
+        runs: the finished ones.
+        unfinished: number of runs in each other state.
+        broken: for each run that cannot be read, the error in a line.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -69,7 +69,7 @@ def run_directories(places: Iterable[Path]) -> list[Path]:
     Raises:
         InputError: a place is no directory.
     """
-    found: dict[Path, Path] = {}
+    by_target: dict[Path, Path] = {}
     for place in places:
         if not os.path.isdir(place):
             raise InputError(f"{place}: no such directory; give those of runs or sweeps")
@@ -77,8 +77,8 @@ def run_directories(places: Iterable[Path]) -> list[Path]:
             names[:] = sorted(set(names) - _NOT_SEARCHED)
             if runs.METRICS in files or runs.MANIFEST in files:
                 path = Path(folder)
-                found.setdefault(path.resolve(), path)
-    return list(found.values())
+                by_target.setdefault(path.resolve(), path)
+    return list(by_target.values())
 
 
 def collect(
@@ -88,7 +88,7 @@ def collect(
 
     Args:
         places: the directories.
-        watched: shows how far the reading has come.
+        watched: shows the progress of the reading.
 
     Raises:
         InputError: a place is no directory.
@@ -109,7 +109,7 @@ def collect(
 
 
 def _state(path: Path) -> str:
-    """Return what became of a run; where only its metrics are left, it was finished."""
+    """Return a run's state; one that has only its metrics left was finished."""
     if not (path / runs.MANIFEST).exists():
         return RunState.FINISHED
     state = runs.read_json(path / runs.MANIFEST).get("state")
@@ -120,8 +120,8 @@ def read_run(path: Path) -> Run:
     """Read a run.
 
     Raises:
-        InputError: a file of it is missing or damaged.
-        UntrustedError: its config asks for objects.
+        InputError: a file of it is missing or corrupt.
+        UntrustedError: its config has YAML tags.
     """
     config = path / runs.CONFIG
     check_yaml(config, takes_aliases=False)
@@ -148,7 +148,7 @@ def _is_setting(key: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return what can be compared, sorted and printed: a list is what it reads as."""
+    """Return a value that can be compared, sorted and printed; a list becomes text."""
     if isinstance(value, list):
         value = "[" + ",".join(map(str, value)) + "]"
     if isinstance(value, str):
@@ -157,28 +157,29 @@ def _plain(value: Any) -> Any:
 
 
 def _printable(text: str) -> str:
-    """Return a text without what would move the cursor of a terminal or change its colours."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+    """Return a text without control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def differing(found: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the keys whose values are not the same in all of them; none counts as null."""
-    settings = list(found)
-    keys = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in keys if len({_identity(one.get(key)) for one in settings}) > 1]
+def differing(settings: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the keys whose values are not the same everywhere; a missing key counts as null."""
+    settings = list(settings)
+    keys = dict.fromkeys(key for run in settings for key in run)
+    return [key for key in keys if len({_identity(run.get(key)) for run in settings}) > 1]
 
 
 def _identity(value: Any) -> tuple[str, Any]:
-    """Tell true from 1, and a number from its text."""
+    """Return what distinguishes true from 1, and a number from its text."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return ("number" if is_number else type(value).__name__), value
 
 
-def grouped(found: Iterable[Run]) -> Iterator[list[Run]]:
-    """Yield the runs that differ in nothing but their seed."""
+def grouped(runs_read: Iterable[Run]) -> Iterator[list[Run]]:
+    """Yield the runs that differ in nothing but their seed, group by group."""
     groups: dict[Any, list[Run]] = {}
-    for run in found:
-        known = ((key, _identity(value)) for key, value in run.settings.items())
-        key = frozenset(one for one in known if one[1][1] is not None)
+    for run in runs_read:
+        key = frozenset(
+            (name, _identity(value)) for name, value in run.settings.items() if value is not None
+        )
         groups.setdefault(key, []).append(run)
     yield from groups.values()

@@ -96,10 +96,10 @@ def test_the_page_has_all_parts_and_asks_for_nothing(page: Path) -> None:
     text = page.read_text()
     for title in (
         *("Leaderboard", "Learning curves", "Accuracy and time", "Accuracy and parameters"),
-        *("Parallel coordinates", "Confusion and mistakes"),
+        "Confusion and mistakes",
     ):
         assert f"<h2>{title}</h2>" in text
-    assert text.count('class="plotly-graph-div"') == 6
+    assert text.count('class="plotly-graph-div"') == 5
     assert len(re.findall(r'<figure><img alt="a \d" src="data:image/png;base64,', text)) == 24
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', text)
     assert "default-src 'none'" in text

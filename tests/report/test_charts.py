@@ -27,22 +27,6 @@ def test_accuracy_against_time_has_every_row(tmp_path: Path) -> None:
     assert all("<a" not in text for trace in figure.data for text in trace.text)
 
 
-def test_parallel_coordinates_have_an_axis_for_each_difference(tmp_path: Path) -> None:
-    figure = charts.parallel_coordinates(board(tmp_path))
-    assert figure is not None
-    assert len(figure.layout.xaxis.ticktext) == 3  # activation, lr, val/acc
-    heights = [one for trace in figure.data for one in trace.y if one is not None]
-    assert len(heights) == 18
-    assert min(heights) == 0
-    assert max(heights) == 1
-    assert all("<" not in one.text for one in figure.layout.annotations)
-
-
-def test_one_row_has_no_parallel_coordinates(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", 0, 0.9)
-    assert charts.parallel_coordinates(Leaderboard(collect([tmp_path]).runs)) is None
-
-
 def test_learning_curves_are_shown_a_kind_at_a_time() -> None:
     found = {
         HOSTILE: {"val/acc": [(1.0, 0.9), (2.0, 0.95)], "val/loss": [(1.0, 0.3)]},

@@ -34,7 +34,10 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     return found
 
 
-def test_lines_in_a_file(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_in_a_file(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display_module, "_EVERY", 60)  # no look before all is written
     with Display(ledger, 5, {"val/acc": "max"}):
         ledger.write(record(1, RunState.FINISHED, 0.75))
         ledger.write(record(2, RunState.PRUNED, 0.9, "pruned after epoch 2 with val/acc=0.9"))
