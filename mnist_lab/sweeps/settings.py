@@ -1,4 +1,4 @@
-"""What a sweep can be told below ``hydra.sweeper``."""
+"""Checks of ``hydra.sweeper``: ranges, packages, and settings that do not go together."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,7 +12,7 @@ from mnist_lab.config.schema import METRICS
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
 
-COSTS = ("num_params", "time/fit", "time/total")  # what may be an objective besides METRICS
+COSTS = ("num_params", "time/fit", "time/total")  # objectives besides METRICS
 _NEEDS = {"cmaes": "cmaes"}  # packages of the extra `search`
 
 
@@ -23,9 +23,9 @@ def read_settings(node: DictConfig) -> Settings:
         ConfigError: a value is out of its range.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True)
-    for one in fields(Settings):
-        if one.metadata:
-            check_knob(f"hydra.sweeper.{one.name}", one, plain)
+    for field in fields(Settings):
+        if field.metadata:
+            check_knob(f"hydra.sweeper.{field.name}", field, plain)
     for name in ("params", "sampler_options", "pruner_options", "objectives"):
         value = plain[name]
         if not isinstance(value, dict | None):
@@ -37,7 +37,7 @@ def read_settings(node: DictConfig) -> Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Check that settings go together, once it is known what ``auto`` stands for.
+    """Check that settings go together, after ``auto`` is replaced.
 
     Raises:
         ConfigError: two do not, or a package is missing.
@@ -66,12 +66,12 @@ def check_settings(settings: Settings) -> None:
 
 
 def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[str, str]:
-    """Return what trials are ranked by, metric and mode, the monitored one first.
+    """Return the metrics that trials are ranked by, each with its mode, the monitored one first.
 
     Args:
-        settings: what was asked for.
+        settings: of the sweep.
         config: of a trial.
-        is_own: whether the model is the user's, which may measure anything.
+        is_own: whether the model is the user's, which may log any metric.
 
     Raises:
         ConfigError: an objective is not measured, or does not go with sampler or pruner.
@@ -102,7 +102,7 @@ def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[
 
 
 def search_of(settings: Settings, objectives: Mapping[str, str]) -> dict[str, Any]:
-    """Return what decides about a sweep's trials, flat."""
+    """Return the settings that decide which trials a sweep has, by dotted keys."""
     parts: dict[str, Any] = {"sampler": settings.sampler, "pruner": settings.pruner}
     if not settings.is_grid:
         parts["seed"] = settings.seed

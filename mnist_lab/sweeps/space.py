@@ -1,4 +1,4 @@
-"""Search spaces in Hydra's override grammar, and what Optuna calls them."""
+"""Search spaces in Hydra's override grammar, and as distributions of Optuna."""
 
 import itertools
 import math
@@ -14,13 +14,14 @@ from hydra.errors import HydraException
 
 from mnist_lab.config.messages import explain
 from mnist_lab.errors import ConfigError, first_line
+from mnist_lab.runs.manifest import flat
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# All trials of a sweep are compared by one value, of one place, with the same code.
+# Trials of a sweep are compared by the same metric, below one directory, with the same code.
 _SAME_FOR_ALL = ("allow_targets", "mode", "monitor", "run_dir", "sweep")
-_PROBE = 0.382  # a place within an interval, for values that only its ends may have
+_PROBE = 0.382  # position in an interval of a third value to check, besides the ends
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Choice:
     """Values that are listed.
 
     Args:
-        key: as an override has it, with a ``+`` where it has one.
-        text: the whole override as it was written.
-        values: each as an override has it.
+        key: as in the override, with its ``+`` if any.
+        text: the whole override.
+        values: as in the override.
     """
 
     key: str
@@ -38,11 +39,11 @@ class Choice:
     values: tuple[str, ...]
 
     def probes(self) -> tuple[str, ...]:
-        """Return the values that a check has to try."""
+        """Return the values to check."""
         return self.values
 
     def distribution(self) -> "BaseDistribution":
-        """Return what Optuna samples from."""
+        """Return Optuna's distribution."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.values)
@@ -53,12 +54,12 @@ class Interval:
     """Numbers between two bounds, both included.
 
     Args:
-        key: as an override has it, with a ``+`` where it has one.
-        text: the whole override as it was written.
+        key: as in the override, with its ``+`` if any.
+        text: the whole override.
         low: the smallest number.
         high: the largest.
-        step: distance of two numbers; None is any number, or for whole ones 1.
-        log: whether a factor counts and not a difference.
+        step: distance between two values; None is any number, or 1 for integers.
+        log: whether the scale is logarithmic.
     """
 
     key: str
@@ -69,7 +70,7 @@ class Interval:
     log: bool = False
 
     def probes(self) -> tuple[str, ...]:
-        """Return the values that a check has to try: the ends, and one between."""
+        """Return the values to check: the ends, and one between."""
         between = self.low + _PROBE * (self.high - self.low)
         if isinstance(self.low, int):
             between = round(between)
@@ -78,7 +79,7 @@ class Interval:
         return tuple(dict.fromkeys(str(value) for value in (self.low, between, self.high)))
 
     def distribution(self) -> "BaseDistribution":
-        """Return what Optuna samples from."""
+        """Return Optuna's distribution."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -91,11 +92,11 @@ Dimension = Choice | Interval
 
 @dataclass(frozen=True)
 class Space:
-    """What a sweep varies, and what is the same for all of its trials.
+    """The search space of a sweep, and the overrides that all of its trials share.
 
     Args:
-        dimensions: what varies, in the order in which it was given.
-        fixed: overrides of every trial, as they were given.
+        dimensions: the keys that vary, in the order of the overrides.
+        fixed: overrides of every trial.
         is_grid: whether all values are listed.
     """
 
@@ -105,30 +106,33 @@ class Space:
 
     def grid(self) -> list[dict[str, str]]:
         """Return all combinations, the last dimension varying fastest."""
-        return list(self._product([one.probes() for one in self.dimensions]))
+        return list(self._product([dimension.probes() for dimension in self.dimensions]))
 
     def probes(self, limit: int) -> Iterator[dict[str, str]]:
-        """Yield points that have every choice and the ends of every interval.
+        """Yield points with every choice and the ends of every interval.
 
         Args:
-            limit: the most combinations; where there are more, one dimension varies at a time.
+            limit: maximum of combinations; if there are more, one dimension varies at a time.
         """
-        probes = [one.probes() for one in self.dimensions]
+        probes = [dimension.probes() for dimension in self.dimensions]
         if math.prod(map(len, probes)) <= limit:
             yield from self._product(probes)
             return
-        first = {one.key: some[0] for one, some in zip(self.dimensions, probes, strict=True)}
+        by_key = {
+            dimension.key: values for dimension, values in zip(self.dimensions, probes, strict=True)
+        }
+        first = {key: values[0] for key, values in by_key.items()}
         yield first
-        for one, some in zip(self.dimensions, probes, strict=True):
-            yield from (first | {one.key: value} for value in some[1:])
+        for key, values in by_key.items():
+            yield from (first | {key: value} for value in values[1:])
 
     def _product(self, values: Sequence[Sequence[str]]) -> Iterator[dict[str, str]]:
-        keys = [one.key for one in self.dimensions]
+        keys = [dimension.key for dimension in self.dimensions]
         return (dict(zip(keys, point, strict=True)) for point in itertools.product(*values))
 
     def distributions(self) -> dict[str, "BaseDistribution"]:
         """Return Optuna's distribution for each key."""
-        return {one.key: one.distribution() for one in self.dimensions}
+        return {dimension.key: dimension.distribution() for dimension in self.dimensions}
 
 
 def overrides_of(point: Mapping[str, Any]) -> list[str]:
@@ -144,19 +148,19 @@ def parse_space(
     is_grid: bool | None = None,
     seed: int = 0,
 ) -> Space:
-    """Read a search space; the command line's word for a key comes before that of a file.
+    """Parse a search space; the command line takes precedence over ``hydra.sweeper.params``.
 
     Args:
-        params: keys and what they are searched over, of ``hydra.sweeper.params``.
+        params: ``hydra.sweeper.params``, keys with their values or intervals.
         arguments: overrides of the command line.
         loader: knows the choices that a glob stands for.
-        is_grid: whether every value is to be listed; None lists them where there is no interval.
-        seed: what ``shuffle`` draws from.
+        is_grid: whether every value has to be listed; None is whether there is no interval.
+        seed: of ``shuffle``.
 
     Raises:
         ConfigError: an override cannot be read or swept.
     """
-    texts = [f"{key}={value}" for key, value in _flat(params)]
+    texts = [f"{key}={value}" for key, value in flat(params).items()]  # Hydra nests dotted keys
     try:
         parser = OverridesParser.create(config_loader=loader)
         parsed = parser.parse_overrides([*texts, *arguments])
@@ -199,38 +203,29 @@ def _check_can_vary(override: Override) -> None:
         )
 
 
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield keys with dots, which Hydra nests where the command line has them."""
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
 def _dimension(override: Override, is_grid: bool, seed: int) -> Dimension:
     key, text, value = override.get_key_element(), str(override.input_line), override.value()
     tags: set[str] = getattr(value, "tags", set())
     if unknown := tags - {"log"}:
-        raise ConfigError(f"{text}: the tag must be log; {min(unknown)} is none")
+        raise ConfigError(f"{text}: unknown tag {min(unknown)}; only log is supported")
     if isinstance(value, IntervalSweep):
         if is_grid:
             raise ConfigError(
-                f"{text}: an interval has no grid; list values, or take hydra.sweeper.sampler=tpe"
+                f"{text}: an interval has no grid; list values, or set hydra.sweeper.sampler=tpe"
             )
         assert value.start is not None
         assert value.end is not None
         return _interval(Interval(key, text, value.start, value.end, log=bool(tags)))
     values = _values(override, seed)
     if not values:
-        raise ConfigError(f"{text}: must have a value at least; there is none")
+        raise ConfigError(f"{text}: must have at least one value")
     if isinstance(value, RangeSweep) and not is_grid and len(values) > 1:
         numbers = sorted(value.range())
         step = None if tags and value.step == 1 else abs(value.step)
         return _interval(Interval(key, text, numbers[0], numbers[-1], step, log=bool(tags)))
     if len(set(values)) < len(values):
-        twice = next(one for one in values if values.count(one) > 1)
-        raise ConfigError(f"{text}: must have each value once; {twice} comes twice")
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ConfigError(f"{text}: must have each value once; {twice} occurs twice")
     return Choice(key, text, values)
 
 

@@ -5,7 +5,7 @@ import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -64,12 +64,13 @@ class Notes:
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Notes":
         """Read a trial's attributes; others, which a dashboard may have set, are left out."""
-        known = cls.__dataclass_fields__
-        return cls(**{name: value for name, value in trial.user_attrs.items() if name in known})
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in trial.user_attrs.items() if name in names})
 
     def attrs(self) -> dict[str, Any]:
         """Return the attributes that differ from their defaults."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in vars(self).items() if value is not defaults[name]}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""Launchers that hand trials to other processes: ``hydra/launcher=parallel``, ``slurm``, ``ray``.
+"""Launchers that run trials in other processes: ``hydra/launcher=parallel``, ``slurm``, ``ray``.
 
-What becomes of a trial is in its record, whichever process runs it, and a trial whose process has
-died without a word is handed out once more by the sweep; so a launcher has nothing to do but to
-start jobs and to wait for them.
+The result of a trial is in its record, whichever process runs it, and the sweep retries a trial
+whose process died; so a launcher only starts jobs and waits for them.
 """
 
 import logging
@@ -80,11 +79,11 @@ class Job:
 
 
 class Engine(Launcher):
-    """Hands the trials that it is given to processes, so many to each, and waits for them.
+    """Distributes trials to processes, and waits for them.
 
     Args:
         fused: whether a process trains its trials as one program.
-        per_job: trials of a process; None is 1, for ``fused`` what ``stack_size`` says.
+        per_job: trials of a process; None is 1, or ``stack_size`` for ``fused``.
     """
 
     def __init__(self, fused: bool = False, per_job: int | None = None) -> None:
@@ -105,7 +104,7 @@ class Engine(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run trials; what became of each is in its record."""
+        """Run trials; the result of each is in its record."""
         size = self.per_job or (self.stack_size(len(job_overrides)) if self.fused else 1)
         jobs = [
             Job(
@@ -118,13 +117,13 @@ class Engine(Launcher):
             )
             for start in range(0, len(job_overrides), size)
         ]
-        with signals.signals_end_run():  # so that the processes are told to end as well
+        with signals.signals_end_run():  # so that the processes are stopped as well
             for job, error in self.run(jobs):
                 _log.warning("%s: the process ended early: %s", job.name, error)
         return []
 
     def stack_size(self, num_trials: int) -> int:
-        """Return how many trials a process trains as one program, if nobody says."""
+        """Return the default number of trials that a process trains as one program."""
         return _DEFAULT_STACK
 
     @abstractmethod
@@ -159,7 +158,7 @@ class ParallelLauncher(Engine):
         return -(-num_trials // self.workers)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
-        """Run so many jobs at a time; each has a GPU of its own where there are enough."""
+        """Run ``workers`` jobs at a time; each has a GPU of its own where there are enough."""
         import submitit
 
         executor = submitit.LocalExecutor(self._logs)
@@ -187,9 +186,10 @@ class ParallelLauncher(Engine):
 
 
 def _end(jobs: Sequence[Any]) -> None:
-    """End jobs of Submitit's on this machine, which first have a while to save where they are."""
+    """Stop Submitit's jobs on this machine, which first have time to save."""
     for job in jobs:
-        job._process.send_signal(signal.SIGTERM)  # cancel() kills a second after its SIGINT
+        if not job.done():  # until which nothing else has its number
+            os.kill(int(job.job_id), signal.SIGTERM)  # cancel() kills a second after its SIGINT
     patience = time.monotonic() + _PATIENCE
     while time.monotonic() < patience and not all(job.done() for job in jobs):
         time.sleep(_LOOK)
@@ -213,10 +213,10 @@ class SlurmLauncher(Engine):
         self.parameters = dict(parameters or {})
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
-        """Submit all jobs as one array; SLURM sees to how many run at a time."""
+        """Submit all jobs as one array; SLURM decides how many run at a time."""
         import submitit
 
-        # Before the time is up SLURM sends what a run of the lab saves and is requeued by.
+        # Sent by SLURM before the time limit; the run then saves and is requeued.
         os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
         try:
             executor = submitit.SlurmExecutor(self._logs)
@@ -226,12 +226,12 @@ class SlurmLauncher(Engine):
         with executor.batch():
             submitted = [executor.submit(job) for job in jobs]
         try:
-            for job, one in zip(jobs, submitted, strict=True):
-                one.wait()
-                yield from _ended(job, one)
+            for job, slurm_job in zip(jobs, submitted, strict=True):
+                slurm_job.wait()
+                yield from _ended(job, slurm_job)
         except BaseException:
-            for one in submitted:
-                one.cancel(check=False)
+            for slurm_job in submitted:
+                slurm_job.cancel(check=False)
             raise
 
 
@@ -258,7 +258,7 @@ class RayLauncher(Engine):
         self.num_gpus = num_gpus
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
-        """Submit all jobs; Ray sees to how many run at a time."""
+        """Submit all jobs; Ray decides how many run at a time."""
         import ray
 
         if not ray.is_initialized():
@@ -280,12 +280,12 @@ class RayLauncher(Engine):
                 except ray.exceptions.RayError as error:
                     yield job, first_line(error)
         finally:
-            for one in tasks:
-                ray.cancel(one)
+            for reference in tasks:
+                ray.cancel(reference)
 
 
 def _ended(job: Job, submitted: Any) -> Iterator[tuple[Job, str]]:
-    """Yield a Submitit job that ended early; what it printed stays, what was handed over goes."""
+    """Yield a Submitit job if it ended early, and delete its pickles; its logs stay."""
     error = submitted.exception()
     if error is not None:
         yield job, first_line(error)
@@ -294,9 +294,9 @@ def _ended(job: Job, submitted: Any) -> Iterator[tuple[Job, str]]:
 
 
 def _visible_gpus() -> list[int]:
-    """Return the GPUs that trials may be given, by the numbers that the system has for them."""
+    """Return the system's numbers of the GPUs that trials may use."""
     import torch
 
     numbers = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     count = torch.cuda.device_count()
-    return [int(one) for one in numbers] if all(map(str.isdecimal, numbers)) else list(range(count))
+    return list(map(int, numbers)) if all(map(str.isdecimal, numbers)) else list(range(count))

@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
-from made_runs import CONFIG, make_run
+from made_runs import make_run
 from scipy import stats
 
-from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.errors import ConfigError
 from mnist_lab.report.leaderboard import Leaderboard, Spread, interval_text, spread_text
-from mnist_lab.report.read_runs import collect, read_run, run_directories
+from mnist_lab.report.read_runs import collect
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_row(tmp_path: Path) -> None:
@@ -58,45 +58,6 @@ def test_a_seed_twice_is_told(tmp_path: Path) -> None:
     assert row.repeats_seeds
 
 
-def test_a_directory_that_is_given_twice_counts_once(tmp_path: Path) -> None:
-    make_run(tmp_path / "deep/er/a", 0, 0.9)
-    (tmp_path / "link").symlink_to(tmp_path / "deep")
-    places = [tmp_path, tmp_path / "deep", tmp_path / "deep/er/a", tmp_path / "link"]
-    assert len(run_directories(places)) == 1
-
-
-def test_what_is_broken_or_unfinished_is_left_out(tmp_path: Path) -> None:
-    make_run(tmp_path / "good", 0, 0.9)
-    for number, text in enumerate(("", "[]", '{"val/acc": "high"}', "[" * 100_000, "\xff")):
-        bad = make_run(tmp_path / f"bad{number}", 0, 0.9)
-        (bad / "metrics.json").write_bytes(text.encode("latin-1"))
-    for number, text in enumerate(("", "- 1", "model: 3", "a: !!python/object:os.system {}")):
-        bad = make_run(tmp_path / f"config{number}", 0, 0.9)
-        (bad / "config.yaml").write_text(text)
-    huge = make_run(tmp_path / "huge", 0, 0.9)
-    (huge / "metrics.json").write_text(json.dumps({"x": 1}) + " " * 60_000_000)
-    for state in ("running", "failed", "failed", "surprise"):
-        other = make_run(tmp_path / f"{state}{len(list(tmp_path.iterdir()))}", 0, 0.9)
-        (other / "manifest.json").write_text(json.dumps({"state": state}))
-    found = collect([tmp_path])
-    assert [run.directory.name for run in found.runs] == ["good"]
-    assert len(found.broken) == 10
-    assert all("\n" not in text and str(tmp_path) in text for text in found.broken)
-    assert found.unfinished == {"running": 1, "failed": 2, "interrupted": 1}
-
-
-def test_a_number_without_an_end_is_none(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "a", 0, 0.9)
-    metrics = json.loads((run / "metrics.json").read_text())
-    (run / "metrics.json").write_text(json.dumps(metrics | {"val/loss": 10**400}))
-    assert math.isnan(read_run(run).metrics["val/loss"])
-
-
-def test_no_directory_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such directory"):
-        collect([tmp_path / "none"])
-
-
 def test_rows_are_named_by_number_or_directory(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 0, 0.9)
     make_run(tmp_path / "b", 0, 0.8, optimizer={"lr": 1.0})
@@ -132,7 +93,3 @@ def test_figures_in_words() -> None:
     assert interval_text(Spread.of([0.98])) == ""
     assert interval_text(spread).endswith("%")
     assert spread_text("num_params", Spread.of([1234.0])) == "1,234"
-
-
-def test_the_made_config_is_like_a_runs() -> None:
-    assert CONFIG["model"]["_target_"] == "mnist_lab.models.MLP"

@@ -1,0 +1,31 @@
+"""The page of a report: its columns, cells and parts."""
+
+from pathlib import Path
+
+from made_runs import make_run
+
+from mnist_lab.report.leaderboard import Leaderboard
+from mnist_lab.report.page import Cell, cells, columns, page
+from mnist_lab.report.read_runs import collect
+
+
+def test_a_cell_for_each_column(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9, optimizer={"lr": 0.5})
+    make_run(tmp_path / "b", 0, 0.8, optimizer={"lr": 0.25})
+    board = Leaderboard(collect([tmp_path]).runs)
+    names = columns(board)
+    assert names[:4] == ["row", "val/acc", "test/acc", "lr"]
+    for row, lr in zip(board.rows, ("0.5", "0.25"), strict=True):
+        line = dict(zip(names, cells(board, row), strict=True))
+        assert line["lr"] == Cell(lr, lr)
+        assert line["row"].text == str(row.number)
+        assert line["val/acc"] == Cell(f"{row.mean('val/acc'):.2%}", repr(row.mean("val/acc")))
+
+
+def test_a_page_without_curves_and_models(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9)
+    text = page(Leaderboard(collect([tmp_path]).runs), {}, [], ["A against <B>"])
+    assert "A against &lt;B&gt;" in text
+    assert "<h2>Learning curves</h2>" not in text
+    assert "<h2>Accuracy and time</h2>" in text
+    assert "<h2>Confusion and mistakes</h2>" not in text

@@ -1,0 +1,54 @@
+"""Runs that are found and read, and what is broken among them."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from made_runs import CONFIG, make_run
+
+from mnist_lab.errors import InputError
+from mnist_lab.report.read_runs import collect, read_run, run_directories
+
+
+def test_a_directory_that_is_given_twice_counts_once(tmp_path: Path) -> None:
+    make_run(tmp_path / "deep/er/a", 0, 0.9)
+    (tmp_path / "link").symlink_to(tmp_path / "deep")
+    places = [tmp_path, tmp_path / "deep", tmp_path / "deep/er/a", tmp_path / "link"]
+    assert len(run_directories(places)) == 1
+
+
+def test_what_is_broken_or_unfinished_is_left_out(tmp_path: Path) -> None:
+    make_run(tmp_path / "good", 0, 0.9)
+    for number, text in enumerate(("", "[]", '{"val/acc": "high"}', "[" * 100_000, "\xff")):
+        bad = make_run(tmp_path / f"bad{number}", 0, 0.9)
+        (bad / "metrics.json").write_bytes(text.encode("latin-1"))
+    for number, text in enumerate(("", "- 1", "model: 3", "a: !!python/object:os.system {}")):
+        bad = make_run(tmp_path / f"config{number}", 0, 0.9)
+        (bad / "config.yaml").write_text(text)
+    huge = make_run(tmp_path / "huge", 0, 0.9)
+    (huge / "metrics.json").write_text(json.dumps({"x": 1}) + " " * 60_000_000)
+    for state in ("running", "failed", "failed", "surprise"):
+        other = make_run(tmp_path / f"{state}{len(list(tmp_path.iterdir()))}", 0, 0.9)
+        (other / "manifest.json").write_text(json.dumps({"state": state}))
+    found = collect([tmp_path])
+    assert [run.directory.name for run in found.runs] == ["good"]
+    assert len(found.broken) == 10
+    assert all("\n" not in text and str(tmp_path) in text for text in found.broken)
+    assert found.unfinished == {"running": 1, "failed": 2, "interrupted": 1}
+
+
+def test_a_number_without_an_end_is_none(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 0, 0.9)
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"val/loss": 10**400}))
+    assert math.isnan(read_run(run).metrics["val/loss"])
+
+
+def test_no_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such directory"):
+        collect([tmp_path / "none"])
+
+
+def test_the_made_config_is_like_a_runs() -> None:
+    assert CONFIG["model"]["_target_"] == "mnist_lab.models.MLP"
