@@ -176,9 +176,12 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
     _content(folder, asked)  # before anything is written
     try:
         with ledger.locked():
-            content = _content(folder, asked)  # another process may have been faster
+            before = manifest.read_plan(folder)  # another process may have been faster
+            content = _content(folder, asked)
             study = Study(address)
-            if content != manifest.read_plan(folder):
+            if changes := manifest.changes(before or content, asked.plan):
+                _log.warning("%s: was begun with %s", display_path(folder), "; ".join(changes))
+            if content != before:
                 manifest.write_plan(folder, content)
             return study
     except LabError:
@@ -215,8 +218,6 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
             )
         return asked.plan.content()
     manifest.check_same(place, before, asked.plan.identity(), asked.settings.accept_changes)
-    if changes := manifest.changes(before, asked.plan):
-        _log.warning("%s: was begun with %s", place, "; ".join(changes))
     for name, value in asked.plan.study.items():
         if before["study"].get(name) != value:
             raise ConfigError(
