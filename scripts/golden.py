@@ -44,7 +44,7 @@ SEARCH += "hydra.sweeper.n_trials=6 hydra.sweeper.sampler_options={n_startup_tri
 SEARCH += "'optimizer.lr=tag(log,interval(1e-4,1e-1))' model.init=choice(default,zeros,normal)"
 RUN = f"{TINY} trainer.max_epochs=1 trainer.limit_train_batches=200"
 MADE = {
-    "softmax": f"train model=softmax optimizer=sgd {RUN}",
+    "softmax": f"train model=softmax optimizer=sgd {RUN} ~callbacks.pictures",
     "mlp": f"train model=mlp model.hidden_dims=[8] model.dropout=0.1 {RUN} ~callbacks.pictures",
     "cnn": f"train model=cnn model.channels=[2,4] model.hidden_dims=[8] {RUN} ~callbacks.pictures",
     "stopped": "train model=mlp model.hidden_dims=[8] model.batch_norm=true model.dropout=0.1 "
