@@ -18,6 +18,7 @@ from mnist_lab.data.archive import load_split
 from mnist_lab.errors import ConfigError, LabError, StorageError, reason
 from mnist_lab.files.atomic import replace_atomic
 from mnist_lab.models import Classifier
+from mnist_lab.models.classifier import PIXEL_SCALE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ class FromBytes(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and probabilities, ``(B, num_classes)``, of ``(B, 1, 28, 28) uint8``."""
-        logits = self.net(images.to(torch.float32) * (1 / 255))
+        logits = self.net(images.to(torch.float32) * PIXEL_SCALE)
         return logits, logits.softmax(dim=1)
 
 

@@ -23,6 +23,8 @@ from mnist_lab.models.arguments import (
 from mnist_lab.models.layers import check_range, one_of
 from mnist_lab.models.optimizers import build_optimizer, build_schedule
 
+PIXEL_SCALE = 1 / 255  # of uint8 images, which models see in [0, 1]
+
 
 class SharedArgs(TypedDict, total=False):
     """The arguments of ``Classifier``, which every model takes."""
@@ -124,7 +126,7 @@ class Classifier(L.LightningModule, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, num_classes)`` for ``(B, 1, 28, 28)`` images, uint8 or in [0, 1]."""
         if images.dtype == torch.uint8:
-            images = images.to(self.dtype).mul_(1 / 255)
+            images = images.to(self.dtype).mul_(PIXEL_SCALE)
         logits: Tensor = self.net(images)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -307,11 +309,16 @@ class Classifier(L.LightningModule, ABC):
         Raises:
             ConfigError: torch refuses a setting, or the schedule needs a length that is not known.
         """
-        trainer = self._trainer  # None where a loop of one's own asks
-        # Lightning refuses to clip what a fused optimizer steps by in mixed precision.
-        fused = not (trainer and trainer.gradient_clip_val and "mixed" in trainer.precision)
-        optimizer = build_optimizer(self.optimizer_settings, self.parameters(), fused)
+        optimizer = build_optimizer(self.optimizer_settings, self.parameters(), self._may_fuse())
         if self.scheduler_settings["name"] == "none":
             return optimizer
         schedule = build_schedule(self.scheduler_settings, optimizer, self.trainer)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _may_fuse(self) -> bool:
+        """Return whether gradients need no clipping in mixed precision, without fused steps."""
+        try:
+            trainer = self.trainer
+        except RuntimeError:  # a training loop without a trainer
+            return True
+        return not (trainer.gradient_clip_val and "mixed" in trainer.precision)

@@ -34,10 +34,10 @@ from mnist_lab.training.checkpoints import (
 from mnist_lab.training.fit import own_checkpoint, settings_taken, train
 from mnist_lab.training.hparams import log_best, log_config
 from mnist_lab.training.observer import current_observer
-from mnist_lab.training.trainer import build_trainer, machine
+from mnist_lab.training.trainer import build_model, build_trainer, machine
 
 _log = logging.getLogger(__name__)
-_MACHINE = ("precision", "device", "world_size", "threads")
+_MACHINE = ("precision", "device", "world_size", "threads", "mkl_cbwr")
 
 
 def run(config: DictConfig) -> float | None:
@@ -80,12 +80,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
             L.seed_everything(config.seed, workers=True, verbose=False)
             with settings_taken():
                 datamodule = instantiate(config.data, _convert_="all")
-                model = instantiate(
-                    config.model,
-                    optimizer=config.optimizer,
-                    scheduler=config.scheduler,
-                    _convert_="all",
-                )
+                model = build_model(config)
             validates = getattr(datamodule, "val_size", 1) > 0
             observer = current_observer()
             callbacks = observer.callbacks(config.monitor) if observer else []
@@ -131,9 +126,7 @@ def _found(run_dir: Path, config: DictConfig) -> tuple[Path | None, dict[str, An
 def _skeleton(config: DictConfig) -> Classifier:
     """Return the run's model without memory for its weights, which a checkpoint has to fit."""
     with torch.device("meta"):
-        model: Classifier = instantiate(
-            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
-        )
+        model: Classifier = build_model(config)
     return model
 
 

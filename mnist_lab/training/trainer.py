@@ -1,6 +1,7 @@
-"""Builds the trainer of a run with its callbacks and loggers."""
+"""Builds the model of a run, and its trainer with callbacks and loggers."""
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -29,6 +30,13 @@ _NOISE = (
     "The `srun` command is available",  # on every SLURM machine, where one run needs none
     "Precision bf16-mixed is not supported by the model summary",
 )
+
+
+def build_model(config: DictConfig) -> Any:
+    """Build the model of a config, with the settings of its optimizer and schedule."""
+    return instantiate(
+        config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
+    )
 
 
 @settings_taken()
@@ -138,4 +146,5 @@ def machine(trainer: L.Trainer) -> dict[str, Any]:
         "device": name,
         "world_size": trainer.world_size,
         "threads": torch.get_num_threads(),
+        "mkl_cbwr": os.environ.get("MKL_CBWR", ""),
     }

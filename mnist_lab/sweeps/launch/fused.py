@@ -31,7 +31,7 @@ from mnist_lab.training.stacked.fit import evaluate, fit, max_stack, why_not_tra
 from mnist_lab.training.stacked.module import Metrics, Stack
 from mnist_lab.training.stacked.network import why_not
 from mnist_lab.training.stacked.run import StackedRun
-from mnist_lab.training.trainer import build_trainer, machine
+from mnist_lab.training.trainer import build_model, build_trainer, machine
 
 _log = logging.getLogger(__name__)
 _OWN = {
@@ -316,9 +316,7 @@ def _why_alone(group: Sequence[Job]) -> tuple[str | None, int]:
     if reason is not None:
         return reason, len(group)
     with torch.device("meta"):
-        model = instantiate(
-            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
-        )
+        model = build_model(config)
     reason = why_not(model)
     if reason is None:
         reason = why_not_trainer(build_trainer(config, model, validates=True))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 
 import lightning as L
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from typing_extensions import override
@@ -12,6 +11,7 @@ from typing_extensions import override
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
 from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks
+from mnist_lab.training.lightning_internals import DataFetcher, PrefetchDataFetcher
 from mnist_lab.training.stacked.data import StackedData
 from mnist_lab.training.stacked.module import Metrics, Stack
 
@@ -51,11 +51,11 @@ class StackEpochLoop(FastEpochLoop):
     """The fast loop for a stack, whose training step returns a loss as a ``Classifier``'s does."""
 
     @override
-    def _is_simple(self, data_fetcher: _DataFetcher) -> bool:
+    def _is_simple(self, data_fetcher: DataFetcher) -> bool:
         return (
             type(self.trainer.strategy) is SingleDeviceStrategy
             and type(self.trainer.profiler) is PassThroughProfiler
-            and type(data_fetcher) is _PrefetchDataFetcher
+            and type(data_fetcher) is PrefetchDataFetcher
             and why_not_trainer(self.trainer) is None
         )
 

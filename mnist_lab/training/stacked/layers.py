@@ -1,16 +1,14 @@
 """Layers that hold the weights of K networks of one shape and compute them side by side.
 
-On a CPU each trial gets the bits that it would get alone. A batched product sums in the same order
-as a single one where both run on one thread, but a single one that is split over threads may sum in
-another; so the first time that a shape comes up, both ways are tried on random numbers, and where
-they differ the trials' products are made one by one. Where torch computes the last elements of a
-tensor otherwise than the rest, as in tanh, trials always go one by one. Elsewhere than on a CPU all
-trials go in one call, and agree with lone ones up to rounding.
+On a CPU each trial gets the bits that it would get alone. In MKL's strict mode, which the package
+sets, a batched product has the bits of single ones, but for small products on several threads;
+those, and activations whose last elements torch computes otherwise than the rest, such as tanh, are
+computed trial by trial. On other devices all trials go in one call, and agree with lone ones up to
+rounding.
 """
 
-import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,9 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 Shares = tuple[int, ...]  # for each batch the number of trials, in order, that see it
-_Product = Callable[..., None]
-_POOL = 65_537  # random numbers that products are tried on, over and over; drawing more is slow
-_SAME_IN_ANY_PLACE = (nn.ReLU, nn.Identity)  # elements whose bits do not depend on their position
+_SAME_IN_ANY_PLACE = (nn.ReLU, nn.Identity)  # an element's bits do not depend on its position
 
 
 class StackedLinear(nn.Module):
@@ -34,7 +30,7 @@ class StackedLinear(nn.Module):
         super().__init__()
         self.weight = _stacked([layer.weight for layer in layers])  # (K, out, in)
         self.bias = _stacked([layer.bias for layer in layers])  # (K, out)
-        self._room: dict[str, Tensor] = {}
+        self._gradient_buffers: dict[str, Tensor] = {}
 
     def forward(self, inputs: Tensor, shares: Shares) -> Tensor:
         """Return ``(K, B, out)`` for ``(S, B, in)``: S batches, each shared by so many trials."""
@@ -42,13 +38,21 @@ class StackedLinear(nn.Module):
         return outputs
 
     @property
-    def room(self) -> dict[str, Tensor]:
-        """Where the gradients are written; new where the parameters have changed their shape."""
+    def gradient_buffers(self) -> dict[str, Tensor]:
+        """Where gradients are written: ``weight`` ``(K, out, in)`` and ``bias`` ``(K, out)``.
+
+        A buffer is allocated anew when its parameter has changed shape, as trials leave.
+        """
+        buffers = self._gradient_buffers
         for name, parameter in self.named_parameters():
-            room = self._room.get(name)
-            if room is None or room.shape != parameter.shape or room.device != parameter.device:
-                self._room[name] = torch.empty_like(parameter, requires_grad=False)
-        return self._room
+            buffer = buffers.get(name)
+            if (
+                buffer is None
+                or buffer.shape != parameter.shape
+                or buffer.device != parameter.device
+            ):
+                buffers[name] = torch.empty_like(parameter, requires_grad=False)
+        return buffers
 
 
 class StackedBatchNorm(nn.Module):
@@ -155,9 +159,9 @@ class StackedDropout(nn.Module):
 
 
 class _Linear(torch.autograd.Function):
-    """The product, which writes its gradients where the layer keeps room for them.
+    """The product of a linear layer, which writes its gradients into the layer's buffers.
 
-    Autograd would lay them out otherwise than the weights, and take new memory at every step.
+    Autograd would lay them out otherwise than the weights, and allocate memory at every step.
     """
 
     @staticmethod
@@ -166,55 +170,25 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(inputs, weight)
         ctx.shares, ctx.layer = shares, layer
         outputs = inputs.new_empty(len(weight), inputs.shape[1], weight.shape[1])
-        return _exact(_OUTPUTS, shares, outputs, inputs, weight, bias)
+        rows, columns = bias[:, None], weight.transpose(1, 2)
+        for batch, *block in _blocks(shares, inputs, outputs, columns, rows):
+            _multiply(block[0], batch, *block[1:])
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
-        shares, given, layer = ctx.shares, gradients[0].contiguous(), ctx.layer
+        layer, gradient = ctx.layer, gradients[0].contiguous()  # (K, B, out)
         to_inputs = None
         if ctx.needs_input_grad[0]:  # not those of the first layer, so that no batch is shared
-            to_inputs = _exact(_TO_INPUTS, shares, torch.empty_like(inputs), given, weight)
-        room = layer.room
-        layer.weight.grad = _exact(_TO_WEIGHT, shares, room["weight"], given, inputs)
-        layer.bias.grad = _exact(_TO_BIAS, shares, room["bias"], given)
+            to_inputs = _multiply(torch.empty_like(inputs), gradient, weight)
+        buffers = layer.gradient_buffers
+        turned = gradient.transpose(1, 2)
+        for batch, out, left in _blocks(ctx.shares, inputs, buffers["weight"], turned):
+            _multiply(out, left, batch)
+        layer.weight.grad = buffers["weight"]
+        layer.bias.grad = torch.sum(gradient, 1, out=buffers["bias"])
         return to_inputs, None, None, None, None
-
-
-def _exact(ways: tuple[_Product, ...], shares: Shares, out: Tensor, *operands: Tensor) -> Tensor:
-    """Fill ``out`` by the first way that gives each trial the bits of the last way."""
-    way = ways[0]
-    if out.device.type == "cpu":
-        shapes = tuple(one.shape for one in (out, *operands))
-        way = _first_that_agrees(ways, shares, shapes, out.dtype, torch.get_num_threads())
-    way(shares, out, *operands)
-    return out
-
-
-@functools.lru_cache(maxsize=4096)
-def _first_that_agrees(
-    ways: tuple[_Product, ...],
-    shares: Shares,
-    shapes: tuple[torch.Size, ...],
-    dtype: torch.dtype,
-    _threads: int,  # what the bits depend on
-) -> _Product:
-    pool = torch.randn(_POOL, generator=Generator().manual_seed(0), dtype=dtype)
-    lone, out, *operands = (
-        pool.repeat(shape.numel() // _POOL + 1)[: shape.numel()].view(shape)
-        for shape in (shapes[0], *shapes)
-    )
-    ways[-1](shares, lone, *operands)
-    for way in ways[:-1]:
-        way(shares, out, *operands)
-        if torch.equal(out, lone):
-            return way
-    return ways[-1]
-
-
-def _spans(shares: Shares) -> list[slice]:
-    ends = list(itertools.accumulate(shares))
-    return [slice(end - count, end) for count, end in zip(shares, ends, strict=True)]
 
 
 def _blocks(shares: Shares, batches: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -222,75 +196,48 @@ def _blocks(shares: Shares, batches: Tensor, *others: Tensor) -> Iterator[tuple[
     if len(shares) == len(others[0]):
         yield batches, *others
         return
-    for batch, span in zip(batches, _spans(shares), strict=True):
-        yield batch.expand(span.stop - span.start, -1, -1), *(one[span] for one in others)
+    ends = itertools.accumulate(shares)
+    for batch, count, end in zip(batches, shares, ends, strict=True):
+        parts = (other[end - count : end] for other in others)
+        yield batch.expand(count, -1, -1), *parts
 
 
-def _trials(shares: Shares, batches: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield for each trial its batch ``(B, in)`` and the parts of others that are its own."""
-    each = (one for one, count in zip(batches, shares, strict=True) for _ in range(count))
-    yield from zip(each, *others, strict=True)
+def _multiply(out: Tensor, left: Tensor, right: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Write the products of all trials into ``out`` and return it.
+
+    Args:
+        out: ``(K, m, n)``.
+        left: ``(K, m, k)``.
+        right: ``(K, k, n)``.
+        rows: ``(K, 1, n)``, added to each row; None adds nothing.
+    """
+    if not _is_exact_in_one_call(out, left):
+        for number, product in enumerate(out):
+            if rows is None:
+                torch.mm(left[number], right[number], out=product)
+            else:
+                torch.addmm(rows[number, 0], left[number], right[number], out=product)
+    elif rows is None:
+        torch.bmm(left, right, out=out)
+    else:
+        torch.baddbmm(rows, left, right, out=out)
+    return out
 
 
-def _outputs_whole(
-    shares: Shares, out: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor
-) -> None:
-    rows, columns = bias[:, None], weight.transpose(1, 2)
-    for batch, its_out, row, its_columns in _blocks(shares, inputs, out, rows, columns):
-        torch.baddbmm(row, batch, its_columns, out=its_out)
+def _is_exact_in_one_call(out: Tensor, left: Tensor) -> bool:
+    """Return whether a batched product ``(K, m, n)`` has the bits of single ones.
 
-
-def _outputs_halved(
-    shares: Shares, out: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor
-) -> None:
-    """Sum the two halves of the inputs apart, as MKL does on two threads."""
-    half = inputs.shape[2] // 2
-    _outputs_whole(shares, out, inputs[:, :, :half], weight[:, :, :half], bias)
-    columns = weight[:, :, half:].transpose(1, 2)
-    for batch, its_out, its_columns in _blocks(shares, inputs[:, :, half:], out, columns):
-        its_out.add_(torch.bmm(batch, its_columns))
-
-
-def _outputs_sliced(
-    shares: Shares, out: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor
-) -> None:
-    columns = weight.transpose(1, 2)
-    for batch, its_out, row, its_columns in _trials(shares, inputs, out, bias, columns):
-        torch.addmm(row, batch, its_columns, out=its_out)
-
-
-def _to_inputs_whole(_shares: Shares, out: Tensor, given: Tensor, weight: Tensor) -> None:
-    torch.bmm(given, weight, out=out)
-
-
-def _to_inputs_sliced(_shares: Shares, out: Tensor, given: Tensor, weight: Tensor) -> None:
-    for its_out, its_given, its_weight in zip(out, given, weight, strict=True):
-        torch.mm(its_given, its_weight, out=its_out)
-
-
-def _to_weight_whole(shares: Shares, out: Tensor, given: Tensor, inputs: Tensor) -> None:
-    for batch, its_out, turned in _blocks(shares, inputs, out, given.transpose(1, 2)):
-        torch.bmm(turned, batch, out=its_out)
-
-
-def _to_weight_sliced(shares: Shares, out: Tensor, given: Tensor, inputs: Tensor) -> None:
-    for batch, its_out, turned in _trials(shares, inputs, out, given.transpose(1, 2)):
-        torch.mm(turned, batch, out=its_out)
-
-
-def _to_bias_whole(_shares: Shares, out: Tensor, given: Tensor) -> None:
-    torch.sum(given, 1, out=out)
-
-
-def _to_bias_sliced(_shares: Shares, out: Tensor, given: Tensor) -> None:
-    for its_out, its_given in zip(out, given, strict=True):
-        torch.sum(its_given, 0, out=its_out)
-
-
-_OUTPUTS = (_outputs_whole, _outputs_halved, _outputs_sliced)
-_TO_INPUTS = (_to_inputs_whole, _to_inputs_sliced)
-_TO_WEIGHT = (_to_weight_whole, _to_weight_sliced)
-_TO_BIAS = (_to_bias_whole, _to_bias_sliced)
+    torch multiplies what takes fewer than 400 multiplications itself when it comes in a batch. On
+    several threads MKL divides a single product whose result is small so that its bits change,
+    also in strict mode; the bounds lie above all shapes that were seen to differ.
+    """
+    if out.device.type != "cpu":
+        return True
+    _, m, n = out.shape
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return bool(m * n * left.shape[2] >= 400)
+    return bool(m * n >= 512 * threads and min(m, n) >= 2 * threads)
 
 
 def _stacked(tensors: Sequence[Tensor]) -> nn.Parameter:

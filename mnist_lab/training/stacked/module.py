@@ -269,8 +269,8 @@ class Stack(L.LightningModule):
         if self._optimizer is not None and self._schedules is not None:
             self._optimizer.keep(positions)
             self._schedules.keep(positions)
-        if not positions and self._trainer is not None:
-            self._trainer.should_stop = True
+            if not positions:
+                self.trainer.should_stop = True
 
     def unstack(self, trial: int) -> TrialState:
         """Return where a trial is, after writing its weights into its ordinary model."""

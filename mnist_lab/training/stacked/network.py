@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
+from mnist_lab.models.classifier import PIXEL_SCALE
 from mnist_lab.training.stacked.layers import (
     Shares,
     StackedActivation,
@@ -75,7 +76,7 @@ class StackedNet(nn.Module):
         if len({stack_key(model) for model in models}) != 1:
             raise ConfigError("models of different networks or optimizers cannot be one stack")
         self.layers = nn.ModuleList()
-        self._room: Tensor | None = None  # for a batch of pixels
+        self._pixel_buffer: Tensor | None = None  # (S, B, 1, 28, 28) float32
         self._sources: list[tuple[nn.Module, list[nn.Module]]] = []  # with each trial's own
         for one_of_each in zip(*(_layers(model) for model in models), strict=True):
             layers, rates = [layer for layer, _ in one_of_each], [rate for _, rate in one_of_each]
@@ -102,13 +103,13 @@ class StackedNet(nn.Module):
         return outputs
 
     def _pixels(self, images: Tensor) -> Tensor:
-        """Return ``(S, B, 784)`` in [0, 1], in training in memory that is taken once."""
+        """Return ``(S, B, 784)`` in [0, 1], in training in memory that is allocated once."""
         if not self.training:
-            return images.to(torch.float32).mul_(1 / 255).flatten(2)
-        size, room = images.shape, self._room
-        if room is None or room.shape[0] != size[0] or room.shape[1] < size[1]:
-            room = self._room = torch.empty(size, device=images.device)
-        return room[:, : size[1]].copy_(images).mul_(1 / 255).flatten(2)
+            return images.to(torch.float32).mul_(PIXEL_SCALE).flatten(2)
+        size, buffer = images.shape, self._pixel_buffer
+        if buffer is None or buffer.shape[0] != size[0] or buffer.shape[1] < size[1]:
+            buffer = self._pixel_buffer = torch.empty(size, device=images.device)
+        return buffer[:, : size[1]].copy_(images).mul_(PIXEL_SCALE).flatten(2)
 
     def keep(self, positions: list[int], generators: list[Generator]) -> None:
         """Go on with the trials at these positions."""

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mnist_lab.training.lightning_internals import fused_adam, fused_adamw, fused_sgd
+
 MOMENTS = {
     "adam": ("exp_avg", "exp_avg_sq"),
     "adamw": ("exp_avg", "exp_avg_sq"),
@@ -107,7 +109,7 @@ class StackedOptimizer(Optimizer):
             if self.name == "sgd":
                 self._step_sgd(group, parameters, gradients, moments)
                 continue
-            step = torch._fused_adam_ if self.name == "adam" else torch._fused_adamw_
+            step = fused_adam if self.name == "adam" else fused_adamw
             beta1, beta2 = group["betas"]
             step(
                 parameters,
@@ -132,7 +134,7 @@ class StackedOptimizer(Optimizer):
         gradients: list[Tensor],
         moments: list[list[Tensor]],
     ) -> None:
-        torch._fused_sgd_(
+        fused_sgd(
             parameters,
             gradients,
             moments[0] if group["momentum"] else [],

@@ -22,6 +22,7 @@ from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO, sha256_of
 from mnist_lab.training.hparams import log_config
 from mnist_lab.training.stacked.module import TrialState
+from mnist_lab.training.trainer import build_model
 
 
 class StackedRun:
@@ -35,9 +36,7 @@ class StackedRun:
         self.config = config
         self.run_dir = Path(config.run_dir)
         L.seed_everything(config.seed, workers=True, verbose=False)
-        self.model: Classifier = instantiate(
-            config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
-        )
+        self.model: Classifier = build_model(config)
         self.random = resume_state.random_state(torch.device("cpu"))  # as a lone run begins with
         callbacks = config.callbacks or {}
         self.checkpoint: Checkpoint | None = None
