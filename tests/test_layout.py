@@ -76,7 +76,6 @@ UNTESTED = {
     "models/arguments.py",
     "runs/manifest.py",
     "runs/signals.py",
-    "sweeps/launch/registry.py",
     "training/__init__.py",
     "training/checkpoint_callback.py",
     "training/hparams.py",

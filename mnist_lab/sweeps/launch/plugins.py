@@ -1,4 +1,4 @@
-"""The lab's own plugins for Hydra, which takes them from one package alone."""
+"""Registration of the lab's plugins below hydra_plugins, the only package where Hydra looks."""
 
 import contextlib
 import importlib

@@ -1,4 +1,4 @@
-"""What ``hydra/launcher=`` can choose besides Hydra's own ``basic``."""
+"""Checks of ``hydra.launcher``, and registration of the launcher that it names."""
 
 import importlib
 from dataclasses import fields
@@ -13,11 +13,11 @@ from mnist_lab.errors import ConfigError
 from mnist_lab.sweeps.launch.plugins import register
 
 _NEEDS = {Parallel: ("submitit", "submitit"), Slurm: ("submitit", "submitit"), Ray: ("ray", "ray")}
-"""The module that a launcher needs, and the extra that installs it."""
+"""The module that each launcher needs, and the extra that installs it."""
 
 
 def prepare_launcher(node: DictConfig) -> None:
-    """Check the settings of a ``hydra.launcher`` node, and let Hydra build it if it is ours.
+    """Check a ``hydra.launcher`` node, and register the launcher if it is the lab's.
 
     Raises:
         ConfigError: a value is out of its range, or a package is missing.
@@ -27,9 +27,9 @@ def prepare_launcher(node: DictConfig) -> None:
     if schema is None:
         return
     plain: Any = OmegaConf.to_container(node, resolve=True)
-    for one in fields(schema):
-        if one.metadata:
-            check_knob(f"hydra.launcher.{one.name}", one, plain)
+    for field in fields(schema):
+        if field.metadata:
+            check_knob(f"hydra.launcher.{field.name}", field, plain)
     if schema is Slurm and not isinstance(plain["parameters"], dict | None):
         raise ConfigError(
             f"hydra.launcher.parameters={shown(plain['parameters'])}: must be a mapping, "

@@ -1,0 +1,51 @@
+"""Checks of a launcher's settings before it is built."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import OmegaConf
+
+from mnist_lab.config.sweep_schema import Fused, Parallel, Ray, Slurm
+from mnist_lab.errors import ConfigError
+from mnist_lab.sweeps.launch import registry
+from mnist_lab.sweeps.launch.registry import prepare_launcher
+from mnist_lab.sweeps.trial import Sweep, TrialTask
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "message"),
+    [
+        (Fused, {"max_stack": 0}, "hydra.launcher.max_stack=0: must be"),
+        (Parallel, {"workers": -1}, "hydra.launcher.workers=-1: must be"),
+        (Slurm, {"parameters": [1]}, "hydra.launcher.parameters=[1]: must be a mapping"),
+        (Ray, {"num_gpus": -0.5}, "hydra.launcher.num_gpus=-0.5: must be"),
+    ],
+)
+def test_a_wrong_setting(schema: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        prepare_launcher(OmegaConf.structured(schema(**values)))
+    assert message in str(caught.value)
+
+
+def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"needs ray, .*; pip install mnist_lab\[ray\]"):
+        prepare_launcher(OmegaConf.structured(Ray))
+
+
+def test_hydra_can_build_what_was_prepared() -> None:
+    node = OmegaConf.structured(Fused(max_stack=3))
+    prepare_launcher(node)
+    launcher = Plugins.instance().instantiate_launcher(
+        HydraContext(config_loader=None, callbacks=None),  # type: ignore[arg-type]
+        TrialTask(lambda _: None, Sweep(Path(), None, ())),  # type: ignore[arg-type]
+        OmegaConf.create({"hydra": {"launcher": node}}),
+    )
+    assert (type(launcher).__name__, launcher.max_stack) == ("FusedLauncher", 3)
+
+
+def test_a_launcher_of_hydra_is_left_alone() -> None:
+    prepare_launcher(OmegaConf.create({"_target_": "hydra.BasicLauncher"}))
