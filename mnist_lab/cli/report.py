@@ -21,7 +21,7 @@ from mnist_lab.report.leaderboard import (
     setting_text,
     spread_text,
 )
-from mnist_lab.report.read_runs import Found, collect
+from mnist_lab.report.read_runs import Collected, collect
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Answers
@@ -47,18 +47,18 @@ def main(arguments: list[str]) -> int:
     _check_installed(("scipy", "plotly", "jinja2") if options.html else ("scipy",))
     if options.html:
         _check_can_write(options.html)
-    found = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
-    _print_left_out(found)
-    if not found.runs:
+    collected = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
+    _print_left_out(collected)
+    if not collected.runs:
         raise InputError(f"{', '.join(places)}: no finished run in or below it")
-    board = Leaderboard(found.runs)
+    board = Leaderboard(collected.runs)
     comparison = None
     if options.compare:
         _silence_lightning()
         from mnist_lab.report.compare import compare
 
         comparison = compare(board, options.compare, overrides)
-    _print_result(options, board, comparison, found)
+    _print_result(options, board, comparison, collected)
     if options.html:
         _write_page(options.html, board, comparison, overrides)
         print(f"page: {options.html}", file=sys.stderr if options.csv or options.json else None)
@@ -93,7 +93,7 @@ def _print_result(
     options: argparse.Namespace,
     board: Leaderboard,
     comparison: "Comparison | None",
-    found: Found,
+    collected: Collected,
 ) -> None:
     """Print leaderboard and comparison in the format that was chosen."""
     if options.json:
@@ -101,8 +101,8 @@ def _print_result(
             "sorted_by": SORTED_BY,
             "rows": board.records(),
             "comparison": comparison.record() if comparison else None,
-            "broken": found.broken,
-            "unfinished": found.unfinished,
+            "broken": collected.broken,
+            "unfinished": collected.unfinished,
         }
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
@@ -146,15 +146,15 @@ def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:
     return track(items, text, console=Console(stderr=True), transient=True)
 
 
-def _print_left_out(found: Found) -> None:
-    for text in found.broken[:_SHOWN_BROKEN]:
+def _print_left_out(collected: Collected) -> None:
+    for text in collected.broken[:_SHOWN_BROKEN]:
         print(f"mnist-lab report: left out: {text}", file=sys.stderr)
-    if more := found.broken[_SHOWN_BROKEN:]:
+    if more := collected.broken[_SHOWN_BROKEN:]:
         print(
             f"mnist-lab report: left out: {len(more):,} more that cannot be read", file=sys.stderr
         )
-    if found.unfinished:
-        states = ", ".join(f"{count:,} {state}" for state, count in found.unfinished.items())
+    if collected.unfinished:
+        states = ", ".join(f"{count:,} {state}" for state, count in collected.unfinished.items())
         print(f"mnist-lab report: left out: not finished: {states}", file=sys.stderr)
 
 

@@ -49,7 +49,7 @@ class Run:
 
 
 @dataclass
-class Found:
+class Collected:
     """The runs below some directories.
 
     Args:
@@ -83,7 +83,7 @@ def run_directories(places: Iterable[Path]) -> list[Path]:
 
 def collect(
     places: Iterable[Path], watched: Callable[[list[Path]], Iterable[Path]] = lambda paths: paths
-) -> Found:
+) -> Collected:
     """Read every run in or below some directories.
 
     Args:
@@ -93,19 +93,19 @@ def collect(
     Raises:
         InputError: a place is no directory.
     """
-    found = Found()
+    collected = Collected()
     for path in watched(run_directories(places)):
         try:
             state = _state(path)
             if state == RunState.FINISHED:
-                found.runs.append(read_run(path))
+                collected.runs.append(read_run(path))
             else:
-                found.unfinished[state] = found.unfinished.get(state, 0) + 1
+                collected.unfinished[state] = collected.unfinished.get(state, 0) + 1
         except LabError as error:
-            found.broken.append(_printable(str(error)))
+            collected.broken.append(_printable(str(error)))
         except OSError as error:  # no permission for its directory
-            found.broken.append(f"{path}: cannot be read: {reason(error)}")
-    return found
+            collected.broken.append(f"{path}: cannot be read: {reason(error)}")
+    return collected
 
 
 def _state(path: Path) -> str:

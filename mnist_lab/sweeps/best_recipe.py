@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.options import choices, groups
-from mnist_lab.errors import StorageError, reason
+from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import flat
@@ -38,14 +38,7 @@ def write_best(
     Raises:
         StorageError: the file cannot be written.
     """
-    target, picked = _composed(loader, overrides)
-    _, default = _composed(loader, [])
-    chosen = {
-        group: choice
-        for group, choice in picked.items()
-        if group not in _RECIPES and choice != default[group] and choice in choices(group)
-    }
-    base, _ = _composed(loader, [f"{group}={choice}" for group, choice in chosen.items()])
+    chosen, changes = _difference(loader, overrides)
     place = display_path(sweep_dir)
     command = f"mnist-lab train --config-dir {shlex.quote(str(place))} experiment={NAME}"
     if loader.allowed:
@@ -60,23 +53,31 @@ def write_best(
         f"# Time: {record.metrics.get('time/fit') or 0:.0f} s of training there.",
     ]
     if chosen:
-        lines += [
-            "defaults:",
-            *(f"  - override /{group}: {choice}" for group, choice in chosen.items()),
-            "",
-        ]
+        overridden = [f"  - override /{group}: {choice}" for group, choice in chosen.items()]
+        lines += ["defaults:", *overridden, ""]
+    text = "\n".join(lines) + "\n" + (OmegaConf.to_yaml(changes) if changes else "")
+    folder = sweep_dir / "experiment"
+    with write_errors(folder):
+        folder.mkdir(exist_ok=True)
+    directory.write(folder / f"{NAME}.yaml", text)
+    return command
+
+
+def _difference(loader: Loader, overrides: Sequence[str]) -> tuple[dict[str, str], DictConfig]:
+    """Return the choices that differ from the defaults, and the values that differ besides."""
+    target, picked = _composed(loader, overrides)
+    _, default = _composed(loader, [])
+    chosen = {
+        group: choice
+        for group, choice in picked.items()
+        if group not in _RECIPES and choice != default[group] and choice in choices(group)
+    }
+    base, _ = _composed(loader, [f"{group}={choice}" for group, choice in chosen.items()])
     before, changes = flat(base), OmegaConf.create()
     for key, new in flat(target).items():
         if key not in before or before[key] != new:
             OmegaConf.update(changes, key, new)
-    text = "\n".join(lines) + "\n" + (OmegaConf.to_yaml(changes) if changes else "")
-    folder = sweep_dir / "experiment"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written: {reason(error)}") from error
-    directory.write(folder / f"{NAME}.yaml", text)
-    return command
+    return chosen, changes
 
 
 def _composed(loader: Loader, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:

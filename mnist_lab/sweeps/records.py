@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.errors import BusyError, InputError, StorageError, first_line, reason
+from mnist_lab.errors import BusyError, InputError, first_line
+from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold
 from mnist_lab.runs.manifest import RunState
@@ -126,10 +127,8 @@ class Ledger:
         Raises:
             StorageError: it cannot be written.
         """
-        try:
+        with write_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self._folder}: cannot be written: {reason(error)}") from error
         text = json.dumps(asdict(record), indent=2, allow_nan=False, default=str)
         runs.write(self._path(record.number), text + "\n")
 
