@@ -108,7 +108,6 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     for name, (kind, words) in _KINDS.items():
         if name not in content or not isinstance(content[name], kind):
             raise InputError(f"{path}: {name}: must be {words}; put back the file that was there")
-    content["config"] = {key: renamed(value) for key, value in content["config"].items()}
     return content
 
 
@@ -136,15 +135,16 @@ def check_same(
     Raises:
         ConfigError: it is another sweep.
     """
-    differing = {
-        part: [
-            _difference(part, key, before.get(part, {}), now[part])
-            for key in {**before.get(part, {}), **now[part]}
-            if before.get(part, {}).get(key) != now[part].get(key)
+    differing = {}
+    for part in _PARTS:
+        if part == "config" and accept_changes:
+            continue
+        old = {key: renamed(value) for key, value in before.get(part, {}).items()}
+        differing[part] = [
+            _difference(part, key, old, now[part])
+            for key in {**old, **now[part]}
+            if old.get(key) != now[part].get(key)
         ]
-        for part in _PARTS
-        if part != "config" or not accept_changes
-    }
     texts = [text for part in differing.values() for text in part]
     if not texts:
         return

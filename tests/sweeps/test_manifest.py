@@ -67,6 +67,14 @@ def test_another_sweep_is_refused(
             check_same("here", PLAN.content(), now, accept_changes=True)
 
 
+def test_an_old_name_of_a_target_is_no_difference() -> None:
+    now = replace(PLAN, config={"callbacks.checkpoint._target_": "mnist_lab.training.Checkpoint"})
+    before = replace(
+        now, config={"callbacks.checkpoint._target_": "mnist_lab.callbacks.Checkpoint"}
+    )
+    check_same("here", before.content(), now.identity(), accept_changes=False)
+
+
 def test_another_commit_or_version_is_named() -> None:
     before = replace(PLAN, code={"commit": "a"}, versions={"torch": "1.0"}).content()
     now = replace(PLAN, code={"commit": "b"}, versions={"torch": "2.0", "numpy": "2.0"})
