@@ -44,7 +44,6 @@ NOT_YET = {
     "training/stacked/optimizer.py: torch._fused_adam_",
     "training/stacked/optimizer.py: torch._fused_adamw_",
     "training/stacked/optimizer.py: torch._fused_sgd_",
-    "training/stacked/run.py: self.early_stopping._evaluate_stopping_criteria",
 }
 # Keys of a config that Hydra documents.
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}

@@ -66,7 +66,6 @@ UNTESTED = {
     "files/atomic.py",
     "files/checkpoint_archive.py",
     "files/images.py",
-    "files/regular.py",
     "files/yaml.py",
     "inference/web/app.py",
     "inference/web/guard.py",

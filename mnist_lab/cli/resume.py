@@ -43,9 +43,10 @@ def main(arguments: list[str]) -> int:
     config = run_config(options.run, allowed)
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     with without_collector():
+        from mnist_lab.cli.result_table import print_result
         from mnist_lab.training.run import run
 
-    run(config)
+    print_result(run(config))
     return 0
 
 

@@ -190,10 +190,13 @@ class _Job:
         try:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
             with without_collector():
+                from mnist_lab.cli.result_table import print_result
                 from mnist_lab.training.run import run
 
             check_roles(OmegaConf.to_container(config), self.allowed)
-            return run(config)
+            result = run(config)
+            print_result(result)
+            return result.value
         except Exception as raised:
             error = _mendable(raised, is_own_code=bool(self.allowed))
             if current_observer() is not None:  # the trial's record has it

@@ -102,10 +102,10 @@ def _different(kind: str, there: dict[str, Any], here: dict[str, Any]) -> list[s
 
 def _changed_since(run_dir: Path, record: dict[str, Any]) -> list[str]:
     """Return which checkpoints of a run are not those that it wrote."""
-    from mnist_lab.training.checkpoints import BEST, LAST, read_checkpoint, sha256_of
+    from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 
     changed = []
-    for name, place in (("model", BEST), ("last", LAST)):
+    for name, place in (("model", directory.BEST), ("last", directory.LAST)):
         path = run_dir / place
         if path.exists() and sha256_of(read_checkpoint(path)["state_dict"]) != record["sha256"].get(
             name

@@ -15,10 +15,13 @@ from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import stored_config
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError, InputError, first_line
+from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.inference.predictions import Answers
 from mnist_lab.models import Classifier
-from mnist_lab.training.checkpoints import BEST, check_weights, newest, read_checkpoint
-from mnist_lab.training.fit import can_compute, evaluate_on, quiet_trainer
+from mnist_lab.runs.directory import BEST
+from mnist_lab.training.checkpoints import check_weights, newest
+from mnist_lab.training.fit import evaluate_on, quiet_trainer
+from mnist_lab.training.precision import can_compute
 from mnist_lab.training.trainer import build_trainer
 
 _MAX_SETTINGS = 10_000

@@ -1,4 +1,4 @@
-"""Keeps the best checkpoint and the last two, each of which a run goes on from bit for bit."""
+"""Saving of the best checkpoint and the last two, each of which resumes a run bit for bit."""
 
 import logging
 import math
@@ -15,11 +15,13 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
-from mnist_lab.errors import ConfigError, InputError, Stopped, StorageError, reason
-from mnist_lab.files.atomic import replace_atomic, sync_folder
+from mnist_lab.errors import ConfigError, InputError, Stopped
+from mnist_lab.files.atomic import replace_atomic, sync_folder, write_errors
+from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs import signals
+from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training import resume_state
-from mnist_lab.training.checkpoints import BEST, LAST, PREVIOUS, read_checkpoint
+from mnist_lab.training.resume_state import Snapshot
 
 _log = logging.getLogger(__name__)
 STEPS_BETWEEN_TALKS = 10  # of several ranks, about whether to save: it costs them a device sync
@@ -29,11 +31,11 @@ class Checkpoint(LightningCheckpoint):
     """Saves ``checkpoints/last.ckpt`` and ``best.ckpt`` in the trainer's ``default_root_dir``.
 
     It saves before a step, when so many steps or seconds have passed, after a validation that was
-    the best so far, when a signal asks the run to end, and after the last step. What was last
-    before is ``previous.ckpt``.
+    the best so far, when a signal asks the run to end, and after the last step. The last checkpoint
+    before that is kept as ``previous.ckpt``.
 
     Args:
-        monitor: metric that chooses the best, such as ``val/acc``; None takes the last as the best.
+        monitor: metric that chooses the best, such as ``val/acc``; with None the last is the best.
         mode: whether ``max`` or ``min`` of it is better.
         every_n_steps: optimizer steps between two saves, at least 1; None does not count them.
         every_n_seconds: seconds between two saves; None does not look at the clock.
@@ -52,8 +54,8 @@ class Checkpoint(LightningCheckpoint):
         self.every_n_steps = every_n_steps
         self.every_n_seconds = every_n_seconds
         self.best_score: float | None = None
-        self.is_restored = True  # whether nothing is left to give back of a checkpoint
-        self._snapshot: dict[str, Any] = {}  # the one gone on from, until it is restored
+        self.is_restored = True  # whether nothing of a checkpoint is left to restore
+        self._snapshot: Snapshot | None = None  # resumed from, or saved last
         self._is_best = False  # whether the weights are the best so far and not saved yet
         self.best_step: int | None = None
         self.seconds_before = 0.0  # of training, in processes before this one
@@ -67,7 +69,8 @@ class Checkpoint(LightningCheckpoint):
         """Take the place of Lightning's way back into an epoch."""
         if trainer.state.fn == TrainerFn.FITTING:
             checkpoint.pop("loops", None)
-            self.is_restored, self._snapshot = False, checkpoint[resume_state.KEY]
+            self._snapshot = resume_state.read_snapshot(Path(str(trainer.ckpt_path)), checkpoint)
+            self.is_restored = False
             resume_state.put_back_position(trainer, self._snapshot)
 
     @override
@@ -87,10 +90,11 @@ class Checkpoint(LightningCheckpoint):
             self._settle_best(trainer, Path(str(trainer.ckpt_path)))
 
     def _settle_best(self, trainer: L.Trainer, path: Path) -> None:
-        """See that the best checkpoint is the one that was best when the run was broken off."""
+        """Ensure that the best checkpoint is the one that was best when the run was stopped."""
         best = Path(trainer.default_root_dir, BEST)
-        if self._snapshot["is_best"]:
-            _make_best(trainer, path)  # it may have been killed before this
+        assert self._snapshot is not None
+        if self._snapshot.is_best:
+            _make_best(trainer, path)  # the run may have been killed before this
             return
         if self.best_step is None:
             return
@@ -100,17 +104,17 @@ class Checkpoint(LightningCheckpoint):
             lost = f"{best}: not the one of step {self.best_step}"
         except (InputError, KeyError) as error:
             lost = str(error)
-        _log.warning("%s; the best of what follows takes its place", lost)
+        _log.warning("%s; the best of the epochs that follow replaces it", lost)
         self.best_score = self.best_step = None
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step
         _check_validates_between_steps(trainer)
-        done, batches = self._snapshot.get("batch", 0), trainer.num_training_batches
-        if not self.is_restored and done >= batches:
+        done = 0 if self.is_restored or self._snapshot is None else self._snapshot.batch
+        if done and done >= (batches := trainer.num_training_batches):
             raise InputError(
-                f"{trainer.ckpt_path}: goes on after {done} batches of an epoch, which has "
+                f"{trainer.ckpt_path}: resumes after {done} batches of an epoch, which has "
                 f"{batches}"
             )
 
@@ -180,13 +184,13 @@ class Checkpoint(LightningCheckpoint):
 
     def _restore(self, trainer: L.Trainer) -> None:
         if not self.is_restored:
+            assert self._snapshot is not None
             resume_state.put_back_rank(trainer, self._snapshot)
             self.is_restored = True
 
     def _save(self, trainer: L.Trainer, batch: int, is_finished: bool = False) -> None:
         folder = Path(trainer.default_root_dir)
-        self._snapshot = resume_state.take(trainer, batch, is_finished)
-        self._snapshot["is_best"] = self._is_best
+        self._snapshot = resume_state.take(trainer, batch, is_finished, self._is_best)
         trainer.save_checkpoint(folder / LAST, False, storage_options=folder / PREVIOUS)
         if self._is_best:
             _make_best(trainer, folder / LAST)
@@ -197,7 +201,8 @@ class Checkpoint(LightningCheckpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[resume_state.KEY] = self._snapshot
+        if self._snapshot is not None:
+            checkpoint[resume_state.KEY] = self._snapshot.to_dict()
 
 
 def _check_validates_between_steps(trainer: L.Trainer) -> None:
@@ -216,13 +221,13 @@ def _check_validates_between_steps(trainer: L.Trainer) -> None:
     if every % steps or across:
         raise ConfigError(
             f"trainer.val_check_interval={trainer.val_check_interval}: validates after {every} "
-            f"batches, within a step of trainer.accumulate_grad_batches={steps}, from where no "
-            "checkpoint could go on; must be a multiple of it, or whole epochs"
+            f"batches, within a step of trainer.accumulate_grad_batches={steps}, which no "
+            "checkpoint could resume; must be a multiple of it, or whole epochs"
         )
 
 
 def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:
-    """Have a checkpoint be the best one too, at no cost: files are replaced and never written to.
+    """Make a checkpoint the best one too, by a second name: files are never written to in place.
 
     Raises:
         StorageError: the name cannot be written.
@@ -241,7 +246,7 @@ def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:
 
 
 def _copy_best(best: Path) -> None:
-    """End with a best checkpoint that is a file of its own, as damage to one is to both names."""
+    """Make the best checkpoint a file of its own, so that damage to another name spares it."""
     if best.exists() and best.stat().st_nlink > 1:
         _copy(best, best)
 
@@ -252,8 +257,5 @@ def _copy(checkpoint: Path, best: Path) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    try:
-        with open(checkpoint, "rb") as source:
-            replace_atomic(best, lambda file: shutil.copyfileobj(source, file))
-    except OSError as error:
-        raise StorageError(f"{best}: cannot be written: {reason(error)}") from error
+    with write_errors(best), open(checkpoint, "rb") as source:
+        replace_atomic(best, lambda file: shutil.copyfileobj(source, file))

@@ -1,151 +1,24 @@
-"""Checkpoint files: written so that a kill loses none, read so that none can do harm."""
+"""Checkpoints of a run: the newest one that it can be resumed from, checked against its model."""
 
 import contextlib
-import hashlib
 import logging
-import pickle
-import random
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from lightning.fabric.plugins import CheckpointIO
-from torch import Tensor
-from torch.nn import Parameter
-from typing_extensions import override
 
-from mnist_lab.errors import ConfigError, InputError, StorageError, UntrustedError, first_line
-from mnist_lab.files.atomic import replace_atomic
-from mnist_lab.files.checkpoint_archive import opened
+from mnist_lab.errors import InputError
+from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.models.optimizers import build_optimizer
-from mnist_lab.runs.directory import BEST as BEST
-from mnist_lab.runs.directory import CHECKPOINTS
-from mnist_lab.runs.directory import LAST as LAST
-from mnist_lab.runs.directory import PREVIOUS as PREVIOUS
+from mnist_lab.runs.directory import BEST, CHECKPOINTS, LAST, PREVIOUS
+from mnist_lab.training.resume_state import KEY, is_count, read_snapshot
 
 _DAMAGED = Path(CHECKPOINTS, "damaged.ckpt")
-_INSTANTIATED = ("_instantiator", "_class_path")  # hyperparameters that Lightning would import
-_MAX_VALUES = 300_000  # a model of a thousand layers has 30,000
-_MAX_DEPTH = 50
 _log = logging.getLogger(__name__)
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint beside its name, syncs it, and only then gives it the name.
-
-    Lightning's own goes through ``$TMPDIR``, from where another file system's file is copied over
-    the last good one. ``storage_options`` is where the file that is replaced goes, or None.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_known_to_load = False
-
-    @override
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_atomic(path, lambda file: torch.save(checkpoint, file), keep=storage_options)
-        except (OSError, RuntimeError) as error:  # the latter: torch's zip writer
-            raise StorageError(f"{path}: cannot be written: {_disk_error(error)}") from error
-        if not self._is_known_to_load:
-            self._check_loads(path)
-
-    def _check_loads(self, path: Path) -> None:
-        """Find at the first save, and not when it is needed, that one's own code saves too much."""
-        try:
-            with opened(path):
-                pass
-        except UntrustedError as error:
-            raise ConfigError(
-                f"{error}; have your code save tensors, numbers, strings, lists and dicts only"
-            ) from error
-        self._is_known_to_load = True
-
-    @override
-    def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
-
-    @override
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
-
-
-def _disk_error(error: BaseException) -> str:
-    """Return why a write failed: torch hides the system's answer behind its own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return first_line(error)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint whole, with every checksum, and without running anything in it.
-
-    Raises:
-        InputError: the file is missing, cut or damaged, or no checkpoint.
-        UntrustedError: the file names code.
-    """
-    with opened(path) as file:
-        # weights_only as an argument, which comes before what the environment says.
-        try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:  # what was looked at is not what torch has found
-            if "global" in str(error).lower():
-                raise UntrustedError(f"{path}: refused: it asks for code to be run") from error
-            raise InputError(f"{path}: not a checkpoint: its pickle is not torch.save's") from error
-    _check_content(path, checkpoint)
-    return checkpoint  # type: ignore[no-any-return]
-
-
-def _check_content(path: Path, checkpoint: Any) -> None:
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
-        raise InputError(f"{path}: not a checkpoint: it has no state_dict")
-    if not all(isinstance(one, Tensor) for one in checkpoint["state_dict"].values()):
-        raise InputError(f"{path}: not a checkpoint: its state_dict holds more than tensors")
-    _check_values(path, checkpoint)
-    settings = checkpoint.get("hyper_parameters", {})
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: not a checkpoint: its hyper_parameters are no mapping")
-    if found := [name for name in _INSTANTIATED if name in settings or name in checkpoint]:
-        raise UntrustedError(f"{path}: refused: its hyper_parameters name code in {found[0]}")
-
-
-def _check_values(path: Path, checkpoint: Any) -> None:
-    """Check that what a file holds is no more than the file: nothing is repeated or made up.
-
-    A tensor may have any shape without the numbers for it, and lists may hold each other.
-    """
-    allowed = 4 * path.stat().st_size  # of bytes in tensors: one may have several names
-    values, unseen = 0, [(checkpoint, 0)]
-    while unseen:
-        value, depth = unseen.pop()
-        values += 1
-        if isinstance(value, Tensor):
-            if type(value) not in (Tensor, Parameter) or value.layout is not torch.strided:
-                raise InputError(f"{path}: not a checkpoint: it holds tensors of a strange kind")
-            size = value.numel() * value.element_size()
-            allowed -= size
-            if value.is_meta or size > value.untyped_storage().nbytes() or allowed < 0:
-                raise InputError(f"{path}: not a checkpoint: it holds less than its tensors need")
-        elif isinstance(value, Mapping):
-            unseen += [(one, depth + 1) for one in value.values()]
-        elif isinstance(value, list | tuple | set):
-            unseen += [(one, depth + 1) for one in value]
-        if values + len(unseen) > _MAX_VALUES or depth > _MAX_DEPTH:
-            raise InputError(f"{path}: not a checkpoint: it holds too many values, or too deep")
 
 
 def newest(
@@ -155,8 +28,8 @@ def newest(
 
     Args:
         run_dir: the run's directory.
-        model: what the checkpoint must fit, on any device, as the meta device that takes no memory.
-        is_to_resume: whether it needs all that a run goes on from, or weights alone.
+        model: the model that the checkpoint must fit, on any device, such as the meta device.
+        is_to_resume: whether it needs all that a run is resumed from, or weights alone.
 
     Raises:
         InputError: there are checkpoints, and none is good.
@@ -177,9 +50,9 @@ def newest(
             failure = failure or error
             continue
         if failure is not None:
-            _log.warning("%s; going on from %s", failure, path)
+            _log.warning("%s; resuming from %s", failure, path)
         elif path == previous:
-            _log.warning("%s: missing; going on from %s", last, path)
+            _log.warning("%s: missing; resuming from %s", last, path)
         return path, checkpoint
     if failure is None and (run_dir / BEST).exists():
         failure = InputError(f"{last}: missing, though there is {run_dir / BEST}")
@@ -189,7 +62,7 @@ def newest(
 
 
 def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Check that a checkpoint has all that a run goes on from, each of its type.
+    """Check that a checkpoint has all that a run is resumed from, each of its type.
 
     Raises:
         InputError: something is missing or wrong.
@@ -198,23 +71,8 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
         with contextlib.suppress(Exception):  # whatever a wrong type leads to
             if is_right(checkpoint[name]):
                 continue
-        raise InputError(f"{path}: a run cannot go on from it: {name} is missing or wrong")
-    state = checkpoint["mnist_lab"]
-    for name, is_right in _SNAPSHOT.items():
-        with contextlib.suppress(Exception):
-            if is_right(state[name]):
-                continue
-        raise InputError(
-            f"{path}: a run cannot go on from it: mnist_lab.{name} is missing or wrong"
-        )
-    if state["batch"] > state["total_batches"]:
-        raise InputError(
-            f"{path}: a run cannot go on from it: more batches in an epoch than in all"
-        )
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
+        raise InputError(f"{path}: a run cannot be resumed from it: {name} is missing or wrong")
+    read_snapshot(path, checkpoint)
 
 
 def _is_number(value: Any) -> bool:
@@ -222,47 +80,27 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_best(state: Any) -> bool:
-    """Return whether it is what the callback that saves checkpoints knows of the best one."""
+    """Return whether a callback's state is that of the one that saves checkpoints."""
+    if "best_step" not in state:
+        return False
     score, step = state["best_score"], state["best_step"]
-    is_right = (score is None or _is_number(score)) and (step is None or _is_count(step))
+    is_right = (score is None or _is_number(score)) and (step is None or is_count(step))
     return is_right and _is_number(state["seconds"])
 
 
 def _is_optimizer(state: Any) -> bool:
     return isinstance(state["state"], dict) and all(
-        isinstance(group, dict) and all(map(_is_count, group["params"]))
+        isinstance(group, dict) and all(map(is_count, group["params"]))
         for group in state["param_groups"]
     )
 
 
 def _is_schedule(state: Any) -> bool:
-    """Return whether it is no more than a schedule's numbers, which torch sets as attributes."""
+    """Return whether a state holds a schedule's numbers only, which torch sets as attributes."""
     base = torch.optim.lr_scheduler.LRScheduler
     counts = [state[name] for name in ("last_epoch", "_step_count", "total_steps") if name in state]
     hides_method = any(callable(getattr(base, name, None)) for name in state)
-    return "optimizer" not in state and not hides_method and all(map(_is_count, counts))
-
-
-def _is_rank(state: Any) -> bool:
-    """Return whether a rank's random generators take what is kept of them."""
-    kept, running = state["random"], state["running"]
-    random.Random().setstate(kept["python"])
-    name, keys, *rest = kept["numpy"]
-    np.random.RandomState().set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.Generator().set_state(kept["torch"])
-    if not running:
-        return running is None or running == {}
-    sums, recent = running["sums"], running["recent"]
-    return (
-        sums.shape == (3,) and recent.dim() == 2 and len(recent) == 3 and sums.is_floating_point()
-    )
-
-
-def _are_lengths(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(name, str) and Path(name).name == name and _is_count(length)
-        for name, length in value.items()
-    )
+    return "optimizer" not in state and not hides_method and all(map(is_count, counts))
 
 
 def _each(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -270,28 +108,21 @@ def _each(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _RESUMABLE: dict[str, Callable[[Any], bool]] = {
-    "epoch": _is_count,
-    "global_step": _is_count,
+    "epoch": is_count,
+    "global_step": is_count,
     "pytorch-lightning_version": lambda value: re.fullmatch(r"\d+(\.\w+)+", value) is not None,
-    "callbacks": lambda value: any(_is_best(one) for one in value.values() if "best_step" in one),
+    "callbacks": lambda value: any(map(_is_best, value.values())),
     "optimizer_states": _each(_is_optimizer),
     "lr_schedulers": _each(_is_schedule),
-    "mnist_lab": lambda value: isinstance(value, dict),
-}
-_SNAPSHOT: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("epoch", "batch", "step", "total_batches", "logged_steps"), _is_count),
-    **dict.fromkeys(("is_finished", "is_best"), lambda value: isinstance(value, bool)),
-    "ranks": lambda value: len(value) > 0 and _each(_is_rank)(value),
-    "metrics": lambda value: all(one.numel() == 1 for one in value.values()),
-    "logs": _each(_are_lengths),
+    KEY: lambda value: isinstance(value, dict),
 }
 
 
 def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModule) -> None:
     """Check that a checkpoint is of this model, and its optimizer's state of the model's weights.
 
-    Torch's fused optimizers take the shapes of their state as given, and write beyond its end. What
-    a model of one's own makes its optimizers of is not known here.
+    Torch's fused optimizers do not check the shapes of their state, and write beyond its end. The
+    optimizers of a user's own ``configure_optimizers`` are not known here.
 
     Args:
         path: the checkpoint's file.
@@ -309,18 +140,18 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModu
     with contextlib.suppress(Exception):  # whatever a wrong type leads to
         (state,) = checkpoint["optimizer_states"]
         (found,), (group,) = state["param_groups"], needed.param_groups
-        shapes = [one.shape for one in group.pop("params")]
+        shapes = [parameter.shape for parameter in group.pop("params")]
         if (
             found["params"] == list(range(len(shapes)))
             and all(_is_like(found[name], setting) for name, setting in group.items())
-            and all(_is_state_of(shapes[number], one) for number, one in state["state"].items())
+            and all(_is_state_of(shapes[n], moments) for n, moments in state["state"].items())
         ):
             return
     raise InputError(f"{path}: its optimizer_states are not of this model's optimizer")
 
 
 def _is_state_of(shape: torch.Size, state: dict[str, Any]) -> bool:
-    """Return whether it is what an optimizer keeps of a parameter of a shape."""
+    """Return whether a state is that of one parameter of a shape in an optimizer."""
     names = [name for name in state if name != "step"]
     if "step" in state and (
         state["step"].shape != () or not {"exp_avg", "exp_avg_sq"} <= set(names)
@@ -330,7 +161,7 @@ def _is_state_of(shape: torch.Size, state: dict[str, Any]) -> bool:
 
 
 def _is_like(found: Any, needed: Any) -> bool:
-    """Return whether a setting of an optimizer is of the type that it has."""
+    """Return whether a setting of an optimizer has the type that is needed."""
     if isinstance(needed, list | tuple):
         return len(found) == len(needed) and all(map(_is_number, found))
     if isinstance(needed, bool) or needed is None:
@@ -359,28 +190,6 @@ def _shape(shape: torch.Size | None) -> str:
 
 
 def put_aside_damaged(run_dir: Path, good: Path) -> None:
-    """Keep a damaged ``last.ckpt`` from taking the place of the good one before it."""
+    """Keep a corrupt ``last.ckpt`` from replacing the good one before it."""
     if good != run_dir / LAST and (run_dir / LAST).exists():
         (run_dir / LAST).replace(run_dir / _DAMAGED)
-
-
-def sha256_of(state: Any) -> str:
-    """Return a hash over tensors, numbers and names, nested as in a ``state_dict``."""
-    digest = hashlib.sha256()
-    _update(digest, state)
-    return digest.hexdigest()
-
-
-def _update(digest: Any, state: Any) -> None:
-    if isinstance(state, Tensor):
-        digest.update(f"{state.dtype}{list(state.shape)}".encode())
-        digest.update(state.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    elif isinstance(state, Mapping):
-        for key in sorted(state, key=str):
-            digest.update(f"{key}:".encode())
-            _update(digest, state[key])
-    elif isinstance(state, list | tuple):
-        for one in state:
-            _update(digest, one)
-    else:
-        digest.update(f"{state!r};".encode())

@@ -1,12 +1,11 @@
-"""Trains and evaluates finished objects: a model, a data module and a trainer."""
+"""Training and evaluation of finished objects: a model, a data module and a trainer."""
 
 import contextlib
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mnist_lab.config.messages import explain
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError, InputError, LabError, first_line
+from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
+from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoint_callback import Checkpoint
-from mnist_lab.training.checkpoints import BEST, read_checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
-from mnist_lab.training.lightning_internals import keep_signal_handlers
+from mnist_lab.training.lightning_internals import is_from_loading, keep_signal_handlers
+from mnist_lab.training.precision import resolve_precision
 
 _LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
 
@@ -40,11 +41,11 @@ def train(
     """Fit a model, then validate and test its best checkpoint, or its last where none is best.
 
     Args:
-        model: what to train; afterwards it holds the weights that were tested.
-        datamodule: the data; None is MNIST as ``MNISTDataModule`` has it by default.
-        trainer: what trains; None is a quiet trainer that keeps no files, made from the options.
-        ckpt_path: the checkpoint to go on from, to the same bits if the trainer has the lab's
-            ``Checkpoint`` callback and the checkpoint is one of it.
+        model: the model; afterwards it holds the weights that were tested.
+        datamodule: the data; None is ``MNISTDataModule()``.
+        trainer: the trainer; None is a quiet one that keeps no files, made from the options.
+        ckpt_path: the checkpoint to resume from, to the same bits if the trainer has the lab's
+            ``Checkpoint`` callback and that callback saved it.
         trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``.
 
     Returns:
@@ -52,7 +53,7 @@ def train(
         numbers of epochs and steps.
 
     Raises:
-        InputError: the checkpoint is damaged, or of another model or run.
+        InputError: the checkpoint is corrupt, or of another model or run.
         ValueError: both a trainer and options for one were given.
     """
     if trainer is not None and trainer_options:
@@ -63,26 +64,40 @@ def train(
     checkpoint = own_checkpoint(trainer)
     start = time.perf_counter()
     _fit(trainer, model, datamodule, ckpt_path, checkpoint)
-    seconds_before = checkpoint.seconds_before if checkpoint else 0.0
-    metrics = {
-        "time/fit": time.perf_counter() - start + seconds_before,
-        "epochs": float(trainer.current_epoch),
-        "steps": float(trainer.global_step),
-        "num_params": float(sum(p.numel() for p in model.parameters())),
-    }
-    for name in ("train/loss", "train/acc"):
-        if name in trainer.callback_metrics:
-            metrics[name] = trainer.callback_metrics[name].item()
+    seconds = time.perf_counter() - start + (checkpoint.seconds_before if checkpoint else 0.0)
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    metrics = fit_metrics(model, trainer.current_epoch, trainer.global_step, seconds, logged)
     if trainer.barebones:
         return metrics
     load_best(model, trainer)
     return metrics | evaluate_on(trainer, model, datamodule)
 
 
+def fit_metrics(
+    model: torch.nn.Module, epochs: int, steps: int, seconds: float, logged: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the metrics of a run's training.
+
+    Args:
+        model: the trained model.
+        epochs: epochs trained.
+        steps: optimizer steps taken.
+        seconds: time of training.
+        logged: metrics of the last epoch.
+    """
+    return {
+        "time/fit": seconds,
+        "epochs": float(epochs),
+        "steps": float(steps),
+        "num_params": float(sum(parameter.numel() for parameter in model.parameters())),
+        **{name: logged[name] for name in ("train/loss", "train/acc") if name in logged},
+    }
+
+
 def own_checkpoint(trainer: L.Trainer) -> Checkpoint | None:
-    """Return the trainer's callback that saves what a run goes on from bit for bit."""
+    """Return the trainer's callback that saves what a run is resumed from bit for bit."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return next((one for one in callbacks if isinstance(one, Checkpoint)), None)
+    return next((callback for callback in callbacks if isinstance(callback, Checkpoint)), None)
 
 
 def _fit(
@@ -92,7 +107,7 @@ def _fit(
     ckpt_path: str | Path | None,
     checkpoint: Checkpoint | None,
 ) -> None:
-    """Fit, and end on a signal with the exit code that is usual for it, which Lightning's is not.
+    """Fit, and end on a signal with its usual exit code, which Lightning's is not.
 
     Raises:
         ConfigError: Lightning does not take a setting.
@@ -104,10 +119,8 @@ def _fit(
     if checkpoint and ckpt_path:
         checkpoint.is_restored = False
     try:
-        with settings_taken(), cheap_cuda_checks(trainer), waits:
+        with settings_taken(), _loading(ckpt_path, checkpoint), cheap_cuda_checks(trainer), waits:
             trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
-    except LabError:
-        raise
     except SIGTERMException:
         raise SystemExit(143) from None
     except SystemExit as error:
@@ -115,8 +128,22 @@ def _fit(
             raise  # not Lightning's answer to Ctrl-C, which it ignores from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def _loading(ckpt_path: str | Path | None, checkpoint: Checkpoint | None) -> Iterator[None]:
+    """Re-raise what Lightning or torch says of a checkpoint's state in one line.
+
+    Raises:
+        InputError: the state is not of this model, its optimizer or its callbacks.
+    """
+    try:
+        yield
+    except LabError:
+        raise
     except Exception as error:
-        if checkpoint is None or checkpoint.is_restored:
+        is_restored = checkpoint is None or checkpoint.is_restored
+        if is_restored or _needs_memory(error) or not is_from_loading(error):
             raise
         raise InputError(f"{ckpt_path}: is of another run: {first_line(error)}") from error
 
@@ -138,7 +165,7 @@ def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
     """Return a trainer on one device that shows little and keeps no files.
 
     Args:
-        model: what the precision is chosen for.
+        model: the model, which ``precision=auto`` is resolved for.
         options: arguments of ``lightning.Trainer``, which come before these defaults.
     """
     defaults: dict[str, Any] = {
@@ -160,7 +187,7 @@ def load_best(model: Classifier, trainer: L.Trainer) -> None:
     """Put the weights of the best checkpoint into the model, where the trainer kept one.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is corrupt.
     """
     if own_checkpoint(trainer):
         # Under torchrun a run without a name has one on rank 0 alone.
@@ -207,10 +234,14 @@ def _is_about_a_setting(error: Exception) -> bool:
     if not set(packages) <= _LIBRARIES:
         return False
     if packages[-1:] == ["torch"]:
-        needs_memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-        return needs_memory or isinstance(error, ValueError)
+        return _needs_memory(error) or isinstance(error, ValueError)
     is_refusal = isinstance(error, AttributeError | RuntimeError | TypeError | ValueError)
     return packages[-1:] == ["lightning"] and is_refusal
+
+
+def _needs_memory(error: Exception) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "allocate memory" in str(error)
 
 
 def evaluate_on(
@@ -225,43 +256,7 @@ def evaluate_on(
     with settings_taken():
         if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
             trainer.validate(model, datamodule=datamodule, verbose=False)
-            found = trainer.callback_metrics
-            metrics |= {name: found[name].item() for name in found if name.startswith("val/")}
+            logged = trainer.callback_metrics
+            metrics |= {name: logged[name].item() for name in logged if name.startswith("val/")}
         metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
     return metrics
-
-
-def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> Any:
-    """Return what ``auto`` stands for; any other precision as it is.
-
-    It is bf16-mixed for a model that gains by it on a device that has bf16 natively, else 32-true.
-    """
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if model.gains_by_bf16 and _has_bf16(accelerator) else "32-true"
-
-
-def _has_bf16(accelerator: str) -> bool:
-    match device_type(accelerator):
-        case "cuda":
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-        case "mps":
-            return False
-    return any(map(torch.cpu.get_capabilities().get, ("amx_tile", "avx512_bf16")))
-
-
-def device_type(accelerator: str | None) -> str:
-    """Return which devices Lightning takes for an accelerator: ``cuda``, ``mps`` or ``cpu``."""
-    is_gpu = accelerator in (None, "auto", "gpu")
-    if (is_gpu or accelerator == "cuda") and torch.cuda.is_available():
-        return "cuda"
-    if (is_gpu or accelerator == "mps") and torch.backends.mps.is_available():
-        return "mps"
-    return "cpu"
-
-
-def can_compute(precision: str, accelerator: str | None) -> bool:
-    """Return whether the devices of this machine can compute in a precision."""
-    if precision.startswith("transformer-engine"):
-        return device_type(accelerator) == "cuda" and bool(find_spec("transformer_engine"))
-    return not (precision.startswith("64") and device_type(accelerator) == "mps")

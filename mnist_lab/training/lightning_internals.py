@@ -5,6 +5,7 @@ with an underscore. Each one says why no public name does.
 """
 
 import dataclasses
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loops.fetchers import _DataFetcher as DataFetcher
 from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer.connectors import checkpoint_connector
 from torch import Tensor
 from typing_extensions import override
 
@@ -79,6 +81,12 @@ def set_progress(tracker: Any, count: int) -> None:
 def keep_signal_handlers(trainer: L.Trainer) -> None:
     """Keep Lightning from replacing signal handlers, with which a terminated run exits with 0."""
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def is_from_loading(error: BaseException) -> bool:
+    """Return whether Lightning raised an error while it restored or saved a checkpoint's state."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(f.f_globals.get("__name__") == checkpoint_connector.__name__ for f in frames)
 
 
 def set_purge_step(logger: TensorBoardLogger, step: int | None) -> None:

@@ -1,53 +1,68 @@
-"""One run from config to result: builds the objects, trains, and leaves a run directory."""
+"""One run from config to result: builds the objects, trains them, and leaves a run directory."""
 
 import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
 
 from mnist_lab.config.saved import portable
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import Stopped
 from mnist_lab.files.atomic import remove_partials, storage_errors
+from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest, signals
-from mnist_lab.runs.directory import display_path
-from mnist_lab.runs.summary import print_result
-from mnist_lab.training import resume_state
-from mnist_lab.training.checkpoints import (
-    LAST,
-    PREVIOUS,
-    newest,
-    put_aside_damaged,
-    read_checkpoint,
-    sha256_of,
-)
+from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
+from mnist_lab.training.checkpoints import newest, put_aside_damaged
 from mnist_lab.training.fit import own_checkpoint, settings_taken, train
 from mnist_lab.training.hparams import log_best, log_config
 from mnist_lab.training.observer import current_observer
+from mnist_lab.training.resume_logs import drop_kept, rewind
+from mnist_lab.training.resume_state import Snapshot, read_snapshot
 from mnist_lab.training.trainer import build_model, build_trainer, machine
 
 _log = logging.getLogger(__name__)
 _MACHINE = ("precision", "device", "world_size", "threads", "mkl_cbwr")
 
 
-def run(config: DictConfig) -> float | None:
-    """Train as the config says, leave a run directory, and return the monitored value.
+@dataclass(frozen=True)
+class Result:
+    """The result of a run.
 
-    Where the directory holds the run already it goes on, or is left alone if it is finished.
+    Args:
+        run_dir: the run's directory.
+        metrics: flat, such as ``test/acc``.
+        value: the monitored metric; None where it was not measured.
+    """
+
+    run_dir: Path
+    metrics: dict[str, float]
+    value: float | None
+
+    @property
+    def diverged(self) -> list[str]:
+        """Names of the metrics that are NaN or infinite."""
+        return [name for name, value in self.metrics.items() if not math.isfinite(value)]
+
+
+def run(config: DictConfig) -> Result:
+    """Train as the config says, leave a run directory, and return the result.
+
+    A run that the directory holds already is resumed, or left alone if it is finished.
 
     Raises:
-        InputError: the run's checkpoints are damaged, or of another run.
-        Stopped: a signal has ended the run, which can go on.
+        InputError: the run's checkpoints are corrupt, or of another run.
+        Stopped: a signal ended the run, which can be resumed.
         StorageError: something cannot be written.
         UntrustedError: a checkpoint names code.
     """
@@ -57,132 +72,171 @@ def run(config: DictConfig) -> float | None:
         metrics = directory.read_metrics(run_dir)
     else:
         metrics = train_in(run_dir, config)
-    if directory.is_rank_zero() and current_observer() is None:  # a sweep has a table of all
-        print_result(run_dir, metrics)
-        if lost := [name for name in metrics if not math.isfinite(metrics[name])]:
-            _log.warning("%s: has diverged: %s: no number", display_path(run_dir), ", ".join(lost))
-    return metrics.get(config.monitor)
+    return Result(run_dir, metrics, metrics.get(config.monitor))
 
 
 def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
-    """Train in a directory, from where it was broken off if it was, and return the metrics.
+    """Train in a directory, from its newest checkpoint if there is one, and return the metrics.
 
     Raises:
         BusyError: another process holds the directory.
         LabError: as ``run`` does.
-        Stopped: a signal has ended the run.
+        Stopped: a signal ended the run.
     """
     start = time.perf_counter()
     with signals.signals_end_run(), storage_errors(run_dir), directory.claimed(run_dir):
-        path, state = _found(run_dir, config)
+        path, snapshot = _resumed_from(run_dir, config)
         environment = manifest.environment()
-        with _recorded(run_dir, config, environment, state):
+        with _recorded(run_dir, config, environment, snapshot.step if snapshot else 0):
             L.seed_everything(config.seed, workers=True, verbose=False)
             with settings_taken():
                 datamodule = instantiate(config.data, _convert_="all")
                 model = build_model(config)
-            validates = getattr(datamodule, "val_size", 1) > 0
-            observer = current_observer()
-            callbacks = observer.callbacks(config.monitor) if observer else []
-            trainer = build_trainer(
-                config, model, validates, callbacks=callbacks, is_quiet=observer is not None
-            )
+            trainer = _build_trainer(config, model, datamodule)
             if trainer.is_global_zero:
-                _note_machine(run_dir, environment | machine(trainer), is_new=state is None)
-                resume_state.rewind(trainer.loggers, state)
-                if state is None:
-                    _log_config(trainer, config)
+                _note_machine(run_dir, environment | machine(trainer), is_new=snapshot is None)
+                begin_logs(config, trainer.loggers, snapshot)
             metrics = train(model, datamodule, trainer, ckpt_path=path)
             if trainer.is_global_zero:
                 checkpoint = own_checkpoint(trainer)
                 before = checkpoint.seconds_before if checkpoint else 0.0
                 metrics["time/total"] = time.perf_counter() - start + before
-                log_best(trainer, metrics)
-                directory.write_metrics(run_dir, metrics)
-                sha256 = hashes(run_dir, model)
-                manifest.update_manifest(run_dir, data=_data_sha256(datamodule), sha256=sha256)
-                resume_state.drop_kept(trainer.loggers)
+                finish_run(
+                    run_dir,
+                    metrics,
+                    loggers=trainer.loggers,
+                    data=data_sha256(datamodule),
+                    weights=_weights_sha256(run_dir, model),
+                )
     return metrics
 
 
-def _found(run_dir: Path, config: DictConfig) -> tuple[Path | None, dict[str, Any] | None]:
-    """Return the checkpoint that a run goes on from and its snapshot; None for a new run."""
-    is_known = (run_dir / directory.MANIFEST).exists()
-    found = newest(run_dir, _skeleton(config)) if is_known else None
-    if found is None:
-        if is_known and directory.is_rank_zero():
-            _log.info(
-                "%s: stopped before its first checkpoint; starts again", display_path(run_dir)
-            )
+def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.Trainer:
+    observer = current_observer()
+    return build_trainer(
+        config,
+        model,
+        validates=getattr(datamodule, "val_size", 1) > 0,
+        callbacks=observer.callbacks(config.monitor) if observer else [],
+        is_quiet=observer is not None,
+    )
+
+
+def begin_logs(config: DictConfig, loggers: list[Logger], snapshot: Snapshot | None) -> None:
+    """Cut log files back to a snapshot; log the config of a new run."""
+    if snapshot is not None:
+        rewind(loggers, snapshot.logs, snapshot.step)
+        return
+    rewind(loggers)
+    log_config(loggers, config)
+
+
+def finish_run(
+    run_dir: Path,
+    metrics: Mapping[str, float],
+    *,
+    loggers: Iterable[Logger],
+    data: Mapping[str, str] | None,
+    weights: Mapping[str, str],
+) -> None:
+    """Write the result of a run that was trained and tested.
+
+    Args:
+        run_dir: the run's directory.
+        metrics: the result.
+        loggers: the run's loggers.
+        data: hashes of the training and test data, where they are known.
+        weights: hashes of the tested weights, and of the last checkpoint's.
+    """
+    log_best(loggers, metrics)
+    directory.write_metrics(run_dir, metrics)
+    manifest.update_manifest(run_dir, data=data, sha256=weights)
+    drop_kept(loggers)
+
+
+def _resumed_from(run_dir: Path, config: DictConfig) -> tuple[Path | None, Snapshot | None]:
+    """Return the checkpoint to resume from and its snapshot; None for a new run."""
+    if not (run_dir / directory.MANIFEST).exists():
         return None, None
-    path, checkpoint = found
-    state = checkpoint[resume_state.KEY]
+    with torch.device("meta"):  # takes no memory for weights
+        model = build_model(config)
+    checkpoint = newest(run_dir, model)
+    if checkpoint is None:
+        if directory.is_rank_zero():
+            shown = display_path(run_dir)
+            _log.info("%s: stopped before its first checkpoint; starts again", shown)
+        return None, None
+    path, content = checkpoint
+    snapshot = read_snapshot(path, content)
     if directory.is_rank_zero():
         put_aside_damaged(run_dir, path)
-        _log.info("%s: goes on from step %s", display_path(run_dir), state["step"])
-    return path if path.exists() else run_dir / PREVIOUS, state
-
-
-def _skeleton(config: DictConfig) -> Classifier:
-    """Return the run's model without memory for its weights, which a checkpoint has to fit."""
-    with torch.device("meta"):
-        model: Classifier = build_model(config)
-    return model
+        _log.info("%s: resumes from step %s", display_path(run_dir), snapshot.step)
+    return path if path.exists() else run_dir / PREVIOUS, snapshot
 
 
 @contextlib.contextmanager
 def _recorded(
-    run_dir: Path, config: DictConfig, environment: dict[str, Any], state: dict[str, Any] | None
+    run_dir: Path, config: DictConfig, environment: Mapping[str, Any], from_step: int
 ) -> Iterator[None]:
-    """Keep a run's config and what becomes of it; the rank that leads does."""
+    """Record a run's config and how this attempt ends; rank 0 does."""
     if not directory.is_rank_zero():
         yield
         return
-    if not (run_dir / directory.MANIFEST).exists():
-        directory.write(run_dir / directory.CONFIG, portable(config))
-    for folder in (run_dir, run_dir / directory.CHECKPOINTS):
-        remove_partials(folder)
-    with manifest.attempt(run_dir, environment, state["step"] if state else 0):
+    with recorded(run_dir, config, environment, from_step):
         try:
             yield
         except Stopped as stopped:
             if stopped.name == "SIGUSR1":
                 signals.requeue()
-            _log.warning("mnist-lab resume %s goes on from here", display_path(run_dir))
+            _log.warning("mnist-lab resume %s resumes from here", display_path(run_dir))
             raise
 
 
+@contextlib.contextmanager
+def recorded(
+    run_dir: Path, config: DictConfig, environment: Mapping[str, Any], from_step: int = 0
+) -> Iterator[None]:
+    """Record a run's config and how this attempt ends.
+
+    Args:
+        run_dir: the run's directory, which this process holds.
+        config: the resolved config.
+        environment: what the figures depend on besides the config.
+        from_step: the step that the run starts or is resumed at.
+    """
+    if not (run_dir / directory.MANIFEST).exists():
+        directory.write(run_dir / directory.CONFIG, portable(config))
+    for folder in (run_dir, run_dir / directory.CHECKPOINTS):
+        remove_partials(folder)
+    with manifest.attempt(run_dir, environment, from_step):
+        yield
+
+
 def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:
-    """Note what the figures depend on; say what is not as it was when the run started."""
+    """Record what the figures depend on; warn of what has changed since the run started."""
     if is_new:
         manifest.update_manifest(run_dir, **{name: now[name] for name in _MACHINE})
-    elif found := manifest.differences(manifest.read_manifest(run_dir), now):
+    elif changes := manifest.differences(manifest.read_manifest(run_dir), now):
         _log.warning(
-            "%s: started with %s: the run goes on, but not to the same bits as if it had not been "
-            "stopped",
+            "%s: started with %s: the run is resumed, but not to the same bits as if it had not "
+            "been stopped",
             display_path(run_dir),
-            "; ".join(found),
+            "; ".join(changes),
         )
 
 
-def hashes(run_dir: Path, model: Classifier) -> dict[str, str]:
-    """Return hashes of the weights that were tested, of the last ones and the optimizer's state."""
-    found = {"model": sha256_of(model.state_dict())}
+def _weights_sha256(run_dir: Path, model: Classifier) -> dict[str, str]:
+    """Return hashes of the tested weights, the last ones and the optimizer's state."""
+    hashes = {"model": sha256_of(model.state_dict())}
     if (run_dir / LAST).exists():
         last = read_checkpoint(run_dir / LAST)
-        found["last"] = sha256_of(last["state_dict"])
-        found["optimizer"] = sha256_of(last["optimizer_states"])
-    return found
+        hashes["last"] = sha256_of(last["state_dict"])
+        hashes["optimizer"] = sha256_of(last["optimizer_states"])
+    return hashes
 
 
-def _data_sha256(datamodule: Any) -> dict[str, str] | None:
+def data_sha256(datamodule: Any) -> dict[str, str] | None:
+    """Return hashes of the training and the test data; None for a user's own data module."""
     if not isinstance(datamodule, MNISTDataModule):
         return None
     return {name: datamodule.split(name == "train").sha256 for name in ("train", "test")}
-
-
-def _log_config(trainer: L.Trainer, config: DictConfig) -> None:
-    settings = OmegaConf.to_container(config, resolve=True)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            log_config(logger, cast(dict[str, Any], settings), portable(config))

@@ -13,9 +13,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
+from mnist_lab.files.checkpoint import AtomicCheckpointIO
 from mnist_lab.files.tensorboard import do_without_tensorflow
-from mnist_lab.training.checkpoints import AtomicCheckpointIO
-from mnist_lab.training.fit import device_type, resolve_precision, settings_taken
+from mnist_lab.training.fit import settings_taken
+from mnist_lab.training.precision import device_type, resolve_precision
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -7,7 +7,8 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from mnist_lab.training.checkpoints import BEST, LAST, read_checkpoint, sha256_of
+from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
+from mnist_lab.runs.directory import BEST, LAST
 
 
 def outcome(run_dir: Path, order: Path | None = None) -> dict[str, Any]:

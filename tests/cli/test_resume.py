@@ -12,8 +12,8 @@ import pytest
 import torch
 from door import COMMAND, call
 
-from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS
-from mnist_lab.training.checkpoints import LAST, PREVIOUS, read_checkpoint, sha256_of
+from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
+from mnist_lab.runs.directory import CONFIG, LAST, MANIFEST, METRICS, PREVIOUS
 
 OPTIONS = (
     "trainer=cpu model.hidden_dims=[32] model.dropout=0.3 data.augment=affine "
@@ -105,7 +105,7 @@ def test_goes_on_to_the_same_bits(command: str, unbroken: Path, tmp_path: Path) 
         done = call(command, tmp_path)
         (tmp_path / "run").rename(tmp_path / "moved")
     assert done.returncode == 0, done.stderr
-    assert "goes on from step" in done.stdout + done.stderr
+    assert "resumes from step" in done.stdout + done.stderr
     run_dir = tmp_path / "moved"
     assert manifest(run_dir)["sha256"] == manifest(unbroken)["sha256"]
     assert figures(run_dir) == figures(unbroken)
@@ -120,7 +120,7 @@ def test_a_signal_saves_the_step_that_it_came_in(signum: int, tmp_path: Path) ->
     printed = stopped(tmp_path, signum, rare)
     assert "Traceback" not in printed
     assert printed.splitlines()[-1] == f"mnist-lab train: stopped by {signal.Signals(signum).name}"
-    assert "mnist-lab resume run goes on from here" in printed
+    assert "mnist-lab resume run resumes from here" in printed
     assert manifest(tmp_path / "run")["state"] == "interrupted"
     saved = read_checkpoint(tmp_path / "run" / LAST)["mnist_lab"]
     assert saved["step"] >= 60
@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(broken_off: Path) -> N
     done = call(f"resume {broken_off}", broken_off.parent)
     assert done.returncode == 0, done.stderr
     assert "last.ckpt: damaged: the checksum of" in done.stdout
-    assert f"going on from {broken_off / PREVIOUS}" in done.stdout
+    assert f"resuming from {broken_off / PREVIOUS}" in done.stdout
     read_checkpoint(broken_off / LAST)  # a new one
     assert (broken_off / "checkpoints" / "damaged.ckpt").exists()
 

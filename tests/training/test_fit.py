@@ -1,4 +1,4 @@
-"""How a run ends that is stopped, and what a device is asked for."""
+"""Ends of a run that is stopped or that fails, and evaluation elsewhere."""
 
 import threading
 from pathlib import Path
@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config.compose import compose_config
-from mnist_lab.runs.directory import CONFIG, MANIFEST
-from mnist_lab.training.fit import can_compute, device_type
+from mnist_lab.errors import InputError
+from mnist_lab.runs.directory import CONFIG, LAST, MANIFEST
+from mnist_lab.training import Checkpoint
 from mnist_lab.training.trainer import build_trainer
 
 FEW = {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"}
@@ -42,25 +43,38 @@ def test_an_exit_in_another_thread() -> None:
     assert codes == [7]
 
 
-@pytest.mark.parametrize(
-    ("accelerator", "cuda", "mps", "expected"),
-    [
-        ("auto", True, False, "cuda"),
-        (None, False, True, "mps"),
-        ("gpu", False, True, "mps"),
-        ("cpu", True, True, "cpu"),
-        ("mps", True, True, "mps"),
-        ("auto", False, False, "cpu"),
-    ],
-)
-def test_device_type(
-    monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda: bool, mps: bool, expected: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert device_type(accelerator) == expected
-    assert can_compute("64-true", accelerator) is (expected != "mps")
-    assert not can_compute("transformer-engine", accelerator)  # which is not installed
+class Fail(L.Callback):
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        raise RuntimeError("bad luck")
+
+
+def resume(folder: Path, model: SoftmaxRegression, *callbacks: L.Callback) -> None:
+    limits = dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), 1)
+    last = folder / LAST
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=2 if last.exists() else 1,
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Checkpoint(), *callbacks],
+        **limits,
+    )
+    train(model, MNISTDataModule(), trainer, ckpt_path=last if last.exists() else None)
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches")
+@pytest.mark.usefixtures("mnist_files")
+def test_only_what_loading_raises_is_the_checkpoints_fault(tmp_path: Path) -> None:
+    resume(tmp_path, SoftmaxRegression())
+    with pytest.raises(RuntimeError, match="bad luck") as failure:
+        resume(tmp_path, SoftmaxRegression(), Fail())
+    assert not isinstance(failure.value, InputError)
+    with pytest.raises(InputError, match=r"last\.ckpt: is of another run: "):
+        resume(tmp_path, SoftmaxRegression(num_classes=11))
+    with pytest.raises(InputError, match=r"last\.ckpt: is of another run: "):
+        resume(tmp_path, SoftmaxRegression(optimizer={"name": "sgd", "momentum": 0.9}))
 
 
 def test_the_cpu_is_deterministic_also_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,34 +1,62 @@
-"""What logs are worth when a run is killed while it writes them."""
+"""The stored form of a snapshot, which every later version has to read."""
 
-import warnings
 from pathlib import Path
+from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
+import pytest
+import torch
 
-from mnist_lab.training.resume_state import drop_kept, log_lengths, rewind
-
-
-def csv_logger(folder: Path) -> CSVLogger:
-    return CSVLogger(folder, name="", version="")
+from mnist_lab.errors import InputError
+from mnist_lab.training.resume_state import KEY, Snapshot, random_state, read_snapshot
 
 
-def test_csv_rows_outlive_a_kill_while_lightning_writes_them_anew(tmp_path: Path) -> None:
-    """It does so whenever there is a new column, in place."""
-    logger = csv_logger(tmp_path)
-    for step in range(5):
-        logger.log_metrics({"train/loss": step / 2}, step=step)
-    state = {"step": 5, "logs": log_lengths([logger])}
-    path = tmp_path / "metrics.csv"
-    rows = path.read_text()
-    for _ in range(2):  # the second time before anything was saved again
-        path.write_text("")
-        logger = csv_logger(tmp_path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's, of files that are there
-            rewind([logger], state)
-        assert path.read_text() == rows
-    logger.log_metrics({"train/loss": 2.5, "val/loss": 1.0}, step=5)
-    logger.save()
-    assert len(path.read_text().splitlines()) == 7
-    drop_kept([logger])
-    assert [one.name for one in tmp_path.iterdir()] == ["metrics.csv"]
+def stored() -> dict[str, Any]:
+    """Return a snapshot as the first version stored it."""
+    return {
+        "epoch": 1,
+        "batch": 2,
+        "step": 12,
+        "total_batches": 12,
+        "logged_steps": 12,
+        "is_finished": False,
+        "ranks": [{"random": random_state(torch.device("cpu")), "running": None}],
+        "metrics": {"val/acc": torch.tensor(0.5)},
+        "logs": [{"events.out.tfevents.0": 100}],
+        "is_best": True,
+    }
+
+
+def test_the_stored_form_stays() -> None:
+    content = stored()
+    snapshot = Snapshot.from_dict(content)
+    assert (snapshot.step, snapshot.batch, snapshot.is_best) == (12, 2, True)
+    assert snapshot.to_dict() == content
+    assert [*snapshot.to_dict()] == [*content]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epoch", -1),
+        ("batch", 1.5),
+        ("is_best", 1),
+        ("ranks", []),
+        ("ranks", [{"random": {}, "running": None}]),
+        ("metrics", {"val/acc": torch.ones(2)}),
+        ("logs", [{"../other": 1}]),
+        ("step", None),
+    ],
+)
+def test_an_entry_of_a_wrong_type_is_named(name: str, value: Any) -> None:
+    content = stored() | {name: value}
+    message = rf"a\.ckpt: a run cannot be resumed from it: mnist_lab\.{name} is missing or wrong"
+    with pytest.raises(InputError, match=message):
+        read_snapshot(Path("a.ckpt"), {KEY: content})
+    del content[name]
+    with pytest.raises(InputError, match=message):
+        read_snapshot(Path("a.ckpt"), {KEY: content})
+
+
+def test_a_checkpoint_of_another_program_has_none() -> None:
+    with pytest.raises(InputError, match="a run cannot be resumed from it"):
+        read_snapshot(Path("a.ckpt"), {"state_dict": {}})

@@ -98,7 +98,7 @@ def test_a_run_that_diverges_says_so_and_leaves_json(tmp_path: Path) -> None:
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "run: has diverged: " in done.stdout + done.stderr
+    assert "run: training diverged: " in done.stdout + done.stderr
     assert "Warning" not in done.stderr
     text = (tmp_path / "run" / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["test/loss"] is None

@@ -10,19 +10,19 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from mnist_lab.config.saved import portable
 from mnist_lab.errors import Diverged, Pruned
-from mnist_lab.files.atomic import remove_partials
-from mnist_lab.models import Classifier
-from mnist_lab.runs import directory, manifest
-from mnist_lab.training import resume_state
+from mnist_lab.files.checkpoint import AtomicCheckpointIO, sha256_of
+from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training.checkpoint_callback import Checkpoint
-from mnist_lab.training.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO, sha256_of
-from mnist_lab.training.hparams import log_config
+from mnist_lab.training.fit import fit_metrics
+from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
+from mnist_lab.training.resume_logs import log_lengths
+from mnist_lab.training.resume_state import KEY, Snapshot, random_state
+from mnist_lab.training.run import begin_logs, finish_run, recorded
 from mnist_lab.training.stacked.module import TrialState
-from mnist_lab.training.trainer import build_model
+from mnist_lab.training.trainer import build_loggers, build_model
 
 
 class StackedRun:
@@ -36,8 +36,8 @@ class StackedRun:
         self.config = config
         self.run_dir = Path(config.run_dir)
         L.seed_everything(config.seed, workers=True, verbose=False)
-        self.model: Classifier = build_model(config)
-        self.random = resume_state.random_state(torch.device("cpu"))  # as a lone run begins with
+        self.model = build_model(config)
+        self.random = random_state(torch.device("cpu"))  # as a lone run begins with
         callbacks = config.callbacks or {}
         self.checkpoint: Checkpoint | None = None
         if "checkpoint" in callbacks and config.trainer.enable_checkpointing is not False:
@@ -45,7 +45,7 @@ class StackedRun:
         self.early_stopping: EarlyStopping | None = None
         if "early_stopping" in callbacks:
             self.early_stopping = instantiate(callbacks["early_stopping"])
-        self.loggers = [instantiate(one) for one in (config.logger or {}).values()]
+        self.loggers = build_loggers(config)
         self.best: TrialState | None = None
         self.last: TrialState | None = None
         self.metrics: dict[str, float] = {}
@@ -57,17 +57,10 @@ class StackedRun:
     @contextlib.contextmanager
     def recorded(self, environment: Mapping[str, Any]) -> Iterator[None]:
         """Keep in the directory what the trial is, and what becomes of it."""
-        if not (self.run_dir / directory.MANIFEST).exists():
-            directory.write(self.run_dir / directory.CONFIG, portable(self.config))
-        remove_partials(self.run_dir)
         raised: BaseException | None = None
         early = contextlib.suppress(Pruned, Diverged)
-        with early, manifest.attempt(self.run_dir, environment, from_step=0):
-            settings: Any = OmegaConf.to_container(self.config)
-            resume_state.rewind(self.loggers, None)
-            for logger in self.loggers:
-                if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
-                    log_config(logger, settings, portable(self.config))
+        with early, recorded(self.run_dir, self.config, environment):
+            begin_logs(self.config, self.loggers, None)
             try:
                 yield
             except BaseException as error:  # of the stack, when this trial may have left it
@@ -95,9 +88,7 @@ class StackedRun:
         """Return whether early stopping ends the trial after an epoch."""
         if self.early_stopping is None or self.early_stopping.monitor not in metrics:
             return False
-        value = torch.tensor(metrics[self.early_stopping.monitor])
-        should_stop, _ = self.early_stopping._evaluate_stopping_criteria(value)
-        return bool(should_stop)
+        return should_stop(self.early_stopping, metrics[self.early_stopping.monitor])
 
     @property
     def is_time(self) -> bool:
@@ -136,33 +127,29 @@ class StackedRun:
         for one in (self.checkpoint, self.early_stopping):
             if one is not None:
                 callbacks[one.state_key] = one.state_dict()
-        python_and_numpy = {name: self.random[name] for name in ("python", "numpy")}
-        own = {
-            "epoch": epoch,
-            "batch": 0,
-            "step": state.steps,
-            "total_batches": state.steps,
-            "logged_steps": state.steps,
-            "is_finished": is_finished,
-            "is_best": is_best,
-            "ranks": [
-                {"random": {**python_and_numpy, "torch": state.rng}, "running": state.running}
-            ],
-            "metrics": {name: torch.tensor(value) for name, value in self.metrics.items()},
-            "logs": resume_state.log_lengths(self.loggers),
-        }
-        return {
-            "epoch": epoch,
-            "global_step": state.steps,
-            "pytorch-lightning_version": L.__version__,
-            "state_dict": state.state_dict,
-            "callbacks": callbacks,
-            "optimizer_states": [state.optimizer],
-            "lr_schedulers": [state.schedule] if state.schedule is not None else [],
-            "hparams_name": "kwargs",
-            "hyper_parameters": dict(self.model.hparams),
-            resume_state.KEY: own,
-        }
+        generators = {**self.random, "torch": state.rng}
+        snapshot = Snapshot(
+            epoch=epoch,
+            batch=0,
+            step=state.steps,
+            total_batches=state.steps,
+            logged_steps=state.steps,
+            is_finished=is_finished,
+            ranks=[{"random": generators, "running": state.running}],
+            metrics={name: torch.tensor(value) for name, value in self.metrics.items()},
+            logs=log_lengths(self.loggers),
+            is_best=is_best,
+        )
+        content = checkpoint_of(
+            self.model,
+            state.state_dict,
+            epoch=epoch,
+            step=state.steps,
+            callbacks=callbacks,
+            optimizer=state.optimizer,
+            schedule=state.schedule,
+        )
+        return content | {KEY: snapshot.to_dict()}
 
     def finish(
         self, found: Mapping[str, float], seconds: float, data: Mapping[str, str]
@@ -176,28 +163,15 @@ class StackedRun:
         """
         assert self.last is not None
         tested = self.best or self.last
-        train = {name: self.metrics[name] for name in ("train/loss", "train/acc")}
-        metrics = {
-            "time/fit": seconds,
-            "time/total": seconds,
-            "epochs": float(self.epochs),
-            "steps": float(self.last.steps),
-            "num_params": float(sum(one.numel() for one in self.model.parameters())),
-            **train,
-            **found,
-        }
         steps = self.last.steps
+        metrics = fit_metrics(self.model, self.epochs, steps, seconds, self.metrics)
+        metrics |= {"time/total": seconds, **found}
         test = {name: value for name, value in found.items() if name.startswith("test/")}
         self.log(test, steps, self.epochs)
-        best = {f"best/{name}": value for name, value in found.items() if name.startswith("val/")}
-        for logger in self.loggers if best else []:
-            logger.log_metrics(best, steps)
-        directory.write_metrics(self.run_dir, metrics)
-        sha256 = {"model": sha256_of(tested.state_dict)}
+        weights = {"model": sha256_of(tested.state_dict)}
         if self.checkpoint is not None:
-            sha256["last"] = sha256_of(self.last.state_dict)
-            sha256["optimizer"] = sha256_of([self.last.optimizer])
-        manifest.update_manifest(self.run_dir, data=data, sha256=sha256)
-        resume_state.drop_kept(self.loggers)
+            weights["last"] = sha256_of(self.last.state_dict)
+            weights["optimizer"] = sha256_of([self.last.optimizer])
+        finish_run(self.run_dir, metrics, loggers=self.loggers, data=data, weights=weights)
         self.has_result = True
         return metrics

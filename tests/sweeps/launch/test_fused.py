@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mnist_lab.cli.main import main
 from mnist_lab.errors import Stopped
-from mnist_lab.runs.directory import MANIFEST, METRICS
-from mnist_lab.training.checkpoints import LAST, read_checkpoint
+from mnist_lab.files.checkpoint import read_checkpoint
+from mnist_lab.runs.directory import LAST, MANIFEST, METRICS
 from mnist_lab.training.stacked.run import StackedRun
 
 TRIALS = (

@@ -1,0 +1,42 @@
+"""Printing of a run's result."""
+
+import logging
+import shlex
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from mnist_lab.files.tensorboard import EVENTS
+from mnist_lab.runs.directory import display_path, is_rank_zero
+from mnist_lab.runs.summary import metrics_table
+from mnist_lab.training.observer import current_observer
+
+if TYPE_CHECKING:
+    from mnist_lab.training.run import Result
+
+_log = logging.getLogger(__name__)
+
+
+def print_result(result: "Result") -> None:
+    """Print the result of a run, how long it took, and the command that shows its curves.
+
+    Nothing is printed in a sweep, which has a table of all trials, nor by ranks other than 0.
+    """
+    if not is_rank_zero() or current_observer() is not None:
+        return
+    run_dir, metrics = display_path(result.run_dir), result.metrics
+    console = Console(soft_wrap=True, highlight=False, markup=False)  # a path may have brackets
+    console.print()
+    table = metrics_table(str(run_dir), metrics)
+    if table.row_count:  # a barebones run measures nothing but time
+        console.print(table)
+    epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']:.0f} epochs"
+    console.print(
+        f"{epochs}, {metrics['steps']:,.0f} steps in "
+        f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
+    )
+    if any(result.run_dir.glob(EVENTS)):
+        console.print(f"tensorboard --logdir {shlex.quote(str(run_dir.parent))}")
+    if names := result.diverged:
+        verb = "is" if len(names) == 1 else "are"
+        _log.warning("%s: training diverged: %s %s NaN", run_dir, ", ".join(names), verb)

@@ -1,0 +1,44 @@
+"""Precision and device of a trainer, where the config leaves them to the machine."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from mnist_lab.models import Classifier
+
+
+def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> Any:
+    """Return the precision that ``auto`` stands for; any other one is returned as it is.
+
+    It is bf16-mixed for a model that gains by it on a device with native bf16, else 32-true.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if model.gains_by_bf16 and _has_bf16(accelerator) else "32-true"
+
+
+def _has_bf16(accelerator: str) -> bool:
+    match device_type(accelerator):
+        case "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        case "mps":
+            return False
+    return any(map(torch.cpu.get_capabilities().get, ("amx_tile", "avx512_bf16")))
+
+
+def device_type(accelerator: str | None) -> str:
+    """Return the devices that Lightning takes for an accelerator: ``cuda``, ``mps`` or ``cpu``."""
+    is_gpu = accelerator in (None, "auto", "gpu")
+    if (is_gpu or accelerator == "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if (is_gpu or accelerator == "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def can_compute(precision: str, accelerator: str | None) -> bool:
+    """Return whether the devices of this machine can compute in a precision."""
+    if precision.startswith("transformer-engine"):
+        return device_type(accelerator) == "cuda" and bool(find_spec("transformer_engine"))
+    return not (precision.startswith("64") and device_type(accelerator) == "mps")

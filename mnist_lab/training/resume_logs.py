@@ -1,0 +1,94 @@
+"""Log files of a resumed run: their lengths at a snapshot, and cutting them back to those."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from mnist_lab.errors import InputError
+from mnist_lab.files.atomic import write_atomic
+from mnist_lab.files.tensorboard import EVENTS
+from mnist_lab.training.lightning_internals import set_purge_step
+
+_CSV_KEPT = ".metrics.csv.kept"
+
+
+def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
+    """Return for each logger the bytes of its event files, or the rows of its CSV file."""
+    lengths: list[dict[str, int]] = []
+    for logger in loggers:
+        files: dict[str, int] = {}
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.flush()
+            for path in Path(logger.log_dir).glob(EVENTS):
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+                files[path.name] = path.stat().st_size
+        elif isinstance(logger, CSVLogger):
+            logger.save()
+            path = Path(logger.log_dir, logger.experiment.NAME_METRICS_FILE)
+            if path.exists():
+                content = path.read_bytes()
+                files[path.name] = len(content.splitlines())
+                # Lightning writes the file anew, in place, whenever there is a new column.
+                write_atomic(path.with_name(_CSV_KEPT), content)
+        lengths.append(files)
+    return lengths
+
+
+def drop_kept(loggers: Iterable[Logger]) -> None:
+    """Remove the copies that a run is resumed from, once it has finished."""
+    for logger in loggers:
+        if isinstance(logger, CSVLogger):
+            Path(logger.log_dir, _CSV_KEPT).unlink(missing_ok=True)
+
+
+def rewind(
+    loggers: Sequence[Logger],
+    logs: Sequence[Mapping[str, int]] | None = None,
+    step: int | None = None,
+) -> None:
+    """Cut off what was logged after a snapshot, or everything.
+
+    It comes before anything is logged, and is done by rank 0 alone.
+
+    Args:
+        loggers: the run's loggers.
+        logs: what ``log_lengths`` returned at the snapshot; None cuts off everything.
+        step: the snapshot's step.
+
+    Raises:
+        InputError: the snapshot is of fewer loggers.
+    """
+    if logs is not None and len(logs) < len(loggers):
+        raise InputError(f"the checkpoint is of a run with {len(logs)} loggers, not {len(loggers)}")
+    for logger, lengths in zip(loggers, logs or [{}] * len(loggers), strict=False):
+        if isinstance(logger, TensorBoardLogger):
+            for path in Path(logger.log_dir).glob(EVENTS):
+                if path.name not in lengths:
+                    path.unlink()
+                elif path.stat().st_size > lengths[path.name]:
+                    os.truncate(path, lengths[path.name])
+            # A TensorBoard that is running has read what is cut off; this makes it forget that.
+            set_purge_step(logger, step)
+        elif isinstance(logger, CSVLogger):
+            _rewind_csv(logger, lengths)
+
+
+def _rewind_csv(logger: CSVLogger, lengths: Mapping[str, int]) -> None:
+    """Keep the first rows of a CSV file, which Lightning would delete when the logger starts."""
+    folder = Path(logger.log_dir)
+    path, kept = folder / "metrics.csv", folder / _CSV_KEPT
+    source = kept if kept.exists() else path
+    if not source.exists():
+        return
+    lines = source.read_bytes().splitlines(keepends=True)[: lengths.get(path.name, 0)]
+    content = b"".join(lines)
+    write_atomic(kept, content)
+    writer = logger.experiment
+    if lines:
+        write_atomic(path, content)
+        writer.metrics_keys = lines[0].decode().strip().split(",")
+    else:
+        kept.unlink()
