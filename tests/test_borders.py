@@ -38,12 +38,7 @@ NOT_YET = {
     "sweeps/sweeper.py: hydra._internal.callbacks.Callbacks",
     "sweeps/sweeper.py: self._config.hydra.sweep._get_node",
     "sweeps/sweeper.py: self._config.hydra.sweep._get_node('subdir')._value",
-    "training/stacked/fit.py: lightning.pytorch.loops.fetchers._DataFetcher",
-    "training/stacked/fit.py: lightning.pytorch.loops.fetchers._PrefetchDataFetcher",
     "training/stacked/module.py: _current_fx_name",
-    "training/stacked/optimizer.py: torch._fused_adam_",
-    "training/stacked/optimizer.py: torch._fused_adamw_",
-    "training/stacked/optimizer.py: torch._fused_sgd_",
 }
 # Keys of a config that Hydra documents.
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_lab.errors import BusyError, InputError, StorageError
-from mnist_lab.runs import directory, manifest
+from mnist_lab.runs import directory
 
 
 def test_names_differ_within_a_second() -> None:
@@ -135,13 +135,6 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert path.read_text() == "old"
 
 
-def test_manifest_grows(tmp_path: Path) -> None:
-    manifest.update_manifest(tmp_path, state="running", started="a")
-    manifest.update_manifest(tmp_path, state="finished")
-    content = directory.read_json(tmp_path / directory.MANIFEST)
-    assert content == {"state": "finished", "started": "a"}
-
-
 def test_what_is_no_number_is_null(tmp_path: Path) -> None:
     rest = dict.fromkeys(("epochs", "steps", "time/fit", "time/total"), 1.0)
     directory.write_metrics(tmp_path, {"val/loss": math.nan, "test/loss": -math.inf, **rest})
@@ -171,11 +164,3 @@ def test_damaged_json_is_named(tmp_path: Path, text: str) -> None:
 def test_missing_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"manifest\.json: no such file; is .* a run's directory"):
         directory.read_json(tmp_path / "manifest.json")
-
-
-def test_environment_names_what_figures_depend_on() -> None:
-    environment = manifest.environment()
-    assert {"python", "torch", "lightning", "mnist_lab"} <= environment["versions"].keys()
-    assert json.dumps(environment)
-    git = environment["git"]
-    assert git is None or len(git["commit"]) == 40

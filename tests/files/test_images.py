@@ -1,0 +1,31 @@
+"""Images that may be corrupt, malicious, or not images."""
+
+from pathlib import Path
+
+import pytest
+from hostile_images import make_bad_images, saved
+from PIL import Image
+
+from mnist_lab.errors import InputError
+from mnist_lab.files import images
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_bad_images(tmp_path_factory.mktemp("bad"))
+
+
+def test_each_bad_image_is_one_line_that_names_it(bad: list[Path]) -> None:
+    assert len(bad) > 20
+    for path in bad:
+        with pytest.raises(InputError) as raised:
+            images.read_image(path)
+        assert "\n" not in str(raised.value), path
+        assert images.printable(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_each_format_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "without_a_suffix"
+    path.write_bytes(saved(Image.new("L", (28, 28), 200), kind))
+    assert images.read_image(path).size == (28, 28)
