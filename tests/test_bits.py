@@ -6,45 +6,54 @@ import sys
 
 import pytest
 
-PRODUCT = """\
-import sys, torch
-from mnist_lab.models import MLP
-torch.manual_seed(0)
-inputs, weights = torch.randn(100, 65), torch.randn(10, 65)
-lone = inputs.t() @ (inputs @ weights.t())
-threads = torch.get_num_threads()
-print(threads, lone.double().sum().item().hex())
+TRAINED = """\
+import hashlib, torch
+import mnist_lab
+print(torch.get_num_threads())
+for model in (mnist_lab.SoftmaxRegression, mnist_lab.MLP):
+    torch.manual_seed(0)
+    trained = model()
+    mnist_lab.train(
+        trained, max_epochs=1, limit_train_batches=30, limit_val_batches=1, limit_test_batches=1,
+        accelerator="cpu", precision="32-true", enable_progress_bar=False,
+    )
+    weights = torch.cat([parameter.detach().flatten() for parameter in trained.parameters()])
+    print(hashlib.sha256(weights.numpy().tobytes()).hexdigest())
 """
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-def test_a_product_has_the_same_bits_on_any_number_of_threads(threads: int) -> None:
-    results = []
-    for number in (1, threads):
-        environment = {k: v for k, v in os.environ.items() if k != "MKL_CBWR"}
-        environment |= {"OMP_NUM_THREADS": str(number), "MKL_NUM_THREADS": str(number)}
-        done = subprocess.run(
-            [sys.executable, "-c", PRODUCT],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        results.append(done.stdout.split())
-    assert [int(used) for used, _ in results] == [1, threads]
-    assert results[0][1] == results[1][1]
+def run(code: str, **environment: str | None) -> list[str]:
+    """Run code in a process of its own, with environment variables set, or unset where None."""
+    variables = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={name: value for name, value in variables.items() if value is not None},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
 
 
-def test_mode_of_the_user_is_left() -> None:
-    code = "import os, mnist_lab; print(os.environ['MKL_CBWR'])"
-    for mode in ("COMPATIBLE", None):
-        environment = {k: v for k, v in os.environ.items() if k != "MKL_CBWR"}
-        environment |= {"MKL_CBWR": mode} if mode else {}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == (mode or "AUTO,STRICT")
+def weights_on(threads: int) -> list[str]:
+    """Return the hashes of a softmax regression and an MLP after 30 steps."""
+    number = str(threads)
+    used, *hashes = run(
+        TRAINED,
+        MKL_CBWR=None,
+        OMP_NUM_THREADS=number,
+        MKL_NUM_THREADS=number,
+        MKL_DYNAMIC="FALSE",  # else MKL takes no more threads than there are cores
+        OMP_WAIT_POLICY="PASSIVE",  # else they spin, beside other tests for minutes
+    )
+    assert used == number
+    return hashes
+
+
+def test_softmax_and_mlp_have_the_same_weights_on_any_number_of_threads() -> None:
+    assert weights_on(1) == weights_on(2) == weights_on(3)
+
+
+@pytest.mark.parametrize(("chosen", "mode"), [(None, "AUTO,STRICT"), ("COMPATIBLE", "COMPATIBLE")])
+def test_strict_mode_unless_the_user_has_set_another(chosen: str | None, mode: str) -> None:
+    assert run("import os, mnist_lab; print(os.environ['MKL_CBWR'])", MKL_CBWR=chosen) == [mode]
