@@ -1,100 +1,116 @@
-"""A model that is added to the package itself: one file with the class, one with its defaults."""
+"""A model added to the package is one Python file and one YAML file, and then has every verb."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from house import PACKAGE
-from PIL import Image
+from door import FEW_BATCHES
 
+import mnist_lab
 from mnist_lab.config.options import CONF
 
 MODEL = '''\
-"""One hidden layer."""
+"""A small network."""
 
-from typing import Any
+import os
+import signal
 
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_lab.models.classifier import Classifier
 
 
-class Narrow(Classifier):
+class Tiny(Classifier):
     """One hidden layer.
 
     Args:
-        width: its units.
+        width: units of the hidden layer.
     """
 
-    def __init__(self, width: int = 8, **shared: Any) -> None:
+    def __init__(self, width: int = 8, **shared) -> None:
         super().__init__(**shared)
+        if width < 1:
+            raise ValueError(f"model.width={width}: must be at least 1")
         self.net = nn.Sequential(
             nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, self.num_classes)
         )
         self.initialize()
+
+    def forward(self, images: Tensor) -> Tensor:
+        if os.environ.pop("STOP_AT_THE_NEXT_BATCH", None):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().forward(images)
 '''
-FEW = (
-    "trainer=cpu trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 "
-    "trainer.limit_test_batches=1 logger=none ~callbacks.pictures trainer.enable_progress_bar=false"
-)
+CONFIG = """\
+# A small network: one hidden layer.
+_target_: mnist_lab.models.tiny.Tiny
+width: 8
+"""
+RUN_VERBS = """\
+import contextlib, io, json, os, sys
+from mnist_lab.cli.main import main
+results = []
+for stop, *words in json.loads(sys.argv[1]):
+    if stop:
+        os.environ["STOP_AT_THE_NEXT_BATCH"] = "1"
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    results.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(results))
+"""
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package and its conf folder, with two more files."""
-    tree = tmp_path_factory.mktemp("tree")
-    shutil.copytree(PACKAGE, tree / "mnist_lab", ignore=shutil.ignore_patterns("__pycache__"))
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package and its conf folder, with a model added."""
+    tree = tmp_path / "tree"
+    shutil.copytree(Path(mnist_lab.__file__).parent, tree / "mnist_lab")
     shutil.copytree(CONF, tree / "conf")
-    (tree / "mnist_lab" / "models" / "narrow.py").write_text(MODEL)
-    (tree / "conf" / "model" / "narrow.yaml").write_text(
-        "# One hidden layer.\n_target_: mnist_lab.models.narrow.Narrow\nwidth: 8\n"
-    )
+    (tree / "mnist_lab" / "models" / "tiny.py").write_text(MODEL)
+    (tree / "conf" / "model" / "tiny.yaml").write_text(CONFIG)
     return tree
 
 
-def run(tree: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb of the copy, which is imported in place of the installed package."""
-    code = "import sys; from mnist_lab.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.run(
-        [sys.executable, "-c", code, *command.split()],
-        cwd=tree,
-        env=os.environ | {"PYTHONPATH": str(tree)},
+def test_has_every_verb(package: Path, tmp_path: Path) -> None:
+    few = [*FEW_BATCHES.split(), "model=tiny", "~callbacks.pictures"]
+    commands = [
+        ["", "train", *few, "model.width=4", "hydra.run.dir=run"],
+        ["stop", "train", *few, "hydra.run.dir=stopped"],
+        ["", "resume", "stopped"],
+        ["", "verify", "run"],
+        ["", "train", "-m", *few, "model.width=2,3", "hydra.sweep.dir=sweep"],
+        ["", "resume", "sweep"],
+        ["", "report", "run", "sweep"],
+        ["", "evaluate", "run"],
+        ["", "predict", "run", "digit.png"],
+        ["", "export", "run"],
+        ["", "train", *few, "model.width=0", "hydra.run.dir=refused"],
+        ["", "train", *few, "model.widht=4", "hydra.run.dir=refused"],
+        ["", "train", "model=tinny", "hydra.run.dir=refused"],
+    ]
+    draw = "from PIL import Image; Image.new('L', (28, 28), 200).save('digit.png')"
+    environment = os.environ | {"PYTHONPATH": str(package)}
+    subprocess.run([sys.executable, "-c", draw], cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_VERBS, json.dumps(commands)],
+        cwd=tmp_path,
+        env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
     )
-
-
-@pytest.mark.slow
-def test_it_has_every_verb(tree: Path) -> None:
-    digit = np.zeros((28, 28), dtype=np.uint8)
-    digit[6:22, 13:15] = 255
-    Image.fromarray(digit).save(tree / "one.png")
-    for command in (
-        f"train model=narrow model.width=4 hydra.run.dir=run {FEW}",
-        "evaluate run data.batch_size=64",
-        "resume run",
-        "verify run",
-        "predict run one.png",
-        "export run --format torch",
-        f"train -m model=narrow model.width=2,3 hydra.sweep.dir=sweep {FEW}",
-        "resume sweep",
-        "report run sweep",
-    ):
-        result = run(tree, command)
-        assert result.returncode == 0, (command, result.stderr)
-
-
-@pytest.mark.slow
-def test_what_is_wrong_with_it_is_one_line(tree: Path) -> None:
-    for command, message in (
-        ("train model=narow", "did you mean narrow?"),
-        (f"train model=narrow +model.depth=3 {FEW}", "depth"),
-    ):
-        result = run(tree, command)
-        assert (result.returncode, result.stderr.count("\n")) == (2, 1), (command, result.stderr)
-        assert message in result.stderr, result.stderr
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])
+    codes = [code for code, _, _ in results]
+    assert codes == [0, 143, *[0] * 8, 2, 2, 2], results
+    words = ("model.width=0", "model.widht", "did you mean tiny?")
+    for (_, _, errors), word in zip(results[-3:], words, strict=True):
+        assert word in errors
+        assert len(errors.strip().splitlines()) == 1
+        assert "Traceback" not in errors
+    assert json.loads((tmp_path / "stopped" / "manifest.json").read_text())["state"] == "finished"
+    assert not (tmp_path / "refused").exists()
