@@ -28,12 +28,12 @@ GRID = ["optimizer.lr=1e-3,1e-2,3e-2,1e-1", "seed=range(5)"]
 
 def test_sweep_that_a_signal_stops() -> None:
     arguments = ["train", "-m", *SOFTMAX, "seed=range(6)", "hydra.sweep.dir=s"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    _wait(lambda: num_done("s") >= 2)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
+    ) as process:
+        _wait(lambda: num_done("s") >= 2)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "stopped by SIGTERM" in error
     assert main(arguments) == 0
@@ -51,15 +51,15 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
         "logger=none trainer.enable_model_summary=false callbacks.checkpoint.every_n_seconds=5 "
         f"hydra.sweep.dir=s hydra/launcher={launcher}"
     ).split()
-    process = subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
     saved = [Path(f"s/{number}/checkpoints/last.ckpt") for number in (0, 1)]
-    try:
-        _wait(lambda: all(path.exists() for path in saved))
-        before = time.time()  # the next save that no signal asks for would be 5 seconds later
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
-    finally:
-        process.kill()  # which does nothing where it has ended
+    with subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _wait(lambda: all(path.exists() for path in saved))
+            before = time.time()  # the next save that no signal asks for would be 5 seconds later
+            process.send_signal(signal.SIGTERM)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()  # which does nothing where it has ended
     assert process.returncode == 143
     assert "stopped with 0 of 2 trials done" in error
     assert "Traceback" not in error
