@@ -1,4 +1,4 @@
-"""Pictures that are damaged, of ill will, or no pictures, and a few that only look odd."""
+"""Images that are corrupt, malicious, or not images, and a few that only look odd."""
 
 import io
 import os
@@ -19,7 +19,7 @@ _EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n(%pipe%touch evidenc
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    """Return a picture as a file's bytes."""
+    """Return an image as a file's bytes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -62,7 +62,7 @@ def _many_scans(good: bytes) -> bytes:
 
 
 def bad_contents() -> dict[str, bytes]:
-    """Return the bytes of bad pictures by the name of the file that they pretend to be."""
+    """Return the bytes of bad images by the name of the file that they pretend to be."""
     noise = np.random.default_rng(0).integers(0, 255, (60, 50, 3), dtype=np.uint8)
     color = Image.fromarray(noise)
     good = {

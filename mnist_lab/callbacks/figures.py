@@ -1,4 +1,4 @@
-"""Figures of what a model answers and of its weights, drawn with matplotlib.
+"""Figures of a model's predictions and of its weights, drawn with matplotlib.
 
 Each is on white, as paper is, so that it reads the same in a light and in a dark TensorBoard.
 """
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnist_lab.inference.predictions import Answers, first_of_each_class
+from mnist_lab.inference.predictions import Predictions, first_of_each_class
 
 Pixels = NDArray[np.uint8]
 _INK, _MUTED, _BLUE, _ORANGE, _RED = "#1f2328", "#59636e", "#1f6feb", "#d4760a", "#b42318"
@@ -58,30 +58,30 @@ def confusion(counts: Tensor) -> Figure:
     return figure
 
 
-def mistakes(answers: Answers, columns: int = 6, rows: int = 4) -> Figure:
-    """Draw the wrong answers that the model was surest of, with label, pred and probability."""
-    worst = answers.mistakes(columns * rows)
-    wrong = int((~answers.is_correct).sum())
+def mistakes(predictions: Predictions, columns: int = 6, rows: int = 4) -> Figure:
+    """Draw the wrong predictions that the model was surest of, with label, pred and probability."""
+    worst = predictions.mistakes(columns * rows)
+    wrong = int((~predictions.is_correct).sum())
     title = f"The {len(worst)} most confident of {wrong:,} mistakes on the test images"
     if not len(worst):
-        title = f"No mistake on {len(answers.labels):,} test images"
+        title = f"No mistake on {len(predictions.labels):,} test images"
     captions = [
         (f"{label} taken for {pred}", f"{confidence:.1%}", _RED)
         for label, pred, confidence in zip(
-            answers.labels[worst].tolist(),
-            answers.preds[worst].tolist(),
-            answers.confidences[worst].tolist(),
+            predictions.labels[worst].tolist(),
+            predictions.preds[worst].tolist(),
+            predictions.confidences[worst].tolist(),
             strict=True,
         )
     ]
-    return _mosaic(title, answers.images[worst], captions, columns, rows, width=7.2)
+    return _mosaic(title, predictions.images[worst], captions, columns, rows, width=7.2)
 
 
-def samples(answers: Answers, each: int = 5) -> Figure:
+def samples(predictions: Predictions, each: int = 5) -> Figure:
     """Draw the first test images of each class with what the model says, a column for each."""
-    classes = min(answers.num_classes, _MANY_CLASSES)
-    found = first_of_each_class(answers.labels, classes, each)
-    blank = torch.full((1, *answers.images.shape[1:]), 255, dtype=torch.uint8)
+    classes = min(predictions.num_classes, _MANY_CLASSES)
+    found = first_of_each_class(predictions.labels, classes, each)
+    blank = torch.full((1, *predictions.images.shape[1:]), 255, dtype=torch.uint8)
     images, captions = [], []
     for row in range(each):
         for positions in found:
@@ -90,18 +90,18 @@ def samples(answers: Answers, each: int = 5) -> Figure:
                 captions.append(("", "", _INK))
                 continue
             at = int(positions[row])
-            pred, is_right = int(answers.preds[at]), bool(answers.is_correct[at])
-            images.append(answers.images[at : at + 1])
-            text = f"{pred}" if is_right else f"{pred}, not {int(answers.labels[at])}"
+            pred, is_right = int(predictions.preds[at]), bool(predictions.is_correct[at])
+            images.append(predictions.images[at : at + 1])
+            text = f"{pred}" if is_right else f"{pred}, not {int(predictions.labels[at])}"
             color = _INK if is_right else _RED
-            captions.append((text, f"{float(answers.confidences[at]):.1%}", color))
+            captions.append((text, f"{float(predictions.confidences[at]):.1%}", color))
     title = "What the model says to the first test images of each class: pred and probability"
     return _mosaic(title, torch.cat(images), captions, classes, each, width=0.78 * classes + 0.4)
 
 
-def per_class(answers: Answers) -> Figure:
+def per_class(predictions: Predictions) -> Figure:
     """Draw precision and recall of each class, on an axis that begins just below the least."""
-    precision, recall = (one.numpy() for one in answers.precision_and_recall())
+    precision, recall = (one.numpy() for one in predictions.precision_and_recall())
     title = "Precision and recall of each class on the test images"
     classes = np.arange(len(precision))
     height = 1.4 + 0.36 * len(classes)
@@ -123,9 +123,9 @@ def per_class(answers: Answers) -> Figure:
     return figure
 
 
-def reliability(answers: Answers) -> Figure:
+def reliability(predictions: Predictions) -> Figure:
     """Draw accuracy against confidence, with the number of images that each bin holds."""
-    found = answers.reliability()
+    found = predictions.reliability()
     title = f"Reliability on the test images: expected calibration error {found.ece:.2%}"
     figure, axes = _figure(6.4, 6.4, title, left=0.11, right=0.97, bottom=0.34)
     edges = np.linspace(0, 1, len(found.images) + 1)

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from mnist_lab.callbacks.projector import write_projector
 from mnist_lab.errors import first_line
-from mnist_lab.inference.predictions import Answers
+from mnist_lab.inference.predictions import Predictions
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -122,42 +122,44 @@ class Pictures(L.Callback):
         loggers: list[TensorBoardLogger],
         batches: list[_Batch],
     ) -> None:
-        answers = _answers(batches)
-        drawn = dict(self._drawn(answers, model))
+        predictions = _predictions(batches)
+        drawn = dict(self._drawn(predictions, model))
         vectors = None
-        if answers is not None and self.projector:
+        if predictions is not None and self.projector:
             images = torch.cat([batch[0] for batch in batches])
             vectors = _penultimate(trainer, model, images[:NUM_PROJECTED])
         for logger in loggers:
             writer, step = logger.experiment, trainer.global_step
             for tag, picture in drawn.items():
                 writer.add_image(tag, picture, step, dataformats="HWC")
-            if answers is not None and self.pr_curves:
-                _add_pr_curves(writer, answers, step)
+            if predictions is not None and self.pr_curves:
+                _add_pr_curves(writer, predictions, step)
             if self.histograms:
                 _add_histograms(writer, model, step)
-            if answers is not None and vectors is not None:
-                columns = {"label": answers.labels, "pred": answers.preds}
+            if predictions is not None and vectors is not None:
+                columns = {"label": predictions.labels, "pred": predictions.preds}
                 shown = {name: one[: len(vectors)] for name, one in columns.items()}
-                images = answers.images[: len(vectors)]
+                images = predictions.images[: len(vectors)]
                 write_projector(Path(logger.log_dir), vectors, shown, images)
             writer.flush()
 
-    def _drawn(self, answers: Answers | None, model: nn.Module) -> Iterator[tuple[str, Any]]:
+    def _drawn(
+        self, predictions: Predictions | None, model: nn.Module
+    ) -> Iterator[tuple[str, Any]]:
         """Yield the figures as pixels ``(H, W, 3)``, with their tags."""
         from mnist_lab.callbacks import figures  # half a second that only pictures have to pay
 
-        if answers is not None:
+        if predictions is not None:
             if self.confusion:
-                yield "test/confusion", figures.pixels(figures.confusion(answers.confusion()))
+                yield "test/confusion", figures.pixels(figures.confusion(predictions.confusion()))
             if self.mistakes:
-                yield "test/mistakes", figures.pixels(figures.mistakes(answers))
+                yield "test/mistakes", figures.pixels(figures.mistakes(predictions))
             if self.samples:
-                yield "test/samples", figures.pixels(figures.samples(answers))
+                yield "test/samples", figures.pixels(figures.samples(predictions))
             if self.per_class:
-                yield "test/per_class", figures.pixels(figures.per_class(answers))
+                yield "test/per_class", figures.pixels(figures.per_class(predictions))
             if self.reliability:
-                yield "test/reliability", figures.pixels(figures.reliability(answers))
+                yield "test/reliability", figures.pixels(figures.reliability(predictions))
         layers = (one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d))
         first = next(layers, None) if self.filters else None
         if first is not None and (figure := figures.filters(first.weight)) is not None:
@@ -185,7 +187,7 @@ def _merged(shares: tuple[_Batch, ...]) -> _Batch:
     return images, labels, logits
 
 
-def _answers(batches: list[_Batch]) -> Answers | None:
+def _predictions(batches: list[_Batch]) -> Predictions | None:
     """Return what the test steps gave, if it is logits of images."""
     for images, labels, logits in batches:
         is_logits = logits.ndim == 2 and len(logits) == len(labels) and logits.is_floating_point()
@@ -199,13 +201,13 @@ def _answers(batches: list[_Batch]) -> Answers | None:
     if images.dtype != torch.uint8:  # a data module of one's own may have scaled them
         low, high = images.amin(), images.amax()
         images = ((images - low) / (high - low).clamp(min=1e-9) * 255).byte()
-    return Answers.of_logits(images, labels, logits)
+    return Predictions.of_logits(images, labels, logits)
 
 
-def _add_pr_curves(writer: "SummaryWriter", answers: Answers, step: int) -> None:
-    for one in range(min(answers.num_classes, _MOST_CURVES)):
+def _add_pr_curves(writer: "SummaryWriter", predictions: Predictions, step: int) -> None:
+    for one in range(min(predictions.num_classes, _MOST_CURVES)):
         writer.add_pr_curve(
-            f"pr_curve/class_{one}", answers.labels == one, answers.probs[:, one], step
+            f"pr_curve/class_{one}", predictions.labels == one, predictions.probs[:, one], step
         )
 
 

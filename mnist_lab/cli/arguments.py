@@ -1,4 +1,4 @@
-"""Reading the arguments of a verb."""
+"""Parser of a verb's arguments."""
 
 import argparse
 from typing import NoReturn
@@ -8,7 +8,7 @@ from mnist_lab.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as everywhere."""
+    """A parser whose errors are a ``ConfigError``, shown in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print with the usage.
@@ -20,14 +20,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:
-    """Return what a verb is asked to read, each once, and its ``allow_targets`` overrides.
+    """Return the paths that a verb is to read, each once, and its ``allow_targets`` overrides.
 
     Args:
-        words: both, in any order.
-        what: the verb's name for what it reads.
+        words: paths and overrides, in any order.
+        what: the verb's name for the paths.
 
     Raises:
-        ConfigError: there is nothing to read, or an override cannot be read.
+        ConfigError: there is no path, or an override is wrong.
     """
     targets = [text for text in words if text.startswith("allow_targets=")]
     only_targets(targets)
@@ -38,7 +38,7 @@ def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:
 
 
 def only_targets(overrides: list[str]) -> list[str]:
-    """Return what ``allow_targets`` opens, the one override of a verb that takes a run's config.
+    """Return what ``allow_targets`` allows, the one override of a verb that uses a run's config.
 
     Raises:
         ConfigError: there is another override.

@@ -1,4 +1,4 @@
-"""``mnist-lab evaluate``: a run's best checkpoint again, from its directory alone."""
+"""``mnist-lab evaluate``: evaluates a run's best checkpoint again, from its directory alone."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> int:
     """Evaluate a run and print its metrics.
 
     Raises:
-        LabError: something that the user can mend is wrong.
+        LabError: an override is wrong, or the run cannot be read.
     """
     parser = Parser(
         "mnist-lab evaluate",

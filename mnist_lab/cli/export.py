@@ -1,4 +1,4 @@
-"""``mnist-lab export``: a run's model as a file that other programs run."""
+"""``mnist-lab export``: writes a run's model to a file that other programs run."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _DESCRIPTION = """\
 Writes the model of a run's best checkpoint to a file that runs without mnist_lab. It takes images
 (B, 1, 28, 28) uint8, for any B, and gives logits and probabilities (B, 10) float32, whatever the
-precision that the run was trained in. The file is written only if it gives the checkpoint's logits
-on 1,000 test images. onnx needs: pip install 'mnist_lab[export]'"""
+precision of the run. The file is written only if it gives the checkpoint's logits on 1,000 test
+images. onnx needs: pip install 'mnist_lab[export]'"""
 
 
 def main(arguments: list[str]) -> int:
-    """Export a run's model, and print where to and how it compares.
+    """Export a run's model, and print the file's name and size and how its logits compare.
 
     Raises:
-        LabError: something that the user can mend is wrong.
+        LabError: the run cannot be read, or the file cannot be written.
     """
     parser = Parser("mnist-lab export", description=_DESCRIPTION)
     parser.add_argument("run", type=Path, help="the run's directory")
@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> int:
     path = options.output or options.run / f"model{_SUFFIXES[options.format]}"
     stored_config(options.run, options.targets)  # finds errors before the slow imports
     if path.is_dir():
-        raise StorageError(f"{path}: a folder; the name of a file is required")
+        raise StorageError(f"{path}: is a folder; the name of a file is required")
     if not path.parent.is_dir():
-        raise StorageError(f"{path}: its folder is missing; make it first")
+        raise StorageError(f"{path}: the folder is missing; create it first")
 
     with without_collector():
         from mnist_lab.inference.export import export

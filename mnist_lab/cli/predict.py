@@ -1,17 +1,19 @@
-"""``mnist-lab predict``: the digits in pictures."""
+"""``mnist-lab predict``: recognises the digits in images."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import ConfigError, InputError, StorageError, reason
+from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.files.atomic import write_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,20 +22,19 @@ if TYPE_CHECKING:
 
     from mnist_lab.inference.predict import Prediction
 
-_CHUNK = 256  # pictures that are read before the model is asked
+_CHUNK = 256  # images that are held at a time
 _DESCRIPTION = """\
-Says which digit is in each picture: PNG, JPEG, WebP, BMP, GIF or TIFF of any size, photo or
-drawing, dark on light or light on dark. The digit is found and brought into the form of MNIST's; an
-MNIST image is taken as it is, and so is one of 28 x 28 where the run was trained on another set. A
-picture that cannot be read is told of in a line, the others are still read, and the exit code is
-3."""
+Recognises the digit in each image: PNG, JPEG, WebP, BMP, GIF or TIFF of any size, photo or drawing,
+dark on light or light on dark. The digit is found and brought into MNIST's form; an MNIST image is
+left as it is, and so is one of 28 x 28 where the run was trained on another set. For an image that
+cannot be read there is one line, the others are still read, and the exit code is 3."""
 
 
 def main(arguments: list[str]) -> int:
-    """Predict the digits in pictures and print them.
+    """Recognise the digits in images and print them.
 
     Raises:
-        LabError: something that the user can mend is wrong.
+        LabError: an argument, the run or the place to write to is wrong.
     """
     parser = Parser("mnist-lab predict", description=_DESCRIPTION)
     parser.add_argument("run", type=Path, help="the run's directory")
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
         "--show",
         type=Path,
         metavar="PLACE",
-        help="write what the network saw, 28 x 28: a .png for one picture, a folder for several",
+        help="write the model's input, 28 x 28: a .png for one image, a folder for several",
     )
     options = parser.parse_intermixed_args(arguments)
     places, targets = split_targets(options.images, "IMAGE")
@@ -54,42 +55,37 @@ def main(arguments: list[str]) -> int:
         from mnist_lab.files.images import find_images
         from mnist_lab.inference.predict import load_run, recognize
 
-    found = list(dict.fromkeys(find_images(places)))
-    if options.show and options.show.suffix.lower() == ".png" and len(found) > 1:
-        raise ConfigError(f"--show {options.show}: for {len(found)} pictures a folder is required")
+    images = find_images(places)
+    if options.show and options.show.suffix.lower() == ".png" and len(images) > 1:
+        raise ConfigError(f"--show {options.show}: a folder is required for {len(images)} images")
     model = load_run(options.run, targets)
     predictions: list[Prediction] = []
-    for chunk in _read(found, config.data.dataset):
+    for chunk in _read(images, config.data.dataset):
         predictions += recognize(model, chunk.values(), list(chunk))
     if options.show and predictions:
-        _write_seen(options.show, predictions)
-    if options.json:
-        print(json.dumps([one.as_json() for one in predictions], indent=2))
-    elif predictions:
-        from rich.console import Console
-
-        Console(soft_wrap=True, markup=False, highlight=False).print(_table(predictions))
-    return InputError.exit_code if len(predictions) < len(found) else 0
+        _write_inputs(options.show, predictions)
+    _print(predictions, options.json)
+    return InputError.exit_code if len(predictions) < len(images) else 0
 
 
 def _read(
-    found: Sequence[Path | InputError], dataset: str
+    images: Sequence[Path | InputError], dataset: str
 ) -> Iterator[dict[str, NDArray[np.uint8]]]:
-    """Yield pictures in a set's form by name, so many at a time, and tell of those that are bad."""
+    """Yield the model's inputs by file name, in chunks; print a line for each bad image."""
     from rich.console import Console
     from rich.progress import track
 
     from mnist_lab.files.images import printable, read_image
-    from mnist_lab.inference.digit_finder import in_form_of
+    from mnist_lab.inference.digit_finder import to_input
 
     console = Console(stderr=True)
-    is_shown = console.is_terminal and len(found) > 1
+    is_shown = console.is_terminal and len(images) > 1
     chunk: dict[str, NDArray[np.uint8]] = {}
-    for one in track(found, "reading", console=console, transient=True, disable=not is_shown):
+    for image in track(images, "reading", console=console, transient=True, disable=not is_shown):
         try:
-            if isinstance(one, InputError):
-                raise one
-            chunk[printable(one)] = in_form_of(dataset, read_image(one))
+            if isinstance(image, InputError):
+                raise image
+            chunk[printable(image)] = to_input(read_image(image), dataset)
         except InputError as error:
             print(f"mnist-lab predict: {error}", file=sys.stderr)
         if len(chunk) == _CHUNK:
@@ -98,44 +94,49 @@ def _read(
     yield chunk
 
 
-def _table(predictions: Sequence[Prediction]) -> Table:
+def _print(predictions: Sequence[Prediction], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
+    elif predictions:
+        from rich.console import Console
+
+        Console(soft_wrap=True, markup=False, highlight=False).print(_table(predictions))
+
+
+def _table(predictions: Iterable[Prediction]) -> Table:
     from rich.table import Table
 
-    table = Table(show_edge=False)
-    for name, justify in (("file", "left"), ("digit", "right"), ("probability", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("runner-up", justify="right")
+    table = Table("file", show_edge=False)
+    for name in ("digit", "probability", "runner-up"):
+        table.add_column(name, justify="right")
     table.add_column("")
-    for one in predictions:
-        if one.digit is None:
-            table.add_row(one.name, "-", "-", "-", one.note)
-        else:
-            second = f"{one.runner_up} ({one.runner_up_probability:.1%})"
-            table.add_row(one.name, str(one.digit), f"{one.probability:.1%}", second, one.note)
+    for row in predictions:
+        cells = ["-", "-", "-"]
+        if row.digit is not None:
+            second = f"{row.runner_up} ({row.runner_up_probability:.1%})"
+            cells = [str(row.digit), f"{row.probability:.1%}", second]
+        table.add_row(row.name, *cells, row.note)
     return table
 
 
-def _write_seen(place: Path, predictions: Sequence[Prediction]) -> None:
-    """Write what the network saw, under the pictures' own names.
+def _write_inputs(place: Path, predictions: Sequence[Prediction]) -> None:
+    """Write the model's inputs to one .png, or into a folder under the names of the images.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: they cannot be written.
     """
     from PIL import Image
 
-    try:
+    with write_errors(place):
         if place.suffix.lower() == ".png":
             Image.fromarray(predictions[0].pixels).save(place)
             return
         place.mkdir(parents=True, exist_ok=True)
         taken: set[str] = set()
-        for one in predictions:
-            stem = name = Path(one.name).stem
-            number = 1
-            while name in taken:  # pictures of one name in several folders
-                number += 1
-                name = f"{stem}-{number}"
+        for prediction in predictions:
+            stem = name = Path(prediction.name).stem
+            numbers = count(2)
+            while name in taken:  # images of one name in several folders
+                name = f"{stem}-{next(numbers)}"
             taken.add(name)
-            Image.fromarray(one.pixels).save(place / f"{name}.png")
-    except OSError as error:
-        raise StorageError(f"{place}: cannot be written: {reason(error)}") from error
+            Image.fromarray(prediction.pixels).save(place / f"{name}.png")

@@ -24,7 +24,7 @@ from mnist_lab.report.leaderboard import (
 from mnist_lab.report.read_runs import Collected, collect
 
 if TYPE_CHECKING:
-    from mnist_lab.inference.predictions import Answers
+    from mnist_lab.inference.predictions import Predictions
     from mnist_lab.report.compare import Comparison
 
 _SHOWN_ROWS = 30  # of the table on a terminal
@@ -222,18 +222,20 @@ def _write_page(
         row_name(board, row): curves(row.best_run.directory)
         for row in _watched(board.rows[:_CURVES], "reading learning curves")
     }
-    models = list(_answers(board, overrides))
+    models = list(_predictions(board, overrides))
     text = page(board, curves_of, models, comparison.lines() if comparison else ())
     write(path, text)
 
 
-def _answers(board: Leaderboard, overrides: Sequence[str]) -> Iterable[tuple[str, "Answers"]]:
+def _predictions(
+    board: Leaderboard, overrides: Sequence[str]
+) -> Iterable[tuple[str, "Predictions"]]:
     """Yield the predictions of the best rows' models; one that cannot be read is left out."""
-    from mnist_lab.inference.evaluate import answers
+    from mnist_lab.inference.evaluate import predict_test_images
     from mnist_lab.report.charts import row_name
 
     for row in _watched(board.rows[:_MODELS], "asking the best models"):
         try:
-            yield row_name(board, row), answers(row.best_run.directory, overrides)
+            yield row_name(board, row), predict_test_images(row.best_run.directory, overrides)
         except LabError as error:
             print(f"mnist-lab report: no mistakes of row {row.number}: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``mnist-lab serve``: a page on which a digit is drawn and recognised."""
+"""``mnist-lab serve``: serves a page on which a digit is drawn and recognised."""
 
 from importlib.util import find_spec
 from ipaddress import IPv4Address
@@ -10,9 +10,9 @@ from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError
 
 _DESCRIPTION = """\
-Serves a page on which to draw a digit, or to drop a picture, and to see what one run or several
-make of it: the probabilities, what the network saw, and which pixels its answer hangs on. The page
-is for this machine alone, and fetches nothing from elsewhere. It needs: pip install
+Serves a page on which to draw a digit, or to drop an image, and to see the predictions of one run
+or several: the probabilities, the model's input, and the pixels that the prediction depends on. The
+page is for this machine alone, and fetches nothing from elsewhere. It needs: pip install
 'mnist_lab[demo]'"""
 
 
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     """Serve the page until it is stopped.
 
     Raises:
-        LabError: something that the user can mend is wrong.
+        LabError: an argument or a run is wrong, or the port cannot be listened on.
     """
     parser = Parser("mnist-lab serve", description=_DESCRIPTION)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs")
@@ -45,22 +45,25 @@ def main(arguments: list[str]) -> int:
     with without_collector():
         from mnist_lab.files.images import printable
         from mnist_lab.inference.predict import load_run
-        from mnist_lab.inference.web.server import serve
+        from mnist_lab.inference.web.server import listen, serve
 
     models = {printable(Path(run)): load_run(Path(run), targets) for run in runs}
-    serve(models, options.host, options.port)
+    with listen(options.host, options.port) as listener:
+        address, port = listener.getsockname()
+        print(f"http://{address}:{port}/ is the page; Ctrl-C ends it", flush=True)
+        serve(models, listener)
     return 0
 
 
 def _check_address(address: str) -> None:
-    """Refuse what names no address, or all of them: requests are checked against it.
+    """Require one address, as each request's Host is checked against it.
 
     Raises:
-        ConfigError: it is refused.
+        ConfigError: it is no IPv4 address, or stands for all of this machine's.
     """
     try:
-        is_one = address == "localhost" or not IPv4Address(address).is_unspecified
+        is_valid = address == "localhost" or not IPv4Address(address).is_unspecified
     except ValueError:
-        is_one = False
-    if not is_one:
+        is_valid = False
+    if not is_valid:
         raise ConfigError(f"--host {address}: must be one IPv4 address of this machine")

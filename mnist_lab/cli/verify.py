@@ -1,8 +1,9 @@
-"""``mnist-lab verify RUN``: runs a run again and says whether it gives the same."""
+"""``mnist-lab verify``: runs a finished run again and compares the results."""
 
 import logging
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from mnist_lab.runs.manifest import differences, is_finished, read_manifest
 
 
 def main(arguments: list[str]) -> int:
-    """Run a run again in a temporary folder; return 0 if it gives the same, else 1.
+    """Run a run again in a temporary folder; return 0 if the results are the same, else 1.
 
     Raises:
-        LabError: something that the user can mend is wrong.
+        LabError: the run is not finished, or it cannot be read or run.
     """
     parser = Parser(
         "mnist-lab verify",
@@ -49,10 +50,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _check_record(run_dir: Path) -> None:
-    """Check that there is something to compare with.
+    """Check that the run's manifest has the hashes to compare with.
 
     Raises:
-        InputError: the run's record lacks it.
+        InputError: it lacks them, or the metrics cannot be read.
     """
     hashes = read_manifest(run_dir).get("sha256") or {}
     for name in ("model", "last") if (run_dir / directory.LAST).exists() else ("model",):
@@ -61,54 +62,50 @@ def _check_record(run_dir: Path) -> None:
     directory.read_metrics(run_dir)
 
 
-def _report(claimed: Path, again: Path, config: DictConfig) -> int:
-    """Print what is the same and what is not; return 0 where all is."""
-    records = [read_manifest(run_dir) for run_dir in (claimed, again)]
-    figures = [
-        {
-            key: value
-            for key, value in directory.finite(metrics).items()
-            if not key.startswith("time/")
-        }
-        for metrics in map(directory.read_metrics, (claimed, again))
-    ]
-    different = _changed_since(claimed, records[0]) + _different("", *figures)
-    for name in ("sha256", "data"):
-        different += _different(f"{name} of ", *(record.get(name) or {} for record in records))
-    for line in different:
-        print(f"different: {line}", file=sys.stderr)
-    for line in differences(*records):
-        print(f"note: {line}", file=sys.stderr)
-    count = len(figures[0])
+def _report(run_dir: Path, again: Path, config: DictConfig) -> int:
+    """Print the results that differ; return 0 where none does."""
+    manifests = [read_manifest(run_dir), read_manifest(again)]
+    figures = [_figures(run_dir), _figures(again)]
+    different = _changed_checkpoints(run_dir, manifests[0]) + _different("", *figures)
+    for key in ("sha256", "data"):
+        different += _different(f"{key} of ", *(manifest.get(key) or {} for manifest in manifests))
+    notes = differences(*manifests)
     if different and config.trainer.get("max_time"):
-        print(
-            "note: trainer.max_time ends a run by the clock, and not twice alike", file=sys.stderr
-        )
+        notes.append("trainer.max_time ends a run by the clock, which no run can repeat")
+    for line in [f"different: {line}" for line in different] + [f"note: {line}" for line in notes]:
+        print(line, file=sys.stderr)
     if different:
-        print(f"{claimed}: NOT reproduced")
+        print(f"{run_dir}: NOT reproduced")
         return 1
-    hashes = ", ".join(f"{name} {text[:12]}" for name, text in records[0]["sha256"].items())
-    print(f"{claimed}: reproduced: all {count} figures and the weights are the same ({hashes})")
+    hashes = ", ".join(f"{name} {text[:12]}" for name, text in manifests[0]["sha256"].items())
+    count = len(figures[0])
+    print(f"{run_dir}: reproduced: all {count} figures and the weights are the same ({hashes})")
     return 0
 
 
-def _different(kind: str, there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+def _figures(run_dir: Path) -> dict[str, float | None]:
+    """Return a run's metrics without its times."""
+    metrics = directory.finite(directory.read_metrics(run_dir))
+    return {key: value for key, value in metrics.items() if not key.startswith("time/")}
+
+
+def _different(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
-        f"{kind}{name}: {there.get(name)} in the run, {here.get(name)} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
+        f"{kind}{name}: {before.get(name)} in the run, {now.get(name)} here"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
     ]
 
 
-def _changed_since(run_dir: Path, record: dict[str, Any]) -> list[str]:
-    """Return which checkpoints of a run are not those that it wrote."""
+def _changed_checkpoints(run_dir: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line for each checkpoint whose weights are not those that the run wrote."""
     from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 
     changed = []
     for name, place in (("model", directory.BEST), ("last", directory.LAST)):
         path = run_dir / place
-        if path.exists() and sha256_of(read_checkpoint(path)["state_dict"]) != record["sha256"].get(
-            name
-        ):
-            changed.append(f"{path}: not the weights that the run recorded")
+        if path.exists():
+            digest = sha256_of(read_checkpoint(path)["state_dict"])
+            if digest != manifest["sha256"].get(name):
+                changed.append(f"{path}: not the weights that the run recorded")
     return changed

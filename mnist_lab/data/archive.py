@@ -1,4 +1,4 @@
-"""MNIST as it is embedded in the package, and the IDX files of the sets that share its format.
+"""Reads MNIST from the package and, from IDX files, the sets that share its format.
 
 IDX is LeCun's format: two zero bytes, a type code, the number of dimensions, each dimension as a
 big-endian 32-bit integer, then the values (http://yann.lecun.com/exdb/mnist/).
@@ -11,7 +11,6 @@ import io
 import logging
 import lzma
 import os
-import stat
 import urllib.error
 import urllib.request
 import warnings
@@ -26,6 +25,7 @@ from torch import Tensor
 from mnist_lab.data.sets import FOLDERS, NUM_CLASSES, NUM_TEST, NUM_TRAIN
 from mnist_lab.errors import InputError, reason
 from mnist_lab.files.atomic import write_atomic
+from mnist_lab.files.regular import read_regular
 
 PACKED = Path(__file__).parent / "mnist"
 MNIST_SHA256 = {
@@ -74,7 +74,7 @@ def load_split(dataset: str, train: bool, root: Path | None = None) -> Split:
         root: the folder that holds the sets; None is ``default_root()``.
 
     Raises:
-        InputError: a file is damaged, or missing and cannot be downloaded.
+        InputError: a file is corrupt, or missing and cannot be downloaded.
     """
     prefix, num_images = ("train", NUM_TRAIN) if train else ("t10k", NUM_TEST)
     names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
@@ -86,7 +86,7 @@ def load_split(dataset: str, train: bool, root: Path | None = None) -> Split:
     images = _parse(buffers[0], raw / names[0], (num_images, 28, 28)).unsqueeze(1)
     labels = _parse(buffers[1], raw / names[1], (num_images,))
     if (highest := int(labels.max())) >= NUM_CLASSES:
-        raise _damaged(raw / names[1], f"label {highest} found, 0 to {NUM_CLASSES - 1} required")
+        raise _corrupt(raw / names[1], f"label {highest} found, 0 to {NUM_CLASSES - 1} required")
     digest = hashlib.sha256()
     for buffer in buffers:
         digest.update(buffer)
@@ -94,15 +94,15 @@ def load_split(dataset: str, train: bool, root: Path | None = None) -> Split:
 
 
 def _read_embedded(path: Path) -> bytearray:
-    """Return an unpacked MNIST file from the cache, unpacking it first where that is needed."""
-    if (found := _read_if_valid(path)) is not None:
-        return found
+    """Return an MNIST file from the cache, after unpacking it there where needed."""
+    if (content := _read_if_valid(path)) is not None:
+        return content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS):
-            if (found := _read_if_valid(path)) is not None:
-                return found  # another process was faster
-            damaged = path.exists()
+            if (content := _read_if_valid(path)) is not None:
+                return content  # another process was faster
+            was_corrupt = path.exists()
             content = _unpack(path.name)
             write_atomic(path, content)
     except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
@@ -113,49 +113,19 @@ def _read_embedded(path: Path) -> bytearray:
             stacklevel=2,
         )
         return _unpack(path.name)
-    if damaged:
+    if was_corrupt:
         warnings.warn(
-            f"{path} was damaged and has been unpacked again from the package", stacklevel=2
+            f"{path} was corrupt and has been unpacked again from the package", stacklevel=2
         )
     return content
 
 
 def _read_if_valid(path: Path) -> bytearray | None:
     try:
-        content = _read_bytes(path)
-    except OSError:
+        content = bytearray(read_regular(path, _MAX_BYTES))
+    except InputError:
         return None
     return content if hashlib.sha256(content).hexdigest() == MNIST_SHA256[path.name] else None
-
-
-def _read_bytes(path: Path) -> bytearray:
-    """Return what a file holds.
-
-    Raises:
-        OSError: it cannot be read, is a folder or a pipe, or larger than a set's file can be.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
-        raise OSError("it is no file")
-    if status.st_size > _MAX_BYTES:
-        raise OSError(f"it has {status.st_size:,} bytes, more than any file of a set")
-    content = bytearray(status.st_size)
-    with open(path, "rb") as file:
-        return content[: file.readinto(content)]
-
-
-def _unzip(packed: bytes | bytearray) -> bytearray:
-    """Return what a gzipped file holds.
-
-    Raises:
-        OSError: it is no gzip, is damaged, or holds more than a set's file can.
-        EOFError, zlib.error: it is cut or damaged.
-    """
-    with gzip.open(io.BytesIO(packed)) as file:
-        content = bytearray(file.read(_MAX_BYTES + 1))
-    if len(content) > _MAX_BYTES:
-        raise OSError("it holds more than any file of a set")
-    return content
 
 
 def _unpack(name: str) -> bytearray:
@@ -164,29 +134,26 @@ def _unpack(name: str) -> bytearray:
         content = bytearray(lzma.decompress(packed.read_bytes()))
     except (OSError, lzma.LZMAError) as error:
         raise InputError(
-            f"{packed} cannot be read ({reason(error)}); reinstall mnist_lab"
+            f"{packed}: cannot be read: {reason(error)}; reinstall mnist_lab"
         ) from error
     if hashlib.sha256(content).hexdigest() != MNIST_SHA256[name]:
-        raise InputError(f"{packed} is not the one that was shipped; reinstall mnist_lab")
+        raise InputError(f"{packed}: not the file that was shipped; reinstall mnist_lab")
     return content
 
 
 def _read_published(dataset: str, path: Path) -> bytearray:
-    """Return a file of a set that is not embedded: as it lies there, or gzipped, or downloaded."""
-    for found in (path, path.with_name(f"{path.name}.gz")):
-        try:
-            content = _read_bytes(found)
-            return content if found is path else _unzip(content)
-        except FileNotFoundError:
-            continue
-        except (OSError, EOFError, zlib.error) as error:
-            raise _damaged(found, f"cannot be read: {reason(error)}") from error
+    """Return a file of another set: from the disk, gzipped or not, or else downloaded."""
+    packed = path.with_name(f"{path.name}.gz")
     try:
+        if path.exists():
+            return bytearray(read_regular(path, _MAX_BYTES))
+        if packed.exists():
+            return _unzip(read_regular(packed, _MAX_BYTES), packed)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / ".lock"):
             if path.exists():  # another process was faster
-                return _read_bytes(path)
-            content = _download(dataset, f"{path.name}.gz")
+                return bytearray(read_regular(path, _MAX_BYTES))
+            content = _unzip(_download(dataset, packed.name), packed)
             write_atomic(path, content)
             return content
     except (OSError, NotImplementedError, http.client.HTTPException) as error:
@@ -196,14 +163,29 @@ def _read_published(dataset: str, path: Path) -> bytearray:
         ) from error
 
 
-def _download(dataset: str, name: str) -> bytearray:
-    """Return the content of a gzipped file, checked by the MD5 that torchvision knows for it.
+def _unzip(packed: bytes, path: Path) -> bytearray:
+    """Return the content of a gzipped file.
 
     Raises:
-        OSError: no mirror has it.
-        HTTPException: the last mirror broke off.
+        InputError: it is corrupt, or too large once unpacked.
     """
-    import torchvision.datasets  # here, as only a download needs it
+    try:
+        with gzip.open(io.BytesIO(packed)) as file:
+            content = bytearray(file.read(_MAX_BYTES + 1))
+    except (OSError, EOFError, zlib.error) as error:
+        raise _corrupt(path, f"cannot be read: {reason(error)}") from error
+    if len(content) > _MAX_BYTES:
+        raise _corrupt(path, f"too large, {_MAX_BYTES:,} bytes at most once unpacked")
+    return content
+
+
+def _download(dataset: str, name: str) -> bytes:
+    """Return a file from the first mirror that has it, checked by its MD5 in torchvision.
+
+    Raises:
+        OSError, HTTPException: the failure of the last mirror.
+    """
+    import torchvision.datasets  # takes a second, and only a download needs it
 
     published = getattr(torchvision.datasets, FOLDERS[dataset])
     failure: Exception = OSError("no mirror is known")
@@ -212,7 +194,7 @@ def _download(dataset: str, name: str) -> bytearray:
         _log.info("downloading %s", request.full_url)
         try:
             with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
-                packed = response.read()
+                packed: bytes = response.read()
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
@@ -220,7 +202,7 @@ def _download(dataset: str, name: str) -> bytearray:
             continue
         md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
         if md5 == dict(published.resources)[name]:
-            return _unzip(packed)
+            return packed
         failure = OSError(f"{request.full_url} is not the published file")
     raise failure
 
@@ -230,15 +212,15 @@ def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:
     header = 4 + 4 * len(shape)
     magic = bytes((0, 0, _IDX_UINT8, len(shape)))
     if bytes(content[:4]) != magic:
-        raise _damaged(path, f"not an IDX file of uint8 with {len(shape)} dimensions")
-    found = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
-    if found != shape:
-        raise _damaged(path, f"dimensions {found} found, {shape} required")
+        raise _corrupt(path, f"not an IDX file of uint8 with {len(shape)} dimensions")
+    dimensions = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
+    if dimensions != shape:
+        raise _corrupt(path, f"dimensions {dimensions} found, {shape} required")
     count = len(content) - header
     if count != (expected := torch.Size(shape).numel()):
-        raise _damaged(path, f"{count:,} values found, {expected:,} required")
+        raise _corrupt(path, f"{count:,} values found, {expected:,} required")
     return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(shape)
 
 
-def _damaged(path: Path, reason: str) -> InputError:
+def _corrupt(path: Path, reason: str) -> InputError:
     return InputError(f"{path}: {reason}; replace it, or delete it to download it again")

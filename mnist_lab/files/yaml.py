@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from mnist_lab.errors import InputError, UntrustedError, first_line, reason
+from mnist_lab.errors import InputError, UntrustedError, first_line
+from mnist_lab.files.regular import read_regular
 
 _MAX_BYTES = 200_000  # the config of a run has 2,000
 _MAX_VALUES = 10_000
@@ -33,19 +34,12 @@ def check_yaml(path: Path, takes_aliases: bool) -> None:
         InputError: the file cannot be read, or holds too much.
         UntrustedError: it holds a tag, or aliases that it may not or that stand for too much.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?")
+    content = read_regular(path, _MAX_BYTES)
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise InputError(f"{path}: cannot be read: it is no file")
-        with open(path, "rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise InputError(f"{path}: too large for a config, {_MAX_BYTES:,} bytes at most")
         _check_events(path, yaml.parse(content.decode(), Loader=_PARSER), takes_aliases)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?") from None
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
-    except yaml.YAMLError as error:
+    except (UnicodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Evaluates a run's best checkpoint from its directory, or a model in memory."""
+"""Evaluates a run's best checkpoint, or a model in memory, and collects its predictions."""
 
 import logging
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig
 from torch import Tensor
 
 from mnist_lab.config.messages import explain
@@ -16,7 +17,7 @@ from mnist_lab.config.saved import stored_config
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError, InputError, first_line
 from mnist_lab.files.checkpoint import read_checkpoint
-from mnist_lab.inference.predictions import Answers
+from mnist_lab.inference.predictions import Predictions
 from mnist_lab.models import Classifier
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints import check_weights, newest
@@ -34,15 +35,16 @@ def evaluate(
     datamodule: L.LightningDataModule | None = None,
     trainer: L.Trainer | None = None,
 ) -> dict[str, float]:
-    """Return flat metrics of validation, where there are images for it, and of test.
+    """Return the metrics of the validation split, where there is one, and of the test split.
 
     Args:
         model: a model, or a run's directory, whose best checkpoint is evaluated.
-        datamodule: the data; None is what the run was trained on, or for a model MNIST.
-        trainer: what evaluates; None is a quiet trainer on one device.
+        datamodule: the data; by default the run's own, or MNIST for a model.
+        trainer: the trainer; by default the run's own, or a quiet one on one device for a model.
 
     Raises:
         InputError: the run's directory or its checkpoint cannot be read.
+        UntrustedError: the run names code that is not the lab's.
     """
     if isinstance(model, Classifier):
         trainer = trainer or quiet_trainer(model)
@@ -56,24 +58,20 @@ def evaluate_run(
     datamodule: L.LightningDataModule | None = None,
     trainer: L.Trainer | None = None,
 ) -> dict[str, float]:
-    """Evaluate a run's best checkpoint on its own data, or on others that overrides name.
+    """Evaluate a run's best checkpoint on the run's data, or on other data that overrides name.
 
     Args:
         run_dir: the run's directory.
         overrides: Hydra overrides of the data and trainer groups.
-        datamodule: data to use instead.
-        trainer: what evaluates instead of the trainer group.
+        datamodule: data to use instead of the data group's.
+        trainer: trainer to use instead of the trainer group's.
 
     Raises:
         ConfigError: an override is wrong or of another group.
         InputError: the run's directory or its checkpoint cannot be read.
+        UntrustedError: the run names code that is not the lab's and was not allowed.
     """
-    config = stored_config(run_dir, overrides)
-    precision = str(config.trainer.precision)
-    is_the_runs = not any(text.startswith("trainer.precision=") for text in overrides)
-    if is_the_runs and not can_compute(precision, config.trainer.accelerator):
-        _log.warning("%s: %s is not for this device; precision is auto", run_dir, precision)
-        config.trainer.precision = "auto"
+    config = _config_for_this_device(run_dir, overrides)
     model = load_model(run_dir, config.model._target_)
     datamodule = datamodule or instantiate(config.data, _convert_="all")
     try:
@@ -83,34 +81,45 @@ def evaluate_run(
     return evaluate_on(trainer, model, datamodule)
 
 
+def _config_for_this_device(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
+    """Return a run's config, with automatic precision where this device lacks the run's own."""
+    config = stored_config(run_dir, overrides)
+    precision = str(config.trainer.precision)
+    is_overridden = any(text.startswith("trainer.precision=") for text in overrides)
+    if not is_overridden and not can_compute(precision, config.trainer.accelerator):
+        _log.warning("%s: this device lacks %s; precision is auto", run_dir, precision)
+        config.trainer.precision = "auto"
+    return config
+
+
 def load_model(run_dir: Path, target: str) -> Classifier:
     """Rebuild a run's model with the weights of its best checkpoint, else its newest, on the CPU.
 
     Args:
         run_dir: the run's directory.
-        target: dotted name of the model's class, checked already.
+        target: dotted name of the model's class; the caller has checked that it may be built.
 
     Raises:
-        InputError: there is no checkpoint, or it is damaged or another model's.
+        InputError: there is no checkpoint, or it is corrupt or another model's.
         UntrustedError: a checkpoint names code.
     """
     path = run_dir / BEST
     if path.exists():
         checkpoint = read_checkpoint(path)
-    elif found := newest(run_dir, is_to_resume=False):
-        path, checkpoint = found
+    elif last := newest(run_dir, is_to_resume=False):
+        path, checkpoint = last
     else:
         raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
     settings, weights = checkpoint.get("hyper_parameters", {}), checkpoint["state_dict"]
     model_class = cast(type[Classifier], get_class(target))
     try:
         if _count(settings) > _MAX_SETTINGS:
-            raise ValueError("it has more hyper_parameters than any model")
+            raise ValueError(f"it has more than {_MAX_SETTINGS:,} hyperparameters")
         with torch.device("meta"):  # costs nothing, whatever sizes the file asks for
-            needed = model_class(**settings)
-        check_weights(path, checkpoint, needed)
-        if needed.num_classes > _MAX_CLASSES:  # its metrics have a number for each pair of them
-            raise ValueError(f"it has {needed.num_classes} classes")
+            expected = model_class(**settings)
+        check_weights(path, checkpoint, expected)
+        if expected.num_classes > _MAX_CLASSES:  # its confusion matrix has their square
+            raise ValueError(f"it has more than {_MAX_CLASSES:,} classes")
         model = model_class(**settings)
         model.load_state_dict(weights)
     except InputError:
@@ -122,14 +131,14 @@ def load_model(run_dir: Path, target: str) -> Classifier:
 
 
 def _count(settings: Any) -> int:
-    """Return how many values there are in nested mappings and lists."""
+    """Return the number of values in nested mappings and lists."""
     if isinstance(settings, dict):
         return sum(map(_count, settings.values()))
     return sum(map(_count, settings)) if isinstance(settings, list | tuple) else 1
 
 
-def answers(run_dir: Path, overrides: Sequence[str] = ()) -> Answers:
-    """Return what a run's best checkpoint answers to the test images of the run's data.
+def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predictions:
+    """Return the predictions of a run's best checkpoint on the test images of the run's data.
 
     Args:
         run_dir: the run's directory.
@@ -140,17 +149,14 @@ def answers(run_dir: Path, overrides: Sequence[str] = ()) -> Answers:
             probabilities.
         UntrustedError: the config or a checkpoint names code.
     """
-    config = stored_config(run_dir, overrides)
-    precision = str(config.trainer.precision)
-    if not can_compute(precision, config.trainer.accelerator):
-        config.trainer.precision = "auto"
+    config = _config_for_this_device(run_dir, overrides)
     config.trainer.devices = 1
     model = load_model(run_dir, config.model._target_)
     datamodule = instantiate(config.data, _convert_="all")
     trainer = build_trainer(config, model, validates=False)
-    found = trainer.predict(model, datamodule=datamodule)
+    batches = trainer.predict(model, datamodule=datamodule) or []
     images, labels, _ = datamodule.split(train=False)
-    probs = torch.cat([one for one in found or [] if isinstance(one, Tensor)] or [torch.empty(0)])
+    probs = torch.cat([probs for probs in batches if isinstance(probs, Tensor)] or [torch.empty(0)])
     if probs.ndim != 2 or len(probs) != len(labels):
-        raise InputError(f"{run_dir}: its model gives no probabilities for each test image")
-    return Answers(images, labels, probs.float().nan_to_num(0.0).cpu())
+        raise InputError(f"{run_dir}: the model gives no probabilities for each test image")
+    return Predictions(images, labels, probs.float().nan_to_num(0.0).cpu())

@@ -1,43 +1,41 @@
-"""Writes a model as a file that other programs run, and checks that it gives the same answers."""
+"""Exports a model to a file that other programs run, and checks the file's logits."""
 
 import contextlib
 import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from mnist_lab.data.archive import load_split
-from mnist_lab.errors import ConfigError, LabError, StorageError, reason
-from mnist_lab.files.atomic import replace_atomic
+from mnist_lab.errors import ConfigError, LabError
+from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
-
-if TYPE_CHECKING:
-    import numpy as np
 
 TOLERANCE = 1e-4  # between logits, relative to the largest where that is above 1
 OPSET = 18  # the oldest that torch's exporter writes, and so what most runtimes read
 _BATCH = 500
 _CHECKED = 1_000  # test images
+_Logits: TypeAlias = Callable[[Tensor], Tensor]  # (B, 1, 28, 28) uint8 -> (B, num_classes)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How a file's answers compare with its model's.
+    """Comparison of an exported file's logits with the model's.
 
     Args:
-        images: how many test images were asked about.
-        difference: largest between two logits.
-        scale: largest logit, by its absolute value.
-        same: how many images got the same class.
+        images: number of test images.
+        difference: largest absolute difference between two logits.
+        scale: largest absolute logit.
+        same: number of images that got the same class.
     """
 
     images: int
@@ -69,17 +67,17 @@ class FromBytes(nn.Module):
 
 
 def export(model: Classifier, path: Path, kind: str) -> Parity:
-    """Write a model to a file, if what the file will hold gives the model's answers.
+    """Write a model to a file, if the file gives the model's logits.
 
     Args:
         model: the model, in float32 on the CPU.
-        path: the file; one that is there is replaced as a whole.
+        path: the file; an existing one is replaced as a whole.
         kind: ``onnx`` or ``torch``.
 
     Raises:
-        ConfigError: what the format needs is not installed.
-        LabError: the file would not give the model's answers.
-        StorageError: it cannot be written.
+        ConfigError: a package that the format needs is not installed.
+        LabError: the logits are NaN, or the file's differ from the model's.
+        StorageError: the file cannot be written.
     """
     if kind == "onnx":
         _require_onnx()
@@ -87,18 +85,17 @@ def export(model: Classifier, path: Path, kind: str) -> Parity:
     images = load_split("mnist", train=False).images[:_CHECKED]
     with _quiet():
         content = _as_onnx(wrapped) if kind == "onnx" else _as_torch(wrapped)
-        parity = _compare(wrapped, content, images, kind)
+        exported = _open_onnx(content) if kind == "onnx" else _open_torch(content)
+        parity = _compare(wrapped, exported, images)
     if math.isnan(parity.difference):
-        raise LabError(f"{path}: not written: the model's answers are no numbers: it has diverged")
+        raise LabError(f"{path}: not written: the model outputs NaN; training diverged")
     if not parity.holds:
         raise LabError(
             f"{path}: not written: its logits differ by {parity.difference:.1e} from the model's, "
             f"and at most {TOLERANCE:.0e} is allowed; try the other --format"
         )
-    try:
-        replace_atomic(path, lambda file: file.write(content))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
+    with write_errors(path):
+        write_atomic(path, content)
     return parity
 
 
@@ -113,18 +110,15 @@ def _require_onnx() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporters print about their own steps."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
+    """Silence what the exporters print and log about their own steps."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        logging.disable(level)
 
 
 def _exported(wrapped: nn.Module) -> torch.export.ExportedProgram:
@@ -145,10 +139,10 @@ def _as_torch(wrapped: nn.Module) -> bytes:
 
 
 def _as_onnx(wrapped: nn.Module) -> bytes:
-    """Return a model that onnx's own checker finds sound.
+    """Return a model that ONNX's own checker passes.
 
-    Of torch's two exporters this is the one by ``torch.export``: the other, by tracing, is
-    deprecated since torch 2.9.
+    Of torch's two exporters this is the one by ``torch.export``; the one by tracing is deprecated
+    since torch 2.9.
     """
     import onnx
 
@@ -163,42 +157,36 @@ def _as_onnx(wrapped: nn.Module) -> bytes:
     assert program is not None
     proto = program.model_proto
     for node in proto.graph.node:
-        del node.metadata_props[:]  # where in torch and in the lab each came from
+        del node.metadata_props[:]  # where in the source each comes from
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString())
 
 
-def _compare(wrapped: nn.Module, content: bytes, images: Tensor, kind: str) -> Parity:
-    """Ask the model and what will be in the file about test images, in batches of two sizes."""
-    ask = _onnx_session(content) if kind == "onnx" else _torch_program(content)
+def _compare(wrapped: nn.Module, exported: _Logits, images: Tensor) -> Parity:
+    """Compare two models' logits of images ``(N, 1, 28, 28)``, in a batch of 1 and larger ones."""
     starts = range(1, len(images), _BATCH)
     batches = [images[:1], *(images[start : start + _BATCH] for start in starts)]
     with torch.no_grad():
-        own = torch.cat([wrapped(one)[0] for one in batches])
-        found = torch.cat([ask(one) for one in batches])
+        expected = torch.cat([wrapped(batch)[0] for batch in batches])
+        logits = torch.cat([exported(batch) for batch in batches])
     return Parity(
         images=len(images),
-        difference=float((own - found).abs().max()),
-        scale=float(own.abs().max()),
-        same=int((own.argmax(dim=1) == found.argmax(dim=1)).sum()),
+        difference=float((expected - logits).abs().max()),
+        scale=float(expected.abs().max()),
+        same=int((expected.argmax(dim=1) == logits.argmax(dim=1)).sum()),
     )
 
 
-def _onnx_session(content: bytes) -> Any:
+def _open_onnx(content: bytes) -> _Logits:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-    def ask(images: Tensor) -> Tensor:
-        logits: np.ndarray[Any, Any] = session.run(["logits"], {"images": images.numpy()})[0]
-        return torch.from_numpy(logits)
-
-    return ask
+    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
-def _torch_program(content: bytes) -> Any:
+def _open_torch(content: bytes) -> _Logits:
     module = torch.export.load(io.BytesIO(content)).module()
     return lambda images: module(images)[0]

@@ -1,4 +1,4 @@
-"""What a model answers to images whose labels are known, and what can be read from that."""
+"""Predictions on labelled images, and the statistics that are computed from them."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,10 +9,10 @@ NUM_BINS = 15  # of confidence, as the papers on calibration have it
 
 
 class Reliability(NamedTuple):
-    """How far confidence can be believed, in bins of equal width from 0 to 1.
+    """Confidence against accuracy, in bins of confidence of equal width from 0 to 1.
 
     Args:
-        images: how many are in each bin, ``(bins,)``.
+        images: number of images in each bin, ``(bins,)``.
         confidence: mean probability of the predicted class in each; NaN where there is no image.
         accuracy: share of correct preds in each; NaN where there is no image.
         ece: expected calibration error: the mean gap of the two over all images.
@@ -25,13 +25,13 @@ class Reliability(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """A model's probabilities for images, on the CPU.
 
     Args:
         images: ``(N, 1, 28, 28)`` uint8.
         labels: ``(N,)`` int64.
-        probs: ``(N, C)`` float32; what is no number counts as 0.
+        probs: ``(N, C)`` float32; 0 in place of NaN.
     """
 
     images: Tensor
@@ -39,8 +39,8 @@ class Answers:
     probs: Tensor
 
     @classmethod
-    def of_logits(cls, images: Tensor, labels: Tensor, logits: Tensor) -> "Answers":
-        """Return the answers that logits ``(N, C)`` give."""
+    def of_logits(cls, images: Tensor, labels: Tensor, logits: Tensor) -> "Predictions":
+        """Return the predictions that logits ``(N, C)`` give."""
         probs = logits.float().softmax(dim=1).nan_to_num(0.0)
         return cls(images.cpu(), labels.cpu(), probs.cpu())
 
@@ -70,25 +70,25 @@ class Answers:
         return float(self.is_correct.float().mean())
 
     def confusion(self) -> Tensor:
-        """Return how often each label got each pred, ``(C, C)``, rows are labels."""
+        """Return the number of images of each label and pred, ``(C, C)``; rows are labels."""
         classes = self.num_classes
         cells = self.labels * classes + self.preds
         return cells.bincount(minlength=classes**2).view(classes, classes)
 
     def mistakes(self, most: int) -> Tensor:
-        """Return the positions of wrong answers, the most confident first, ``most`` at most."""
+        """Return the positions of wrong preds, the most confident first, ``most`` at most."""
         wrong = (~self.is_correct).nonzero().flatten()
         order = self.confidences[wrong].argsort(descending=True, stable=True)
         return wrong[order[:most]]
 
     def precision_and_recall(self) -> tuple[Tensor, Tensor]:
-        """Return both of each class, ``(C,)``; NaN where no image has it as pred, or label."""
+        """Return both for each class, ``(C,)``; NaN where no image has it as pred, or label."""
         confusion = self.confusion().float()
         correct = confusion.diag()
         return correct / confusion.sum(dim=0), correct / confusion.sum(dim=1)
 
     def reliability(self, num_bins: int = NUM_BINS) -> Reliability:
-        """Return how confidence and accuracy go together: Guo et al., 2017."""
+        """Return confidence against accuracy (Guo et al., 2017, https://arxiv.org/abs/1706.04599)."""
         confidences = self.confidences.double()
         bins = (confidences * num_bins).ceil().long().sub(1).clamp(0, num_bins - 1)
         images = bins.bincount(minlength=num_bins)
@@ -101,4 +101,4 @@ class Answers:
 
 def first_of_each_class(labels: Tensor, num_classes: int, each: int) -> list[Tensor]:
     """Return for each class the positions of its first images, ``each`` at most."""
-    return [(labels == one).nonzero().flatten()[:each] for one in range(num_classes)]
+    return [(labels == label).nonzero().flatten()[:each] for label in range(num_classes)]

@@ -10,7 +10,7 @@ from mnist_lab.report.leaderboard import Leaderboard, Row, Spread
 from mnist_lab.report.read_runs import Run
 
 if TYPE_CHECKING:
-    from mnist_lab.inference.predictions import Answers
+    from mnist_lab.inference.predictions import Predictions
 
 _Z = 1.959964  # standard errors of a normal distribution's 95 % interval
 _METRICS = ("val/acc", "test/acc", "test/loss")
@@ -45,7 +45,7 @@ class Comparison:
 
     Args:
         names: of both, in words.
-        directories: of the two runs whose answers are compared.
+        directories: of the two runs whose predictions are compared.
         seeds: that both rows have.
         by_seed: for each metric, A - B over the shared seeds.
         mcnemar: on the test images.
@@ -94,7 +94,7 @@ def _verdict(p_value: float) -> str:
     return "no difference between these two models is shown"
 
 
-def mcnemar(a: "Answers", b: "Answers") -> McNemar:
+def mcnemar(a: "Predictions", b: "Predictions") -> McNemar:
     """Compare the predictions of two models for the same images.
 
     Raises:
@@ -147,14 +147,14 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
         )
     pairs = _pairs(row_a, run_a, row_b, run_b)
     chosen = run_a or row_a.best_run, run_b or row_b.best_run
-    from mnist_lab.inference.evaluate import answers
+    from mnist_lab.inference.evaluate import predict_test_images
 
     return Comparison(
         names=(_named(board, row_a, run_a), _named(board, row_b, run_b)),
         directories=(str(chosen[0].directory), str(chosen[1].directory)),
         seeds=[str(a.seed) for a, b in pairs if str(a.seed) == str(b.seed)],
         by_seed=_by_seed(pairs),
-        mcnemar=mcnemar(*(answers(run.directory, overrides) for run in chosen)),
+        mcnemar=mcnemar(*(predict_test_images(run.directory, overrides) for run in chosen)),
     )
 
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mnist_lab.files.images import data_address
+from mnist_lab.files.images import data_url
 from mnist_lab.report import charts
 from mnist_lab.report.curves import Curve
 from mnist_lab.report.leaderboard import (
@@ -22,7 +22,7 @@ from mnist_lab.report.leaderboard import (
 )
 
 if TYPE_CHECKING:
-    from mnist_lab.inference.predictions import Answers
+    from mnist_lab.inference.predictions import Predictions
 
 _MISTAKES = 12  # of each model
 _CURVES_TEXT = (
@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 def page(
     board: Leaderboard,
     curves: Mapping[str, Mapping[str, Curve]],
-    models: Iterable[tuple[str, "Answers"]],
+    models: Iterable[tuple[str, "Predictions"]],
     comparison: Sequence[str] = (),
 ) -> str:
     """Return the whole page.
@@ -63,7 +63,7 @@ def page(
         columns=columns(board),
         rows=[cells(board, row) for row in board.rows],
         charts=list(_charts(board, curves)),
-        models=[_model(name, answers) for name, answers in models],
+        models=[_model(name, predictions) for name, predictions in models],
     )
 
 
@@ -85,13 +85,13 @@ def _charts(
             yield {"title": title, "text": text, "html": _html(figure)}
 
 
-def _model(name: str, answers: "Answers") -> dict[str, Any]:
+def _model(name: str, predictions: "Predictions") -> dict[str, Any]:
     return {
         "title": name,
-        "text": f"{answers.accuracy:.2%} of {len(answers.labels):,} test images; the most "
+        "text": f"{predictions.accuracy:.2%} of {len(predictions.labels):,} test images; the most "
         "confident mistakes, and the probability of the answer.",
-        "html": _html(charts.confusion_matrix(answers.confusion(), name)),
-        "mistakes": _mistakes(answers),
+        "html": _html(charts.confusion_matrix(predictions.confusion(), name)),
+        "mistakes": _mistakes(predictions),
     }
 
 
@@ -130,13 +130,13 @@ def _html(figure: Any) -> Markup:
     return Markup(text)  # Plotly escapes what ends a script, and charts.py the rest
 
 
-def _mistakes(answers: "Answers") -> list[dict[str, str]]:
+def _mistakes(predictions: "Predictions") -> list[dict[str, str]]:
     return [
         {
-            "image": data_address(255 - answers.images[position, 0].numpy()),  # as it was written
-            "label": str(int(answers.labels[position])),
-            "pred": str(int(answers.preds[position])),
-            "confidence": f"{float(answers.confidences[position]):.1%}",
+            "image": data_url(255 - predictions.images[position, 0].numpy()),  # as it was written
+            "label": str(int(predictions.labels[position])),
+            "pred": str(int(predictions.preds[position])),
+            "confidence": f"{float(predictions.confidences[position]):.1%}",
         }
-        for position in answers.mistakes(_MISTAKES).tolist()
+        for position in predictions.mistakes(_MISTAKES).tolist()
     ]

@@ -24,7 +24,7 @@ from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression
 from mnist_lab.callbacks import Pictures, figures
 from mnist_lab.callbacks.projector import CONFIG, NAME
 from mnist_lab.config.schema import Pictures as Schema
-from mnist_lab.inference.predictions import Answers
+from mnist_lab.inference.predictions import Predictions
 from mnist_lab.training.fit import train
 
 IMAGES = [
@@ -242,7 +242,7 @@ def test_a_model_without_logits_or_layers_of_the_usual_kind_is_tested_as_ever(
 def test_a_picture_that_fails_costs_no_result(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Answers) -> None:
+    def broken(_: Predictions) -> None:
         raise RuntimeError("no such font")
 
     monkeypatch.setattr(figures, "samples", broken)
@@ -274,14 +274,14 @@ def test_mistakes_name_label_pred_and_probability(mnist_test: Any) -> None:
     logits = torch.zeros(50, 10)
     logits[torch.arange(50), labels] = 8
     logits[7] = torch.tensor([0.0] * 9 + [3.0])
-    answers = Answers.of_logits(mnist_test.images[:50], labels, logits)
-    figure = figures.mistakes(answers)
+    predictions = Predictions.of_logits(mnist_test.images[:50], labels, logits)
+    figure = figures.mistakes(predictions)
     right = int(labels[7])
     texts = [text.get_text() for text in figure.axes[0].texts]
     if right == 9:
         assert texts == []
     else:
-        assert texts == [f"{right} taken for 9", f"{answers.confidences[7]:.1%}"]
+        assert texts == [f"{right} taken for 9", f"{predictions.confidences[7]:.1%}"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""``predict`` reads pictures of every kind, and survives those that are of ill will."""
+"""``predict`` reads images of every kind, and survives those that are malicious."""
 
 import json
 import os
@@ -24,7 +24,7 @@ KINDS = ("png", "jpg", "webp", "bmp", "gif", "tiff")
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory, mnist_test: Split) -> Path:
     """A folder of 200 MNIST test images."""
-    folder = tmp_path_factory.mktemp("pictures") / "digits"
+    folder = tmp_path_factory.mktemp("images") / "digits"
     folder.mkdir()
     for number, image in enumerate(mnist_test.images[:200, 0].numpy()):
         Image.fromarray(image).save(folder / f"{number:03}.png")
@@ -70,7 +70,7 @@ def test_table_of_every_kind_of_file(trained: Path, digits: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_pattern_and_one_picture_to_a_file(trained: Path, digits: Path, tmp_path: Path) -> None:
+def test_pattern_and_one_image_to_a_file(trained: Path, digits: Path, tmp_path: Path) -> None:
     done = call(f"predict {trained} '{digits}/00[0-4].png'", tmp_path)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2 + 5)
     done = call(f"predict {trained} {digits}/000.png --show seen.png", tmp_path)
@@ -94,11 +94,11 @@ def test_shows_names_as_text(trained: Path, digits: Path, tmp_path: Path) -> Non
     assert len(list((tmp_path / "seen").iterdir())) == 3
 
 
-def test_bad_pictures_are_a_line_each_and_good_ones_are_read(
+def test_bad_images_are_a_line_each_and_good_ones_are_read(
     trained: Path, digits: Path, tmp_path: Path
 ) -> None:
     bad = make_bad_images(tmp_path)
-    if os.geteuid() == 0:  # whom no permission holds back; the file is no picture either
+    if os.geteuid() == 0:  # whom no permission holds back; the file is no image either
         (tmp_path / "no-permission.png").chmod(0o600)
     good = [digits / "000.png", digits / "001.png"]
     words = [str(good[0]), *map(str, bad), str(good[1])]
@@ -117,13 +117,13 @@ def test_bad_pictures_are_a_line_each_and_good_ones_are_read(
     assert not (tmp_path / "evidence").exists()
 
 
-def test_a_picture_that_is_meant_twice_is_read_once(trained: Path, digits: Path) -> None:
+def test_an_image_that_is_meant_twice_is_read_once(trained: Path, digits: Path) -> None:
     done = call(f"predict {trained} {digits} {digits}/000.png {digits}/00*.png --json", digits)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == len(list(digits.iterdir()))
 
 
-def test_no_bad_picture_takes_long() -> None:
+def test_no_bad_image_takes_long() -> None:
     from mnist_lab.errors import InputError
     from mnist_lab.files.images import decode_image
     from mnist_lab.inference.digit_finder import to_mnist

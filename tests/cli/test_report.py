@@ -17,7 +17,7 @@ from door import call, run, without_torch
 from made_runs import make_run
 from scipy.stats import binomtest
 
-from mnist_lab.inference.evaluate import answers
+from mnist_lab.inference.evaluate import predict_test_images
 
 TINY = (
     "trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=20 model=softmax "
@@ -63,7 +63,7 @@ def test_compares_two_rows_on_the_same_images(sweep: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["comparison"]
     assert found["seeds"] == ["0", "1"]
-    a, b = (answers(sweep.parent / one) for one in found["directories"])
+    a, b = (predict_test_images(sweep.parent / one) for one in found["directories"])
     for one, place in zip((a, b), found["directories"], strict=True):
         metrics = json.loads((sweep.parent / place / "metrics.json").read_text())
         assert one.accuracy == pytest.approx(metrics["test/acc"], abs=1e-9)

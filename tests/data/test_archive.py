@@ -110,7 +110,7 @@ def test_damaged_cached_file_is_repaired(
     path = cached(tmp_path) / name
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    with pytest.warns(UserWarning, match=rf"{name} was damaged and has been unpacked again"):
+    with pytest.warns(UserWarning, match=rf"{name} was corrupt and has been unpacked again"):
         assert_same(load_split("mnist", False, tmp_path), mnist_test)
     assert path.read_bytes() == whole
 
@@ -122,7 +122,7 @@ def test_swapped_files_are_repaired(
     """Images for labels, and the training images for the test images."""
     shutil.copytree(mnist_files, cached(tmp_path))
     swap(cached(tmp_path) / IMAGES, cached(tmp_path) / other)
-    with pytest.warns(UserWarning, match="was damaged") as caught:
+    with pytest.warns(UserWarning, match="was corrupt") as caught:
         assert_same(load_split("mnist", False, tmp_path), mnist_test)
     assert len(caught) == (2 if other == LABELS else 1)
 
@@ -183,7 +183,7 @@ def test_damaged_package_is_said(
     else:
         file.unlink()
     monkeypatch.setattr(archive, "PACKED", packed)
-    with pytest.raises(InputError, match=rf"{LABELS}\.xz .*reinstall mnist_lab"):
+    with pytest.raises(InputError, match=rf"{LABELS}\.xz: .*reinstall mnist_lab"):
         load_split("mnist", False, tmp_path / "cache")
 
 

@@ -149,7 +149,7 @@ def test_swapped_files_are_refused(fashion: Path, one: str, other: str, reason: 
 def test_folder_in_place_of_a_file_is_refused(fashion: Path) -> None:
     (fashion / LABELS).unlink()
     (fashion / LABELS).mkdir()
-    with pytest.raises(InputError, match=rf"{LABELS}: cannot be read: it is no file"):
+    with pytest.raises(InputError, match=rf"{LABELS}: is not a regular file"):
         load_split("fashion_mnist", False, fashion.parents[1])
 
 
@@ -167,10 +167,12 @@ def test_damaged_gzip_is_refused(fashion: Path, damage: Callable[[bytes], bytes]
 @pytest.mark.parametrize(
     ("dataset", "complains"),
     [
-        ("mnist", lambda: pytest.warns(UserWarning, match=rf"{LABELS} was damaged")),
+        ("mnist", lambda: pytest.warns(UserWarning, match=rf"{LABELS} was corrupt")),
         (
             "fashion_mnist",
-            lambda: pytest.raises(InputError, match=rf"{LABELS}: .* 2,000,000,000 bytes, more"),
+            lambda: pytest.raises(
+                InputError, match=rf"{LABELS}: too large, 64,000,000 bytes at most"
+            ),
         ),
     ],
 )
@@ -191,7 +193,7 @@ def test_a_file_of_any_size_takes_no_memory(
 def test_a_gzip_of_any_size_is_refused(fashion: Path) -> None:
     (fashion / LABELS).unlink()
     put(fashion / f"{LABELS}.gz", gzip.compress(bytes(100_000_000), 1))
-    with pytest.raises(InputError, match=rf"{LABELS}\.gz: .* holds more than any file"):
+    with pytest.raises(InputError, match=rf"{LABELS}\.gz: too large, 64,000,000 bytes at most"):
         load_split("fashion_mnist", False, fashion.parents[1])
 
 
@@ -199,7 +201,7 @@ def test_a_gzip_of_any_size_is_refused(fashion: Path) -> None:
 def test_a_pipe_in_place_of_a_file_is_refused(fashion: Path) -> None:
     (fashion / LABELS).unlink()
     os.mkfifo(fashion / LABELS)
-    with pytest.raises(InputError, match=rf"{LABELS}: cannot be read: it is no file"):
+    with pytest.raises(InputError, match=rf"{LABELS}: is not a regular file"):
         load_split("fashion_mnist", False, fashion.parents[1])
 
 
@@ -228,7 +230,7 @@ def test_no_permission_is_said(mnist_files: Path, locked: str) -> None:
         (raw / IMAGES if locked == "file" else raw).chmod(0)
         with (
             nobody(),
-            pytest.raises(InputError, match=rf"{IMAGES}: cannot be read: Permission denied"),
+            pytest.raises(InputError, match=rf"{IMAGES}.*Permission denied"),
         ):
             load_split("fashion_mnist", False, Path(folder))
         raw.chmod(0o755)

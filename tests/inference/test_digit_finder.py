@@ -1,4 +1,4 @@
-"""Pictures of digits, in whatever form they come, are brought into that of MNIST's."""
+"""Images of digits, in whatever form they come, are brought into that of MNIST's."""
 
 import io
 from collections.abc import Callable
@@ -161,7 +161,7 @@ def test_what_it_returns_is_as_mnist_and_stays(images: list[Image.Image]) -> Non
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         Image.new("L", (28, 28)),
         Image.new("L", (640, 480), 255),
@@ -173,10 +173,10 @@ def test_what_it_returns_is_as_mnist_and_stays(images: list[Image.Image]) -> Non
         Image.fromarray(_chance.integers(118, 122, (200, 300), dtype=np.uint8)),
         Image.linear_gradient("L"),
     ],
-    ids=lambda picture: f"{picture.mode} {picture.size} {picture.getextrema()}",
+    ids=lambda image: f"{image.mode} {image.size} {image.getextrema()}",
 )
-def test_where_nothing_is_it_finds_nothing(picture: Image.Image) -> None:
-    assert not to_mnist(picture).any()
+def test_where_nothing_is_it_finds_nothing(image: Image.Image) -> None:
+    assert not to_mnist(image).any()
 
 
 @pytest.mark.parametrize("width", [1, 3, 8, 20, 60])
@@ -187,7 +187,7 @@ def test_a_pen_of_any_width(width: int, model: Classifier) -> None:
     assert answers(model, [to_mnist(canvas)]) == [7]
 
 
-def test_a_small_digit_in_a_large_picture(images: list[Image.Image], model: Classifier) -> None:
+def test_a_small_digit_in_a_large_image(images: list[Image.Image], model: Classifier) -> None:
     canvas = Image.new("L", (4000, 3000), 255)
     canvas.paste(ImageOps.invert(images[0]).resize((112, 112)), (3000, 500))
     assert answers(model, [to_mnist(canvas)]) == [7]

@@ -1,4 +1,4 @@
-"""What is exported gives the checkpoint's answers."""
+"""What is exported gives the checkpoint's logits."""
 
 import re
 import subprocess

@@ -17,7 +17,7 @@ from mnist_lab.inference.predict import load_run
 from mnist_lab.runs.directory import CONFIG
 
 
-def test_takes_paths_pictures_arrays_and_tensors(
+def test_takes_paths_images_arrays_and_tensors(
     trained: Path, mnist_test: Split, tmp_path: Path
 ) -> None:
     tensor = mnist_test.images[0]
@@ -61,7 +61,7 @@ def test_leaves_the_model_as_it_was() -> None:
     assert one.note == "unsure"
 
 
-def test_an_empty_picture_has_no_digit() -> None:
+def test_an_empty_image_has_no_digit() -> None:
     (one,) = predict(MLP(hidden_dims=[8]), torch.zeros(28, 28, dtype=torch.uint8))
     assert (one.digit, one.runner_up, one.probabilities) == (None, None, ())
     assert one.note == "empty: no digit found"
@@ -70,6 +70,6 @@ def test_an_empty_picture_has_no_digit() -> None:
 @pytest.mark.parametrize(
     "bad", [[3.5], [np.zeros((28, 28))], [np.zeros((3, 8, 8), np.uint8)], [b""]]
 )
-def test_what_is_no_picture_is_refused(bad: list) -> None:
+def test_what_is_no_image_is_refused(bad: list) -> None:
     with pytest.raises(InputError, match="is required"):
         predict(MLP(hidden_dims=[8]), bad)

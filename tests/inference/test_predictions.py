@@ -1,4 +1,4 @@
-"""What is read from a model's answers, against torchmetrics and by hand."""
+"""What is read from a model's predictions, against torchmetrics and by hand."""
 
 import pytest
 import torch
@@ -9,45 +9,45 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from mnist_lab.inference.predictions import Answers, first_of_each_class
+from mnist_lab.inference.predictions import Predictions, first_of_each_class
 
 IMAGES = torch.zeros(500, 1, 28, 28, dtype=torch.uint8)
 
 
 @pytest.fixture
-def answers() -> Answers:
+def predictions() -> Predictions:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(10, (500,), generator=generator)
     logits = torch.randn(500, 10, generator=generator)
     logits[torch.arange(500), labels] += 2
-    return Answers.of_logits(IMAGES, labels, logits)
+    return Predictions.of_logits(IMAGES, labels, logits)
 
 
-def test_agrees_with_torchmetrics(answers: Answers) -> None:
-    probs, preds, labels = answers.probs, answers.preds, answers.labels
+def test_agrees_with_torchmetrics(predictions: Predictions) -> None:
+    probs, preds, labels = predictions.probs, predictions.preds, predictions.labels
     matrix = multiclass_confusion_matrix(preds, labels, 10)
-    assert torch.equal(answers.confusion(), matrix)
-    precision, recall = answers.precision_and_recall()
+    assert torch.equal(predictions.confusion(), matrix)
+    precision, recall = predictions.precision_and_recall()
     torch.testing.assert_close(precision, multiclass_precision(preds, labels, 10, average="none"))
     torch.testing.assert_close(recall, multiclass_recall(preds, labels, 10, average="none"))
     expected = multiclass_calibration_error(probs, labels, 10, n_bins=15)
-    assert answers.reliability(15).ece == pytest.approx(float(expected), abs=1e-6)
-    assert answers.accuracy == pytest.approx(float((preds == labels).float().mean()))
+    assert predictions.reliability(15).ece == pytest.approx(float(expected), abs=1e-6)
+    assert predictions.accuracy == pytest.approx(float((preds == labels).float().mean()))
 
 
-def test_mistakes_are_the_wrong_ones_the_surest_first(answers: Answers) -> None:
-    positions = answers.mistakes(20)
-    assert not answers.is_correct[positions].any()
-    confidences = answers.confidences[positions]
+def test_mistakes_are_the_wrong_ones_the_surest_first(predictions: Predictions) -> None:
+    positions = predictions.mistakes(20)
+    assert not predictions.is_correct[positions].any()
+    confidences = predictions.confidences[positions]
     assert torch.equal(confidences, confidences.sort(descending=True).values)
-    assert len(answers.mistakes(10_000)) == int((~answers.is_correct).sum())
+    assert len(predictions.mistakes(10_000)) == int((~predictions.is_correct).sum())
 
 
 def test_logits_of_a_model_that_diverged_count_as_no_confidence() -> None:
     labels = torch.zeros(500, dtype=torch.int64)
-    answers = Answers.of_logits(IMAGES, labels, torch.full((500, 10), torch.nan))
-    assert answers.confidences.max() == 0
-    assert answers.reliability().ece == pytest.approx(1.0)  # all are label 0, and so is argmax
+    predictions = Predictions.of_logits(IMAGES, labels, torch.full((500, 10), torch.nan))
+    assert predictions.confidences.max() == 0
+    assert predictions.reliability().ece == pytest.approx(1.0)  # all are label 0, and so is argmax
 
 
 def test_first_of_each_class_may_be_fewer() -> None:

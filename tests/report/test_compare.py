@@ -7,7 +7,7 @@ import torch
 from made_runs import make_run
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.inference.predictions import Answers
+from mnist_lab.inference.predictions import Predictions
 from mnist_lab.report.compare import compare, mcnemar
 from mnist_lab.report.leaderboard import Leaderboard
 from mnist_lab.report.read_runs import collect
@@ -16,14 +16,14 @@ IMAGES = torch.zeros(100, 1, 28, 28, dtype=torch.uint8)
 LABELS = torch.zeros(100, dtype=torch.int64)
 
 
-def answers(right: range, labels: torch.Tensor = LABELS) -> Answers:
+def predictions(right: range, labels: torch.Tensor = LABELS) -> Predictions:
     preds = torch.ones(100, dtype=torch.int64)
     preds[list(right)] = 0
-    return Answers(IMAGES, labels, torch.eye(10)[preds])
+    return Predictions(IMAGES, labels, torch.eye(10)[preds])
 
 
 def test_counts_what_one_alone_has_right() -> None:
-    found = mcnemar(answers(range(90)), answers(range(10, 94)))
+    found = mcnemar(predictions(range(90)), predictions(range(10, 94)))
     assert (found.only_a, found.only_b, found.images) == (10, 4, 100)
     assert found.difference == pytest.approx(0.06)
     # 2 * P(X <= 4) of 14 throws of a coin
@@ -32,14 +32,14 @@ def test_counts_what_one_alone_has_right() -> None:
 
 
 def test_the_same_answers_do_not_differ() -> None:
-    found = mcnemar(answers(range(90)), answers(range(90)))
+    found = mcnemar(predictions(range(90)), predictions(range(90)))
     assert found.p_value == 1
     assert found.low == pytest.approx(-found.high)
 
 
 def test_other_images_are_refused() -> None:
     with pytest.raises(ConfigError, match="other images"):
-        mcnemar(answers(range(90)), answers(range(90), LABELS + 1))
+        mcnemar(predictions(range(90)), predictions(range(90), LABELS + 1))
 
 
 def test_other_sets_are_refused_before_a_model_is_read(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""What every request to the page must pass before it is answered.
+"""Checks that every request to the page must pass before it is answered.
 
-That a server listens on 127.0.0.1 alone does not keep others out: any site that is open in the
-browser can send requests there, and by a name that it makes point there read the answers too. So
-the Host must be one that the page is served by, and the Origin of what is sent the page's own.
+Listening on 127.0.0.1 alone does not keep others out: any site that is open in the browser can send
+requests there and, under a host name that it points there, read the answers. So the Host must be
+one that the page is served by, and the Origin of a request with a body the page's own.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Guard:
     """Refuses foreign hosts and origins, and adds the headers that bind the page's own scripts.
 
     Args:
-        app: what answers the requests that pass.
+        app: the application that answers the requests that pass.
         hosts: the hosts, with port, that the page is served by.
     """
 
@@ -61,7 +61,8 @@ class Guard:
             return PlainTextResponse("not a host of this page\n", 421)
         origins = headers.getlist("origin")
         own = {f"http://{host}" for host in self.hosts}
-        if any(one.lower() not in own for one in origins) or (method == "POST" and not origins):
+        is_own = all(origin.lower() in own for origin in origins)
+        if not is_own or (method == "POST" and not origins):
             return PlainTextResponse("not from this page\n", 403)
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return PlainTextResponse("not from this page\n", 403)

@@ -1,4 +1,4 @@
-"""Which pixels a model's answer hangs on."""
+"""Saliency: the pixels that a model's prediction depends on."""
 
 import numpy as np
 import torch
@@ -8,13 +8,13 @@ from mnist_lab.models import Classifier
 
 
 def saliency(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return how much the top logit changes with each pixel, scaled to 255 at most.
+    """Return the top logit's gradient by each pixel, ``(28, 28) uint8``, 255 at its largest.
 
-    It is the gradient's absolute value (Simonyan, Vedaldi and Zisserman, 2013,
-    https://arxiv.org/abs/1312.6034).
+    Its absolute value is taken, as in Simonyan, Vedaldi and Zisserman, 2013
+    (https://arxiv.org/abs/1312.6034).
 
     Args:
-        model: the model, not in training mode.
+        model: the model, in evaluation mode.
         pixels: ``(28, 28) uint8``.
     """
     images = torch.from_numpy(pixels)[None, None].to(model.device, torch.float32) / 255

@@ -1,6 +1,5 @@
-"""Serves the page until it is stopped."""
+"""Server of the page."""
 
-import contextlib
 import errno
 import socket
 from collections.abc import Mapping
@@ -14,44 +13,50 @@ from mnist_lab.models import Classifier
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
-def serve(models: Mapping[str, Classifier], address: str, port: int) -> None:
-    """Serve the page until Ctrl-C or SIGTERM, after which the caller's own handler is called.
+def listen(address: str, port: int) -> socket.socket:
+    """Return a socket that listens, which the caller closes.
 
     Args:
-        models: the models by the names of their runs.
         address: the IPv4 address to listen on.
         port: the port; 0 takes one that is free.
 
     Raises:
-        BusyError: the port is taken.
-        ConfigError: this machine has no such address, or the port is not for everyone.
+        BusyError: another process listens on the port.
+        ConfigError: this machine has no such address, or the port needs more rights.
     """
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, port))
-            listener.listen(64)
-        except OSError as error:
-            kind = BusyError if error.errno == errno.EADDRINUSE else ConfigError
-            raise kind(f"{address}:{port}: {reason(error)}; --port 0 takes a free one") from error
-        port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            build_app(models, _hosts(address, port)),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=64,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=2,
-        )
-        print(f"http://{address}:{port}/ is the page; Ctrl-C ends it", flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        kind = BusyError if error.errno == errno.EADDRINUSE else ConfigError
+        raise kind(f"{address}:{port}: {reason(error)}; --port 0 takes a free one") from error
+    return listener
 
 
-def _hosts(address: str, port: int) -> list[str]:
+def serve(models: Mapping[str, Classifier], listener: socket.socket) -> None:
+    """Serve the page until Ctrl-C or SIGTERM, after which the caller's own handler is called.
+
+    Args:
+        models: the models by the names of their runs.
+        listener: the socket to serve it on.
+    """
+    address, port = listener.getsockname()
     names = _LOOPBACK if address in _LOOPBACK else (address,)
-    return [*(f"{name}:{port}" for name in names), *(names if port == 80 else ())]
+    hosts = [f"{name}:{port}" for name in names] + (list(names) if port == 80 else [])
+    config = uvicorn.Config(
+        build_app(models, hosts),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=64,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=2,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

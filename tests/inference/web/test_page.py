@@ -155,7 +155,7 @@ def as_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_picture_that_is_dropped_pasted_or_chosen(page: Page, mnist_test: Split) -> None:
+def test_an_image_that_is_dropped_pasted_or_chosen(page: Page, mnist_test: Split) -> None:
     contents = [as_png(mnist_test.images[number, 0].numpy()) for number in (0, 1, 2)]
     hand_over(page, contents[0], "seven.png")
     digits(page, "7")
@@ -166,10 +166,10 @@ def test_a_picture_that_is_dropped_pasted_or_chosen(page: Page, mnist_test: Spli
     digits(page, "2")
 
 
-def test_a_bad_picture_is_a_line(page: Page) -> None:
+def test_a_bad_image_is_a_line(page: Page) -> None:
     hand_over(page, b"<svg/>", "a.png")
     page.wait_for_selector("#message.error")
-    assert "the picture: not a picture: PNG" in page.locator("#message").text_content()
+    assert "the image: not an image: PNG" in page.locator("#message").text_content()
     page.wait_for_timeout(100)
     page.messages.clear()  # the browser reports the status itself
 
@@ -297,7 +297,7 @@ def test_no_path_leads_anywhere(port: int, path: str) -> None:
     assert asked(port, "DELETE", "/")[0] == 405
 
 
-def test_bad_pictures_are_answered(port: int) -> None:
+def test_bad_images_are_answered(port: int) -> None:
     for name, content in bad_contents().items():
         if len(content) < 16_000_000:
             status, body, _ = asked(port, "POST", "/predict", content)

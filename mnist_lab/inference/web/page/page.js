@@ -102,7 +102,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
 async function take(file) {
   clear();
-  if (file.size > maxBytes) return say(`The picture is larger than ${Math.round(maxBytes / 1e6)} MB.`, true);
+  if (file.size > maxBytes) return say(`The image is larger than ${Math.round(maxBytes / 1e6)} MB.`, true);
   ask(() => file);
   const mine = version;
   try {
