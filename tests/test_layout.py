@@ -18,7 +18,7 @@ ALLOWED = {
     # The names and ranges that a model or a data set takes: two modules without torch.
     "config": ["errors", "files", "runs", "models.arguments", "data.sets"],
     "training": ["errors", "files", "models", "data", "runs", "config"],
-    "inference": ["errors", "files", "models", "data", "config", "training"],
+    "inference": ["errors", "files", "models", "data", "runs", "config", "training"],
     "sweeps": ["errors", "files", "runs", "config", "training"],
     "callbacks": ["errors", "files", "inference"],
     "report": ["errors", "files", "runs", "config", "inference"],
