@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = ("scripts/setup.sh", "scripts/test", "scripts/constraints.py")
 PYTHON = """\
 #!/bin/sh
 echo "$(basename "$0") $*" >>"$CALLS"
@@ -22,7 +23,7 @@ fi
 def checkout(tmp_path: Path) -> Path:
     checkout = tmp_path / "a checkout"
     (checkout / "scripts").mkdir(parents=True)
-    for name in ("scripts/setup.sh", "pyproject.toml", "constraints.txt"):
+    for name in (*SCRIPTS, "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, checkout / name)
     (tmp_path / "bin").mkdir()
     for name in ("python3.11", "python3.12", "python3.13"):
@@ -32,13 +33,13 @@ def checkout(tmp_path: Path) -> Path:
     return checkout
 
 
-def calls(checkout: Path) -> list[str]:
+def calls(checkout: Path, command: str = 'set -eu; . "scripts/setup.sh"; install dev') -> list[str]:
     """Install, as the scripts do from the folder that they are in, and return who was called."""
     log = checkout.parent / "calls"
     log.write_text("")
     path = f"{checkout.parent / 'bin'}:{os.environ['PATH']}"
     subprocess.run(
-        ["bash", "-c", 'set -eu; . "scripts/setup.sh"; install dev'],
+        ["bash", "-c", command],
         cwd=checkout,
         env={"PATH": path, "CALLS": str(log), "CDPATH": str(checkout)},
         check=True,
@@ -73,3 +74,14 @@ def test_a_whole_venv_is_kept(checkout: Path) -> None:
     calls(checkout)
     (checkout / "pyproject.toml").write_text("changed")
     assert [call.split()[0] for call in calls(checkout)] == ["python", "python"]  # pip, twice
+
+
+@pytest.mark.parametrize("name", ["lowest", "next"])
+def test_other_versions_have_an_environment_of_their_own(name: str, checkout: Path) -> None:
+    called = calls(checkout, f"scripts/test --{name} -k one")
+    assert f"python3.11 {checkout}/scripts/constraints.py --{name}" in called
+    assert f"python3.11 -m venv --clear {checkout}/.venv-{name}" in called
+    assert f"--constraint {checkout}/.venv-{name}.txt" in called[-2]
+    assert called[-1].startswith("python -m pytest")
+    assert called[-1].endswith("-k one")
+    assert not (checkout / ".venv").exists()
