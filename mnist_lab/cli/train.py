@@ -1,16 +1,12 @@
-"""``mnist-lab train``: composes and checks every config, then lets Hydra start the jobs."""
+"""``mnist-lab train``: composes and checks every config, then runs it or all of a sweep."""
 
 import argparse
 import logging
 import sys
 from pathlib import Path
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -18,14 +14,22 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
-from mnist_lab.config.compose import Loader, resolved
+from mnist_lab.config.compose import (
+    Loader,
+    parse_overrides,
+    resolved,
+    run,
+    run_dir_of,
+    sweep,
+)
+from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
 from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sweep_schema import STUDY
 from mnist_lab.config.validate import check
-from mnist_lab.config.validate_trainer import check_trial
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.runs.directory import claimed
+from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.plugins import register
 from mnist_lab.sweeps.launch.registry import prepare_launcher
 from mnist_lab.sweeps.sweeper import StudySweeper
@@ -53,27 +57,31 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
         return 0
     overrides = options.overrides
     loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)
-    # Not hydra.main, which builds the callbacks of a config before anything can look at it.
-    hydra = Hydra(task_name="train", config_loader=loader)
+    if options.shell_completion or options.hydra_help or options.cfg or options.info:
+        _show(loader, parser, options)
+        return 0
+    return _launch(loader, overrides, options.multirun)
+
+
+def _show(loader: Loader, parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Print what one of Hydra's flags asks for, without a run."""
+    hydra, overrides = Hydra(task_name="train", config_loader=loader), options.overrides
     GlobalHydra.instance().initialize(hydra)
     try:
         if options.shell_completion:
             hydra.shell_completion("train", overrides)
         elif options.hydra_help:
             hydra.hydra_help(None, parser, options)
-        elif options.cfg or options.info:
+        else:
             loader.compose(overrides)  # raises what Hydra would print with a traceback
             if options.cfg:
                 hydra.show_cfg("train", overrides, options.cfg, options.package, options.resolve)
             else:
                 hydra.show_info(options.info, "train", overrides)
-        else:
-            return _launch(hydra, loader, overrides, options.multirun)
     except HydraException as error:
         raise ConfigError(explain(error)) from error
     finally:
         GlobalHydra.instance().clear()
-    return 0
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
@@ -96,26 +104,21 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
     return options
 
 
-def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) -> int:
-    """Check every config, then start one job or all of a sweep."""
-    master = loader.compose(overrides, RunMode.MULTIRUN)
+def _launch(loader: Loader, overrides: list[str], multirun: bool) -> int:
+    """Compose and check what is to run, then run it: one job, or all of a sweep."""
+    config = loader.compose(overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
     job = _Job(loader.allowed)
     try:
-        # Hydra composes again, and writes into what it names: that must be what is claimed here.
-        if multirun or master.hydra.mode == RunMode.MULTIRUN:
-            config = loader.claimed = resolved(master)
-            if config.hydra.sweeper._target_ == STUDY:
-                return _sweep(hydra, job, config, overrides)
-            points = _check_points(loader, master)
-            with claimed(Path(config.hydra.sweep.dir), lambda: _check_runs(points)):
-                hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
+        if config.hydra.mode == RunMode.RUN:
+            _run(loader, config, job)
+        elif config.hydra.sweeper._target_ == STUDY:
+            register(StudySweeper)
+            prepare_launcher(config.hydra.launcher)
+            outcome = sweep(loader, config, job)
+            print_outcome(outcome)
+            return 1 if outcome.failed else 0
         else:
-            config = loader.claimed = resolved(loader.compose(overrides))
-            check(config)
-            points = [(Path(config.hydra.run.dir), config)]
-            with claimed(points[0][0], lambda: _check_runs(points)):
-                hydra.run("train", job, overrides)
-                return job.result()
+            _sweep_by_plugin(loader, config, job)
     except Exception as error:
         if isinstance(error, OSError) and not job.has_started:  # Hydra makes the run directory
             raise StorageError(f"{error.filename}: cannot be made: {error.strerror}") from error
@@ -125,33 +128,28 @@ def _launch(hydra: Hydra, loader: Loader, overrides: list[str], multirun: bool) 
     return job.result()
 
 
-def _sweep(hydra: Hydra, job: "_Job", config: DictConfig, overrides: list[str]) -> int:
-    """Run a sweep of the lab's own sweeper, which checks and claims what it needs itself."""
-    register(StudySweeper)
-    prepare_launcher(config.hydra.launcher)
-    outcome = hydra.multirun("train", job, [*overrides, "hydra.mode=MULTIRUN"])
-    print_outcome(outcome)
-    return 1 if outcome.failed else 0
+def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
+    checked = resolved(config)
+    check(checked)
+    run_dir = run_dir_of(config)
+    with claimed(run_dir, lambda: check_same_config(run_dir, checked)):
+        run(loader, config, job)
+        job.result()  # a directory in which nothing was trained goes
 
 
-def _check_runs(points: list[tuple[Path, DictConfig]]) -> None:
-    for run_dir, config in points:
-        check_same_config(run_dir, config)
+def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
+    """Run a sweep of Hydra's basic sweeper, or of another package, once its trials are checked."""
+    trials = [
+        (run_dir_of(trial), trial)
+        for trial in checked_trials(loader, config, enumerate(_points(config)))
+    ]
 
+    def check_runs() -> None:
+        for run_dir, trial in trials:
+            check_same_config(run_dir, trial)
 
-def _check_points(loader: Loader, master: DictConfig) -> list[tuple[Path, DictConfig]]:
-    """Check the config of each job before the first one starts; return it with its folder."""
-    points = []
-    for number, point in enumerate(_points(master)):
-        try:
-            config = resolved(loader.load_sweep_config(master, point), number)
-            check(config)
-            check_trial(config)
-        except LabError as error:
-            raise type(error)(f"{' '.join(point)}: {error}") from error
-        run_dir = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
-        points.append((run_dir, config))
-    return points
+    with claimed(Path(config.hydra.sweep.dir), check_runs):
+        sweep(loader, config, job)
 
 
 def _points(master: DictConfig) -> list[list[str]]:
@@ -159,8 +157,7 @@ def _points(master: DictConfig) -> list[list[str]]:
     if not master.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return []
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-    texts = [*params, *master.hydra.overrides.task]
-    parsed = OverridesParser.create().parse_overrides(texts)
+    parsed = parse_overrides([*params, *master.hydra.overrides.task])
     (points,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return points
 

@@ -4,49 +4,54 @@ To admit another version of one of them is to review this file. It also evens ou
 and 1.4 call by different names.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from hydra import utils as hydra_utils
 from hydra import version
 from hydra._internal import config_loader_impl
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.override_parser.types import Override
-from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from hydra.core.utils import configure_log as hydra_configure_log
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 __all__ = [
     "BasicLauncher",
     "BasicSweeper",
-    "Callbacks",
     "ConfigLoaderImpl",
+    "ConfigRepository",
     "Hydra",
     "apply_overrides",
     "build",
+    "configure_log",
     "create_config_search_path",
     "get_args_parser",
+    "job_context",
     "register_resolver",
     "set_overrides",
     "set_version_base",
 ]
-_HAS_VERSION_BASE = hasattr(version, "base_at_least")  # Hydra 1.3; deprecated in 1.4
+_IS_1_3 = hasattr(version, "base_at_least")  # and not 1.4
 
 
 def set_version_base() -> None:
     """Choose the defaults of Hydra 1.3, which 1.4 has without being told."""
-    if _HAS_VERSION_BASE:
+    if _IS_1_3:
         version.setbase("1.3")
 
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
     """Register a resolver of interpolations whose values each config keeps."""
-    register = getattr(
-        OmegaConf, "register_resolver", "set_overrides", OmegaConf.register_new_resolver
-    )
+    register = OmegaConf.register_new_resolver if _IS_1_3 else OmegaConf.register_resolver
     register(name, resolver, use_cache=True, replace=True)
 
 
@@ -62,7 +67,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
 def set_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
     """Have the ``hydra`` node of a config name the overrides that it was composed with."""
     job = config.hydra.job
-    with open_dict(config.hydra):
+    with flag_override(config.hydra, ["struct", "readonly"], [False, False]):
         config.hydra.overrides.task = [str(override.input_line) for override in overrides]
         if hasattr(config_loader_impl, "get_overrides_dirname"):  # an interpolation in Hydra 1.4
             options = job.config.override_dirname
@@ -72,6 +77,21 @@ def set_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
                 item_sep=options.item_sep,
                 exclude_keys=options.exclude_keys,
             )
+
+
+def job_context(loader: ConfigLoaderImpl, config: DictConfig) -> HydraContext:
+    """Return what Hydra hands to jobs and launchers, with the callbacks of a checked config."""
+    with _unchecked_by_hydra():
+        context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
+    if not _IS_1_3:
+        context.execution_whitelist = hydra_utils.UNSAFE_DISABLE_EXECUTION_CHECKS
+    return context
+
+
+def configure_log(config: DictConfig) -> None:
+    """Log as the ``hydra.hydra_logging`` of a checked config says."""
+    with _unchecked_by_hydra():
+        hydra_configure_log(config.hydra.hydra_logging, config.hydra.verbose)
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -84,17 +104,15 @@ def build(node: Any, **arguments: Any) -> Any:
     Raises:
         InstantiationException: the object does not take its arguments.
     """
-    if not _HAS_VERSION_BASE:  # Hydra 1.4 asks for a list, which 1.3 has not
-        arguments["_execution_whitelist_"] = sorted(set(_targets(node)))
-    return instantiate(node, _convert_="all", **arguments)
+    with _unchecked_by_hydra():
+        return hydra_utils.instantiate(node, _convert_="all", **arguments)
 
 
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict | DictConfig):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, list | ListConfig):
-        for value in node:
-            yield from _targets(value)
+def _unchecked_by_hydra() -> AbstractContextManager[Any]:
+    """Leave the check of what may be built, which Hydra 1.4 asks for, to the lab's own."""
+    if _IS_1_3:
+        return contextlib.nullcontext()
+    context: AbstractContextManager[Any] = hydra_utils.execution_whitelist(
+        hydra_utils.UNSAFE_DISABLE_EXECUTION_CHECKS
+    )
+    return context

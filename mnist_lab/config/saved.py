@@ -12,7 +12,6 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_lab.config.allowlist import check_roles, check_targets, find, renamed
 from mnist_lab.config.compose import compose_config, opened_targets, register
 from mnist_lab.config.field import shown
-from mnist_lab.config.interpolations import interpolations
 from mnist_lab.config.options import choices
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train
 from mnist_lab.config.validate import check
@@ -179,7 +178,7 @@ def read_stored(path: Path) -> DictConfig:
         raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
     if not isinstance(stored, DictConfig) or not stored:
         raise InputError(f"{path}: not a run's config: a mapping is required")
-    for key in interpolations(stored):
+    for key in _interpolations(stored):
         raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
     plain = OmegaConf.to_container(stored)
     for _, target, node in list(find(plain, "_target_")):
@@ -234,3 +233,14 @@ def _flat_container(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     return flat(plain)
+
+
+def _interpolations(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the full key of every interpolation, without resolving any."""
+    is_list = OmegaConf.is_list(node)
+    for key in range(len(node)) if is_list else list(node):
+        path = f"{prefix}[{key}]" if is_list else f"{prefix}.{key}".lstrip(".")
+        if OmegaConf.is_interpolation(node, key):
+            yield path
+        elif not OmegaConf.is_missing(node, key) and OmegaConf.is_config(node[key]):
+            yield from _interpolations(node[key], path)

@@ -11,14 +11,14 @@ from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 from mnist_lab.sweeps import manifest as plan
-from mnist_lab.sweeps.compose import Points
+from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.settings import (
     check_settings,
     objectives_of,
     read_settings,
     search_of,
 )
-from mnist_lab.sweeps.space import Space, check_same_for_all, overrides_of, parse_space
+from mnist_lab.sweeps.space import Space, overrides_of, parse_space
 
 _PROBED = 64  # most points of a search space that are checked before the first trial
 
@@ -30,7 +30,6 @@ class Asked:
     Args:
         settings: how trials are picked.
         space: what they vary.
-        points: composes their configs.
         objectives: what they are ranked by, metric and mode.
         total: how many there are to be.
         plan: what makes the sweep this one.
@@ -38,7 +37,6 @@ class Asked:
 
     settings: Settings
     space: Space
-    points: Points
     objectives: dict[str, str]
     total: int
     plan: plan.Plan
@@ -51,19 +49,19 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
         LabError: one of them is wrong.
     """
     _check_alone()
-    check_same_for_all(config.hydra.overrides.hydra)
     settings, space = _read(config, arguments, loader)
-    points = Points(loader, config, space.fixed)
-    probes = space.grid() if settings.is_grid else list(space.probes(_PROBED))
-    first = points.check(overrides_of(point) for point in probes)
-    assert first is not None
+    points = space.grid() if settings.is_grid else list(space.probes(_PROBED))
+    overrides = ([*space.fixed, *overrides_of(point)] for point in points)
+    trials = checked_trials(loader, config, enumerate(overrides))
+    first = next(trials)
+    for _ in trials:
+        pass
     objectives = objectives_of(settings, first, is_own=not is_the_labs(first.model._target_))
     return Asked(
         settings,
         space,
-        points,
         objectives,
-        settings.total(len(probes)),
+        settings.total(len(points)),
         _plan(config, settings, space, objectives),
     )
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
-from hydra.core.utils import configure_log
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, RunMode
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.compose import Loader, resolved
+from mnist_lab.config.compose import Loader
 from mnist_lab.config.field import shown as shown_value
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
@@ -25,7 +23,7 @@ from mnist_lab.runs.directory import MANIFEST, display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import manifest
 from mnist_lab.sweeps.best_recipe import write_best
-from mnist_lab.sweeps.compose import Points
+from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.request import Asked, read_command
@@ -62,37 +60,6 @@ class Outcome:
         return sorted(failed, key=lambda record: record.number)
 
 
-def run_sweep(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Outcome:
-    """Sweep as ``Hydra.multirun`` does, which would compose the config a second time.
-
-    Args:
-        loader: composes.
-        config: of the sweep, composed for several runs.
-        task: trains as a trial's config says.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
-    is_multirun = "hydra.mode=MULTIRUN"
-    if is_multirun not in config.hydra.overrides.hydra:  # the trials have it from there
-        config.hydra.overrides.hydra.append(is_multirun)
-    config.hydra.mode = RunMode.MULTIRUN
-    loader.claimed = resolved(config)  # whose name the sweep's directory has from now on
-    OmegaConf.copy_cache(from_config=loader.claimed, to_config=config)
-    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-    callbacks = Callbacks(config)
-    sweeper = StudySweeper()
-    sweeper.setup(
-        hydra_context=HydraContext(config_loader=loader, callbacks=callbacks),
-        task_function=task,
-        config=config,
-    )
-    callbacks.on_multirun_start(config=config, config_name="train")
-    outcome = sweeper.sweep(list(config.hydra.overrides.task))
-    callbacks.on_multirun_end(config=config, config_name="train")
-    return outcome
-
-
 class StudySweeper(Sweeper):
     """Runs the trials that a study asks for, by the launcher that was chosen.
 
@@ -119,7 +86,7 @@ class StudySweeper(Sweeper):
         Raises:
             LabError: something that the user can mend is wrong; no trial has started.
         """
-        subdir = self._config.hydra.sweep._get_node("subdir")._value()
+        subdir = OmegaConf.to_container(self._config.hydra.sweep, resolve=False)["subdir"]
         if "${" not in str(subdir):
             raise ConfigError(
                 f"hydra.sweep.subdir={subdir}: must be another folder for each trial, as "
@@ -149,8 +116,21 @@ class StudySweeper(Sweeper):
             with _says_how_to_resume(ledger, asked.total), display:
                 while batch := search.next_batch(size):
                     if not asked.settings.is_grid:
-                        batch = list(_checked(batch, asked.points, search))
+                        batch = [
+                            record for record in batch if self._is_right(record, asked, search)
+                        ]
                     _launch(launcher, batch, asked.space.fixed)
+
+    def _is_right(self, record: Record, asked: Asked, search: "Search") -> bool:
+        """Check a trial's config, as values may be searched that do not go together."""
+        loader, overrides = self._context.config_loader, _overrides(record, asked.space.fixed)
+        assert isinstance(loader, Loader)
+        try:
+            list(checked_trials(loader, self._config, [(record.number, overrides)]))
+        except LabError as error:
+            search.fail(record, str(error))
+            return False
+        return True
 
     def _launcher(self, task: TrialTask) -> Launcher:
         # It announces each launch, as the display does.
@@ -197,7 +177,7 @@ def _concluded(asked: Asked, ledger: Ledger, others: Sequence[Record], loader: L
         board.write(ledger.sweep_dir)
         if board.best is not None and board.best.values is not None:
             value = f"{next(iter(asked.objectives))}={board.best.values[0]:.4f}"
-            overrides = [*asked.space.fixed, *overrides_of(board.best.params)]
+            overrides = _overrides(board.best, asked.space.fixed)
             command = write_best(ledger.sweep_dir, board.best, loader, overrides, value)
     return Outcome(ledger.sweep_dir, board, command)
 
@@ -287,22 +267,15 @@ def _says_how_to_resume(ledger: Ledger, total: int) -> Iterator[None]:
         raise
 
 
-def _checked(batch: Sequence[Record], points: Points, search: "Search") -> Iterator[Record]:
-    """Yield the trials whose config is right; values may be searched that do not go together."""
-    for record in batch:
-        try:
-            points.check([overrides_of(record.params)])
-        except LabError as error:
-            search.fail(record, str(error))
-        else:
-            yield record
+def _overrides(record: Record, fixed: Sequence[str]) -> list[str]:
+    return [*fixed, *overrides_of(record.params)]
 
 
 def _launch(launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str]) -> None:
     """Run trials, those with adjoining numbers at once, since Hydra numbers jobs from the first."""
     for _, group in itertools.groupby(enumerate(batch), lambda pair: pair[1].number - pair[0]):
         records = [record for _, record in group]
-        overrides = [[*fixed, *overrides_of(record.params)] for record in records]
+        overrides = [_overrides(record, fixed) for record in records]
         try:
             launcher.launch(overrides, initial_job_idx=records[0].number)
         except LabError:  # of the launcher itself

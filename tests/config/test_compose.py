@@ -81,22 +81,6 @@ def test_own_model_may_measure_anything() -> None:
     assert compose(*own, "monitor=val/f1").monitor == "val/f1"
 
 
-def test_what_was_checked_below_hydra_is_what_hydra_gets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A target cannot be one thing for the check and another for Hydra."""
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "late.yaml").write_text(
-        "# @package _global_\nhydra: {callbacks: {x: {_target_: '${oc.env:LATE}'}}}\n"
-    )
-    good = "hydra.experimental.callbacks.LogJobReturnCallback"
-    monkeypatch.setenv("LATE", good)
-    overrides = ["experiment=late"]
-    config = Loader(overrides, str(tmp_path)).compose(overrides)
-    monkeypatch.setenv("LATE", "os.system")
-    assert config.hydra.callbacks.x._target_ == good
-
-
 def test_config_dir_adds_choices(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhidden_dims: [7]\n")

@@ -11,7 +11,6 @@ import hostile_checkpoints as made
 import pytest
 import yaml
 from door import main
-from omegaconf import OmegaConf
 from refusals import assert_refused, finish
 
 from mnist_lab.config.compose import Loader
@@ -39,22 +38,9 @@ def laughs(depth: int) -> str:
     return "\n".join(lines)
 
 
-def doubled(depth: int, first: str, form: str) -> str:
-    """Return interpolations of which each has the one before it twice."""
-    lines = [form.replace("$", f"${{callbacks.a{i - 1}}}") for i in range(1, depth)]
-    values = [f"  a{i}: {line}" for i, line in enumerate([first, *lines])]
-    return "callbacks:\n" + "\n".join(reversed(values))  # the largest is met first
-
-
 def text_of(row: dict[str, Any]) -> str:
     if "laughs" in row:
         return laughs(row["laughs"])
-    if "doubled" in row:
-        return doubled(row["doubled"], "lol", "$$")
-    if "doubled_nothing" in row:
-        return doubled(row["doubled_nothing"], "''", "$$")
-    if "doubled_nodes" in row:
-        return doubled(row["doubled_nodes"], "{b: 1}", "{b: '$', c: '$'}")
     return expanded(row.get("whole", row.get("text", "")))
 
 
@@ -118,44 +104,35 @@ def test_a_command_line(
     assert {path.name for path in folder.iterdir()} == {"boobytrapped.py"}
 
 
-def test_what_was_checked_of_a_sweep_is_what_its_jobs_have(folder: Path) -> None:
-    """A name that depends on the number of the job is not another one in the second job."""
-    path = folder / "own" / "experiment" / "x.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(
-        "# @package _global_\n"
-        "hydra: {job_logging: {handlers: {late: {filename: late.log, mode: w, "
-        "class: '${oc.select:callbacks.x.c${hydra:job.num}}'}}}}\n"
-        "callbacks: {x: {_target_: mnist_lab.callbacks.Pictures, c0: logging.FileHandler, "
-        "c1: boobytrapped.boom}}\n"
-    )
-    config = Loader(["experiment=x"], str(path.parents[1])).compose(["experiment=x"])
-    handlers = OmegaConf.to_container(config.hydra.job_logging.handlers)
-    assert handlers["late"]["class"] == "logging.FileHandler"
-    assert handlers["late"]["filename"] == "${hydra.runtime.output_dir}/late.log"
-    assert handlers["file"]["filename"] == "${hydra.runtime.output_dir}/train.log"
-
-
-def test_what_is_typed_may_be_anywhere() -> None:
-    typed = ["+hydra.job.env_set.A=b", "hydra.job_logging.handlers.file.filename=/x/y.txt"]
-    config = Loader(typed).compose(typed)
-    assert config.hydra.job.env_set == {"A": "b"}
-    assert config.hydra.job_logging.handlers.file.filename == "/x/y.txt"
-
-
 def test_what_a_file_says_was_typed_opens_nothing() -> None:
     """A sweep's file has the command that started it."""
     for text in ("allow_targets=[os.]", "+allow_targets=[os.]", "++allow_targets=[os.]"):
         with pytest.raises((ConfigError, UntrustedError), match="allow_targets"):
             Loader([text], typed=[]).compose([text])
-    with pytest.raises(
-        UntrustedError, match=r"env_set\.PATH: variables are taken from the command"
-    ):
-        Loader([], typed=[]).compose(["+hydra.job.env_set.PATH=x"])
     with pytest.raises(UntrustedError, match=r"logger\.tensorboard\.save_dir=/tmp: not in the run"):
         Loader([], typed=[]).compose(["logger.tensorboard.save_dir=/tmp"])
     allowed = ["allow_targets=[os.]"]
     assert Loader(["seed=1"], typed=allowed).compose(["seed=1", *allowed]).seed == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "job: {env_set: {PATH: canary}}",
+        "job_logging: {handlers: {file: {filename: /tmp/canary}}}",
+        "hydra_logging: {handlers: {x: {class: boobytrapped.boom}}}",
+        "callbacks: {x: {_target_: hydra.experimental.callbacks.LogJobReturnCallback}}",
+        "output_subdir: ../../canary",
+    ],
+)
+def test_a_folder_that_a_sweeps_file_names_is_not_ones_own(text: str, folder: Path) -> None:
+    path = folder / "own" / "experiment" / "x.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\nhydra: {{{text}}}\n")
+    own, overrides = str(path.parents[1]), ["experiment=x"]
+    assert Loader(overrides, own).compose(overrides)
+    with pytest.raises(UntrustedError, match=r"hydra\.[a-z_.]+: is taken from .*own only where"):
+        Loader(overrides, own, typed=[]).compose(overrides)
 
 
 # --- where a run that came from elsewhere would write

@@ -15,13 +15,13 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mnist_lab.config.compose import reading
+from mnist_lab.config.hydra_internals import BasicLauncher, build, configure_log
 from mnist_lab.errors import Diverged, Pruned, Stopped, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
@@ -123,23 +123,12 @@ class FusedLauncher(Launcher):
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
-        return Job(number, list(overrides), self._resolved(done))
-
-    @staticmethod
-    def _resolved(done: JobReturn) -> DictConfig:
-        from hydra.core.hydra_config import HydraConfig
-
-        instance = HydraConfig.instance()
-        before = instance.cfg
+        configure_log(self._config)
         assert done.hydra_cfg is not None
         assert done.cfg is not None
-        try:
-            instance.set_config(done.hydra_cfg)
+        with reading(done.hydra_cfg):
             OmegaConf.resolve(done.cfg)
-        finally:
-            instance.cfg = before
-        return done.cfg
+        return Job(number, list(overrides), done.cfg)
 
     def _train(self, jobs: Sequence[Job]) -> tuple[list[Job], str | None]:
         """Train jobs as a stack; return those that an error has kept from their end, and the error.
@@ -184,7 +173,7 @@ def train_stack(jobs: Sequence[Job], trials: Sequence[Trial], environment: dict[
     with contextlib.ExitStack() as stack:
         for run in stacked:
             stack.enter_context(run.recorded(environment | machine(trainer)))
-        datamodule = instantiate(jobs[0].config.data, _convert_="all")
+        datamodule = build(jobs[0].config.data)
         network = Stack(
             [run.model for run in stacked],
             [job.config.data.seed for job in jobs],

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from mnist_lab.config.compose import Loader, register
+from mnist_lab.config.hydra_internals import BasicLauncher
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.runs import signals
 
@@ -60,8 +61,6 @@ class Job:
         """Run the trials."""
         if self.threads is not None:  # torch, which reads it once, is not imported yet
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        from mnist_lab.config.compose import register
-
         register()
         launcher: Launcher = BasicLauncher()
         if self.fused:
@@ -107,20 +106,20 @@ class Engine(Launcher):
         """Run trials; the result of each is in its record."""
         size = self.per_job or (self.stack_size(len(job_overrides)) if self.fused else 1)
         jobs = [
-            Job(
-                self._context,
-                self._task,  # type: ignore[arg-type]
-                self._config,
-                [list(one) for one in job_overrides[start : start + size]],
-                initial_job_idx + start,
-                self.fused,
-            )
+            self._job(job_overrides[start : start + size], initial_job_idx + start)
             for start in range(0, len(job_overrides), size)
         ]
         with signals.signals_end_run():  # so that the processes are stopped as well
             for job, error in self.run(jobs):
                 _log.warning("%s: the process ended early: %s", job.name, error)
         return []
+
+    def _job(self, overrides: Sequence[Sequence[str]], first: int) -> Job:
+        loader = self._context.config_loader
+        assert isinstance(loader, Loader)
+        context = replace(self._context, config_loader=loader.only(overrides))
+        task: Any = self._task
+        return Job(context, task, self._config, [list(one) for one in overrides], first, self.fused)
 
     def stack_size(self, num_trials: int) -> int:
         """Return the default number of trials that a process trains as one program."""
