@@ -94,8 +94,8 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         typed = overrides if typed is None else typed
         self.allowed = opened_targets(typed)
         self._typed = {override.key_or_group for override in parse_overrides(typed)}
-        self._bases: dict[tuple[str, ...], bytes] = {}  # by the choices of files
-        self._trials: dict[tuple[str, ...], bytes] = {}  # by all overrides
+        self.bases: dict[tuple[str, ...], bytes] = {}  # by the choices of files
+        self.composed: dict[tuple[str, ...], bytes] = {}  # by all overrides
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """Compose the config of a run or a sweep; ``hydra.mode`` says which it is.
@@ -111,7 +111,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
         """
         with _one_line_errors():
-            config = self._composed(overrides)
+            config = self._from_files(overrides)
             mode = RunMode.MULTIRUN if config.hydra.mode == RunMode.MULTIRUN else mode
             config.hydra.mode = mode
             _check_sweeps(parse_overrides(overrides), mode)
@@ -121,7 +121,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             self._check_code(config)
         return config
 
-    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+    def _from_files(self, overrides: Sequence[str]) -> DictConfig:
         return self.load_configuration(
             config_name=_PRIMARY,
             overrides=list(overrides),
@@ -141,7 +141,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         if self._is_from_file:
             check_folders(plain, Path())
         if self._file_dir is not None:
-            shipped = self._composed([])
+            shipped = self._from_files([])
             for key in _SHIPPED:
                 if OmegaConf.select(config.hydra, key) != OmegaConf.select(shipped.hydra, key):
                     raise UntrustedError(
@@ -164,7 +164,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         with _one_line_errors():
             config = self._composed_trial(master, overrides)
             check_run_places(config, ())
-            self._trials[tuple(overrides)] = pickle.dumps(config)
+            self.composed[tuple(overrides)] = pickle.dumps(config)
             resolve(config, number)
             plain: Any = OmegaConf.to_container(config)
         plain.pop("hydra")
@@ -184,13 +184,13 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         groups = [one for one in new if self.repository.group_exists(one.key_or_group)]
         values = [one for one in new if one not in groups]
         key = tuple(str(override.input_line) for override in groups)
-        if key not in self._bases:
+        if key not in self.bases:
             base = master
             if groups:
                 texts = [str(one.input_line) for one in parsed if one not in values]
                 base = super().load_sweep_config(master, texts)
-            self._bases[key] = pickle.dumps(base)
-        config: DictConfig = pickle.loads(self._bases[key])
+            self.bases[key] = pickle.dumps(base)
+        config: DictConfig = pickle.loads(self.bases[key])
         hydra_internals.apply_overrides(config, values)
         OmegaConf.set_readonly(config.hydra, False)
         config.hydra.mode = RunMode.MULTIRUN
@@ -202,16 +202,16 @@ class Loader(hydra_internals.ConfigLoaderImpl):
     ) -> DictConfig:
         """Return a trial's config to a launcher: the one that was checked, if there is one."""
         key = tuple(sweep_overrides)
-        if key not in self._trials:
+        if key not in self.composed:
             self.trial(master_config, sweep_overrides)
-        config: DictConfig = pickle.loads(self._trials[key])
+        config: DictConfig = pickle.loads(self.composed[key])
         return config
 
     def only(self, trials: Sequence[Sequence[str]]) -> "Loader":
         """Return a copy that keeps the configs of some trials, for another process."""
         loader = copy.copy(self)
-        loader._bases = {}
-        loader._trials = {tuple(one): self._trials[tuple(one)] for one in trials}
+        loader.bases = {}
+        loader.composed = {tuple(one): self.composed[tuple(one)] for one in trials}
         return loader
 
     def get_group_options(self, *arguments: Any, **options: Any) -> list[str]:
