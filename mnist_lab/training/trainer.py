@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
+from mnist_lab.config.allowlist import check_roles
 from mnist_lab.files.checkpoint import AtomicCheckpointIO
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.training.fit import settings_taken
@@ -34,7 +35,14 @@ _NOISE = (
 
 
 def build_model(config: DictConfig) -> Any:
-    """Build the model of a config, with the settings of its optimizer and schedule."""
+    """Build the model of a config, with the settings of its optimizer and schedule.
+
+    It is the first that is built of a stack of trials, and so the classes of all are judged here.
+
+    Raises:
+        UntrustedError: a class has not the role that its place in the config asks for.
+    """
+    check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
     return instantiate(
         config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
     )
