@@ -1,4 +1,4 @@
-"""What a sweep's command asks for, checked without torch or Optuna."""
+"""Request of a sweep, read from its command and checked without torch or Optuna."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,19 +20,19 @@ from mnist_lab.sweeps.settings import (
 )
 from mnist_lab.sweeps.space import Space, overrides_of, parse_space
 
-_PROBED = 64  # most points of a search space that are checked before the first trial
+_PROBED = 64  # maximum of points of a search space that are checked before the first trial
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a command asks for, once it is checked.
+class Request:
+    """A checked command.
 
     Args:
-        settings: how trials are picked.
-        space: what they vary.
-        objectives: what they are ranked by, metric and mode.
-        total: how many there are to be.
-        plan: what makes the sweep this one.
+        settings: of the sweeper.
+        space: the search space.
+        objectives: metrics that trials are ranked by, each with its mode.
+        total: number of trials.
+        plan: the content of ``sweep.json``.
     """
 
     settings: Settings
@@ -42,11 +42,11 @@ class Asked:
     plan: plan.Plan
 
 
-def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -> Asked:
-    """Return what a sweep's command asks for, with everything checked that can be.
+def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -> Request:
+    """Read a sweep's command, and check all that can be checked before the first trial.
 
     Raises:
-        LabError: one of them is wrong.
+        LabError: a setting or the config of a trial is wrong.
     """
     _check_alone()
     settings, space = _read(config, arguments, loader)
@@ -57,7 +57,7 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
     for _ in trials:
         pass
     objectives = objectives_of(settings, first, is_own=not is_the_labs(first.model._target_))
-    return Asked(
+    return Request(
         settings,
         space,
         objectives,
@@ -69,35 +69,36 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
 def _plan(
     config: DictConfig, settings: Settings, space: Space, objectives: Mapping[str, str]
 ) -> plan.Plan:
-    varied = {one.key: one.text for one in space.dimensions}
+    varied = {dimension.key: dimension.text for dimension in space.dimensions}
     hydra = config.hydra
-    overrides = [str(one) for one in (*hydra.overrides.task, *hydra.overrides.hydra)]
-    folders = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
+    overrides = list(map(str, (*hydra.overrides.task, *hydra.overrides.hydra)))
+    sources = hydra.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
     return plan.Plan(
         space=varied,
         search=search_of(settings, objectives),
         config=plan.flat_config(resolved(config), varied),
-        overrides=[one for one in overrides if not one.startswith("hydra.mode=")],
+        overrides=[text for text in overrides if not text.startswith("hydra.mode=")],
         config_dir=folders[0] if folders else None,
         study={"storage": settings.storage, "study_name": settings.study_name},
     )
 
 
 def _check_alone() -> None:
-    """Check that no other process of the same command sweeps as well.
+    """Check that this process is the only one of its command.
 
     Raises:
-        ConfigError: torchrun or srun has started several that are to train together.
+        ConfigError: torchrun or srun has started several.
     """
     if has_launcher():
         raise ConfigError(
-            "hydra/sweeper=study: trains each trial in one process; under torchrun or srun take "
+            "hydra/sweeper=study: trains each trial in one process; under torchrun or srun set "
             "hydra/sweeper=basic"
         )
 
 
 def _read(config: DictConfig, arguments: Sequence[str], loader: Loader) -> tuple[Settings, Space]:
-    """Return what was asked for, with the sampler that ``auto`` stands for."""
+    """Return settings and space, with ``auto`` replaced by the sampler it stands for."""
     settings = read_settings(config.hydra.sweeper)
     is_grid = None if settings.sampler == "auto" else settings.is_grid
     space = parse_space(settings.params, arguments, loader, is_grid=is_grid, seed=settings.seed)

@@ -26,7 +26,7 @@ from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record
-from mnist_lab.sweeps.request import Asked, read_command
+from mnist_lab.sweeps.request import Request, read_command
 from mnist_lab.sweeps.results import Leaderboard
 from mnist_lab.sweeps.space import overrides_of
 from mnist_lab.sweeps.trial import Sweep, TrialTask
@@ -61,7 +61,7 @@ class Outcome:
 
 
 class StudySweeper(Sweeper):
-    """Runs the trials that a study asks for, by the launcher that was chosen.
+    """Runs the trials of a study with the launcher of the config.
 
     Args:
         options: of ``Settings``; they are read from the config.
@@ -77,7 +77,7 @@ class StudySweeper(Sweeper):
         task_function: Callable[[DictConfig], Any],
         config: DictConfig,
     ) -> None:
-        """Keep what Hydra hands over."""
+        """Store Hydra's arguments."""
         self._context, self._task, self._config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> Outcome:
@@ -94,36 +94,38 @@ class StudySweeper(Sweeper):
             )
         loader = self._context.config_loader
         assert isinstance(loader, Loader)
-        asked = read_command(self._config, arguments, loader)
+        request = read_command(self._config, arguments, loader)
         ledger = Ledger(Path(str(self._config.hydra.sweep.dir)).absolute())
         ledger.check_free()
-        with contextlib.closing(_opened(asked, ledger)) as study:
-            home = _checked_study(study, ledger.sweep_dir, asked)
-            self._run(asked, study, ledger, home)
+        with contextlib.closing(_opened(request, ledger)) as study:
+            home = _checked_study(study, ledger.sweep_dir, request)
+            self._run(request, study, ledger, home)
             others = study.elsewhere(home)
-        return _concluded(asked, ledger, others, loader)
+        return _concluded(request, ledger, others, loader)
 
-    def _run(self, asked: Asked, study: "Study", ledger: Ledger, home: str) -> None:
+    def _run(self, request: Request, study: "Study", ledger: Ledger, home: str) -> None:
         """Run trials until there are enough."""
         from mnist_lab.sweeps.queue import Search
 
-        sweep = Sweep(ledger.sweep_dir, study.address, tuple(asked.objectives))
+        sweep = Sweep(ledger.sweep_dir, study.address, tuple(request.objectives))
         launcher = self._launcher(TrialTask(self._task, sweep, study))
-        size = asked.settings.at_once(asked.total, str(self._config.hydra.launcher._target_))
-        display = Display(ledger, asked.total, asked.objectives)
+        size = request.settings.at_once(request.total, str(self._config.hydra.launcher._target_))
+        display = Display(ledger, request.total, request.objectives)
         with ledger.owner() as owner:
-            search = Search(study, ledger, asked.settings, asked.space, owner, home, asked.total)
-            with _says_how_to_resume(ledger, asked.total), display:
+            search = Search(
+                study, ledger, request.settings, request.space, owner, home, request.total
+            )
+            with _says_how_to_resume(ledger, request.total), display:
                 while batch := search.next_batch(size):
-                    if not asked.settings.is_grid:
+                    if not request.settings.is_grid:
                         batch = [
-                            record for record in batch if self._is_right(record, asked, search)
+                            record for record in batch if self._is_right(record, request, search)
                         ]
-                    _launch(launcher, batch, asked.space.fixed)
+                    _launch(launcher, batch, request.space.fixed)
 
-    def _is_right(self, record: Record, asked: Asked, search: "Search") -> bool:
+    def _is_right(self, record: Record, request: Request, search: "Search") -> bool:
         """Check a trial's config, as values may be searched that do not go together."""
-        loader, overrides = self._context.config_loader, _overrides(record, asked.space.fixed)
+        loader, overrides = self._context.config_loader, _overrides(record, request.space.fixed)
         assert isinstance(loader, Loader)
         try:
             list(checked_trials(loader, self._config, [(record.number, overrides)]))
@@ -140,7 +142,7 @@ class StudySweeper(Sweeper):
         )
 
 
-def _opened(asked: Asked, ledger: Ledger) -> "Study":
+def _opened(request: Request, ledger: Ledger) -> "Study":
     """Open a sweep's directory and its study; both may exist.
 
     Raises:
@@ -151,15 +153,15 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
     from mnist_lab.sweeps.study import Study
 
     folder = ledger.sweep_dir
-    address = _address(folder, asked.settings, asked.objectives)
-    check_options(asked.settings, address, asked.space)
-    _content(folder, asked)  # before anything is written
+    address = _address(folder, request.settings, request.objectives)
+    check_options(request.settings, address, request.space)
+    _content(folder, request)  # before anything is written
     try:
         with ledger.locked():
             before = manifest.read_plan(folder)  # another process may have been faster
-            content = _content(folder, asked)
+            content = _content(folder, request)
             study = Study(address)
-            if changes := manifest.changes(before or content, asked.plan):
+            if changes := manifest.changes(before or content, request.plan):
                 _log.warning("%s: was begun with %s", display_path(folder), "; ".join(changes))
             if content != before:
                 manifest.write_plan(folder, content)
@@ -169,20 +171,22 @@ def _opened(asked: Asked, ledger: Ledger) -> "Study":
         raise
 
 
-def _concluded(asked: Asked, ledger: Ledger, others: Sequence[Record], loader: Loader) -> Outcome:
+def _concluded(
+    request: Request, ledger: Ledger, others: Sequence[Record], loader: Loader
+) -> Outcome:
     """Write the leaderboard and the best recipe."""
     command = None
     with ledger.locked():  # other processes may conclude as well
-        board = Leaderboard([*ledger, *others], asked.objectives)
+        board = Leaderboard([*ledger, *others], request.objectives)
         board.write(ledger.sweep_dir)
         if board.best is not None and board.best.values is not None:
-            value = f"{next(iter(asked.objectives))}={board.best.values[0]:.4f}"
-            overrides = _overrides(board.best, asked.space.fixed)
+            value = f"{next(iter(request.objectives))}={board.best.values[0]:.4f}"
+            overrides = _overrides(board.best, request.space.fixed)
             command = write_best(ledger.sweep_dir, board.best, loader, overrides, value)
     return Outcome(ledger.sweep_dir, board, command)
 
 
-def _content(folder: Path, asked: Asked) -> dict[str, Any]:
+def _content(folder: Path, request: Request) -> dict[str, Any]:
     """Return what ``sweep.json`` has to be, with what the directory's own says already.
 
     Raises:
@@ -196,16 +200,16 @@ def _content(folder: Path, asked: Asked) -> dict[str, Any]:
             raise ConfigError(
                 f"{place}: holds runs that are of no sweep; choose another hydra.sweep.dir"
             )
-        return asked.plan.content()
-    manifest.check_same(place, before, asked.plan.identity(), asked.settings.accept_changes)
-    for name, value in asked.plan.study.items():
+        return request.plan.content()
+    manifest.check_same(place, before, request.plan.identity(), request.settings.accept_changes)
+    for name, value in request.plan.study.items():
         if before["study"].get(name) != value:
             raise ConfigError(
                 f"hydra.sweeper.{name}={shown_value(value)}: must be "
                 f"{shown_value(before['study'].get(name))} as when {place} was begun"
             )
     kept = {"home": before["home"], "overrides": before["overrides"]}
-    return replace(asked.plan, **kept).content()
+    return replace(request.plan, **kept).content()
 
 
 def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
@@ -222,7 +226,7 @@ def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) ->
     )
 
 
-def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
+def _checked_study(study: "Study", folder: Path, request: Request) -> str:
     """Check that a study, which other directories may share, belongs to this sweep.
 
     Returns:
@@ -242,10 +246,10 @@ def _checked_study(study: "Study", folder: Path, asked: Asked) -> str:
         )
     if study.identity is not None:
         named_by = (
-            "hydra.sweep.dir" if asked.settings.storage is None else "hydra.sweeper.study_name"
+            "hydra.sweep.dir" if request.settings.storage is None else "hydra.sweeper.study_name"
         )
         manifest.check_same(
-            place, study.identity, identity, asked.settings.accept_changes, named_by
+            place, study.identity, identity, request.settings.accept_changes, named_by
         )
     if study.identity != identity:
         study.set_identity(identity)
@@ -280,5 +284,5 @@ def _launch(launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str]) -
             launcher.launch(overrides, initial_job_idx=records[0].number)
         except LabError:  # of the launcher itself
             raise
-        except Exception as error:  # what became of each trial is in its record
+        except Exception as error:  # the result of each trial is in its record
             _log.error("%s: %s", type(launcher).__name__, first_line(error), exc_info=error)

@@ -7,10 +7,10 @@ from hydra.types import RunMode
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.errors import ConfigError
-from mnist_lab.sweeps.request import Asked, read_command
+from mnist_lab.sweeps.request import Request, read_command
 
 
-def asked(*overrides: str) -> Asked:
+def request_of(*overrides: str) -> Request:
     loader = Loader(overrides)
     config = loader.compose(overrides, RunMode.MULTIRUN)
     return read_command(config, list(config.hydra.overrides.task), loader)
@@ -29,21 +29,21 @@ def asked(*overrides: str) -> Asked:
     ],
 )
 def test_sampler_and_total(overrides: list[str], sampler: str, total: int) -> None:
-    found = asked(*overrides)
+    found = request_of(*overrides)
     assert (found.settings.sampler, found.total) == (sampler, total)
     assert found.plan.search["sampler"] == sampler
 
 
 def test_plan_is_of_what_does_not_vary() -> None:
     words = ["sweep=mlp_search", "monitor=val/loss", "mode=min", "seed=3"]
-    found = asked(*words, "hydra.sweeper.n_trials=7")
+    found = request_of(*words, "hydra.sweeper.n_trials=7")
     assert found.objectives == {"val/loss": "min"}
     assert found.plan.overrides == [*words, "hydra.sweeper.n_trials=7"]
     assert found.plan.config["seed"] == 3
     assert "optimizer.lr" not in found.plan.config
     assert found.plan.space["model.dropout"] == "model.dropout=interval(0, 0.7)"
     # How many trials, and how they are launched, is no part of what a sweep is.
-    more = asked(*words, "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=2")
+    more = request_of(*words, "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=2")
     assert more.plan.identity() == found.plan.identity()
 
 
@@ -59,18 +59,18 @@ def test_plan_is_of_what_does_not_vary() -> None:
 )
 def test_what_is_wrong_is_told(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        asked(*overrides)
+        request_of(*overrides)
     assert message in str(caught.value)
 
 
 def test_ranks_do_not_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="under torchrun or srun take hydra/sweeper=basic"):
-        asked("seed=1,2")
+    with pytest.raises(ConfigError, match="under torchrun or srun set hydra/sweeper=basic"):
+        request_of("seed=1,2")
 
 
 def test_neither_torch_nor_optuna_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("torch", "optuna"):
         monkeypatch.setitem(sys.modules, name, None)  # to import it is an error
-    assert asked("sweep=mlp_search").total == 60
+    assert request_of("sweep=mlp_search").total == 60

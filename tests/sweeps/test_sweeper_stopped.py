@@ -136,7 +136,7 @@ def safely_read(folder: str) -> list[Record]:
     return records(folder) if Path(folder, "ledger").is_dir() else []
 
 
-def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+def _wait(condition: Callable[[], bool], seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -97,7 +97,7 @@ class Engine(Launcher):
         task_function: Callable[[DictConfig], Any],
         config: DictConfig,
     ) -> None:
-        """Keep what Hydra hands over."""
+        """Store Hydra's arguments."""
         self._context, self._task, self._config = hydra_context, task_function, config
 
     def launch(
