@@ -137,7 +137,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                 "allow_targets: is taken from the command line only, not from a file"
             )
         check_hydra_targets(hydra, self.allowed)
-        check_targets(plain, self.allowed)
+        check_targets(plain, self.allowed, is_typed=not self._is_from_file)
         if self._is_from_file:
             check_folders(plain, Path())
         if self._file_dir is not None:
@@ -168,7 +168,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             resolve(config, number)
             plain: Any = OmegaConf.to_container(config)
         plain.pop("hydra")
-        check_targets(plain, self.allowed)
+        check_targets(plain, self.allowed, is_typed=not self._is_from_file)
         return config
 
     def _composed_trial(self, master: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -171,7 +171,7 @@ def read_stored(path: Path) -> DictConfig:
         InputError: the file cannot be read, holds too much, or no mapping.
         UntrustedError: it holds a tag, an alias or an interpolation.
     """
-    check_yaml(path, takes_aliases=False)
+    check_yaml(path)
     try:
         stored = OmegaConf.load(path)
     except Exception as error:
@@ -180,10 +180,12 @@ def read_stored(path: Path) -> DictConfig:
         raise InputError(f"{path}: not a run's config: a mapping is required")
     for key in _interpolations(stored):
         raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
-    plain = OmegaConf.to_container(stored)
+    plain: Any = OmegaConf.to_container(stored)
     for _, target, node in list(find(plain, "_target_")):
         node["_target_"] = renamed(target)
-    return OmegaConf.create(plain)  # type: ignore[arg-type]
+    renewed = OmegaConf.create(plain)
+    assert isinstance(renewed, DictConfig)
+    return renewed
 
 
 def portable(config: DictConfig) -> str:

@@ -1,8 +1,4 @@
-"""YAML files that others may have written, bounded before anything is built from them.
-
-A few hundred bytes can stand for gigabytes, by aliases of aliases, or nest deeper than any
-recursion goes.
-"""
+"""Bounds YAML files that came with a directory, before anything is built from them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,22 +19,18 @@ _PLAIN_TAGS = {"!"} | {
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def check_yaml(path: Path, takes_aliases: bool) -> None:
-    """Check that a YAML file is small, holds a mapping or nothing, and asks for no objects.
-
-    Args:
-        path: the file.
-        takes_aliases: whether there may be aliases; what they stand for is counted then.
+def check_yaml(path: Path) -> None:
+    """Check that a YAML file is small, holds one plain mapping, and asks for no objects.
 
     Raises:
         InputError: the file cannot be read, or holds too much.
-        UntrustedError: it holds a tag, or aliases that it may not or that stand for too much.
+        UntrustedError: it holds a tag, or an alias, by which a few bytes stand for gigabytes.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; is {path.parent} a run's directory?")
     content = read_regular(path, _MAX_BYTES)
     try:
-        _check_events(path, yaml.parse(content.decode(), Loader=_PARSER), takes_aliases)
+        _check_events(path, yaml.parse(content.decode(), Loader=_PARSER))
     except (UnicodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
 
@@ -49,34 +41,18 @@ def problem_in(error: Exception) -> str:
     return f"{problem or first_line(error)}{f' in line {mark.line + 1}' if mark else ''}"
 
 
-def _check_events(path: Path, events: Iterable[Any], takes_aliases: bool) -> None:
+def _check_events(path: Path, events: Iterable[Any]) -> None:
     """Go through a file without building anything of it."""
-    sizes: dict[str, int] = {}  # values that an anchor stands for
-    unclosed: list[tuple[str | None, int]] = []  # anchors, and how many values came before
-    count = documents = 0
+    count = depth = documents = 0
     for event in events:
         place = f"{path}: line {event.start_mark.line + 1}"
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-        elif isinstance(event, yaml.AliasEvent):
-            if not takes_aliases:
-                raise UntrustedError(f"{place}: *{event.anchor}: a run's config has no aliases")
-            if (size := sizes.get(event.anchor)) is None:
-                raise UntrustedError(
-                    f"{place}: *{event.anchor}: an alias of what has not ended before it"
-                )
-            count += size
-            if count > _MAX_VALUES:
-                raise UntrustedError(f"{place}: *{event.anchor}: aliases that stand for too much")
-        elif isinstance(event, yaml.NodeEvent):
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.NodeEvent):
             _check_node(place, event, is_top=count == 0)
-            unclosed.append((event.anchor, count))
             count += 1
-        if isinstance(event, yaml.CollectionEndEvent | yaml.ScalarEvent):
-            anchor, before = unclosed.pop()
-            if anchor is not None:
-                sizes[anchor] = count - before
-        if count > _MAX_VALUES or len(unclosed) > _MAX_DEPTH or documents > 1:
+        if count > _MAX_VALUES or depth > _MAX_DEPTH or documents > 1:
             raise InputError(
                 f"{place}: more than a config holds: {_MAX_VALUES:,} values, {_MAX_DEPTH} of them "
                 "within each other, in one document"
@@ -85,11 +61,11 @@ def _check_events(path: Path, events: Iterable[Any], takes_aliases: bool) -> Non
 
 def _check_node(place: str, event: Any, is_top: bool) -> None:
     """Check one value, or the start of a list or a mapping."""
+    if isinstance(event, yaml.AliasEvent):
+        raise UntrustedError(f"{place}: *{event.anchor}: a run's config has no aliases")
     if event.tag is not None and event.tag not in _PLAIN_TAGS:
         raise UntrustedError(f"{place}: {event.tag}: tags are not taken, as they ask for objects")
-    if isinstance(event, yaml.ScalarEvent):
-        if len(event.value) > _MAX_LENGTH:
-            raise InputError(f"{place}: a value of {len(event.value):,} characters is too long")
-        is_top = is_top and event.value not in ("", "~", "null")
+    if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_LENGTH:
+        raise InputError(f"{place}: a value of {len(event.value):,} characters is too long")
     if is_top and not isinstance(event, yaml.MappingStartEvent):
         raise InputError(f"{place}: a mapping is required")

@@ -124,7 +124,7 @@ def read_run(path: Path) -> Run:
         UntrustedError: its config has YAML tags.
     """
     config = path / runs.CONFIG
-    check_yaml(config, takes_aliases=False)
+    check_yaml(config)
     try:
         # OmegaConf's own loader takes ten times as long, which a thousand runs feel.
         content = yaml.load(config.read_bytes(), Loader=_LOADER)
