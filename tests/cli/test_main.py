@@ -84,7 +84,7 @@ def test_top_level_needs_no_hydra() -> None:
 def test_the_process_ends_at_once_but_not_before_all_is_done() -> None:
     code = """
 import atexit, gc, sys, threading, time
-from mnist_lab import cli
+from mnist_lab.cli import main as cli
 
 class Slow:
     def __del__(self):
@@ -111,7 +111,7 @@ sys.exit(cli.command())
 
 
 def test_an_error_that_is_ours_to_mend_shows_where_it_is() -> None:
-    code = "import sys; from mnist_lab import cli; cli.main = lambda _: 1 / 0; cli.command()"
+    code = "from mnist_lab.cli import main as cli; cli.main = lambda _: 1 / 0; cli.command()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
