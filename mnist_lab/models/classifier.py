@@ -1,6 +1,5 @@
 """What every model shares: loss, metrics, steps and optimizer."""
 
-import time
 from abc import ABC
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -10,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from mnist_lab.models.arguments import (
     INITS,
@@ -21,6 +18,7 @@ from mnist_lab.models.arguments import (
     SCHEDULERS,
 )
 from mnist_lab.models.layers import check_range, one_of
+from mnist_lab.models.metrics import EvaluationSums, RunningSums, train_metrics
 from mnist_lab.models.optimizers import build_optimizer, build_schedule
 
 PIXEL_SCALE = 1 / 255  # of uint8 images, which models see in [0, 1]
@@ -80,16 +78,8 @@ class Classifier(L.LightningModule, ABC):
         self.scheduler_settings = {"name": "none", **(scheduler or {})}
         one_of("optimizer.name", self.optimizer_settings["name"], OPTIMIZERS)
         one_of("scheduler.name", self.scheduler_settings["name"], SCHEDULERS)
-        self.metrics = nn.ModuleDict()
-        for split in ("val", "test"):
-            self.metrics[f"{split}_loss"] = MeanMetric()
-            self.metrics[f"{split}_confusion"] = MulticlassConfusionMatrix(
-                num_classes, validate_args=False
-            )
-        # No buffer: DDP would overwrite it with rank 0's, and half precision could not count in it.
-        self._epoch_sums: Tensor  # of the epoch so far: loss, correct preds, samples
-        self._recent: list[tuple[Tensor, Tensor, Tensor]] = []  # what they do not hold yet
-        self._before: Tensor | None = None  # the same of the steps before the run was stopped
+        self._sums = RunningSums()
+        self._evaluation: EvaluationSums
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store Lightning's bookkeeping of hooks without nn.Module's search for what it is.
@@ -142,14 +132,21 @@ class Classifier(L.LightningModule, ABC):
             own = total / max(1, len(labels))
         else:
             loss = own = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self._recent.append((own.detach(), logits.detach(), labels))
+        self._sums.add(own.detach(), logits.detach(), labels)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log what every so many steps is due; a step may have taken several batches."""
+        """Log what every so many steps is due; a step may have taken several batches.
+
+        It goes to the loggers directly: ``self.log`` takes 1 ms for what is one line in a file.
+        """
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (self.global_step + 1) % every == 0:
-            self._log_recent()
+        if not every or (self.global_step + 1) % every:
+            return
+        (sums,) = self._across_ranks(self._sums.since_last()).tolist()
+        metrics = train_metrics(sums, "_step") | {"lr": optimizer.param_groups[0]["lr"]}
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics, step=self.global_step)
 
     def on_train_start(self) -> None:
         """Start sums and clock also where Lightning resumes within an epoch, which starts none."""
@@ -157,138 +154,71 @@ class Classifier(L.LightningModule, ABC):
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums and clock."""
-        self._recent.clear()
-        self._before = None
-        self._epoch_sums = torch.zeros(3, dtype=torch.float32, device=self.device)
-        self._epoch_start = time.perf_counter()
+        self._sums = RunningSums(device=self.device)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss and accuracy, and its time in seconds, validation included."""
-        self._sum_recent()
-        loss, correct, count = self._across_ranks(self._epoch_sums)
-        self.log_dict(
-            {
-                "train/loss": loss / count,
-                "train/acc": correct / count,
-                "time/epoch": time.perf_counter() - self._epoch_start,
-            },
-            sync_dist=True,
-        )
-
-    def _sum_recent(self) -> Tensor:
-        """Move the recent steps into the epoch's sums, and return theirs: loss, correct, samples.
-
-        Steps only append to a list, so that a step costs no metric's arithmetic.
-        """
-        steps = self._recent_steps()
-        sums = torch.zeros_like(self._epoch_sums)
-        sums[0] = steps[0] @ steps[2]
-        sums[1:] = steps[1:].sum(dim=1)
-        self._recent.clear()
-        self._before = None
-        self._epoch_sums += sums
-        return sums
-
-    def _recent_steps(self) -> Tensor:
-        """Return ``(3, steps)`` of the recent steps: mean loss, correct preds, samples.
-
-        Whole numbers add up exactly in any order, so that one step has the correct preds of all.
-        """
-        steps = torch.zeros(3, 0) if self._before is None else self._before
-        steps = steps.to(self._epoch_sums)
-        if not self._recent:
-            return steps
-        losses, logits, labels = zip(*self._recent, strict=True)
-        recent = steps.new_zeros(3, len(losses))
-        recent[0] = torch.stack(losses)
-        recent[1, 0] = (torch.cat(logits).argmax(dim=1) == torch.cat(labels)).sum()
-        recent[2] = torch.tensor([float(len(some)) for some in labels])
-        return torch.cat((steps, recent), dim=1)
+        (sums,) = self._across_ranks(self._sums.of_epoch()).tolist()
+        metrics = train_metrics(sums) | {"time/epoch": self._sums.seconds}
+        self.log_dict(metrics, sync_dist=True)
 
     def running_state(self) -> dict[str, Any]:
         """Return what a checkpoint within an epoch needs for the epoch's metrics."""
-        if not hasattr(self, "_epoch_sums"):
-            return {}
-        return {
-            "sums": self._epoch_sums.cpu(),
-            "recent": self._recent_steps().cpu(),
-            "seconds": time.perf_counter() - self._epoch_start,
-        }
+        return self._sums.state()
 
     def restore_running_state(self, state: dict[str, Any]) -> None:
-        """Go on with the metrics of an epoch that was broken off, after its start."""
+        """Continue the metrics of an interrupted epoch, after its start."""
         if state:
-            self._epoch_sums = state["sums"].to(self._epoch_sums)
-            self._before = state["recent"]
-            self._epoch_start = time.perf_counter() - state["seconds"]
+            self._sums.restore(state)
 
-    def _log_recent(self) -> None:
-        """Log loss and accuracy over the steps since the last time, and the learning rate.
-
-        They go to the loggers directly: ``self.log`` takes 1 ms for what is one line in a file.
-        """
-        loss, correct, count = self._across_ranks(self._sum_recent())
-        metrics = {
-            "train/loss_step": loss / count,
-            "train/acc_step": correct / count,
-            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
-        }
-        for logger in self.trainer.loggers:
-            logger.log_metrics(metrics, step=self.global_step)
-
-    def _across_ranks(self, sums: Tensor) -> list[float]:
+    def _across_ranks(self, sums: Tensor) -> Tensor:
         total = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
         assert isinstance(total, Tensor)
-        return total.tolist()
+        return total
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of the split."""
+        self._evaluation = EvaluationSums(1, self.num_classes, self.device)
 
     def validation_step(self, batch: tuple[Any, ...], batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
-        self._evaluate("val", batch)
+        self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss and accuracy."""
         self._log_evaluation("val")
 
+    def on_test_epoch_start(self) -> None:
+        """Start the sums of the split."""
+        self.on_validation_epoch_start()
+
     def test_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor | None:
-        """Add a batch to the test metrics and return its logits, of which pictures are made."""
-        return self._evaluate("test", batch)
+        """Add a batch to the test metrics; return its logits ``(B, num_classes)`` for images."""
+        return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
         """Log loss, accuracy, number of samples and per-class accuracy; keep the matrix."""
-        confusion = self._log_evaluation("test")
-        self.log("test/num_samples", confusion.sum().float(), sync_dist=True)
-        per_class = confusion.diag() / confusion.sum(dim=1).clamp(min=1)
-        accuracies = {f"test/acc_class_{c}": acc for c, acc in enumerate(per_class)}
-        self.log_dict(accuracies, sync_dist=True)
-        self.test_confusion_matrix = confusion.cpu()  # (num_classes, num_classes), rows are labels
+        self._log_evaluation("test")
+        (confusion,) = self._evaluation.confusion.cpu()
+        self.test_confusion_matrix = confusion  # (num_classes, num_classes), rows are labels
 
-    def _evaluate(self, split: str, batch: tuple[Any, ...]) -> Tensor | None:
+    def _evaluate(self, batch: tuple[Any, ...]) -> Tensor | None:
         images, labels = batch[:2]
         if len(labels) == 0:  # a rank without a share of the last batch
             return None
         logits: Tensor = self(images)
-        loss_metric, confusion_metric = self._metrics(split)
-        loss_metric.update(F.cross_entropy(logits, labels), len(labels))
-        confusion_metric.update(logits.argmax(dim=1), labels)
+        self._evaluation.add(logits[None], labels)
         return logits
 
-    def _log_evaluation(self, split: str) -> Tensor:
-        """Log loss and accuracy over all ranks, start again, and return the confusion matrix."""
-        loss_metric, confusion_metric = self._metrics(split)
-        confusion: Tensor = confusion_metric.compute()
-        metrics = {
-            f"{split}/loss": loss_metric.compute(),
-            f"{split}/acc": confusion.diag().sum() / confusion.sum(),
-        }
+    def _log_evaluation(self, split: str) -> None:
+        """Log the metrics of a split over all ranks."""
+        sums = self._evaluation
+        sums.losses = self._across_ranks(sums.losses)
+        sums.confusion = self._across_ranks(sums.confusion)
+        (metrics,) = sums.results(split)
         # A validation after training is of the best checkpoint, and no point of the curve.
         is_curve = split == "test" or self.trainer.state.fn == TrainerFn.FITTING
         self.log_dict(metrics, logger=None if is_curve else False, sync_dist=True)
-        loss_metric.reset()
-        confusion_metric.reset()
-        return confusion
-
-    def _metrics(self, split: str) -> tuple[Any, Any]:
-        return self.metrics[f"{split}_loss"], self.metrics[f"{split}_confusion"]
 
     def predict_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
         """Return probabilities ``(B, num_classes)``."""

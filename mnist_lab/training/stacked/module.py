@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 from torch.optim import Optimizer
 
 from mnist_lab.models import Classifier
-from mnist_lab.training.stacked.metrics import EvaluationSums, TrainingSums, training_losses
+from mnist_lab.models.metrics import EvaluationSums, RunningSums, train_metrics
+from mnist_lab.training.stacked.loss import training_losses
 from mnist_lab.training.stacked.network import StackedNet
 from mnist_lab.training.stacked.optimizer import StackedOptimizer
 from mnist_lab.training.stacked.schedules import StackedSchedules
@@ -83,7 +84,7 @@ class Stack(L.LightningModule):
         self._shares: tuple[int, ...]
         self._rows: Tensor
         self._smoothing: Tensor | None
-        self._sums: TrainingSums
+        self._sums: RunningSums
         self._arrange()
         self._evaluation: EvaluationSums
         self._restored: dict[int, TrialState] = {}
@@ -91,7 +92,6 @@ class Stack(L.LightningModule):
         self._has_validated = False
         self.on_epoch_end: Callable[[int, Metrics], Iterable[int]] | None = None
         self.on_log: Callable[[int, Metrics], None] | None = None
-        self.confusion_matrices: dict[int, Tensor] = {}  # of test, (num_classes, num_classes)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store Lightning's bookkeeping of hooks as ``Classifier`` does."""
@@ -113,7 +113,7 @@ class Stack(L.LightningModule):
         self._rows = torch.tensor(rows, dtype=torch.long, device=device)
         smoothing = [model.label_smoothing for model in self._models]
         self._smoothing = torch.tensor(smoothing, device=device) if any(smoothing) else None
-        self._sums = TrainingSums(len(self.trials), device)
+        self._sums = RunningSums(len(self.trials), device)
 
     @property
     def metrics(self) -> Metrics:
@@ -142,8 +142,8 @@ class Stack(L.LightningModule):
         images, labels = batch
         logits = self(images)  # (K, B, num_classes)
         labels = labels.index_select(0, self._rows)  # (K, B)
-        losses, told = training_losses(logits, labels, self._smoothing)
-        self._sums.add(told, logits.detach(), labels)
+        losses, reported = training_losses(logits, labels, self._smoothing)
+        self._sums.add(reported, logits.detach(), labels)
         return losses.sum()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -155,10 +155,7 @@ class Stack(L.LightningModule):
         found: Metrics = {}
         sums = self._sums.since_last().tolist()
         for trial, own, row in zip(self.trials, self._optimizer.own, sums, strict=True):
-            loss, correct, samples = row
-            lr = own.param_groups[0]["lr"]
-            step = {"train/loss_step": loss / samples, "train/acc_step": correct / samples}
-            found[trial] = step | {"lr": lr}
+            found[trial] = train_metrics(row, "_step") | {"lr": own.param_groups[0]["lr"]}
         self.on_log(self.global_step, found)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -173,18 +170,20 @@ class Stack(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums."""
-        self._sums = TrainingSums(len(self.trials), self.device)
+        self._sums = RunningSums(len(self.trials), self.device)
         self._has_validated = False
         for trial, state in self._restored.items():
-            self._sums.restore(self.trials.index(trial), state.running)
+            self._sums.restore(state.running, self.trials.index(trial))
         self._restored.clear()
 
     def on_train_epoch_end(self) -> None:
         """Ask the caller which trials leave, when all that belongs to the epoch is done."""
-        table, seconds = self._sums.of_epoch()
-        for metrics, (loss, acc) in zip(self._metrics, table, strict=True):
-            metrics |= {"train/loss": loss, "train/acc": acc, "time/epoch": seconds}
-        self._sums = TrainingSums(len(self.trials), self.device)
+        seconds, epoch_sums = self._sums.seconds, self._sums.of_epoch().tolist()
+        for metrics, row in zip(self._metrics, epoch_sums, strict=True):
+            # In float32 at last, as Lightning keeps what it is given.
+            own = {name: torch.tensor(value).item() for name, value in train_metrics(row).items()}
+            metrics |= own | {"time/epoch": seconds}
+        self._sums = RunningSums(len(self.trials), self.device)
         assert self._schedules is not None
         self._schedules.step_plateaus(self._metrics)
         if self.on_epoch_end is not None:
@@ -221,14 +220,14 @@ class Stack(L.LightningModule):
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
-        """Keep each trial's metrics and confusion matrix."""
+        """Keep each trial's metrics."""
         self._end_evaluation("test")
-        confusion = self._evaluation.confusion.cpu()
-        self.confusion_matrices = dict(zip(self.trials, confusion, strict=True))
 
     def _end_evaluation(self, split: str) -> None:
-        for metrics, found in zip(self._metrics, self._evaluation.results(split), strict=True):
-            metrics.update(found)
+        sums = self._evaluation
+        sums.losses, sums.confusion = sums.losses.cpu(), sums.confusion.cpu()
+        for metrics, result in zip(self._metrics, sums.results(split), strict=True):
+            metrics.update({name: value.item() for name, value in result.items()})
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Drop the gradients."""

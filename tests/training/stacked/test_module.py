@@ -235,14 +235,15 @@ def test_running_sums_are_those_of_a_lone_classifier() -> None:
     (running,) = seen
     model, its_data, _ = Trial(1).build()
     found: list[dict[str, Any]] = []
-    log_recent = Classifier._log_recent
+    log_steps = Classifier.on_before_optimizer_step
 
-    def then_note(self: Classifier) -> None:
-        log_recent(self)
-        found.append(self.running_state())
+    def then_note(self: Classifier, optimizer: Any) -> None:
+        log_steps(self, optimizer)
+        if self.global_step == 4:
+            found.append(self.running_state())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Classifier, "_log_recent", then_note)
+        patch.setattr(Classifier, "on_before_optimizer_step", then_note)
         trainer(max_epochs=1, limit_train_batches=5).fit(model, its_data)
     torch.testing.assert_close(running["sums"], found[0]["sums"])
     assert running["recent"].shape == found[0]["recent"].shape == (3, 0)

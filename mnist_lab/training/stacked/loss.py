@@ -1,0 +1,35 @@
+"""The training loss of K trials."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def training_losses(
+    logits: Tensor, labels: Tensor, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return each trial's mean cross-entropy ``(K,)``, to take the gradient of and to report.
+
+    ``F.cross_entropy`` takes one label smoothing and one mean. The gradients are the same bits as
+    with it, the means may differ in the last; so on a CPU the reported ones are the lone run's own.
+
+    Args:
+        logits: ``(K, B, num_classes)``.
+        labels: ``(K, B)``.
+        smoothing: ``(K,)``, share of the target that is spread over all classes; None is none.
+    """
+    log_probs = F.log_softmax(logits, 2)
+    own = F.nll_loss(log_probs.flatten(0, 1), labels.flatten(), reduction="none")
+    losses = own.view(labels.shape).mean(1)
+    if smoothing is not None:
+        spread = -log_probs.sum(2).mean(1)
+        losses = spread * (smoothing / logits.shape[2]) + losses * (1 - smoothing)
+    if logits.device.type != "cpu":
+        return losses, losses.detach()
+    with torch.no_grad():
+        if smoothing is None:
+            reported = [F.nll_loss(*pair) for pair in zip(log_probs, labels, strict=True)]
+        else:
+            rows = zip(logits, labels, smoothing.tolist(), strict=True)
+            reported = [F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows]
+        return losses, torch.stack(reported)
