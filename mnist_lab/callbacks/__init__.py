@@ -1,4 +1,4 @@
-"""What watches a run."""
+"""Callbacks that watch a run: TensorBoard images and progress."""
 
 from mnist_lab.callbacks.pictures import Pictures
 from mnist_lab.callbacks.progress import Progress

@@ -1,4 +1,4 @@
-"""What TensorBoard's projector reads: vectors, their labels and a sprite of their images.
+"""Files of TensorBoard's projector: vectors, their labels and a sprite of their images.
 
 torch's ``add_embedding`` adds to the projector's config at each call, so that a test that is run
 again shows everything twice. Here the files are the run's own, and are replaced.
@@ -26,7 +26,7 @@ def write_projector(
     Args:
         log_dir: the directory that TensorBoard takes for the run.
         vectors: ``(N, D)``.
-        columns: what is known of each vector, ``(N,)`` under its name.
+        columns: a label of each vector, ``(N,)``, by the label's name.
         images: ``(N, 1, H, W)`` uint8.
 
     Raises:
@@ -45,12 +45,12 @@ def write_projector(
     write_atomic(folder / "labels.tsv", "\n".join([*lines, ""]).encode())
     write_atomic(folder / "sprite.png", _sprite(images))
     config = ProjectorConfig()
-    one = config.embeddings.add()
-    one.tensor_name = NAME
-    one.tensor_path = f"{FOLDER}/vectors.tsv"
-    one.metadata_path = f"{FOLDER}/labels.tsv"
-    one.sprite.image_path = f"{FOLDER}/sprite.png"
-    one.sprite.single_image_dim.extend([images.shape[3], images.shape[2]])
+    embedding = config.embeddings.add()
+    embedding.tensor_name = NAME
+    embedding.tensor_path = f"{FOLDER}/vectors.tsv"
+    embedding.metadata_path = f"{FOLDER}/labels.tsv"
+    embedding.sprite.image_path = f"{FOLDER}/sprite.png"
+    embedding.sprite.single_image_dim.extend([images.shape[3], images.shape[2]])
     write_atomic(log_dir / CONFIG, text_format.MessageToString(config).encode())
 
 

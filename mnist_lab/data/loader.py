@@ -1,4 +1,4 @@
-"""Batches gathered whole from tensors in memory, in an order that seed and epoch determine."""
+"""Batches gathered whole from tensors in memory, in an order determined by seed and epoch."""
 
 import math
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ class BatchLoader:
         images: ``(N, 1, 28, 28)`` uint8.
         labels: ``(N,)`` int64, on the device of the images.
         batch_size: samples in a global batch; the last one of an epoch may be smaller.
-        shuffle: whether each epoch has an order of its own.
-        seed: what the order and the augmentation are drawn from, together with the epoch.
+        shuffle: whether each epoch has its own order.
+        seed: seed of the order and the augmentation, together with the epoch.
         augment: transforms whole global batches, or None.
         rank: which share of each global batch is this one's.
         world_size: number of shares.
@@ -81,15 +81,15 @@ class BatchLoader:
             images = rows.index_select(0, chunk).view(-1, *self.images.shape[1:])
             labels = self.labels.index_select(0, chunk)
             batches = zip(torch.split(images, size), torch.split(labels, size), strict=True)
-            for some_images, some_labels in batches:
+            for batch_images, batch_labels in batches:
                 position += 1
                 if self.augment is not None:
-                    some_images = self.augment(some_images, self._generator(position))
+                    batch_images = self.augment(batch_images, self._generator(position))
                 if self.world_size == 1:
-                    yield some_images, some_labels
+                    yield batch_images, batch_labels
                 else:
                     share = slice(self.rank, None, self.world_size)
-                    yield some_images[share], some_labels[share], len(some_labels)
+                    yield batch_images[share], batch_labels[share], len(batch_labels)
 
     def _generator(self, position: int) -> Generator:
         """Return the generator for a batch of this epoch; position 0 is the order's own."""

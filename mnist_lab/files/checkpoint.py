@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import CheckpointIO
 from torch import Tensor
 from torch.nn import Parameter
-from typing_extensions import override
 
-from mnist_lab.errors import ConfigError, InputError, StorageError, UntrustedError, first_line
+from mnist_lab.errors import InputError, StorageError, UntrustedError, first_line
 from mnist_lab.files.atomic import replace_atomic
 from mnist_lab.files.checkpoint_archive import opened
 
@@ -21,50 +19,22 @@ _MAX_VALUES = 300_000  # a model of a thousand layers has 30,000
 _MAX_DEPTH = 50
 
 
-class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint to a partial file, syncs it, and only then renames it.
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any], keep: Path | None = None) -> None:
+    """Write a checkpoint to a partial file, sync it, and only then rename it.
 
-    Lightning's own goes through ``$TMPDIR``; from another file system it is copied over the last
-    good checkpoint. ``storage_options`` is the path that the replaced file is kept at, or None.
+    Args:
+        path: the file.
+        checkpoint: its content.
+        keep: the path that the replaced file is kept at; None drops it.
+
+    Raises:
+        StorageError: it cannot be written.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_known_to_load = False
-
-    @override
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_atomic(path, lambda file: torch.save(checkpoint, file), keep=storage_options)
-        except (OSError, RuntimeError) as error:  # the latter: torch's zip writer
-            raise StorageError(f"{path}: cannot be written: {_disk_error(error)}") from error
-        if not self._is_known_to_load:
-            self._check_loads(path)
-
-    def _check_loads(self, path: Path) -> None:
-        """Find out at the first save whether a user's own code saves more than can be loaded."""
-        try:
-            with opened(path):
-                pass
-        except UntrustedError as error:
-            raise ConfigError(
-                f"{error}; have your code save tensors, numbers, strings, lists and dicts only"
-            ) from error
-        self._is_known_to_load = True
-
-    @override
-    def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
-
-    @override
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_atomic(path, lambda file: torch.save(checkpoint, file), keep=keep)
+    except (OSError, RuntimeError) as error:  # the latter: torch's zip writer
+        raise StorageError(f"{path}: cannot be written: {_disk_error(error)}") from error
 
 
 def _disk_error(error: BaseException) -> str:

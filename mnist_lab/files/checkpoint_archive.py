@@ -1,4 +1,4 @@
-"""The checkpoint files of a run, looked into without importing, building or believing anything.
+"""Inspection of checkpoint files without importing, building or trusting anything in them.
 
 ``torch.save`` writes a zip archive whose members are not compressed: one pickle, and the bytes of
 each tensor beside it. What it writes names a handful of functions that put tensors together.
@@ -44,14 +44,14 @@ _CALLS = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX"}
 
 @contextlib.contextmanager
 def opened(path: Path, is_whole: bool = True) -> Iterator[BinaryIO]:
-    """Open a checkpoint file whose form is right and whose pickle names no code.
+    """Open a checkpoint file after checking its form, and that its pickle names no code.
 
     Args:
         path: the file.
-        is_whole: whether every checksum in it is to be right, which ``torch.load`` does not ask.
+        is_whole: whether to verify every checksum, which ``torch.load`` does not.
 
     Raises:
-        InputError: the file is missing, cut or damaged, or no checkpoint.
+        InputError: the file is missing, truncated or corrupt, or not a checkpoint.
         UntrustedError: the file names code.
     """
     try:
@@ -74,18 +74,18 @@ def opened(path: Path, is_whole: bool = True) -> Iterator[BinaryIO]:
 def _check_form(path: Path, archive: zipfile.ZipFile) -> None:
     """Check that an archive is as ``torch.save`` writes one, and what its pickle names."""
     members = archive.infolist()
-    names = [one.filename.lower() for one in members]  # torch's reader takes either case
-    for one, name in zip(members, names, strict=True):
+    names = [member.filename.lower() for member in members]  # torch's reader takes either case
+    for member, name in zip(members, names, strict=True):
         if name.endswith(".pkl"):
-            _check_pickle(path, archive, one)
+            _check_pickle(path, archive, member)
     paths = [PurePosixPath(name) for name in names]
-    if any(one.is_absolute() or ".." in one.parts or len(one.parts) < 2 for one in paths):
+    if any(p.is_absolute() or ".." in p.parts or len(p.parts) < 2 for p in paths):
         raise InputError(f"{path}: not a checkpoint: it has a member of a strange name")
-    if len({one.parts[0] for one in paths}) != 1 or len(set(names)) != len(names):
+    if len({p.parts[0] for p in paths}) != 1 or len(set(names)) != len(names):
         raise InputError(f"{path}: not a checkpoint: two of its members have one name")
-    if any(one.compress_type != zipfile.ZIP_STORED for one in members) or archive.comment:
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or archive.comment:
         raise InputError(f"{path}: not a checkpoint: torch.save compresses nothing")
-    if sum(one.file_size for one in members) > path.stat().st_size:
+    if sum(member.file_size for member in members) > path.stat().st_size:
         raise InputError(f"{path}: not a checkpoint: its members lie within each other")
 
 
@@ -93,9 +93,9 @@ def _check_pickle(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
     if member.file_size > min(_MAX_PICKLE, path.stat().st_size):
         raise InputError(f"{path}: not a checkpoint: {member.filename} is too large")
     content = io.BytesIO(archive.read(member))  # which checks its checksum
-    found, is_whole = _code_in(content)
-    if found:
-        raise _untrusted(path, found)
+    code, is_whole = _code_in(content)
+    if code:
+        raise _untrusted(path, code)
     if not is_whole:
         raise InputError(f"{path}: not a checkpoint: {member.filename} is not torch.save's")
 
@@ -108,14 +108,16 @@ def _refuse_old_forms(path: Path, file: BinaryIO) -> None:
     with contextlib.suppress(Exception), tarfile.open(fileobj=file, mode="r:") as archive:
         members = itertools.islice(archive, 10)
         pickles += [
-            extracted.read(_MAX_OLD) for one in members if (extracted := archive.extractfile(one))
+            extracted.read(_MAX_OLD)
+            for entry in members
+            if (extracted := archive.extractfile(entry))
         ]
     for content in map(io.BytesIO, pickles):
         is_whole = True
         while is_whole:  # they come one after the other
-            found, is_whole = _code_in(content)
-            if found and is_whole:
-                raise _untrusted(path, found)
+            code, is_whole = _code_in(content)
+            if code and is_whole:
+                raise _untrusted(path, code)
 
 
 def _code_in(content: BinaryIO) -> tuple[str | None, bool]:

@@ -1,7 +1,7 @@
-"""Signals that ask a run to end: it saves where it is, and ends with the usual exit code.
+"""Signals that ask a run to end: it saves its state, and ends with the usual exit code.
 
-While a model is trained a signal is only noted, and acted on before the next step, where all that
-belongs to a step is whole. Anywhere else, and on the second signal, it ends the run at once.
+During training a signal is only noted, and acted on before the next step, where nothing is half
+done. Anywhere else, and on the second signal, it ends the run at once.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ _is_training = False
 
 
 def noted() -> int:
-    """Return the number of the signal that came, 0 if there was none."""
+    """Return the number of the signal that was received; 0 for none."""
     return int(_noted or 0)
 
 
 @contextlib.contextmanager
 def signals_end_run() -> Iterator[None]:
-    """Have SIGINT and SIGTERM, under SLURM also SIGUSR1, end what runs within; no other thread can.
+    """End what runs within on SIGINT or SIGTERM, under SLURM also SIGUSR1; in the main thread only.
 
     Raises:
-        Stopped: one came.
+        Stopped: one was received.
     """
     global _noted
     _noted = None
@@ -41,23 +41,23 @@ def signals_end_run() -> Iterator[None]:
     signals = [signal.SIGINT, signal.SIGTERM]
     if "SLURM_JOB_ID" in os.environ:
         signals.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@90` sends before the time is up
-    before = {one: signal.signal(one, _handle) for one in signals}
+    before = {signum: signal.signal(signum, _handle) for signum in signals}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 @contextlib.contextmanager
 def until_next_step() -> Iterator[bool]:
-    """Only note a first signal that comes within, where training looks for it at each step.
+    """Only note the first signal that is received within, which training checks before each step.
 
     Yields:
         Whether ``signals_end_run`` handles signals, which it does in the main thread alone.
 
     Raises:
-        Stopped: a signal came after the last step.
+        Stopped: a signal was received after the last step.
     """
     global _is_training
     if signal.getsignal(signal.SIGTERM) is not _handle:
@@ -80,7 +80,7 @@ def _handle(signum: int, _: FrameType | None) -> None:
 
 
 def requeue() -> None:
-    """Ask SLURM to start this job again, which then goes on in the same run directory."""
+    """Ask SLURM to start this job again, which then resumes in the same run directory."""
     job = os.environ["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"

@@ -139,11 +139,11 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModu
     needed = build_optimizer(model.optimizer_settings, model.parameters(), fused=False)
     with contextlib.suppress(Exception):  # whatever a wrong type leads to
         (state,) = checkpoint["optimizer_states"]
-        (found,), (group,) = state["param_groups"], needed.param_groups
+        (stored,), (group,) = state["param_groups"], needed.param_groups
         shapes = [parameter.shape for parameter in group.pop("params")]
         if (
-            found["params"] == list(range(len(shapes)))
-            and all(_is_like(found[name], setting) for name, setting in group.items())
+            stored["params"] == list(range(len(shapes)))
+            and all(_is_like(stored[name], setting) for name, setting in group.items())
             and all(_is_state_of(shapes[n], moments) for n, moments in state["state"].items())
         ):
             return
@@ -160,13 +160,13 @@ def _is_state_of(shape: torch.Size, state: dict[str, Any]) -> bool:
     return all(state[name] is None or state[name].shape == shape for name in names)
 
 
-def _is_like(found: Any, needed: Any) -> bool:
+def _is_like(value: Any, needed: Any) -> bool:
     """Return whether a setting of an optimizer has the type that is needed."""
     if isinstance(needed, list | tuple):
-        return len(found) == len(needed) and all(map(_is_number, found))
+        return len(value) == len(needed) and all(map(_is_number, value))
     if isinstance(needed, bool) or needed is None:
-        return found is None or isinstance(found, bool)
-    return _is_number(found)
+        return value is None or isinstance(value, bool)
+    return _is_number(value)
 
 
 def check_weights(path: Path, checkpoint: Mapping[str, Any], model: torch.nn.Module) -> None:
@@ -175,12 +175,12 @@ def check_weights(path: Path, checkpoint: Mapping[str, Any], model: torch.nn.Mod
     Raises:
         InputError: they differ.
     """
-    found = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+    stored = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
     needed = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if found != needed:
-        name = next(name for name in {**needed, **found} if found.get(name) != needed.get(name))
+    if stored != needed:
+        name = next(name for name in {**needed, **stored} if stored.get(name) != needed.get(name))
         raise InputError(
-            f"{path}: not a checkpoint of this model: {name} is {_shape(found.get(name))} there, "
+            f"{path}: not a checkpoint of this model: {name} is {_shape(stored.get(name))} there, "
             f"{_shape(needed.get(name))} in the model"
         )
 

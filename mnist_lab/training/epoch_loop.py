@@ -1,8 +1,8 @@
-"""Lightning's training loop with less between two steps.
+"""A faster drop-in for Lightning's training epoch loop.
 
 Lightning reaches a step through some forty lookups, contexts and closures, which for a small MLP
-cost half as much as the step itself. ``FastEpochLoop`` does the same things in the same order with
-what can be known beforehand looked up once an epoch. A run that uses anything it does not know
+cost half as much as the step itself. ``FastEpochLoop`` does the same in the same order, looking up
+once an epoch what does not change within it. A run that uses anything it does not know
 (several devices, gradient accumulation or clipping, a profiler, a scaler, hooks or a training step
 of its own) goes through Lightning's code. The tests hold both to the same bits.
 """
@@ -62,7 +62,7 @@ def use_fast_loop(trainer: L.Trainer) -> None:
 
 @contextlib.contextmanager
 def cheap_cuda_checks(trainer: L.Trainer) -> Iterator[None]:
-    """Spare a run on a CPU the search for GPUs that each optimizer step would make.
+    """Skip the search for GPUs that each optimizer step on a CPU would make.
 
     Importing Lightning sets a variable by which ``torch.cuda.is_available``, which every step of a
     torch with CUDA calls, loads NVIDIA's management library again each time: 0.15 ms.
@@ -80,8 +80,8 @@ def cheap_cuda_checks(trainer: L.Trainer) -> Iterator[None]:
 class FastEpochLoop(EpochLoop):
     """Runs the steps of an epoch."""
 
-    _hooks: dict[str, list[_Hook]] | None = None  # by name, or None where Lightning's code runs
-    _step_schedules: Sequence[LRSchedulerConfig] = ()  # that take a step after each of so many
+    _hooks: dict[str, list[_Hook]] | None = None  # by name; None where Lightning's code runs
+    _step_schedules: Sequence[LRSchedulerConfig] = ()  # that step every so many batches
     start_batch = 0  # batches of the first epoch that were done before the run was stopped
 
     @override
@@ -104,7 +104,7 @@ class FastEpochLoop(EpochLoop):
         ]
 
     def _skip_batches(self, data_fetcher: DataFetcher) -> None:
-        """Begin where the epoch was broken off; a loader that is not the lab's has to be read."""
+        """Begin where the run was stopped; a loader that is not the lab's is read up to there."""
         loaders = data_fetcher.combined_loader.flattened
         if all(hasattr(loader, "start_batch") for loader in loaders):
             for loader in loaders:
@@ -138,7 +138,7 @@ class FastEpochLoop(EpochLoop):
         )
 
     def _find_hooks(self) -> dict[str, list[_Hook]]:
-        """Return the hooks that somebody overrides, bound: callbacks first, then the model's."""
+        """Return the hooks that are overridden, bound: callbacks first, then the model's."""
         trainer, model = self.trainer, self.trainer.lightning_module
         hooks: dict[str, list[_Hook]] = {}
         for name in _STEP_HOOKS:

@@ -150,10 +150,10 @@ def _loading(ckpt_path: str | Path | None, checkpoint: Checkpoint | None) -> Ite
 
 @contextlib.contextmanager
 def wait_for_step(trainer: L.Trainer) -> Iterator[None]:
-    """Only note a first signal that comes within, and keep Lightning's own handlers out.
+    """Only note the first signal that is received within, and keep Lightning's own handlers out.
 
     Raises:
-        Stopped: a signal came after the last step.
+        Stopped: a signal was received after the last step.
     """
     with signals.until_next_step() as is_handled:
         if is_handled:

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
 from mnist_lab.config.allowlist import check_roles
-from mnist_lab.files.checkpoint import AtomicCheckpointIO
 from mnist_lab.files.tensorboard import do_without_tensorflow
+from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
 from mnist_lab.training.fit import settings_taken
 from mnist_lab.training.precision import device_type, resolve_precision
 

@@ -1,29 +1,12 @@
-"""Checkpoint files that are written can be read, and are hashed by their content."""
+"""A checkpoint is hashed by its content, and written whole or not at all."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from mnist_lab.errors import ConfigError
-from mnist_lab.files.checkpoint import AtomicCheckpointIO, read_checkpoint, sha256_of
-
-
-@pytest.mark.parametrize(
-    "value", [{1, 2}, torch.Size([1]), torch.float32, 1 + 2j, torch.nn.Parameter(torch.ones(2))]
-)
-def test_what_torch_puts_together_can_be_saved(value: Any, tmp_path: Path) -> None:
-    path = tmp_path / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "callbacks": {"mine": value}}, path)
-    kept = read_checkpoint(path)["callbacks"]["mine"]
-    assert torch.equal(kept, value) if isinstance(value, torch.Tensor) else kept == value
-
-
-@pytest.mark.parametrize("value", [Path("x"), bytearray(3), torch.ones(2).numpy()], ids=repr)
-def test_what_could_not_be_read_again_is_said_at_the_first_save(value: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"last.ckpt: .*have your code save tensors, numbers"):
-        AtomicCheckpointIO().save_checkpoint({"mine": value}, tmp_path / "last.ckpt")
+from mnist_lab.errors import StorageError
+from mnist_lab.files.checkpoint import read_checkpoint, sha256_of, write_checkpoint
 
 
 def test_a_hash_is_of_values_types_and_names() -> None:
@@ -36,3 +19,12 @@ def test_a_hash_is_of_values_types_and_names() -> None:
         {**state, "b": [1, "y"]},
     ):
         assert sha256_of(other) != sha256_of(state)
+
+
+def test_a_checkpoint_that_is_replaced_may_be_kept(tmp_path: Path) -> None:
+    last, previous = tmp_path / "a" / "last.ckpt", tmp_path / "a" / "previous.ckpt"
+    for step in range(2):
+        write_checkpoint(last, {"state_dict": {}, "step": step}, keep=previous)
+    assert (read_checkpoint(previous)["step"], read_checkpoint(last)["step"]) == (0, 1)
+    with pytest.raises(StorageError, match=r"x\.ckpt: cannot be written: "):
+        write_checkpoint(last / "x.ckpt", {})

@@ -13,9 +13,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig
 
 from mnist_lab.errors import Diverged, Pruned
-from mnist_lab.files.checkpoint import AtomicCheckpointIO, sha256_of
+from mnist_lab.files.checkpoint import sha256_of
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training.checkpoint_callback import Checkpoint
+from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
 from mnist_lab.training.fit import fit_metrics
 from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
 from mnist_lab.training.resume_logs import log_lengths

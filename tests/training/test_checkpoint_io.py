@@ -1,0 +1,27 @@
+"""Checkpoints that a user's own code adds to are read again, or refused at the first save."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_lab.errors import ConfigError
+from mnist_lab.files.checkpoint import read_checkpoint
+from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2}, torch.Size([1]), torch.float32, 1 + 2j, torch.nn.Parameter(torch.ones(2))]
+)
+def test_what_torch_puts_together_can_be_saved(value: Any, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "callbacks": {"mine": value}}, path)
+    kept = read_checkpoint(path)["callbacks"]["mine"]
+    assert torch.equal(kept, value) if isinstance(value, torch.Tensor) else kept == value
+
+
+@pytest.mark.parametrize("value", [Path("x"), bytearray(3), torch.ones(2).numpy()], ids=repr)
+def test_what_could_not_be_read_again_is_said_at_the_first_save(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"last.ckpt: .*have your code save tensors, numbers"):
+        AtomicCheckpointIO().save_checkpoint({"mine": value}, tmp_path / "last.ckpt")
