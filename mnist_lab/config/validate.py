@@ -3,8 +3,9 @@
 A config is judged in this order, and the first fault is the one line that is shown:
 
 1. files/yaml.py and OmegaConf, as it is read: size, syntax, types of the schema's keys.
-2. allowlist.py: whether each ``_target_`` may be imported.
-3. write_paths.py: where the run may write.
+2. write_paths.py: whether a run is where Hydra puts it.
+3. allowlist.py: whether each ``_target_`` may be imported; then, of what came with a directory,
+   write_paths.py: whether it writes only there.
 4. ``check``, here: groups, keys, ranges, combinations, monitors; then validate_trainer.py: devices.
 5. For a trial of a sweep, ``check_trial`` in validate_trainer.py.
 6. allowlist.py again: whether each class has the role of its place. What the lab does not ship is
