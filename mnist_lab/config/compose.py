@@ -7,6 +7,7 @@ would compose it again.
 
 import contextlib
 import copy
+import functools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -48,6 +49,12 @@ def register() -> None:
     hydra_internals.set_version_base()
     setup_globals()
     JobRuntime.instance().set("name", _PRIMARY)
+    hydra_internals.register_resolver("run_name", new_name)
+    _register_schemas()
+
+
+@functools.cache  # Hydra 1.4 takes a schema once
+def _register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=Train)
     for group, schemas in SCHEMAS.items():
@@ -56,7 +63,6 @@ def register() -> None:
     store.store(group="hydra/sweeper", name="study", node=Settings, provider="mnist_lab")
     for name, schema in LAUNCHERS.items():
         store.store(group="hydra/launcher", name=name, node=schema, provider="mnist_lab")
-    hydra_internals.register_resolver("run_name", new_name)
 
 
 class Loader(hydra_internals.ConfigLoaderImpl):

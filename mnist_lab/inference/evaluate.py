@@ -8,10 +8,11 @@ from typing import Any, cast
 import lightning as L
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig
 from torch import Tensor
 
+from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import stored_config
 from mnist_lab.data import MNISTDataModule
@@ -73,7 +74,7 @@ def evaluate_run(
     """
     config = _config_for_this_device(run_dir, overrides)
     model = load_model(run_dir, config.model._target_)
-    datamodule = datamodule or instantiate(config.data, _convert_="all")
+    datamodule = datamodule or build(config.data)
     try:
         trainer = trainer or build_trainer(config, model, validates=False)
     except InstantiationException as error:
@@ -152,7 +153,7 @@ def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predict
     config = _config_for_this_device(run_dir, overrides)
     config.trainer.devices = 1
     model = load_model(run_dir, config.model._target_)
-    datamodule = instantiate(config.data, _convert_="all")
+    datamodule = build(config.data)
     trainer = build_trainer(config, model, validates=False)
     batches = trainer.predict(model, datamodule=datamodule) or []
     images, labels, _ = datamodule.split(train=False)

@@ -11,10 +11,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
+from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.saved import portable
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import Stopped
@@ -90,7 +90,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
         with _recorded(run_dir, config, environment, snapshot.step if snapshot else 0):
             L.seed_everything(config.seed, workers=True, verbose=False)
             with settings_taken():
-                datamodule = instantiate(config.data, _convert_="all")
+                datamodule = build(config.data)
                 model = build_model(config)
             trainer = _build_trainer(config, model, datamodule)
             if trainer.is_global_zero:

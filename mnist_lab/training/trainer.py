@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pkgutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -9,11 +10,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
 from mnist_lab.config.allowlist import check_roles
+from mnist_lab.config.hydra_internals import build
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
 from mnist_lab.training.fit import settings_taken
@@ -43,9 +44,7 @@ def build_model(config: DictConfig) -> Any:
         UntrustedError: a class has not the role that its place in the config asks for.
     """
     check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
-    return instantiate(
-        config.model, optimizer=config.optimizer, scheduler=config.scheduler, _convert_="all"
-    )
+    return build(config.model, optimizer=config.optimizer, scheduler=config.scheduler)
 
 
 @settings_taken()
@@ -75,8 +74,8 @@ def build_trainer(
     nodes = _callback_nodes(config, options, validates, is_quiet)
     options["callbacks"] = [
         *callbacks,
-        *(instantiate(node, _convert_="all") for node in nodes.values()),
-        *instantiate(options.pop("callbacks", None) or [], _convert_="all"),
+        *map(build, nodes.values()),
+        *_built(options.pop("callbacks", None) or []),
     ]
     if options.get("barebones"):
         options["logger"] = False
@@ -87,13 +86,21 @@ def build_trainer(
     options["plugins"] = [AtomicCheckpointIO(), *_as_list(options.get("plugins", []))]
     accelerator = options.get("accelerator", "auto")
     options["precision"] = resolve_precision(options["precision"], model, accelerator)
-    trainer: L.Trainer = instantiate(options, _convert_="all")
+    trainer_class = pkgutil.resolve_name(options.pop("_target_"))
+    trainer: L.Trainer = trainer_class(**{name: _built(value) for name, value in options.items()})
     return trainer
+
+
+def _built(value: Any) -> Any:
+    """Return an argument of the trainer with what its nodes name built."""
+    if isinstance(value, list):
+        return [_built(part) for part in value]
+    return build(value) if OmegaConf.is_config(value) else value
 
 
 def build_loggers(config: DictConfig) -> list[Any]:
     """Build the loggers of a config's group."""
-    return [instantiate(node) for node in (config.logger or {}).values()]
+    return [build(node) for node in (config.logger or {}).values()]
 
 
 def _options(trainer: DictConfig, is_quiet: bool) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class FusedLauncher(Launcher):
         """Compose a trial as Hydra does, with what Hydra leaves in its directory."""
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
+            config.hydra.job.num, config.hydra.job.id = number, str(number)
         done = run_job(
             hydra_context=self._context,
             task_function=lambda _: None,

@@ -8,10 +8,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig
 
+from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import Diverged, Pruned
 from mnist_lab.files.checkpoint import sha256_of
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
@@ -42,10 +42,10 @@ class StackedRun:
         callbacks = config.callbacks or {}
         self.checkpoint: Checkpoint | None = None
         if "checkpoint" in callbacks and config.trainer.enable_checkpointing is not False:
-            self.checkpoint = instantiate(callbacks["checkpoint"])
+            self.checkpoint = build(callbacks["checkpoint"])
         self.early_stopping: EarlyStopping | None = None
         if "early_stopping" in callbacks:
-            self.early_stopping = instantiate(callbacks["early_stopping"])
+            self.early_stopping = build(callbacks["early_stopping"])
         self.loggers = build_loggers(config)
         self.best: TrialState | None = None
         self.last: TrialState | None = None
