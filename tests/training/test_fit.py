@@ -100,5 +100,5 @@ def test_evaluating_where_the_runs_precision_is_not(
     (tmp_path / MANIFEST).write_text('{"precision": "transformer-engine"}')
     assert 0 < evaluate(tmp_path)["test/acc"] < 1
     assert caplog.messages == [
-        f"{tmp_path}: transformer-engine is not for this device; precision is auto"
+        f"{tmp_path}: this device lacks transformer-engine; precision is auto"
     ]
