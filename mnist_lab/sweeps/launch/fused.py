@@ -27,9 +27,9 @@ from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.fit import wait_for_step
-from mnist_lab.training.stacked.fit import evaluate, fit, max_stack, why_not_trainer
+from mnist_lab.training.stacked.fit import evaluate, fit, max_stack, reason_trainer_is_not_stacked
 from mnist_lab.training.stacked.module import Metrics, Stack
-from mnist_lab.training.stacked.network import why_not
+from mnist_lab.training.stacked.network import reason_not_stacked
 from mnist_lab.training.stacked.run import StackedRun
 from mnist_lab.training.trainer import build_model, build_trainer, machine
 
@@ -306,9 +306,9 @@ def _why_alone(group: Sequence[Job]) -> tuple[str | None, int]:
         return reason, len(group)
     with torch.device("meta"):
         model = build_model(config)
-    reason = why_not(model)
+    reason = reason_not_stacked(model)
     if reason is None:
-        reason = why_not_trainer(build_trainer(config, model, validates=True))
+        reason = reason_trainer_is_not_stacked(build_trainer(config, model, validates=True))
     return reason, max_stack(model) if reason is None else len(group)
 
 

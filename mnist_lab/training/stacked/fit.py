@@ -28,7 +28,7 @@ def max_stack(model: Classifier) -> int:
     return max(FEWEST, min(MOST, PARAMETERS_AT_ONCE // parameters))
 
 
-def why_not_trainer(trainer: L.Trainer) -> str | None:
+def reason_trainer_is_not_stacked(trainer: L.Trainer) -> str | None:
     """Return in one line why a trainer cannot train a stack as it trains lone models."""
     if trainer.world_size > 1:
         return "several devices are not stacked"
@@ -56,7 +56,7 @@ class StackEpochLoop(FastEpochLoop):
             type(self.trainer.strategy) is SingleDeviceStrategy
             and type(self.trainer.profiler) is PassThroughProfiler
             and type(data_fetcher) is PrefetchDataFetcher
-            and why_not_trainer(self.trainer) is None
+            and reason_trainer_is_not_stacked(self.trainer) is None
         )
 
 
@@ -72,7 +72,7 @@ def fit(
     Args:
         stack: the trials.
         datamodule: the data module of any trial; they agree in all but their seeds.
-        trainer: one that ``why_not_trainer`` has nothing against.
+        trainer: one that ``reason_trainer_is_not_stacked`` has nothing against.
         on_epoch_end: takes the number of an epoch and the metrics of each trial in the stack
             (train/loss, train/acc, time/epoch in seconds, val/loss and val/acc if it validated),
             and returns the trials that leave. It may call ``unstack``.

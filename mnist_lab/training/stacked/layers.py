@@ -9,7 +9,7 @@ rounding.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -173,7 +173,7 @@ class _Linear(torch.autograd.Function):
         rows, columns = bias[:, None], weight.transpose(1, 2)
         for batch, *block in _blocks(shares, inputs, outputs, columns, rows):
             _multiply(block[0], batch, *block[1:])
-        return outputs
+        return cast(Tensor, outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -28,14 +28,14 @@ Metrics = dict[int, dict[str, float]]  # by trial
 
 @dataclass(frozen=True)
 class TrialState:
-    """Where a trial is: what an ordinary checkpoint holds of it.
+    """A trial's training state: what an ordinary checkpoint holds of it.
 
     Args:
-        state_dict: of the ordinary model, with keys such as ``net.1.weight``.
+        state_dict: of the ordinary model, such as ``net.1.weight`` ``(out, in)``, without ``K``.
         optimizer: state of torch's optimizer, as the lone run has it.
         schedule: state of torch's schedule; None where the learning rate is constant.
         rng: state of the CPU generator that dropout is drawn from, as ``torch.get_rng_state``.
-        running: what ``Classifier.restore_running_state`` takes.
+        running: sums of the epoch, which ``Classifier.restore_running_state`` takes.
         steps: optimizer steps taken.
     """
 

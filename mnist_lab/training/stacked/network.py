@@ -24,7 +24,7 @@ _OPTIMIZER_SETTINGS = {
 }
 
 
-def why_not(model: Classifier) -> str | None:
+def reason_not_stacked(model: Classifier) -> str | None:
     """Return in one line why a model cannot be trained in a stack; None if it can."""
     if not isinstance(model, MLP | SoftmaxRegression):
         return f"{type(model).__name__} is not stacked, only MLP and SoftmaxRegression are"
@@ -71,7 +71,7 @@ class StackedNet(nn.Module):
     def __init__(self, models: Sequence[Classifier], generators: list[Generator]) -> None:
         super().__init__()
         for model in models:
-            if reason := why_not(model):
+            if reason := reason_not_stacked(model):
                 raise ConfigError(reason)
         if len({stack_key(model) for model in models}) != 1:
             raise ConfigError("models of different networks or optimizers cannot be one stack")

@@ -7,7 +7,7 @@ from stack_trials import Trial, alone, check_same, stacked, trainer
 
 from mnist_lab import MLP, SoftmaxRegression
 from mnist_lab.models import Classifier
-from mnist_lab.training.stacked.fit import StackEpochLoop, max_stack, why_not_trainer
+from mnist_lab.training.stacked.fit import StackEpochLoop, max_stack, reason_trainer_is_not_stacked
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_larger_models_come_in_smaller_stacks(model: Classifier, trials: int) ->
     ],
 )
 def test_why_not_trainer(options: dict[str, Any], reason: str | None) -> None:
-    found = why_not_trainer(trainer(**options))
+    found = reason_trainer_is_not_stacked(trainer(**options))
     assert found is None if reason is None else str(found).startswith(reason)
 
 

@@ -8,7 +8,7 @@ import torch
 from mnist_lab import CNN, MLP, SoftmaxRegression
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
-from mnist_lab.training.stacked.network import StackedNet, stack_key, why_not
+from mnist_lab.training.stacked.network import StackedNet, reason_not_stacked, stack_key
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from mnist_lab.training.stacked.network import StackedNet, stack_key, why_not
     ],
 )
 def test_why_not(model: Classifier, reason: str | None) -> None:
-    assert why_not(model) == reason
+    assert reason_not_stacked(model) == reason
 
 
 SAME: list[dict[str, Any]] = [
