@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from door import call, run
 
 from mnist_lab import MLP, MNISTDataModule, evaluate, train
@@ -62,39 +61,6 @@ def test_other_data(run_dir: Path, mnist_files: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert json.loads(done.stdout)["test/acc"] == metrics["test/acc"]  # the same digits by name
-
-
-@pytest.mark.parametrize("run_dir", ["mlp"], indirect=True)
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        ("cut", "best.ckpt"),
-        ("empty", "best.ckpt"),
-        ("other", "best.ckpt"),
-        ("none", "no checkpoint"),
-        ("config", "config.yaml"),
-    ],
-)
-def test_a_damaged_run_is_one_line_and_exit_3(
-    run_dir: Path, tmp_path: Path, damage: str, words: str
-) -> None:
-    copy = Path(shutil.copytree(run_dir, tmp_path / "copy"))
-    best = copy / "checkpoints" / "best.ckpt"
-    match damage:
-        case "cut":
-            best.write_bytes(best.read_bytes()[:5000])
-        case "empty":
-            best.write_bytes(b"")
-        case "other":
-            torch.save({"state_dict": {}, "hyper_parameters": {}}, best)
-        case "none":
-            shutil.rmtree(best.parent)
-        case "config":
-            (copy / "config.yaml").write_text("model: [")
-    done = call(f"evaluate {copy}", tmp_path)
-    assert done.returncode == 3, done.stderr
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("run_dir", ["cnn"], indirect=True)

@@ -117,22 +117,6 @@ def test_what_does_not_give_the_models_answers_is_not_written(
     assert (tmp_path / "model.pt2").read_bytes() == b"before"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        ("export", 2),
-        ("export {run} --format tflite", 2),
-        ("export {run} data=kmnist", 2),
-        ("export nowhere", 3),
-        ("export {run} --output nowhere/model.onnx", 5),
-        ("export {run} --output .", 5),
-    ],
-)
-def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, code: int) -> None:
-    done = call(arguments.format(run=trained), tmp_path)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
-
-
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_lab.inference.export.find_spec", lambda _: None)
     with pytest.raises(LabError, match=r"pip install 'mnist_lab\[export\]'"):

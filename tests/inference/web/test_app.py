@@ -1,27 +1,17 @@
-"""The page as people use it, in headless Chromium, and as others attack it."""
+"""The page as people use it, in headless Chromium."""
 
 import base64
-import contextlib
-import http.client
-import io
 import json
 import os
-import re
-import shutil
-import signal
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import browser
 import numpy as np
 import pytest
-from door import COMMAND, call
 from hostile_images import bad_contents
-from PIL import Image
 from playwright.sync_api import Page
+from served import as_png, asked
 
 from mnist_lab.data.archive import Split
 
@@ -31,32 +21,6 @@ THREE = [
     *((95, 90), (130, 62), (180, 60), (210, 95), (190, 135), (145, 150)),
     *((195, 160), (222, 200), (195, 250), (140, 262), (95, 240)),
 ]
-
-
-@contextlib.contextmanager
-def served(*runs: Path, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Popen, int]]:
-    process = subprocess.Popen(
-        [COMMAND, "serve", *runs, "--port", "0", "--host", host],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        found = re.match(r"http://127\.0\.0\.1:(\d+)/ is the page", process.stdout.readline())
-        assert found, process.stderr.read()
-        yield process, int(found[1])
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def port(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    other = tmp_path_factory.mktemp("runs") / "the same again"
-    shutil.copytree(trained, other)
-    with served(trained, other) as (_, port):
-        yield port
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +113,6 @@ def hand_over(page: Page, content: bytes, name: str, how: str = "drop") -> None:
     )
 
 
-def as_png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_an_image_that_is_dropped_pasted_or_chosen(page: Page, mnist_test: Split) -> None:
     contents = [as_png(mnist_test.images[number, 0].numpy()) for number in (0, 1, 2)]
     hand_over(page, contents[0], "seven.png")
@@ -219,97 +177,12 @@ def test_answers_fast(page: Page) -> None:
     assert np.percentile(took, 95) < 150
 
 
-# --- attacks
-
-
-def asked(
-    port: int, method: str, path: str, body: bytes = b"", **headers: str
-) -> tuple[int, bytes, dict[str, str]]:
-    own = {"Host": f"127.0.0.1:{port}"}
-    if method == "POST":
-        own["Origin"] = f"http://127.0.0.1:{port}"
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    with contextlib.closing(connection):
-        connection.putrequest(method, path, skip_host=True)
-        sent = own | {"Content-Length": str(len(body))} | headers
-        for name, value in sent.items():
-            connection.putheader(name.replace("_", "-"), value)
-        connection.endheaders(body or None)
-        response = connection.getresponse()
-        return response.status, response.read(), dict(response.getheaders())
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "localhost@evil"],
-)
-def test_a_foreign_host_is_refused(port: int, host: str) -> None:
-    for method, path in (("GET", "/"), ("GET", "/runs"), ("POST", "/predict")):
-        assert asked(port, method, path, Host=host.format(port=port))[0] == 421
-
-
-@pytest.mark.parametrize(
-    "origin",
-    ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:{port}.evil"],
-)
-def test_a_foreign_origin_is_refused(port: int, origin: str, mnist_test: Split) -> None:
-    body = as_png(mnist_test.images[0, 0].numpy())
-    assert asked(port, "POST", "/predict", body, Origin=origin.format(port=port))[0] == 403
-    assert asked(port, "POST", "/predict", body, Sec_Fetch_Site="cross-site")[0] == 403
-    assert asked(port, "POST", "/predict", body)[0] == 200
-
-
-def test_no_origin_is_no_origin_of_the_page(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(
-            f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n".encode()
-            + b"Content-Length: 0\r\n\r\n"
-        )
-        assert b" 403 " in client.recv(100)
-
-
-def test_a_body_of_a_gigabyte_is_refused_before_it_is_read(port: int) -> None:
-    head = (
-        f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(f"{head}Content-Length: 1000000000\r\n\r\n".encode())
-        assert b" 413 " in client.recv(100)
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:  # of no said length
-        client.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
-        sent = 0
-        with contextlib.suppress(OSError):
-            for _ in range(1000):
-                client.sendall(b"f4240\r\n" + bytes(1_000_000) + b"\r\n")
-                sent += 1
-        assert sent < 100
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/file=/etc/passwd"),
-        *("/page.js/../../app.py", "/page/../app.py", "/page.css%00", "/..\\..\\app.py"),
-    ],
-)
-def test_no_path_leads_anywhere(port: int, path: str) -> None:
-    assert asked(port, "GET", path)[0] == 404
-    assert asked(port, "DELETE", "/")[0] == 405
-
-
 def test_bad_images_are_answered(port: int) -> None:
     for name, content in bad_contents().items():
         if len(content) < 16_000_000:
             status, body, _ = asked(port, "POST", "/predict", content)
             assert status == 422, name
             assert "Traceback" not in json.loads(body)["error"]
-
-
-def test_headers_bind_the_page_to_itself(port: int) -> None:
-    _, _, headers = asked(port, "GET", "/")
-    assert headers["content-security-policy"].startswith("default-src 'none'")
-    assert headers["x-frame-options"] == "DENY"
-    assert "access-control-allow-origin" not in headers
 
 
 def test_still_answers_afterwards(port: int, mnist_test: Split) -> None:
@@ -322,50 +195,3 @@ def test_still_answers_afterwards(port: int, mnist_test: Split) -> None:
         assert first["digit"] == second["digit"] == [7, 2, 1][number]
     for one in idle:
         one.close()
-
-
-# --- the command
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ends_cleanly(trained: Path, signum: int, code: int) -> None:
-    with served(trained) as (process, port):
-        waiting = socket.create_connection(("127.0.0.1", port))
-        before = time.monotonic()
-        process.send_signal(signum)
-        _, err = process.communicate(timeout=20)
-        assert process.returncode == code
-        assert time.monotonic() - before < 5
-        assert err.count("\n") <= 1
-        assert "Traceback" not in err
-        waiting.close()
-        with pytest.raises(OSError, match="refused"):
-            socket.create_connection(("127.0.0.1", port))
-
-
-def test_listens_to_this_machine_only(port: int) -> None:
-    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    assert f"0100007F:{port:04X}" in listening
-    assert f"00000000:{port:04X}" not in listening
-
-
-def test_a_port_that_is_taken(trained: Path, port: int, tmp_path: Path) -> None:
-    done = call(f"serve {trained} --port {port}", tmp_path)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (6, "", 1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        ("serve", 2),
-        ("serve {run} --port 99999", 2),
-        ("serve {run} --port x", 2),
-        ("serve {run} --host 0.0.0.0", 2),
-        ("serve {run} --host evil.example", 2),
-        ("serve {run} --host 203.0.113.7", 2),
-        ("serve nowhere", 3),
-    ],
-)
-def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, code: int) -> None:
-    done = call(arguments.format(run=trained), tmp_path)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)

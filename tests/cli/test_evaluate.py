@@ -1,0 +1,46 @@
+"""mnist-lab evaluate, of runs that are damaged, and used wrongly."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from door import call
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("cut", "best.ckpt"),
+        ("empty", "best.ckpt"),
+        ("other", "best.ckpt"),
+        ("none", "no checkpoint"),
+        ("config", "config.yaml"),
+    ],
+)
+def test_a_damaged_run_is_one_line_and_exit_3(
+    trained: Path, tmp_path: Path, damage: str, words: str
+) -> None:
+    copy = Path(shutil.copytree(trained, tmp_path / "copy"))
+    best = copy / "checkpoints" / "best.ckpt"
+    match damage:
+        case "cut":
+            best.write_bytes(best.read_bytes()[:5000])
+        case "empty":
+            best.write_bytes(b"")
+        case "other":
+            torch.save({"state_dict": {}, "hyper_parameters": {}}, best)
+        case "none":
+            shutil.rmtree(best.parent)
+        case "config":
+            (copy / "config.yaml").write_text("model: [")
+    done = call(f"evaluate {copy}", tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_metrics_are_a_table(trained: Path, tmp_path: Path) -> None:
+    done = call(f"evaluate {trained}", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [word for word in ("accuracy", "loss", "val", "test") if word not in done.stdout] == []

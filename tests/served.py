@@ -1,0 +1,55 @@
+"""The page, served by the command, and requests to it."""
+
+import contextlib
+import http.client
+import io
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from door import COMMAND
+from PIL import Image
+
+
+@contextlib.contextmanager
+def served(*runs: Path, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Popen, int]]:
+    process = subprocess.Popen(
+        [COMMAND, "serve", *runs, "--port", "0", "--host", host],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        found = re.match(r"http://127\.0\.0\.1:(\d+)/ is the page", process.stdout.readline())
+        assert found, process.stderr.read()
+        yield process, int(found[1])
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def asked(
+    port: int, method: str, path: str, body: bytes = b"", **headers: str
+) -> tuple[int, bytes, dict[str, str]]:
+    own = {"Host": f"127.0.0.1:{port}"}
+    if method == "POST":
+        own["Origin"] = f"http://127.0.0.1:{port}"
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(connection):
+        connection.putrequest(method, path, skip_host=True)
+        sent = own | {"Content-Length": str(len(body))} | headers
+        for name, value in sent.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders(body or None)
+        response = connection.getresponse()
+        return response.status, response.read(), dict(response.getheaders())
