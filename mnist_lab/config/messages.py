@@ -35,12 +35,6 @@ def explain(error: BaseException) -> str:
         return unknown_key(key or str(cause.full_key), [str(name) for name in siblings], value)
     if isinstance(cause, OmegaConfBaseException):
         return _explain_value(override, cause)
-    if found := re.search(r"Ambiguous value for argument '(.+)'", text):
-        return f"{found[1]}: several values are a sweep, which needs -m; a list is written [1,2]"
-    if found := re.search(r"Sweep parameters '(.+)' requires", text):
-        return f"{found[1]}: several values are a sweep, which needs -m"
-    if found := re.search(r"Sweeping over Hydra's configuration .* '(.+)'", text):
-        return f"{found[1]}: must have one value, as it is the same for all trials"
     if found := re.search(r"An item is already at '([^']+)'", text):
         return f"+{found[1]}: is there already; leave out the +"
     if "Could not " in text and override:

@@ -180,17 +180,6 @@ def parse_space(
     return Space(tuple(dimensions), tuple(fixed), is_grid)
 
 
-def check_same_for_all(overrides: Sequence[str]) -> None:
-    """Check that overrides of the sweep itself, such as its launcher, have one value.
-
-    Raises:
-        ConfigError: one has several.
-    """
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_sweep_override():
-            _check_can_vary(override)
-
-
 def _check_can_vary(override: Override) -> None:
     """Check that a key may have several values in a sweep.
 
