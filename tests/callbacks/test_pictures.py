@@ -260,30 +260,6 @@ def test_a_model_that_diverged_has_pictures(tmp_path: Path) -> None:
     assert set(IMAGES) <= tags_of(tmp_path)
 
 
-def test_confusion_shows_every_count() -> None:
-    confusion = torch.diag(torch.arange(900, 1000, 10))
-    confusion[3, 5] = 7
-    figure = figures.confusion(confusion)
-    texts = {text.get_text() for text in figure.axes[0].texts}
-    assert {str(count) for count in range(900, 1000, 10)} | {"7"} == texts
-    assert "99.93%" in figure.texts[0].get_text()
-
-
-def test_mistakes_name_label_pred_and_probability(mnist_test: Any) -> None:
-    labels = mnist_test.labels[:50]
-    logits = torch.zeros(50, 10)
-    logits[torch.arange(50), labels] = 8
-    logits[7] = torch.tensor([0.0] * 9 + [3.0])
-    predictions = Predictions.of_logits(mnist_test.images[:50], labels, logits)
-    figure = figures.mistakes(predictions)
-    right = int(labels[7])
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    if right == 9:
-        assert texts == []
-    else:
-        assert texts == [f"{right} taken for 9", f"{predictions.confidences[7]:.1%}"]
-
-
 @pytest.mark.slow
 def test_two_ranks_show_what_one_shows(tmp_path: Path) -> None:
     found = []

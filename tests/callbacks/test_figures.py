@@ -1,0 +1,32 @@
+"""What the figures of a test show."""
+
+from typing import Any
+
+import torch
+
+from mnist_lab.callbacks import figures
+from mnist_lab.inference.predictions import Predictions
+
+
+def test_confusion_shows_every_count() -> None:
+    confusion = torch.diag(torch.arange(900, 1000, 10))
+    confusion[3, 5] = 7
+    figure = figures.confusion(confusion)
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {str(count) for count in range(900, 1000, 10)} | {"7"} == texts
+    assert "99.93%" in figure.texts[0].get_text()
+
+
+def test_mistakes_name_label_pred_and_probability(mnist_test: Any) -> None:
+    labels = mnist_test.labels[:50]
+    logits = torch.zeros(50, 10)
+    logits[torch.arange(50), labels] = 8
+    logits[7] = torch.tensor([0.0] * 9 + [3.0])
+    predictions = Predictions.of_logits(mnist_test.images[:50], labels, logits)
+    figure = figures.mistakes(predictions)
+    right = int(labels[7])
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    if right == 9:
+        assert texts == []
+    else:
+        assert texts == [f"{right} taken for 9", f"{predictions.confidences[7]:.1%}"]
