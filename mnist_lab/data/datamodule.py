@@ -10,7 +10,7 @@ from torch import Tensor
 from mnist_lab.data import augment as augments
 from mnist_lab.data.archive import Split, load_split
 from mnist_lab.data.loader import BatchLoader
-from mnist_lab.data.sets import AUGMENTS, EVAL_BATCH_SIZE, FOLDERS, MAX_SEED, NUM_TRAIN
+from mnist_lab.data.sets import AUGMENTS, EVAL_BATCH_SIZE, FOLDERS, MAX_SEED, NUM_TEST, NUM_TRAIN
 from mnist_lab.errors import ConfigError
 
 
@@ -70,17 +70,23 @@ class MNISTDataModule(L.LightningDataModule):
         self.split(train=False)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read what the stage needs."""
+        """Read what the stage needs.
+
+        Raises:
+            ConfigError: the trainer's share of test batches is less than one batch.
+        """
         self.split(train=stage not in ("test", "predict"))
-        if stage == "fit" and self.trainer and not self.val_size:
-            # Lightning takes an empty list of loaders for validation, and warns of its length.
-            self.trainer.limit_val_batches = 0
+        if stage == "fit" and self.trainer:
+            _check_test_share(self.trainer.limit_test_batches)
+            if not self.val_size:
+                # Lightning takes an empty list of loaders for validation, and warns of its length.
+                self.trainer.limit_val_batches = 0
 
     def split(self, train: bool) -> Split:
         """Return the published training or test part, read on first use.
 
         Raises:
-            InputError: a file is damaged, or missing and cannot be downloaded.
+            InputError: a file is corrupt, or missing and cannot be downloaded.
         """
         if train not in self._splits:
             self._splits[train] = load_split(self.dataset, train, self.root)
@@ -131,8 +137,8 @@ class MNISTDataModule(L.LightningDataModule):
     def _tensors(self, split: str) -> tuple[Tensor, Tensor]:
         """Return a split's images and labels on the training device, moved there once."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        found = self._on_device.get(split)
-        if found is None or found[0].device != device:
+        tensors = self._on_device.get(split)
+        if tensors is None or tensors[0].device != device:
             images, labels, _ = self.split(train=split != "test")
             if split != "test":
                 if self.split_seed is not None:
@@ -141,8 +147,8 @@ class MNISTDataModule(L.LightningDataModule):
                     images, labels = images[order], labels[order]
                 part = slice(self.val_size) if split == "val" else slice(self.val_size, None)
                 images, labels = images[part], labels[part]
-            found = self._on_device[split] = images.to(device), labels.to(device)
-        return found
+            tensors = self._on_device[split] = images.to(device), labels.to(device)
+        return tensors
 
 
 def _check_whole(key: str, value: Any, lowest: int, highest: int | None = None) -> None:
@@ -150,3 +156,13 @@ def _check_whole(key: str, value: Any, lowest: int, highest: int | None = None) 
     if not is_whole or value < lowest or (highest is not None and value > highest):
         bounds = f"at least {lowest}" if highest is None else f"from {lowest} to {highest}"
         raise ConfigError(f"data.{key}={value}: must be a whole number, {bounds}")
+
+
+def _check_test_share(share: int | float | None) -> None:
+    """Refuse before training what Lightning refuses after it."""
+    batches = NUM_TEST // EVAL_BATCH_SIZE
+    if isinstance(share, float) and share and int(share * batches) == 0:
+        raise ConfigError(
+            f"trainer.limit_test_batches={share}: is less than one of {batches} batches; take 1 "
+            "for one"
+        )
