@@ -15,8 +15,8 @@ EXTRAS = (
 def test_training_imports_and_needs_none_of_the_extras(tmp_path: Path) -> None:
     code = (
         f"import sys; absent = {EXTRAS}; sys.modules.update(dict.fromkeys(absent))\n"
-        "from mnist_lab import cli\n"
-        f"code = cli.main({['train', 'model=cnn', *FEW_BATCHES.split()]})\n"
+        "from mnist_lab.cli.main import main\n"
+        f"code = main({['train', 'model=cnn', *FEW_BATCHES.split()]})\n"
         "print([name for name in sys.modules if name.startswith('mnist_lab.inference.web')\n"
         "       or name in ('mnist_lab.inference.digit_finder', 'mnist_lab.inference.export',\n"
         "                   'optuna')])\n"

@@ -1,56 +1,26 @@
-"""Who may import whom."""
+import pytest
+from torch import nn
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
-
-import mnist_lab
-
-ROOT = Path(mnist_lab.__file__).parent
-# What turns a config into objects, or checks one. Everything else works without Hydra.
-KNOWS_CONFIGS = {
-    *("checks", "commands", "config", "evaluation", "explain", "interpolations", "job", "knobs"),
-    *("record", "schemas", "stored", "sweeps", "trainer", "trainer_checks"),
-}
+from mnist_lab.errors import ConfigError
+from mnist_lab.models.layers import hidden_layers
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the full name of everything that a file imports, also within functions."""
-    package = ["mnist_lab", *path.relative_to(ROOT).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) + 1 - node.level] if node.level else []
-            module = ".".join([*start, node.module or ""]).strip(".")
-            yield from (f"{module}.{name.name}" for name in node.names)
+def test_a_hidden_layer_is_linear_batch_norm_activation_dropout() -> None:
+    layers = hidden_layers(4, [3, 2], "tanh", [0.5, 0.0], batch_norm=True)
+    assert [type(layer) for layer in layers] == [
+        *(nn.Linear, nn.BatchNorm1d, nn.Tanh, nn.Dropout),
+        *(nn.Linear, nn.BatchNorm1d, nn.Tanh),
+    ]
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [(4, 3), (3, 2)]
 
 
-def importers(*names: str) -> set[str]:
-    """Return the parts of the package that import a module or what is in it."""
-    return {
-        path.relative_to(ROOT).with_suffix("").parts[0]
-        for path in ROOT.rglob("*.py")
-        for found in imports(path)
-        if any(found == name or found.startswith(f"{name}.") for name in names)
-    }
-
-
-def test_only_what_knows_configs_imports_hydra() -> None:
-    assert importers("hydra", "omegaconf") <= KNOWS_CONFIGS
-
-
-def test_models_and_data_know_only_errors_and_files() -> None:
-    for part in ("models", "data"):
-        own = {
-            ".".join(found.split(".")[:2])
-            for path in (ROOT / part).glob("*.py")
-            for found in imports(path)
-            if found.startswith("mnist_lab")
-        }
-        assert own <= {f"mnist_lab.{part}", "mnist_lab.errors", "mnist_lab.files.atomic"}
-
-
-def test_nothing_imports_the_command_line() -> None:
-    assert importers("mnist_lab.cli.main") == {"train"}
-    assert importers("mnist_lab.commands") <= {"cli", "commands"}
+@pytest.mark.parametrize(
+    ("activation", "dropout", "message"),
+    [("relo", 0.0, "model.activation=relo: must be one of"), ("relu", [0.1], "model.dropout=")],
+)
+def test_unknown_activation_and_rates_of_another_number(
+    activation: str, dropout: object, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        hidden_layers(4, [3, 2], activation, dropout, batch_norm=False)

@@ -102,7 +102,7 @@ def test_a_run_that_diverges_says_so_and_leaves_json(tmp_path: Path) -> None:
     assert "Warning" not in done.stderr
     text = (tmp_path / "run" / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["test/loss"] is None
-    with pytest.raises(InputError, match="run: has diverged: its weights are no numbers"):
+    with pytest.raises(InputError, match="run: training diverged: weights are NaN or infinite"):
         load_run(tmp_path / "run")
 
 
