@@ -44,8 +44,10 @@ def main(arguments: list[str]) -> int:
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     with without_collector():
         from mnist_lab.cli.result_table import print_result
+        from mnist_lab.training.precision import check_accelerator
         from mnist_lab.training.run import run
 
+    check_accelerator(config.trainer.accelerator)
     print_result(run(config))
     return 0
 

@@ -131,6 +131,11 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool) -> int:
 def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
     checked = resolved(config)
     check(checked)
+    if checked.trainer.accelerator not in (None, "auto", "cpu"):
+        with without_collector():
+            from mnist_lab.training.precision import check_accelerator
+
+        check_accelerator(checked.trainer.accelerator)
     run_dir = run_dir_of(config)
     with claimed(run_dir, lambda: check_same_config(run_dir, checked)):
         run(loader, config, job)

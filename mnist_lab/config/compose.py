@@ -357,7 +357,7 @@ def resolve(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> N
                 if name == "hydra" or OmegaConf.is_missing(config, name):
                     continue
                 value = config[name]
-                if OmegaConf.is_interpolation(config, name):
+                if OmegaConf.is_interpolation(config, str(name)):
                     config[name] = value
                 if OmegaConf.is_config(value):
                     OmegaConf.resolve(config[name])

@@ -7,7 +7,7 @@ and 1.4 call by different names.
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 from hydra import utils as hydra_utils
 from hydra import version
@@ -41,6 +41,7 @@ __all__ = [
     "set_version_base",
 ]
 _IS_1_3 = hasattr(version, "base_at_least")  # and not 1.4
+_UTILS: Any = hydra_utils  # some of whose names are only in 1.4
 
 
 def set_version_base() -> None:
@@ -51,7 +52,8 @@ def set_version_base() -> None:
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
     """Register a resolver of interpolations whose values each config keeps."""
-    register = OmegaConf.register_new_resolver if _IS_1_3 else OmegaConf.register_resolver
+    omegaconf: Any = OmegaConf  # whose register_resolver takes other arguments in 2.4
+    register = omegaconf.register_new_resolver if _IS_1_3 else omegaconf.register_resolver
     register(name, resolver, use_cache=True, replace=True)
 
 
@@ -82,10 +84,10 @@ def set_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
 def job_context(loader: ConfigLoaderImpl, config: DictConfig) -> HydraContext:
     """Return what Hydra hands to jobs and launchers, with the callbacks of a checked config."""
     with _unchecked_by_hydra():
-        context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
+        context: Any = HydraContext(config_loader=loader, callbacks=Callbacks(config))
     if not _IS_1_3:
-        context.execution_whitelist = hydra_utils.UNSAFE_DISABLE_EXECUTION_CHECKS
-    return context
+        context.execution_whitelist = _UTILS.UNSAFE_DISABLE_EXECUTION_CHECKS
+    return cast(HydraContext, context)
 
 
 def configure_log(config: DictConfig) -> None:
@@ -105,14 +107,12 @@ def build(node: Any, **arguments: Any) -> Any:
         InstantiationException: the object does not take its arguments.
     """
     with _unchecked_by_hydra():
-        return hydra_utils.instantiate(node, _convert_="all", **arguments)
+        return _UTILS.instantiate(node, _convert_="all", **arguments)
 
 
 def _unchecked_by_hydra() -> AbstractContextManager[Any]:
     """Leave the check of what may be built, which Hydra 1.4 asks for, to the lab's own."""
     if _IS_1_3:
         return contextlib.nullcontext()
-    context: AbstractContextManager[Any] = hydra_utils.execution_whitelist(
-        hydra_utils.UNSAFE_DISABLE_EXECUTION_CHECKS
-    )
-    return context
+    unchecked = _UTILS.execution_whitelist(_UTILS.UNSAFE_DISABLE_EXECUTION_CHECKS)
+    return cast(AbstractContextManager[Any], unchecked)

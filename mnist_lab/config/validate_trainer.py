@@ -24,6 +24,13 @@ def check_trainer(config: DictConfig) -> None:
             raise ConfigError(f"trainer.{name}=0: must be at least 1, or -1 for no limit")
     if trainer.limit_train_batches == 0 and not trainer.overfit_batches:
         raise ConfigError("trainer.limit_train_batches=0: must be above 0")
+    time = trainer.max_time
+    is_time = isinstance(time, str) and re.fullmatch(r"\d+(:\d\d){3}", time)
+    if not is_time and not isinstance(time, DictConfig | None):
+        raise ConfigError(
+            f"trainer.max_time={shown(time)}: must be DD:HH:MM:SS, or a mapping of "
+            "datetime.timedelta's arguments"
+        )
     for name in ("logger", "callbacks", "plugins"):
         nodes = trainer[name] if OmegaConf.is_list(trainer[name]) else [trainer[name]]
         is_switch = name == "logger" and isinstance(trainer.logger, bool)

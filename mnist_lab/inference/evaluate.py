@@ -20,6 +20,7 @@ from mnist_lab.errors import ConfigError, InputError, first_line
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.inference.predictions import Predictions
 from mnist_lab.models import Classifier
+from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints import check_weights, newest
 from mnist_lab.training.fit import evaluate_on, quiet_trainer
@@ -27,7 +28,6 @@ from mnist_lab.training.precision import can_compute
 from mnist_lab.training.trainer import build_trainer
 
 _MAX_SETTINGS = 10_000
-_MAX_CLASSES = 1_000
 _log = logging.getLogger(__name__)
 
 
@@ -119,8 +119,8 @@ def load_model(run_dir: Path, target: str) -> Classifier:
         with torch.device("meta"):  # costs nothing, whatever sizes the file asks for
             expected = model_class(**settings)
         check_weights(path, checkpoint, expected)
-        if expected.num_classes > _MAX_CLASSES:  # its confusion matrix has their square
-            raise ValueError(f"it has more than {_MAX_CLASSES:,} classes")
+        if expected.num_classes > NUM_CLASSES.high:  # its confusion matrix has their square
+            raise ValueError(f"it has more than {NUM_CLASSES.high:,} classes")
         model = model_class(**settings)
         model.load_state_dict(weights)
     except InputError:

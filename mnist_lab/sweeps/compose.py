@@ -27,11 +27,16 @@ def checked_trials(
         LabError: a trial is wrong; the message starts with its overrides.
     """
     first: DictConfig | None = None
+    runs_here = not str(master.hydra.launcher._target_).endswith((".SlurmLauncher", ".RayLauncher"))
     for number, overrides in trials:
         try:
             config = loader.trial(master, overrides, number)
             check(config)
             check_trial(config)
+            if runs_here and config.trainer.accelerator not in (None, "auto", "cpu"):
+                from mnist_lab.training.precision import check_accelerator  # imports torch
+
+                check_accelerator(config.trainer.accelerator)
             first = config if first is None else first
             for name in ("monitor", "mode"):
                 if config[name] != first[name]:

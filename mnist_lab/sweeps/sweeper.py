@@ -86,8 +86,9 @@ class StudySweeper(Sweeper):
         Raises:
             LabError: something that the user can mend is wrong; no trial has started.
         """
-        subdir = OmegaConf.to_container(self._config.hydra.sweep, resolve=False)["subdir"]
-        if "${" not in str(subdir):
+        folders: Any = OmegaConf.to_container(self._config.hydra.sweep, resolve=False)
+        subdir = str(folders["subdir"])
+        if "${" not in subdir:
             raise ConfigError(
                 f"hydra.sweep.subdir={subdir}: must be another folder for each trial, as "
                 "trial_${hydra.job.num}"

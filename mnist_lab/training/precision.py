@@ -1,10 +1,11 @@
-"""Precision and device of a trainer, where the config leaves them to the machine."""
+"""Precision and device of a trainer: what the machine has, and what ``auto`` stands for."""
 
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
 
 
@@ -35,6 +36,19 @@ def device_type(accelerator: str | None) -> str:
     if (is_gpu or accelerator == "mps") and torch.backends.mps.is_available():
         return "mps"
     return "cpu"
+
+
+def check_accelerator(accelerator: str | None) -> None:
+    """Check that the machine has the devices that are asked for by name.
+
+    Raises:
+        ConfigError: it has none that torch can use.
+    """
+    if accelerator in ("gpu", "cuda", "mps") and device_type(accelerator) == "cpu":
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: this machine has no such device that torch "
+            f"{torch.__version__} can use; take trainer=cpu or trainer=auto"
+        )
 
 
 def can_compute(precision: str, accelerator: str | None) -> bool:

@@ -109,3 +109,14 @@ def test_sweep_goes_on_after_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
     states = [json.loads((path / MANIFEST).read_text())["state"] for path in runs]
     assert states == ["failed", "finished", "failed"]
     assert "worse" in (sweep_dir / "2" / "train.log").read_text()
+
+
+@pytest.mark.parametrize("sweep", ["", "-m seed=1,2", "-m seed=1,2 hydra/sweeper=basic"])
+def test_a_device_that_is_missing_is_one_line(
+    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_lab.training.precision.device_type", lambda _: "cpu")
+    done = call(f"train trainer=gpu {sweep}", tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "trainer.accelerator=gpu: this machine has no such device" in done.stderr
+    assert not any(tmp_path.iterdir())
