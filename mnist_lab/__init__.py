@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
     from mnist_lab.training.fit import train
 
-# MKL's strict mode, read when torch first multiplies: a product has the same bits whether it is
-# computed alone or in a batch, and on any number of threads.
+# MKL's strict mode, read when torch first multiplies: all but very small products have the same
+# bits alone and in a batch, and on one thread and on several.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 __version__ = "0.1.0"

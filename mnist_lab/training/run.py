@@ -188,7 +188,7 @@ def _recorded(
         except Stopped as stopped:
             if stopped.name == "SIGUSR1":
                 signals.requeue()
-            _log.warning("mnist-lab resume %s resumes from here", display_path(run_dir))
+            _log.warning("to resume the run from here: mnist-lab resume %s", display_path(run_dir))
             raise
 
 

@@ -120,7 +120,7 @@ def test_a_signal_saves_the_step_that_it_came_in(signum: int, tmp_path: Path) ->
     printed = stopped(tmp_path, signum, rare)
     assert "Traceback" not in printed
     assert printed.splitlines()[-1] == f"mnist-lab train: stopped by {signal.Signals(signum).name}"
-    assert "mnist-lab resume run resumes from here" in printed
+    assert "to resume the run from here: mnist-lab resume run" in printed
     assert manifest(tmp_path / "run")["state"] == "interrupted"
     saved = read_checkpoint(tmp_path / "run" / LAST)["mnist_lab"]
     assert saved["step"] >= 60
