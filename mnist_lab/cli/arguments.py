@@ -18,6 +18,20 @@ class Parser(argparse.ArgumentParser):
         """
         raise ConfigError(f"{message}; {self.prog} --help says more")
 
+    def parse_with_targets(self, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Return a verb's options, and what its only override, ``allow_targets``, allows.
+
+        The options hold the override as it was typed in ``overrides``.
+
+        Raises:
+            ConfigError: an argument is wrong, or there is another override.
+        """
+        self.add_argument(
+            "overrides", nargs="*", default=[], help="only allow_targets=[my_package.] for own code"
+        )
+        options = self.parse_intermixed_args(arguments)
+        return options, only_targets(options.overrides)
+
 
 def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:
     """Return the paths that a verb is to read, each once, and its ``allow_targets`` overrides.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mnist_lab.cli.arguments import Parser, only_targets
+from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import StorageError
@@ -24,18 +24,14 @@ def main(arguments: list[str]) -> int:
     parser = Parser("mnist-lab export", description=_DESCRIPTION)
     parser.add_argument("run", type=Path, help="the run's directory")
     parser.add_argument(
-        "targets", nargs="*", default=[], help="allow_targets=[my_package.] for own code"
-    )
-    parser.add_argument(
         "--format", choices=_SUFFIXES, default="onnx", help="onnx (default), or torch.export's .pt2"
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="default: model.onnx or .pt2 in the run"
     )
-    options = parser.parse_intermixed_args(arguments)
-    only_targets(options.targets)
+    options, _ = parser.parse_with_targets(arguments)
     path = options.output or options.run / f"model{_SUFFIXES[options.format]}"
-    stored_config(options.run, options.targets)  # finds errors before the slow imports
+    stored_config(options.run, options.overrides)  # finds errors before the slow imports
     if path.is_dir():
         raise StorageError(f"{path}: is a folder; the name of a file is required")
     if not path.parent.is_dir():
@@ -45,7 +41,7 @@ def main(arguments: list[str]) -> int:
         from mnist_lab.inference.export import export
         from mnist_lab.inference.predict import load_run
 
-    parity = export(load_run(options.run, options.targets), path, options.format)
+    parity = export(load_run(options.run, options.overrides), path, options.format)
     print(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; logits within {parity.difference:.1e} of the "
         f"checkpoint's on {parity.images:,} test images, {parity.same:,} of them the same digit"

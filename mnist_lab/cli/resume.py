@@ -1,11 +1,11 @@
-"""``mnist-lab resume DIR``: goes on with a run, or a sweep, from its directory alone."""
+"""``mnist-lab resume DIR``: resumes a run, or a sweep, from its directory alone."""
 
 import logging
 import sys
 from pathlib import Path
 
 from mnist_lab.cli import train
-from mnist_lab.cli.arguments import Parser, only_targets
+from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import UntrustedError
@@ -23,20 +23,18 @@ _HYDRA_KEYS = (
 
 
 def main(arguments: list[str]) -> int:
-    """Go on with a run and print its result.
+    """Resume a run and print its result.
 
     Raises:
         LabError: something that the user can mend is wrong.
     """
     parser = Parser(
         "mnist-lab resume",
-        description="Goes on with a run that was stopped, from its last checkpoint, to the same "
-        "bits as if it had not been; or with a sweep.",
+        description="Resumes a run that was stopped, from its last checkpoint, to the same bits as "
+        "if it had not been; or a sweep.",
     )
     parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
-    parser.add_argument("overrides", nargs="*", default=[], help="only allow_targets=[my_package.]")
-    options = parser.parse_intermixed_args(arguments)
-    allowed = only_targets(options.overrides)
+    options, allowed = parser.parse_with_targets(arguments)
     if (options.run / SWEEP).exists():
         arguments = [*_sweep_arguments(options.run), *options.overrides]
         return train.main(arguments, typed=options.overrides)
@@ -56,7 +54,7 @@ def _sweep_arguments(folder: Path) -> list[str]:
     """Return the command that started a sweep, if a file may say all that it says.
 
     Raises:
-        InputError: the sweep's file is damaged.
+        InputError: the sweep's file is corrupt.
         UntrustedError: it sets more of Hydra's own keys than a sweep needs.
     """
     arguments = stored_arguments(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mnist_lab.cli.arguments import Parser, only_targets
+from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import InputError
@@ -29,9 +29,7 @@ def main(arguments: list[str]) -> int:
         "its figures and weights are the same to the last bit.",
     )
     parser.add_argument("run", type=Path, help="the run's directory, which is only read")
-    parser.add_argument("overrides", nargs="*", default=[], help="only allow_targets=[my_package.]")
-    options = parser.parse_intermixed_args(arguments)
-    allowed = only_targets(options.overrides)
+    options, allowed = parser.parse_with_targets(arguments)
     if not is_finished(options.run):
         directory.read_json(options.run / directory.MANIFEST)  # raises where there is no run at all
         raise InputError(f"{options.run}: is not finished; mnist-lab resume {options.run}")

@@ -34,6 +34,25 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+# Where the other sets are published, and the MD5 sums of their gzipped files there.
+SOURCES = {
+    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+}
+MD5 = {
+    "fashion_mnist": {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    "kmnist": {
+        "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
+        "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
+        "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
+        "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
+    },
+}
 _IDX_UINT8 = 0x08
 _MAX_BYTES = 64_000_000  # of a file; the largest, 60,000 images, has 47 million
 _LOCK_SECONDS = 60  # unpacking takes under a second; a holder that hangs must not hang the others
@@ -180,31 +199,22 @@ def _unzip(packed: bytes, path: Path) -> bytearray:
 
 
 def _download(dataset: str, name: str) -> bytes:
-    """Return a file from the first mirror that has it, checked by its MD5 in torchvision.
+    """Return a published file, checked by its MD5.
 
     Raises:
-        OSError, HTTPException: the failure of the last mirror.
+        OSError, HTTPException: it cannot be downloaded, or is another file.
     """
-    import torchvision.datasets  # takes a second, and only a download needs it
-
-    published = getattr(torchvision.datasets, FOLDERS[dataset])
-    failure: Exception = OSError("no mirror is known")
-    for mirror in published.mirrors:
-        request = urllib.request.Request(mirror + name, headers={"User-Agent": "mnist_lab"})
-        _log.info("downloading %s", request.full_url)
-        try:
-            with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
-                packed: bytes = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-            failure = error
-            continue
-        md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
-        if md5 == dict(published.resources)[name]:
-            return packed
-        failure = OSError(f"{request.full_url} is not the published file")
-    raise failure
+    request = urllib.request.Request(SOURCES[dataset] + name, headers={"User-Agent": "mnist_lab"})
+    _log.info("downloading %s", request.full_url)
+    try:
+        with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
+            packed: bytes = response.read()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
+    if hashlib.md5(packed, usedforsecurity=False).hexdigest() != MD5[dataset][name]:
+        raise OSError(f"{request.full_url} is not the published file")
+    return packed
 
 
 def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -61,14 +61,14 @@ def opened(path: Path, is_whole: bool = True) -> Iterator[BinaryIO]:
                 raise InputError(f"{path}: not a checkpoint, or one that was cut off")
             with zipfile.ZipFile(file) as archive:
                 _check_form(path, archive)
-                if is_whole and (damaged := archive.testzip()) is not None:
-                    raise InputError(f"{path}: damaged: the checksum of {damaged} is wrong")
+                if is_whole and (member := archive.testzip()) is not None:
+                    raise InputError(f"{path}: corrupt: the checksum of {member} is wrong")
             file.seek(0)
             yield file
     except LabError:
         raise
-    except Exception as error:  # what zipfile raises for damage is not a few kinds
-        raise InputError(f"{path}: damaged, or no checkpoint: {first_line(error)}") from error
+    except Exception as error:  # zipfile raises many kinds for a corrupt file
+        raise InputError(f"{path}: corrupt, or not a checkpoint: {first_line(error)}") from error
 
 
 def _check_form(path: Path, archive: zipfile.ZipFile) -> None:
@@ -101,7 +101,7 @@ def _check_pickle(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
 
 
 def _refuse_old_forms(path: Path, file: BinaryIO) -> None:
-    """Tell torch's pickles and archives of old from damage; they are loaded in neither case."""
+    """Refuse torch's older pickles and archives that name code; none of them is loaded."""
     file.seek(0)
     pickles = [file.read(_MAX_OLD)]
     file.seek(0)

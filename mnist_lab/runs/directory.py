@@ -28,7 +28,7 @@ LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 BEST = Path(CHECKPOINTS, "best.ckpt")
 LAST = Path(CHECKPOINTS, "last.ckpt")
-PREVIOUS = Path(CHECKPOINTS, "previous.ckpt")  # the last one before, in case the last is damaged
+PREVIOUS = Path(CHECKPOINTS, "previous.ckpt")  # the last one before, in case the last is corrupt
 _SPLITS = ("train", "val", "test")  # whose metrics are NaN where a run diverged
 _MAX_JSON = 50_000_000  # bytes; the manifest of a run has 2,000, and more with each stop
 

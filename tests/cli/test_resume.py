@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(broken_off: Path) -> N
     shorten(broken_off)
     done = call(f"resume {broken_off}", broken_off.parent)
     assert done.returncode == 0, done.stderr
-    assert "last.ckpt: damaged: the checksum of" in done.stdout
+    assert "last.ckpt: corrupt: the checksum of" in done.stdout
     assert f"resuming from {broken_off / PREVIOUS}" in done.stdout
     read_checkpoint(broken_off / LAST)  # a new one
     assert (broken_off / "checkpoints" / "damaged.ckpt").exists()

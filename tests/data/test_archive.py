@@ -218,7 +218,7 @@ def test_processes_race_on_a_cold_cache(
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     whole = f"{mnist_train.sha256} {mnist_test.sha256}"
     assert done.stdout.splitlines() == [whole] * processes * rounds
-    assert "damaged" not in done.stderr
+    assert "corrupt" not in done.stderr
     assert "in memory" not in done.stderr
     for number in range(rounds):
         left = {path.name for path in cached(tmp_path / str(number)).iterdir()}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torchvision.datasets
 from idx_damage import (
     IMAGES,
     LABELS,
@@ -240,7 +239,7 @@ def test_no_permission_is_said(mnist_files: Path, locked: str) -> None:
 
 
 class Server(ThreadingHTTPServer):
-    """Stands in for the mirrors on this machine."""
+    """Stands in for the place where a set is published."""
 
     daemon_threads = True
     block_on_close = False
@@ -286,8 +285,8 @@ def server(mnist_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
         f"{name}.gz": gzip.compress((mnist_files / name).read_bytes(), 1)
         for name in (IMAGES, LABELS)
     }
-    md5 = [(n, hashlib.md5(c, usedforsecurity=False).hexdigest()) for n, c in files.items()]
-    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", md5)
+    md5 = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in files.items()}
+    monkeypatch.setitem(archive.MD5, "fashion_mnist", md5)
     monkeypatch.setattr(archive, "_NETWORK_SECONDS", 0.3)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server(files) as running:
@@ -296,20 +295,13 @@ def server(mnist_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
         running.shutdown()
 
 
-def use_mirrors(monkeypatch: pytest.MonkeyPatch, *mirrors: str) -> None:
-    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", list(mirrors))
-
-
 def test_missing_set_is_downloaded_once(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, mnist_test: Split
 ) -> None:
-    use_mirrors(monkeypatch, server.url("missing"), server.url("good"))
+    monkeypatch.setitem(archive.SOURCES, "fashion_mnist", server.url("good"))
     for _ in range(2):
         assert_same(load_split("fashion_mnist", False, tmp_path), mnist_test)
-    assert [path for path in server.asked if "good" in path] == [
-        f"/good/{IMAGES}.gz",
-        f"/good/{LABELS}.gz",
-    ]
+    assert server.asked == [f"/good/{IMAGES}.gz", f"/good/{LABELS}.gz"]
     raw = tmp_path / "FashionMNIST" / "raw"
     assert {path.name for path in raw.iterdir()} == {".lock", IMAGES, LABELS}
 
@@ -332,7 +324,7 @@ def test_failed_download_is_one_line_and_leaves_nothing(
     behaviour: str,
     reason: str,
 ) -> None:
-    use_mirrors(monkeypatch, server.url(behaviour))
+    monkeypatch.setitem(archive.SOURCES, "fashion_mnist", server.url(behaviour))
     raw = tmp_path / "FashionMNIST" / "raw"
     with pytest.raises(
         InputError,
@@ -343,12 +335,12 @@ def test_failed_download_is_one_line_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert {path.name for path in raw.iterdir()} == {".lock"}
-    use_mirrors(monkeypatch, server.url("good"))
+    monkeypatch.setitem(archive.SOURCES, "fashion_mnist", server.url("good"))
     assert_same(load_split("fashion_mnist", False, tmp_path), mnist_test)
 
 
 def test_no_network_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision.datasets.KMNIST, "mirrors", ["http://nowhere.invalid/"])
+    monkeypatch.setitem(archive.SOURCES, "kmnist", "http://nowhere.invalid/")
     start = time.monotonic()
     with pytest.raises(InputError, match="could not be downloaded"):
         load_split("kmnist", True, tmp_path)
