@@ -1,15 +1,15 @@
 """Experiment file of a sweep's best trial, which trains it again."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.types import RunMode
+from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.compose import Loader
-from mnist_lab.config.options import choices, groups
+from mnist_lab.config.compose import Loader, parse_overrides
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import display_path
@@ -17,33 +17,30 @@ from mnist_lab.runs.manifest import flat
 from mnist_lab.sweeps.records import Record
 
 NAME = "best"
-_RECIPES = ("experiment", "sweep")  # groups whose effect is written out
+_RECIPES = ("experiment", "sweep")  # groups whose values are written out
 
 
 def write_best(
-    sweep_dir: Path, record: Record, loader: Loader, overrides: Sequence[str], value: str
+    sweep_dir: Path, record: Record, loader: Loader, config: DictConfig, value: str
 ) -> str:
     """Write ``experiment/best.yaml`` in a sweep's directory, and return the command that uses it.
 
-    The file has each choice and value that differs from the lab's defaults, whether it came from
-    the command line, an experiment or the search.
+    The file has the choices that are not the defaults, and each value that the command line, an
+    experiment or the search has set.
 
     Args:
         sweep_dir: the sweep's directory.
         record: the best trial.
-        loader: composes configs.
-        overrides: all of the trial's.
+        loader: reads config files.
+        config: the trial's, with its interpolations.
         value: the trial's result, for people.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    chosen, changes = _difference(loader, overrides)
     place = display_path(sweep_dir)
-    command = f"mnist-lab train --config-dir {shlex.quote(str(place))} experiment={NAME}"
-    if loader.allowed:
-        command += f" {shlex.quote('allow_targets=[' + ','.join(loader.allowed) + ']')}"
-    lines = [
+    command = " ".join(map(shlex.quote, ("mnist-lab", "train", *_arguments(place, loader, config))))
+    header = [
         "# @package _global_",
         f"# The best trial of a sweep: {value}.",
         "#",
@@ -52,39 +49,71 @@ def write_best(
         f"# Expected: {value}, the same bits on the same machine.",
         f"# Time: {record.metrics.get('time/fit') or 0:.0f} s of training there.",
     ]
-    if chosen:
-        overridden = [f"  - override /{group}: {choice}" for group, choice in chosen.items()]
-        lines += ["defaults:", *overridden, ""]
-    text = "\n".join(lines) + "\n" + (OmegaConf.to_yaml(changes) if changes else "")
+    content = OmegaConf.to_yaml(_recipe(loader, config))
+    content = content.replace("${hydra:job.num}", str(record.number))  # a single run has none
     folder = sweep_dir / "experiment"
     with write_errors(folder):
         folder.mkdir(exist_ok=True)
-    directory.write(folder / f"{NAME}.yaml", text)
+    directory.write(folder / f"{NAME}.yaml", "\n".join(header) + "\n" + content)
     return command
 
 
-def _difference(loader: Loader, overrides: Sequence[str]) -> tuple[dict[str, str], DictConfig]:
-    """Return the choices that differ from the defaults, and the values that differ besides."""
-    target, picked = _composed(loader, overrides)
-    _, default = _composed(loader, [])
+def _arguments(place: Path, loader: Loader, config: DictConfig) -> Iterator[str]:
+    """Yield the arguments that find the recipe, and the folder that the sweep's choices are in."""
+    sources = config.hydra.runtime.config_sources
+    own = [source.path for source in sources if source.provider == "command-line"]
+    yield from ("--config-dir", own[0] if own else str(place), f"experiment={NAME}")
+    if own:
+        yield f"hydra.searchpath=[{QuotedString(str(place), Quote.single).with_quotes()}]"
+    if loader.allowed:
+        yield f"allow_targets=[{','.join(loader.allowed)}]"
+
+
+def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
+    """Return the defaults list and the values of a recipe."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    hydra = plain.pop("hydra")
+    choices: dict[str, Any] = hydra["runtime"]["choices"]
+    names = {
+        name
+        for group in _RECIPES
+        if choices.get(group)
+        for name in _names_in(loader, group, choices[group])
+    }
+    is_default: dict[str, Any] = {
+        element.group: element.value
+        for element in loader.repository.load_config("train").defaults_list
+        if isinstance(element, GroupDefault) and not element.group.startswith("hydra/")
+    }
+    for override in parse_overrides(hydra["overrides"]["task"]):
+        group, _, key = override.key_or_group.partition(".")
+        if override.is_delete() and key:
+            choices.pop(group, None)
+        if not loader.repository.group_exists(override.key_or_group):
+            names.add(override.key_or_group)
+    for group in is_default.keys() - choices.keys():  # a list was chosen, or something deleted
+        choices[group] = []
+        names.add(group)
     chosen = {
         group: choice
-        for group, choice in picked.items()
-        if group not in _RECIPES and choice != default[group] and choice in choices(group)
+        for group, choice in choices.items()
+        if group not in _RECIPES
+        and not group.startswith("hydra/")
+        and choice != is_default.get(group)
     }
-    base, _ = _composed(loader, [f"{group}={choice}" for group, choice in chosen.items()])
-    before, changes = flat(base), OmegaConf.create()
-    for key, new in flat(target).items():
-        if key not in before or before[key] != new:
-            OmegaConf.update(changes, key, new)
-    return chosen, changes
+    added = [{f"/{group}": chosen[group]} for group in chosen.keys() - is_default.keys()]
+    replaced = [{f"override /{group}": chosen[group]} for group in is_default if group in chosen]
+    recipe = OmegaConf.create({"defaults": added + replaced} if chosen else {})
+    for key, value in flat(plain).items():
+        if key != "allow_targets" and any(f"{key}.".startswith(f"{name}.") for name in names):
+            OmegaConf.update(recipe, key, value)
+    return recipe
 
 
-def _composed(loader: Loader, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a config with its interpolations, and the choice of each group."""
-    opened = [f"allow_targets=[{','.join(loader.allowed)}]"] if loader.allowed else []
-    config: DictConfig = loader.compose([*opened, *overrides], RunMode.RUN)
-    picked = {group: str(config.hydra.runtime.choices.get(group)) for group in groups()}
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    del plain["hydra"]
-    return plain, picked
+def _names_in(loader: Loader, group: str, choice: str) -> Iterator[str]:
+    """Yield the dotted keys that a recipe sets, and those that it includes."""
+    source = loader.repository.load_config(f"{group}/{choice}")
+    yield from flat(source.config)
+    for element in source.defaults_list:
+        if isinstance(element, ConfigDefault) and element.path != "_self_":
+            yield from _names_in(loader, group, element.path)

@@ -93,16 +93,14 @@ class StudySweeper(Sweeper):
                 f"hydra.sweep.subdir={subdir}: must be another folder for each trial, as "
                 "trial_${hydra.job.num}"
             )
-        loader = self._context.config_loader
-        assert isinstance(loader, Loader)
-        request = read_command(self._config, arguments, loader)
+        request = read_command(self._config, arguments, self._loader)
         ledger = Ledger(Path(str(self._config.hydra.sweep.dir)).absolute())
         ledger.check_free()
         with contextlib.closing(_opened(request, ledger)) as study:
             home = _checked_study(study, ledger.sweep_dir, request)
             self._run(request, study, ledger, home)
             others = study.elsewhere(home)
-        return _concluded(request, ledger, others, loader)
+        return self._concluded(request, ledger, others)
 
     def _run(self, request: Request, study: "Study", ledger: Ledger, home: str) -> None:
         """Run trials until there are enough."""
@@ -126,14 +124,32 @@ class StudySweeper(Sweeper):
 
     def _is_right(self, record: Record, request: Request, search: "Search") -> bool:
         """Check a trial's config, as values may be searched that do not go together."""
-        loader, overrides = self._context.config_loader, _overrides(record, request.space.fixed)
-        assert isinstance(loader, Loader)
+        overrides = _overrides(record, request.space.fixed)
         try:
-            list(checked_trials(loader, self._config, [(record.number, overrides)]))
+            list(checked_trials(self._loader, self._config, [(record.number, overrides)]))
         except LabError as error:
             search.fail(record, str(error))
             return False
         return True
+
+    def _concluded(self, request: Request, ledger: Ledger, others: Sequence[Record]) -> Outcome:
+        """Write the leaderboard and the best recipe."""
+        command = None
+        with ledger.locked():  # other processes may conclude as well
+            board = Leaderboard([*ledger, *others], request.objectives)
+            board.write(ledger.sweep_dir)
+            if board.best is not None and board.best.values is not None:
+                value = f"{next(iter(request.objectives))}={board.best.values[0]:.4f}"
+                overrides = _overrides(board.best, request.space.fixed)
+                config = self._loader.load_sweep_config(self._config, overrides)
+                command = write_best(ledger.sweep_dir, board.best, self._loader, config, value)
+        return Outcome(ledger.sweep_dir, board, command)
+
+    @property
+    def _loader(self) -> Loader:
+        loader = self._context.config_loader
+        assert isinstance(loader, Loader)
+        return loader
 
     def _launcher(self, task: TrialTask) -> Launcher:
         # It announces each launch, as the display does.
@@ -170,21 +186,6 @@ def _opened(request: Request, ledger: Ledger) -> "Study":
     except LabError:
         ledger.drop_empty()
         raise
-
-
-def _concluded(
-    request: Request, ledger: Ledger, others: Sequence[Record], loader: Loader
-) -> Outcome:
-    """Write the leaderboard and the best recipe."""
-    command = None
-    with ledger.locked():  # other processes may conclude as well
-        board = Leaderboard([*ledger, *others], request.objectives)
-        board.write(ledger.sweep_dir)
-        if board.best is not None and board.best.values is not None:
-            value = f"{next(iter(request.objectives))}={board.best.values[0]:.4f}"
-            overrides = _overrides(board.best, request.space.fixed)
-            command = write_best(ledger.sweep_dir, board.best, loader, overrides, value)
-    return Outcome(ledger.sweep_dir, board, command)
 
 
 def _content(folder: Path, request: Request) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The best trial as a recipe."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,24 @@ from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.records import Record
 
 
-def composed(overrides: list[str], folder: Path | None = None) -> dict[str, Any]:
-    loader = Loader(overrides, str(folder) if folder else None)
-    plain: Any = OmegaConf.to_container(loader.compose(overrides))
+def composed(overrides: list[str], folder: str | None = None) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(Loader(overrides, folder).compose(overrides))
     del plain["hydra"]
     return flat(plain)
+
+
+def written(folder: Path, overrides: list[str], config_dir: str | None = None) -> list[str]:
+    """Write the recipe of a trial, and return the arguments of its command."""
+    record = Record(7, {}, 7, metrics={"time/fit": 12.3})
+    loader = Loader(overrides, config_dir)
+    command = write_best(folder, record, loader, loader.compose(overrides), "val/acc=0.9876")
+    text = (folder / "experiment" / "best.yaml").read_text()
+    assert text.startswith("# @package _global_\n# The best trial of a sweep: val/acc=0.9876.\n")
+    assert "# Source: trial 7 of " in text
+    assert f"# Command: {command}" in text
+    program, verb, *arguments = shlex.split(command)
+    assert (program, verb) == ("mnist-lab", "train")
+    return arguments
 
 
 @pytest.mark.parametrize(
@@ -29,25 +43,39 @@ def composed(overrides: list[str], folder: Path | None = None) -> dict[str, Any]
         ["callbacks=early_stopping", "callbacks.early_stopping.patience=7", "logger=none"],
         ["monitor=val/loss", "mode=min", "data.augment=affine", "optimizer.betas=[0.7,0.9]"],
         ["+callbacks.mine._target_=my.Own", "+callbacks.mine.key=3", "allow_targets=[my.]"],
+        ["+callbacks.mine={_target_: lightning.pytorch.callbacks.Timer}", "~scheduler"],
+        ["logger=[csv]", "~callbacks.pictures", "callbacks.checkpoint.every_n_steps=9"],
         [],
     ],
     ids=" ".join,
 )
 def test_recipe_composes_to_the_trials_config(overrides: list[str], tmp_path: Path) -> None:
-    record = Record(7, {}, 7, metrics={"time/fit": 12.3})
-    command = write_best(tmp_path, record, Loader(overrides), overrides, "val/acc=0.9876")
-    recipe = ["experiment=best"]
-    if "allow_targets=[my.]" in overrides:
-        recipe.append("allow_targets=[my.]")
-        assert command.endswith(" experiment=best 'allow_targets=[my.]'")
-    assert composed(recipe, tmp_path) == composed(overrides)
-    text = (tmp_path / "experiment" / "best.yaml").read_text()
-    assert text.startswith("# @package _global_\n# The best trial of a sweep: val/acc=0.9876.\n")
-    assert "# Source: trial 7 of " in text
-    assert f"# Command: {command}" in text
+    flag, folder, *recipe = written(tmp_path, overrides)
+    assert (flag, recipe[0]) == ("--config-dir", "experiment=best")
+    assert composed(recipe, folder) == composed(overrides)
 
 
-def test_only_what_differs_is_written(tmp_path: Path) -> None:
-    overrides = ["model=mlp", "model.hidden_dims=[64]", "optimizer.lr=0.003"]
-    write_best(tmp_path, Record(0, {}, 0), Loader(overrides), overrides, "val/acc=1")
-    assert OmegaConf.load(tmp_path / "experiment" / "best.yaml") == {"model": {"hidden_dims": [64]}}
+def test_a_folder_of_ones_own_is_named_in_the_command(tmp_path: Path) -> None:
+    files = {
+        "model/mine.yaml": "_target_: mnist_lab.models.SoftmaxRegression",
+        "data/kmnist.yaml": "defaults: [mnist]\nval_size: 100",
+        "places/here.yaml": "# @package _global_\nseed: 7",
+        "experiment/inner.yaml": "# @package _global_\ntrainer:\n  max_epochs: 3",
+        "experiment/outer.yaml": "# @package _global_\n"
+        "defaults: [inner, override /model: mine]\noptimizer:\n  lr: 0.5",
+    }
+    for name, text in files.items():
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / name).write_text(text + "\n")
+    sweep_dir, conf = tmp_path / "it's a [sweep]", str(tmp_path / "conf")
+    sweep_dir.mkdir()
+    overrides = ["experiment=outer", "data=kmnist", "+places=here", "trainer.max_steps=9"]
+    flag, folder, *recipe = written(sweep_dir, overrides, conf)
+    assert (flag, folder) == ("--config-dir", conf)
+    assert composed(recipe, folder) == composed(overrides, conf)
+
+
+def test_only_choices_and_values_that_were_set_are_written(tmp_path: Path) -> None:
+    written(tmp_path, ["model=mlp", "model.hidden_dims=[64]", "seed=${hydra:job.num}"])
+    recipe = OmegaConf.load(tmp_path / "experiment" / "best.yaml")
+    assert recipe == {"model": {"hidden_dims": [64]}, "seed": 7}
