@@ -110,13 +110,10 @@ class RunningSums:
             "seconds": self.seconds,
         }
 
-    def restore(self, state: dict[str, Any], trial: int = 0) -> None:
-        """Continue a trial's epoch from what ``state`` returned."""
-        recent = state["recent"].to(self._closed)
-        missing = recent.shape[1] - self._counted.shape[2]
-        self._counted = F.pad(self._counted, (0, max(0, missing)))
-        self._counted[trial, :, : recent.shape[1]] = recent
-        self._closed[trial] = state["sums"].to(self._closed)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue a lone run's epoch from what ``state`` returned."""
+        self._counted = state["recent"].to(self._closed)[None]
+        self._closed = state["sums"].to(self._closed)[None].clone()
         self._start = time.perf_counter() - state["seconds"]
 
 

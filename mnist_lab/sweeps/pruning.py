@@ -3,7 +3,6 @@
 import lightning as L
 from typing_extensions import override
 
-from mnist_lab.errors import Pruned
 from mnist_lab.sweeps.trial import Trial
 
 
@@ -28,11 +27,8 @@ class Watch(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # The end of the last epoch comes too early, as the model logs its own metrics after it.
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        epoch = trainer.current_epoch - 1
-        self._trial.check_finite(metrics, epoch)
-        # A run that was just resumed has none; it was reported before.
-        if self._monitor in metrics and self._trial.report(epoch, metrics[self._monitor]):
-            raise Pruned(self._trial.reason)
+        # A run that was just resumed has none; its last epoch was reported before.
+        self._trial.end_epoch(metrics, trainer.current_epoch - 1, self._monitor)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -108,6 +108,26 @@ class Trial:
                 place = "" if epoch is None else f" after epoch {epoch + 1}"
                 raise Diverged(f"diverged: {name} is {value}{place}")
 
+    def end_epoch(
+        self, metrics: Mapping[str, float], epoch: int, monitor: str, is_last: bool = False
+    ) -> None:
+        """Check and report an epoch, as ``Observer`` describes.
+
+        Raises:
+            Diverged: a loss is NaN or infinite.
+            Pruned: the trial should end early.
+        """
+        self.check_finite(metrics, epoch)
+        if monitor in metrics and self.report(epoch, metrics[monitor], is_last):
+            raise Pruned(self.reason)
+
+    def ended_early(self, error: Diverged | Pruned) -> None:
+        """Record the end that ``end_epoch`` has raised."""
+        if isinstance(error, Pruned):
+            self.pruned()
+        else:
+            self.failed(error)
+
     def finished(self, metrics: Mapping[str, float]) -> None:
         """Record the result of a run; a run that has diverged is recorded as failed."""
         self.record.metrics = directory.finite(metrics)

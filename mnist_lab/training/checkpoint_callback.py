@@ -2,8 +2,6 @@
 
 import logging
 import math
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +14,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from mnist_lab.errors import ConfigError, InputError, Stopped
-from mnist_lab.files.atomic import replace_atomic, sync_folder, write_errors
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training import resume_state
+from mnist_lab.training.checkpoint_io import name_again, separate
 from mnist_lab.training.resume_state import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -125,21 +123,25 @@ class Checkpoint(LightningCheckpoint):
         self._restore(trainer)
         if batch_idx % trainer.accumulate_grad_batches:
             return  # gradients are kept nowhere
-        signum, is_time = signals.noted(), self._is_time()
+        signum, is_time = signals.noted(), self.is_time
         if trainer.world_size > 1:
             signum, is_time = self._agreed(trainer, batch_idx, signum, is_time)
-        steps = self.every_n_steps
-        if self._is_best or is_time or signum or (steps and self._steps(trainer) >= steps):
+        steps = trainer.global_step - self._saved_step
+        enough_steps = steps >= self.every_n_steps if self.every_n_steps else False
+        if self._is_best or is_time or enough_steps or signum:
             self._save(trainer, batch_idx)
         if signum:
             raise Stopped(signum)
 
-    def _is_time(self) -> bool:
+    @property
+    def is_time(self) -> bool:
+        """Whether a save is due by the clock."""
         seconds = self.every_n_seconds
         return seconds is not None and time.monotonic() - self._saved_at >= seconds
 
-    def _steps(self, trainer: L.Trainer) -> int:
-        return trainer.global_step - self._saved_step
+    def note_saved(self, step: int) -> None:
+        """Count steps and seconds to the next save from here."""
+        self._saved_at, self._saved_step = time.monotonic(), step
 
     def _agreed(
         self, trainer: L.Trainer, batch_idx: int, signum: int, is_time: bool
@@ -175,7 +177,7 @@ class Checkpoint(LightningCheckpoint):
             self.best_step, self._is_best = trainer.global_step, True
         self._save(trainer, 0, is_finished=True)
         if trainer.is_global_zero:
-            _copy_best(Path(trainer.default_root_dir, BEST))
+            separate(Path(trainer.default_root_dir, BEST))
         trainer.strategy.barrier("best")  # which the other ranks read to test
 
     @override
@@ -195,7 +197,7 @@ class Checkpoint(LightningCheckpoint):
         if self._is_best:
             _make_best(trainer, folder / LAST)
         self._is_best = False
-        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+        self.note_saved(trainer.global_step)
 
     @override
     def on_save_checkpoint(
@@ -227,35 +229,5 @@ def _check_validates_between_steps(trainer: L.Trainer) -> None:
 
 
 def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:
-    """Make a checkpoint the best one too, by a second name: files are never written to in place.
-
-    Raises:
-        StorageError: the name cannot be written.
-    """
-    best = Path(trainer.default_root_dir, BEST)
-    if not trainer.is_global_zero or (best.exists() and best.samefile(checkpoint)):
-        return
-    partial = best.with_name(f".{best.name}.partial")
-    try:
-        partial.unlink(missing_ok=True)
-        os.link(checkpoint, partial)
-        os.replace(partial, best)
-        sync_folder(best.parent)
-    except OSError:  # not every file system lets a file have two names
-        _copy(checkpoint, best)
-
-
-def _copy_best(best: Path) -> None:
-    """Make the best checkpoint a file of its own, so that damage to another name spares it."""
-    if best.exists() and best.stat().st_nlink > 1:
-        _copy(best, best)
-
-
-def _copy(checkpoint: Path, best: Path) -> None:
-    """Copy a checkpoint.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
-    with write_errors(best), open(checkpoint, "rb") as source:
-        replace_atomic(best, lambda file: shutil.copyfileobj(source, file))
+    if trainer.is_global_zero:
+        name_again(checkpoint, Path(trainer.default_root_dir, BEST))

@@ -1,5 +1,7 @@
-"""The way in which Lightning writes and reads checkpoint files here."""
+"""Files of checkpoints: written and read for Lightning, and named or copied as the best one."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ from lightning.fabric.plugins import CheckpointIO
 from typing_extensions import override
 
 from mnist_lab.errors import ConfigError, UntrustedError
+from mnist_lab.files.atomic import replace_atomic, sync_folder, write_errors
 from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.files.checkpoint_archive import opened
 
@@ -50,3 +53,36 @@ class AtomicCheckpointIO(CheckpointIO):
     @override
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def name_again(checkpoint: Path, name: Path) -> None:
+    """Give a checkpoint's file a second name: files are never written to in place.
+
+    Raises:
+        StorageError: the name cannot be written.
+    """
+    if name.exists() and name.samefile(checkpoint):
+        return
+    partial = name.with_name(f".{name.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        os.link(checkpoint, partial)
+        os.replace(partial, name)
+        sync_folder(name.parent)
+    except OSError:  # not every file system lets a file have two names
+        _copy(checkpoint, name)
+
+
+def separate(name: Path) -> None:
+    """Make a file of its own of one that has two names, so that damage to the other spares it.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    if name.exists() and name.stat().st_nlink > 1:
+        _copy(name, name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with write_errors(target), open(source, "rb") as content:
+        replace_atomic(target, lambda file: shutil.copyfileobj(content, file))

@@ -2,33 +2,25 @@
 
 import contextlib
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from hydra.errors import InstantiationException
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mnist_lab.config.messages import explain
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.errors import ConfigError, InputError, LabError, first_line
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
-from mnist_lab.training.lightning_internals import is_from_loading, keep_signal_handlers
+from mnist_lab.training.library_errors import loading, settings_taken
+from mnist_lab.training.lightning_internals import keep_signal_handlers
 from mnist_lab.training.precision import resolve_precision
-
-_LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
 
 
 def train(
@@ -74,7 +66,7 @@ def train(
 
 
 def fit_metrics(
-    model: torch.nn.Module, epochs: int, steps: int, seconds: float, logged: Mapping[str, float]
+    model: Classifier, epochs: int, steps: int, seconds: float, logged: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the metrics of a run's training.
 
@@ -119,7 +111,7 @@ def _fit(
     if checkpoint and ckpt_path:
         checkpoint.is_restored = False
     try:
-        with settings_taken(), _loading(ckpt_path, checkpoint), cheap_cuda_checks(trainer), waits:
+        with settings_taken(), loading(ckpt_path, checkpoint), cheap_cuda_checks(trainer), waits:
             trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None
@@ -128,24 +120,6 @@ def _fit(
             raise  # not Lightning's answer to Ctrl-C, which it ignores from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
-
-
-@contextlib.contextmanager
-def _loading(ckpt_path: str | Path | None, checkpoint: Checkpoint | None) -> Iterator[None]:
-    """Re-raise what Lightning or torch says of a checkpoint's state in one line.
-
-    Raises:
-        InputError: the state is not of this model, its optimizer or its callbacks.
-    """
-    try:
-        yield
-    except LabError:
-        raise
-    except Exception as error:
-        is_restored = checkpoint is None or checkpoint.is_restored
-        if is_restored or _needs_memory(error) or not is_from_loading(error):
-            raise
-        raise InputError(f"{ckpt_path}: is of another run: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -199,49 +173,6 @@ def load_best(model: Classifier, trainer: L.Trainer) -> None:
     else:
         return
     model.load_state_dict(read_checkpoint(path)["state_dict"])
-
-
-@contextlib.contextmanager
-def settings_taken() -> Iterator[None]:
-    """Re-raise what Lightning or torch says of a setting as a ConfigError of one line.
-
-    Raises:
-        ConfigError: Lightning refuses a setting, or torch a batch or an amount of memory.
-    """
-    try:
-        yield
-    except LabError:
-        raise
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, LabError):
-            raise cause from None
-        if isinstance(cause, Exception) and _is_about_a_setting(cause):
-            raise ConfigError(explain(error)) from error
-        raise
-    except Exception as error:
-        if _is_about_a_setting(error):
-            raise ConfigError(first_line(error)) from error
-        raise
-
-
-def _is_about_a_setting(error: Exception) -> bool:
-    """Return whether Lightning or torch raised an error itself, with no user's code in between."""
-    if isinstance(error, MisconfigurationException):
-        return True
-    frames = traceback.walk_tb(error.__traceback__)
-    packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames]
-    if not set(packages) <= _LIBRARIES:
-        return False
-    if packages[-1:] == ["torch"]:
-        return _needs_memory(error) or isinstance(error, ValueError)
-    is_refusal = isinstance(error, AttributeError | RuntimeError | TypeError | ValueError)
-    return packages[-1:] == ["lightning"] and is_refusal
-
-
-def _needs_memory(error: Exception) -> bool:
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "allocate memory" in str(error)
 
 
 def evaluate_on(

@@ -1,9 +1,11 @@
 """The observer of a run: a sweep that follows it epoch by epoch, and may end it early."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
+
+from mnist_lab.errors import Diverged, Pruned
 
 if TYPE_CHECKING:
     import lightning as L
@@ -18,6 +20,28 @@ class Observer(Protocol):
         Args:
             monitor: the run's monitored metric.
         """
+
+    def end_epoch(
+        self, metrics: Mapping[str, float], epoch: int, monitor: str, is_last: bool = False
+    ) -> None:
+        """Follow the end of an epoch.
+
+        Args:
+            metrics: what the epoch has measured, such as ``val/acc``.
+            epoch: its number, from 0.
+            monitor: the run's monitored metric.
+            is_last: whether the run ends with this epoch anyway.
+
+        Raises:
+            Diverged: a loss is NaN or infinite.
+            Pruned: the run should end early.
+        """
+
+    def ended_early(self, error: Diverged | Pruned) -> None:
+        """Record that the run has ended by what ``end_epoch`` raised."""
+
+    def finished(self, metrics: Mapping[str, float]) -> None:
+        """Record the result of the run."""
 
 
 _current: ContextVar[Observer | None] = ContextVar("observer", default=None)

@@ -24,8 +24,9 @@ from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
 from mnist_lab.training.checkpoints import newest, put_aside_damaged
-from mnist_lab.training.fit import own_checkpoint, settings_taken, train
+from mnist_lab.training.fit import own_checkpoint, train
 from mnist_lab.training.hparams import log_best, log_config
+from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.observer import current_observer
 from mnist_lab.training.resume_logs import drop_kept, rewind
 from mnist_lab.training.resume_state import Snapshot, read_snapshot
@@ -101,13 +102,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 checkpoint = own_checkpoint(trainer)
                 before = checkpoint.seconds_before if checkpoint else 0.0
                 metrics["time/total"] = time.perf_counter() - start + before
-                finish_run(
-                    run_dir,
-                    metrics,
-                    loggers=trainer.loggers,
-                    data=data_sha256(datamodule),
-                    weights=_weights_sha256(run_dir, model),
-                )
+                finish_run(run_dir, metrics, model, datamodule, trainer.loggers)
     return metrics
 
 
@@ -134,20 +129,20 @@ def begin_logs(config: DictConfig, loggers: list[Logger], snapshot: Snapshot | N
 def finish_run(
     run_dir: Path,
     metrics: Mapping[str, float],
-    *,
+    model: Classifier,
+    datamodule: L.LightningDataModule,
     loggers: Iterable[Logger],
-    data: Mapping[str, str] | None,
-    weights: Mapping[str, str],
 ) -> None:
-    """Write the result of a run that was trained and tested.
+    """Write the result of a run that was trained and tested, and hashes of its data and weights.
 
     Args:
         run_dir: the run's directory.
         metrics: the result.
+        model: the model, with the weights that were tested.
+        datamodule: the data.
         loggers: the run's loggers.
-        data: hashes of the training and test data, where they are known.
-        weights: hashes of the tested weights, and of the last checkpoint's.
     """
+    data, weights = _data_sha256(datamodule), _weights_sha256(run_dir, model)
     log_best(loggers, metrics)
     directory.write_metrics(run_dir, metrics)
     manifest.update_manifest(run_dir, data=data, sha256=weights)
@@ -235,7 +230,7 @@ def _weights_sha256(run_dir: Path, model: Classifier) -> dict[str, str]:
     return hashes
 
 
-def data_sha256(datamodule: Any) -> dict[str, str] | None:
+def _data_sha256(datamodule: L.LightningDataModule) -> dict[str, str] | None:
     """Return hashes of the training and the test data; None for a user's own data module."""
     if not isinstance(datamodule, MNISTDataModule):
         return None

@@ -17,7 +17,7 @@ from mnist_lab.config.allowlist import check_roles
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
-from mnist_lab.training.fit import settings_taken
+from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.precision import device_type, resolve_precision
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.

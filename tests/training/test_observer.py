@@ -2,10 +2,10 @@
 
 import lightning as L
 
-from mnist_lab.training.observer import current_observer, observed_by
+from mnist_lab.training.observer import Observer, current_observer, observed_by
 
 
-class Watcher:
+class Watcher(Observer):
     def callbacks(self, monitor: str) -> list[L.Callback]:
         return [L.Callback()]
 

@@ -7,13 +7,11 @@ stacked, or has been begun already, runs one after the other, and a line says wh
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -21,17 +19,15 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_lab.config.compose import reading
-from mnist_lab.config.hydra_internals import BasicLauncher, build, configure_log
-from mnist_lab.errors import Diverged, Pruned, Stopped, first_line
+from mnist_lab.config.hydra_internals import BasicLauncher, configure_log
+from mnist_lab.errors import first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.sweeps.trial import Trial, TrialTask
-from mnist_lab.training.fit import wait_for_step
-from mnist_lab.training.stacked.fit import evaluate, fit, max_stack, reason_trainer_is_not_stacked
-from mnist_lab.training.stacked.module import Metrics, Stack
+from mnist_lab.training.stacked.fit import max_stack, reason_trainer_is_not_stacked
 from mnist_lab.training.stacked.network import reason_not_stacked
-from mnist_lab.training.stacked.run import StackedRun
-from mnist_lab.training.trainer import build_model, build_trainer, machine
+from mnist_lab.training.stacked.train import train_stack
+from mnist_lab.training.trainer import build_model, build_trainer
 
 _log = logging.getLogger(__name__)
 _OWN = {
@@ -148,7 +144,7 @@ class FusedLauncher(Launcher):
                     for job in jobs:
                         held.enter_context(storage_errors(job.run_dir))
                         held.enter_context(directory.claimed(job.run_dir))
-                    train_stack(jobs, trials, environment)
+                    train_stack([job.config for job in jobs], trials, environment)
             except Exception as error:
                 left = [
                     one
@@ -157,130 +153,6 @@ class FusedLauncher(Launcher):
                 ]
                 return left, f"their stack could not be trained: {first_line(error)}"
         return [], None
-
-
-def train_stack(jobs: Sequence[Job], trials: Sequence[Trial], environment: dict[str, Any]) -> None:
-    """Train jobs that fit together, and leave a run directory for each.
-
-    Args:
-        jobs: what to train; their directories are held.
-        trials: what each tells the sweep.
-        environment: what their figures depend on besides their configs.
-    """
-    start = time.monotonic()
-    stacked = [StackedRun(job.config) for job in jobs]
-    trainer = _quiet_trainer(jobs[0].config, stacked[0])
-    with contextlib.ExitStack() as stack:
-        for run in stacked:
-            stack.enter_context(run.recorded(environment | machine(trainer)))
-        datamodule = build(jobs[0].config.data)
-        network = Stack(
-            [run.model for run in stacked],
-            [job.config.data.seed for job in jobs],
-            [run.random["torch"] for run in stacked],
-        )
-        guide = _Guide(network, trainer, stacked, trials)
-        with wait_for_step(trainer):  # here, until the end of the epoch
-            fit(network, datamodule, trainer, guide.on_epoch_end, guide.on_log)
-        guide.on_end()
-        done = guide.finished
-        for number in done:
-            best = stacked[number].best or stacked[number].last
-            assert best is not None
-            stacked[number].model.load_state_dict(best.state_dict)
-        if not done:
-            return
-        tested = Stack([stacked[number].model for number in done])
-        found = evaluate(tested, datamodule, _quiet_trainer(jobs[0].config, stacked[done[0]]))
-        seconds = (time.monotonic() - start) / len(jobs)
-        data = {name: datamodule.split(name == "train").sha256 for name in ("train", "test")}
-        for place, number in enumerate(done):
-            trials[number].finished(stacked[number].finish(found[place], seconds, data))
-
-
-class _Guide:
-    """Decides after each epoch which trials leave a stack, and has their curves and checkpoints.
-
-    Args:
-        network: the stack.
-        trainer: what trains it.
-        stacked: the run of each trial.
-        trials: what each tells the sweep.
-    """
-
-    def __init__(
-        self,
-        network: Stack,
-        trainer: L.Trainer,
-        stacked: Sequence[StackedRun],
-        trials: Sequence[Trial],
-    ) -> None:
-        self._network, self._trainer = network, trainer
-        self._stacked, self._trials = stacked, trials
-        self.finished: list[int] = []  # trials to be tested
-
-    def on_log(self, step: int, found: Metrics) -> None:
-        """Log what is due every so many steps."""
-        for number, metrics in found.items():
-            for logger in self._stacked[number].loggers:
-                logger.log_metrics(metrics, step=step)
-
-    def on_epoch_end(self, epoch: int, found: Metrics) -> list[int]:
-        """Log an epoch, save what is due, and return the trials that leave."""
-        stop = signals.noted()
-        gone = [number for number, metrics in found.items() if self._leaves(number, epoch, metrics)]
-        for number in found:
-            run = self._stacked[number]
-            if number not in gone and (stop or run.is_time):
-                run.save(self._network.unstack(number), self._batches, is_finished=False)
-        if stop:
-            raise Stopped(stop)
-        return gone
-
-    @property
-    def _batches(self) -> int:
-        return int(self._trainer.num_training_batches)
-
-    def _leaves(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
-        run, trial = self._stacked[number], self._trials[number]
-        steps = self._trainer.global_step
-        run.log(metrics, steps - 1, epoch)
-        run.metrics, run.epochs = run.metrics | metrics, epoch + 1
-        if run.is_best(metrics, steps):
-            run.best = self._network.unstack(number)
-        try:
-            trial.check_finite(metrics, epoch)
-        except Diverged as error:
-            trial.failed(error)
-            run.ended_by = error
-            return True
-        is_last = epoch + 1 == self._trainer.max_epochs
-        monitor = str(run.config.monitor)
-        if monitor in metrics and trial.report(epoch, metrics[monitor], is_last=is_last):
-            trial.pruned()
-            run.ended_by = Pruned(trial.reason)
-            return True
-        if is_last or run.stops(metrics):
-            run.save(self._network.unstack(number), self._batches, is_finished=True)
-            self.finished.append(number)
-            return not is_last
-        return False
-
-    def on_end(self) -> None:
-        """Finish the trials that training has ended for in another way than by its last epoch."""
-        for number in self._network.trials:
-            if number not in self.finished:
-                state = self._network.unstack(number)
-                self._stacked[number].save(state, self._batches, is_finished=True)
-                self.finished.append(number)
-
-
-def _quiet_trainer(config: DictConfig, run: StackedRun) -> L.Trainer:
-    plain = OmegaConf.create(OmegaConf.to_container(config))
-    assert isinstance(plain, DictConfig)
-    plain.logger = plain.callbacks = {}
-    validates = config.data.val_size > 0
-    return build_trainer(plain, run.model, validates, is_quiet=True)
 
 
 def _groups(jobs: Sequence[Job]) -> list[list[Job]]:

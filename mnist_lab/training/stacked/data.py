@@ -1,5 +1,6 @@
-"""The batches of a stack: for each data seed those that a lone run with it sees."""
+"""Batches of a stack: for each data seed those that a lone run with that seed sees."""
 
+import copy
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ class StackedLoader:
     """An iterable of ``(S, B, 1, 28, 28)`` uint8 images and ``(S, B)`` labels, a row a seed.
 
     Args:
-        loader: what serves one seed's batches on one device.
+        loader: serves one seed's batches on one device.
         seeds: returns the distinct data seeds of the trials; asked as an epoch begins.
     """
 
@@ -26,7 +27,6 @@ class StackedLoader:
         self.loader = loader
         self.seeds = seeds
         self.epoch = 0
-        self.start_batch = 0  # where the next iteration begins, once
         self.batch_sampler = SimpleNamespace(sampler=self)  # where Lightning looks for set_epoch
 
     def __len__(self) -> int:
@@ -38,46 +38,35 @@ class StackedLoader:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of the current epoch, from ``start_batch`` on if that is set."""
-        start, self.start_batch = self.start_batch, 0
-        loaders = [self._of(seed) for seed in self.seeds()]
-        for loader in loaders:
-            loader.set_epoch(self.epoch)
-            loader.start_batch = start
+        """Yield the batches of the current epoch."""
+        loaders = [self._with_seed(seed) for seed in self.seeds()]
         if len(loaders) == 1:
             for images, labels, *_ in loaders[0]:
                 yield images[None], labels[None]
         elif self.loader.augment is not None:
             for batches in zip(*loaders, strict=True):
-                some_images, some_labels = zip(*batches, strict=True)
-                yield torch.stack(some_images), torch.stack(some_labels)
+                images_by_seed, labels_by_seed = zip(*batches, strict=True)
+                yield torch.stack(images_by_seed), torch.stack(labels_by_seed)
         elif loaders:
-            yield from self._gathered(torch.stack([loader.order() for loader in loaders]), start)
+            yield from self._gathered(torch.stack([loader.order() for loader in loaders]))
 
-    def _gathered(self, orders: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _with_seed(self, seed: int) -> BatchLoader:
+        loader = copy.copy(self.loader)
+        loader.seed, loader.epoch = seed, self.epoch
+        return loader
+
+    def _gathered(self, orders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches, each of one gather, which takes less memory than one ahead for each seed.
 
         Args:
             orders: ``(S, N)``, positions in the order of each seed.
-            start: the batch to begin with.
         """
-        images, labels, size = self.loader.images, self.loader.labels, self.loader.batch_size
+        images, labels = self.loader.images, self.loader.labels
         rows, orders = images.flatten(1), orders.to(images.device, torch.int32)
-        for chosen in torch.split(orders[:, start * size :], size, dim=1):
+        for chosen in torch.split(orders, self.loader.batch_size, dim=1):
             flat, shape = chosen.flatten(), chosen.shape
-            some = rows.index_select(0, flat).view(*shape, *images.shape[1:])
-            yield some, labels.index_select(0, flat).view(shape)
-
-    def _of(self, seed: int) -> BatchLoader:
-        one = self.loader
-        return BatchLoader(
-            one.images,
-            one.labels,
-            one.batch_size,
-            shuffle=one.shuffle,
-            seed=seed,
-            augment=one.augment,
-        )
+            gathered = rows.index_select(0, flat).view(*shape, *images.shape[1:])
+            yield gathered, labels.index_select(0, flat).view(shape)
 
 
 class StackedData(L.LightningDataModule):

@@ -153,7 +153,7 @@ class StackedDropout(nn.Module):
         return inputs * ((torch.rand_like(inputs) < kept) / kept)
 
     def keep(self, positions: list[int], generators: list[Generator]) -> None:
-        """Go on with the trials at these positions."""
+        """Keep the trials at these positions, without the others."""
         self.rates = [self.rates[position] for position in positions]
         self.generators = generators
 

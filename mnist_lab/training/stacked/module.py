@@ -87,9 +87,7 @@ class Stack(L.LightningModule):
         self._sums: RunningSums
         self._arrange()
         self._evaluation: EvaluationSums
-        self._restored: dict[int, TrialState] = {}
         self._metrics: list[dict[str, float]] = [{} for _ in self.trials]
-        self._has_validated = False
         self.on_epoch_end: Callable[[int, Metrics], Iterable[int]] | None = None
         self.on_log: Callable[[int, Metrics], None] | None = None
 
@@ -106,7 +104,7 @@ class Stack(L.LightningModule):
         return tuple(dict.fromkeys(self._seeds))
 
     def _arrange(self) -> None:
-        """Derive what a step looks up from who is in the stack."""
+        """Derive from the trials in the stack what a step looks up."""
         seeds, device = self.data_seeds, self.device
         self._shares = tuple(Counter(self._seeds).values())  # trials of each batch
         rows = [seeds.index(seed) for seed in self._seeds]
@@ -117,7 +115,7 @@ class Stack(L.LightningModule):
 
     @property
     def metrics(self) -> Metrics:
-        """What each trial in the stack was last found to have, by the names that it has alone."""
+        """Each trial's metrics of the last epoch or evaluation, by the names of a lone run's."""
         return {
             trial: dict(metrics) for trial, metrics in zip(self.trials, self._metrics, strict=True)
         }
@@ -147,16 +145,16 @@ class Stack(L.LightningModule):
         return losses.sum()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Hand over what every so many steps is due, under the names that a lone run logs."""
+        """Hand over the metrics of every so many steps, under the names that a lone run logs."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not self.on_log or not every or (self.global_step + 1) % every:
             return
         assert self._optimizer is not None
-        found: Metrics = {}
+        metrics: Metrics = {}
         sums = self._sums.since_last().tolist()
         for trial, own, row in zip(self.trials, self._optimizer.own, sums, strict=True):
-            found[trial] = train_metrics(row, "_step") | {"lr": own.param_groups[0]["lr"]}
-        self.on_log(self.global_step, found)
+            metrics[trial] = train_metrics(row, "_step") | {"lr": own.param_groups[0]["lr"]}
+        self.on_log(self.global_step, metrics)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Step the schedules that go by step and, after the last step, those that go by epoch."""
@@ -164,17 +162,10 @@ class Stack(L.LightningModule):
         last = self.trainer.is_last_batch or batch_idx + 1 >= self.trainer.num_training_batches
         self._schedules.step(ends_epoch=last)
 
-    def on_train_start(self) -> None:
-        """Put away what a sanity check before training found."""
-        self._metrics = [{} for _ in self.trials]
-
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sums."""
+        """Start the epoch's sums and metrics, without those of a sanity check."""
         self._sums = RunningSums(len(self.trials), self.device)
-        self._has_validated = False
-        for trial, state in self._restored.items():
-            self._sums.restore(state.running, self.trials.index(trial))
-        self._restored.clear()
+        self._metrics = [{} for _ in self.trials]
 
     def on_train_epoch_end(self) -> None:
         """Ask the caller which trials leave, when all that belongs to the epoch is done."""
@@ -187,13 +178,7 @@ class Stack(L.LightningModule):
         assert self._schedules is not None
         self._schedules.step_plateaus(self._metrics)
         if self.on_epoch_end is not None:
-            found = self.metrics
-            if not self._has_validated:
-                found = {
-                    trial: {name: one[name] for name in one if not name.startswith("val/")}
-                    for trial, one in found.items()
-                }
-            self.drop(self.on_epoch_end(self.current_epoch, found))
+            self.drop(self.on_epoch_end(self.current_epoch, self.metrics))
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of a split."""
@@ -209,15 +194,9 @@ class Stack(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Keep each trial's loss and accuracy."""
         self._end_evaluation("val")
-        self._has_validated = True
 
-    def on_test_epoch_start(self) -> None:
-        """Start the sums of a split."""
-        self.on_validation_epoch_start()
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Add a batch, which all trials see."""
-        self.validation_step(batch, batch_idx)
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
         """Keep each trial's metrics."""
@@ -244,22 +223,18 @@ class Stack(L.LightningModule):
         name = self._models[0].optimizer_settings["name"]
         parameters = list(self.net.parameters())
         self._optimizer = StackedOptimizer(name, parameters, self._schedules.optimizers)
-        for trial, state in self._restored.items():
-            position = self.trials.index(trial)
-            self._optimizer.read_from(position, state.optimizer, state.steps)
-            self._schedules.restore(position, state.schedule)
         self._arrange()  # on the device that the stack is on by now
         return self._optimizer
 
     def drop(self, trials: Iterable[int]) -> None:
-        """Take trials out, between two epochs; the others go on as if they had never been there.
+        """Take trials out between two epochs; the others train as if they had never been there.
 
         Training ends when none is left.
         """
         gone = set(trials)
         if not gone:
             return
-        assert self._sums.is_empty, "the batches of an epoch are of those who were there before"
+        assert self._sums.is_empty, "an epoch's batches are those of the trials that began it"
         positions = [at for at, trial in enumerate(self.trials) if trial not in gone]
         for name in ("trials", "_models", "_seeds", "_generators", "_metrics"):
             setattr(self, name, [getattr(self, name)[at] for at in positions])
@@ -272,7 +247,7 @@ class Stack(L.LightningModule):
                 self.trainer.should_stop = True
 
     def unstack(self, trial: int) -> TrialState:
-        """Return where a trial is, after writing its weights into its ordinary model."""
+        """Return a trial's state, after writing its weights into its ordinary model."""
         position = self.trials.index(trial)
         self.net.write_back(position)
         assert self._optimizer is not None
@@ -286,11 +261,3 @@ class Stack(L.LightningModule):
             running=self._sums.state(position),
             steps=self._optimizer.steps_taken,
         )
-
-    def restore(self, trial: int, state: TrialState) -> None:
-        """Have training start where a trial was, before it starts; all trials need one place."""
-        position = self.trials.index(trial)
-        self._models[position].load_state_dict(state.state_dict)
-        self.net.read_from(position)
-        self._generators[position].set_state(state.rng)
-        self._restored[trial] = state

@@ -112,7 +112,7 @@ class StackedNet(nn.Module):
         return buffer[:, : size[1]].copy_(images).mul_(PIXEL_SCALE).flatten(2)
 
     def keep(self, positions: list[int], generators: list[Generator]) -> None:
-        """Go on with the trials at these positions."""
+        """Keep the trials at these positions, without the others."""
         chosen = torch.tensor(positions, dtype=torch.long, device=next(self.parameters()).device)
         for parameter in self.parameters():
             parameter.data, parameter.grad = parameter.data[chosen], None
@@ -133,14 +133,6 @@ class StackedNet(nn.Module):
             own = layers[position].state_dict()  # its tensors are the layer's own
             for name, tensor in stacked.state_dict().items():
                 own[name].copy_(tensor[position])
-
-    @torch.no_grad()
-    def read_from(self, position: int) -> None:
-        """Copy the weights of the model of the trial at this position into the stack."""
-        for stacked, layers in self._sources:
-            own = layers[position].state_dict()
-            for name, tensor in stacked.state_dict().items():
-                tensor[position].copy_(own[name])
 
 
 def _stacked(layers: list[nn.Module]) -> nn.Module:

@@ -64,7 +64,7 @@ class StackedOptimizer(Optimizer):
         return loss
 
     def keep(self, positions: list[int]) -> None:
-        """Go on with the trials at these positions."""
+        """Keep the trials at these positions, without the others."""
         chosen = torch.tensor(positions, dtype=torch.long, device=self.parameters[0].device)
         for tensors in self.moments.values():
             tensors[:] = [tensor[chosen] for tensor in tensors]
@@ -87,20 +87,6 @@ class StackedOptimizer(Optimizer):
         state = own.state_dict()
         own.state.clear()
         return state
-
-    def read_from(self, position: int, state: dict[str, Any], steps_taken: int) -> None:
-        """Take over a state that ``write_back`` returned, or a lone optimizer's after such steps.
-
-        The stack has to have stepped as often, or not yet.
-        """
-        own = self.own[position]
-        own.load_state_dict(state)
-        for name, tensors in self.moments.items():
-            for tensor, parameter in zip(tensors, own.param_groups[0]["params"], strict=True):
-                if name in own.state[parameter]:
-                    tensor[position].copy_(own.state[parameter][name])
-        own.state.clear()
-        self.steps_taken = steps_taken
 
     def _step_one_by_one(self) -> None:
         count = [torch.tensor(float(self.steps_taken))] * len(self.parameters)

@@ -1,7 +1,6 @@
-"""The run directory of a trial that is trained in a stack: what a lone run leaves, it leaves."""
+"""The run directory of a trial that is trained in a stack, with all that a lone run leaves."""
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from omegaconf import DictConfig
 
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import Diverged, Pruned
-from mnist_lab.files.checkpoint import sha256_of
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
@@ -51,13 +49,12 @@ class StackedRun:
         self.last: TrialState | None = None
         self.metrics: dict[str, float] = {}
         self.epochs = 0
-        self.ended_by: Pruned | Diverged | None = None  # what has taken it from the stack early
+        self.ended_by: Pruned | Diverged | None = None  # why it left the stack early
         self.has_result = False
-        self._saved_at = time.monotonic()
 
     @contextlib.contextmanager
     def recorded(self, environment: Mapping[str, Any]) -> Iterator[None]:
-        """Keep in the directory what the trial is, and what becomes of it."""
+        """Record the trial's config and how it ends, early or with the stack."""
         raised: BaseException | None = None
         early = contextlib.suppress(Pruned, Diverged)
         with early, recorded(self.run_dir, self.config, environment):
@@ -93,41 +90,41 @@ class StackedRun:
 
     @property
     def is_time(self) -> bool:
-        """Whether its checkpoint is due by the clock."""
-        every = self.checkpoint.every_n_seconds if self.checkpoint else None
-        return every is not None and time.monotonic() - self._saved_at >= every
+        """Whether a checkpoint is due by the clock."""
+        return self.checkpoint is not None and self.checkpoint.is_time
 
     def save(self, state: TrialState, batches: int, is_finished: bool) -> None:
-        """Write its last checkpoint, and its best if that is another, as a lone run has them.
+        """Write the last checkpoint and the best one, as a lone run has them.
 
         Args:
-            state: where it is, between two epochs.
-            batches: of an epoch.
+            state: the trial's state between two epochs.
+            batches: number of batches in an epoch.
             is_finished: whether no step is left.
         """
         self.last = state
+        if self.best is None and is_finished:
+            self.best = state
         if self.checkpoint is None:
             return
         storage = AtomicCheckpointIO()
         is_best = self.best is not None and self.best.steps == state.steps
         content = self._content(state, batches, is_finished, is_best)
         storage.save_checkpoint(content, self.run_dir / LAST, self.run_dir / PREVIOUS)
-        best = self.best if self.best is not None else state if is_finished else None
-        if best is not None:
-            content = (
-                content if best is state or is_best else self._content(best, batches, False, True)
-            )
+        if self.best is not None:
+            if not is_best:
+                content = self._content(self.best, batches, is_finished=False, is_best=True)
             storage.save_checkpoint(content, self.run_dir / BEST)
-        self._saved_at = time.monotonic()
+        self.checkpoint.note_saved(state.steps)
 
     def _content(
         self, state: TrialState, batches: int, is_finished: bool, is_best: bool
     ) -> dict[str, Any]:
         epoch = state.steps // batches
-        callbacks: dict[str, Any] = {}
-        for one in (self.checkpoint, self.early_stopping):
-            if one is not None:
-                callbacks[one.state_key] = one.state_dict()
+        callbacks = {
+            callback.state_key: callback.state_dict()
+            for callback in (self.checkpoint, self.early_stopping)
+            if callback is not None
+        }
         generators = {**self.random, "torch": state.rng}
         snapshot = Snapshot(
             epoch=epoch,
@@ -152,27 +149,27 @@ class StackedRun:
         )
         return content | {KEY: snapshot.to_dict()}
 
+    def load_best(self) -> None:
+        """Put the best weights of a trial that has reached its end into its model."""
+        assert self.best is not None
+        self.model.load_state_dict(self.best.state_dict)
+
     def finish(
-        self, found: Mapping[str, float], seconds: float, data: Mapping[str, str]
+        self, tested: Mapping[str, float], seconds: float, datamodule: L.LightningDataModule
     ) -> dict[str, float]:
-        """Write the result of a trial that was trained to its end and tested; return it.
+        """Write the result of a trial that has reached its end, and return it.
 
         Args:
-            found: metrics of validation and test, with the best weights.
-            seconds: its share of the stack's time.
-            data: hashes of the images and labels.
+            tested: metrics of validation and test, of the weights that ``load_best`` has loaded.
+            seconds: the trial's share of the stack's time.
+            datamodule: the data.
         """
         assert self.last is not None
-        tested = self.best or self.last
         steps = self.last.steps
         metrics = fit_metrics(self.model, self.epochs, steps, seconds, self.metrics)
-        metrics |= {"time/total": seconds, **found}
-        test = {name: value for name, value in found.items() if name.startswith("test/")}
+        metrics |= {"time/total": seconds, **tested}
+        test = {name: value for name, value in tested.items() if name.startswith("test/")}
         self.log(test, steps, self.epochs)
-        weights = {"model": sha256_of(tested.state_dict)}
-        if self.checkpoint is not None:
-            weights["last"] = sha256_of(self.last.state_dict)
-            weights["optimizer"] = sha256_of([self.last.optimizer])
-        finish_run(self.run_dir, metrics, loggers=self.loggers, data=data, weights=weights)
+        finish_run(self.run_dir, metrics, self.model, datamodule, self.loggers)
         self.has_result = True
         return metrics

@@ -1,4 +1,4 @@
-"""Each trial's own optimizer and schedule, which hold its settings and change them."""
+"""Optimizers and schedules of the trials of a stack, which hold and change their settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,11 +60,11 @@ class StackedSchedules:
                 continue
             name = schedule["monitor"]
             if name not in its_metrics:
-                raise ConfigError(f"scheduler=plateau: looks at {name}, which this epoch has not")
+                raise ConfigError(f"scheduler=plateau: needs {name}, not measured this epoch")
             schedule["scheduler"].step(its_metrics[name])
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Go on with the trials at these positions."""
+        """Keep the trials at these positions, without the others."""
         self.optimizers = [self.optimizers[position] for position in positions]
         self._schedules = [self._schedules[position] for position in positions]
 
@@ -72,9 +72,3 @@ class StackedSchedules:
         """Return the state of a trial's schedule as torch has it; None where there is none."""
         schedule = self._schedules[position]
         return None if schedule is None else dict(schedule["scheduler"].state_dict())
-
-    def restore(self, position: int, state: dict[str, Any] | None) -> None:
-        """Take over a state that ``state`` returned, or that a lone run has."""
-        schedule = self._schedules[position]
-        if schedule is not None and state is not None:
-            schedule["scheduler"].load_state_dict(dict(state))

@@ -64,24 +64,6 @@ def test_steps_together_as_one_by_one(case: str) -> None:
             torch.testing.assert_close(tensor[first:], expected[first:])
 
 
-@pytest.mark.parametrize("case", SETTINGS)
-def test_states_come_and_go_in_torchs_format(case: str) -> None:
-    name = case.split()[0]
-    first, second = (_stacked(name, SETTINGS[case]) for _ in range(2))
-    _give_gradients(first, 0)
-    first.step()
-    with torch.no_grad():
-        for target, source in zip(second.parameters, first.parameters, strict=True):
-            target.copy_(source)
-    for position in range(len(first.own)):
-        second.read_from(position, first.write_back(position), first.steps_taken)
-    for optimizer in (first, second):
-        _give_gradients(optimizer, 1)
-        optimizer.step()
-    for one, other in zip(first.parameters, second.parameters, strict=True):
-        assert torch.equal(one, other)
-
-
 def test_closure_is_called_with_gradients_on() -> None:
     optimizer = _stacked("adam", SETTINGS["adam"])
 

@@ -1,0 +1,83 @@
+"""Errors that Lightning and torch raise about a setting or a checkpoint, as errors of one line."""
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from hydra.errors import InstantiationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from mnist_lab.config.messages import explain
+from mnist_lab.errors import ConfigError, InputError, LabError, first_line
+from mnist_lab.training.checkpoint_callback import Checkpoint
+from mnist_lab.training.lightning_internals import is_from_loading
+
+_LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
+
+
+@contextlib.contextmanager
+def settings_taken() -> Iterator[None]:
+    """Re-raise what Lightning or torch says of a setting as a ConfigError of one line.
+
+    Raises:
+        ConfigError: Lightning refuses a setting, or torch a batch or an amount of memory.
+    """
+    try:
+        yield
+    except LabError:
+        raise
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, LabError):
+            raise cause from None
+        if isinstance(cause, Exception) and _is_about_a_setting(cause):
+            raise ConfigError(explain(error)) from error
+        raise
+    except Exception as error:
+        if _is_about_a_setting(error):
+            raise ConfigError(first_line(error)) from error
+        raise
+
+
+def _is_about_a_setting(error: Exception) -> bool:
+    """Return whether Lightning or torch raised an error itself, with no user's code in between."""
+    if isinstance(error, MisconfigurationException):
+        return True
+    frames = traceback.walk_tb(error.__traceback__)
+    packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames]
+    if not set(packages) <= _LIBRARIES:
+        return False
+    if packages[-1:] == ["torch"]:
+        return _needs_memory(error) or isinstance(error, ValueError)
+    is_refusal = isinstance(error, AttributeError | RuntimeError | TypeError | ValueError)
+    return packages[-1:] == ["lightning"] and is_refusal
+
+
+def _needs_memory(error: Exception) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def loading(ckpt_path: str | Path | None, checkpoint: Checkpoint | None) -> Iterator[None]:
+    """Re-raise what Lightning or torch says of a checkpoint's state in one line.
+
+    Args:
+        ckpt_path: the checkpoint's path.
+        checkpoint: the callback that knows when the state is restored; None means that it is.
+
+    Raises:
+        InputError: the state is not of this model, its optimizer or its callbacks.
+    """
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as error:
+        is_restored = checkpoint is None or checkpoint.is_restored
+        if is_restored or _needs_memory(error) or not is_from_loading(error):
+            raise
+        raise InputError(f"{ckpt_path}: is of another run: {first_line(error)}") from error

@@ -1,0 +1,141 @@
+"""Trains trials that fit together as one stack, and leaves an ordinary run directory for each."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.config.hydra_internals import build
+from mnist_lab.errors import Diverged, Pruned, Stopped
+from mnist_lab.runs import signals
+from mnist_lab.training.fit import wait_for_step
+from mnist_lab.training.observer import Observer
+from mnist_lab.training.stacked.fit import evaluate, fit
+from mnist_lab.training.stacked.module import Metrics, Stack
+from mnist_lab.training.stacked.run import StackedRun
+from mnist_lab.training.trainer import build_trainer, machine
+
+
+def train_stack(
+    configs: Sequence[DictConfig], observers: Sequence[Observer], environment: Mapping[str, Any]
+) -> None:
+    """Train trials whose configs fit together, and test those that reach their end.
+
+    Args:
+        configs: the resolved config of each trial; this process holds their run directories.
+        observers: what follows each trial.
+        environment: what the figures depend on besides the configs.
+
+    Raises:
+        Exception: of the whole stack; trials that have ended before it keep their results.
+    """
+    start = time.monotonic()
+    runs = [StackedRun(config) for config in configs]
+    trainer = _quiet_trainer(runs[0])
+    with contextlib.ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(run.recorded({**environment, **machine(trainer)}))
+        datamodule = build(configs[0].data)
+        network = Stack(
+            [run.model for run in runs],
+            [config.data.seed for config in configs],
+            [run.random["torch"] for run in runs],
+        )
+        guide = _Guide(network, trainer, runs, observers)
+        with wait_for_step(trainer):  # which is the end of the epoch here
+            fit(network, datamodule, trainer, guide.on_epoch_end, guide.on_log)
+        guide.on_end()
+        finished = guide.finished
+        if not finished:
+            return
+        for number in finished:
+            runs[number].load_best()
+        tested = Stack([runs[number].model for number in finished])
+        metrics = evaluate(tested, datamodule, _quiet_trainer(runs[finished[0]]))
+        seconds = (time.monotonic() - start) / len(runs)
+        for place, number in enumerate(finished):
+            result = runs[number].finish(metrics[place], seconds, datamodule)
+            observers[number].finished(result)
+
+
+class _Guide:
+    """Decides after each epoch which trials leave a stack, and has their metrics and checkpoints.
+
+    Args:
+        network: the stack.
+        trainer: the trainer of the stack.
+        runs: the run of each trial.
+        observers: what follows each trial.
+    """
+
+    def __init__(
+        self,
+        network: Stack,
+        trainer: L.Trainer,
+        runs: Sequence[StackedRun],
+        observers: Sequence[Observer],
+    ) -> None:
+        self._network, self._trainer = network, trainer
+        self._runs, self._observers = runs, observers
+        self.finished: list[int] = []  # trials to be tested
+
+    def on_log(self, step: int, metrics: Metrics) -> None:
+        for number, its_metrics in metrics.items():
+            for logger in self._runs[number].loggers:
+                logger.log_metrics(its_metrics, step=step)
+
+    def on_epoch_end(self, epoch: int, metrics: Metrics) -> list[int]:
+        """Log an epoch, save what is due, and return the trials that leave.
+
+        Raises:
+            Stopped: a signal ended the stack.
+        """
+        signum = signals.noted()
+        gone = [number for number in metrics if self._leaves(number, epoch, metrics[number])]
+        for number in metrics:
+            if number not in gone and (signum or self._runs[number].is_time):
+                self._save(number, is_finished=False)
+        if signum:
+            raise Stopped(signum)
+        return gone
+
+    def _leaves(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
+        run, steps = self._runs[number], self._trainer.global_step
+        run.log(metrics, steps - 1, epoch)
+        run.metrics, run.epochs = run.metrics | metrics, epoch + 1
+        if run.is_best(metrics, steps):
+            run.best = self._network.unstack(number)
+        is_last = epoch + 1 == self._trainer.max_epochs
+        observer = self._observers[number]
+        try:
+            observer.end_epoch(metrics, epoch, str(run.config.monitor), is_last)
+        except (Diverged, Pruned) as error:
+            observer.ended_early(error)
+            run.ended_by = error
+            return True
+        if is_last or run.stops(metrics):
+            self._save(number, is_finished=True)
+            return not is_last
+        return False
+
+    def _save(self, number: int, is_finished: bool) -> None:
+        state, batches = self._network.unstack(number), int(self._trainer.num_training_batches)
+        self._runs[number].save(state, batches, is_finished)
+        if is_finished:
+            self.finished.append(number)
+
+    def on_end(self) -> None:
+        """Finish the trials whose training has ended within an epoch, as by ``max_steps``."""
+        for number in self._network.trials:
+            if number not in self.finished:
+                self._save(number, is_finished=True)
+
+
+def _quiet_trainer(run: StackedRun) -> L.Trainer:
+    """Build the trainer of a stack, whose trials have loggers and callbacks of their own."""
+    config: Any = OmegaConf.to_container(run.config)
+    config = OmegaConf.create(config | {"logger": {}, "callbacks": {}})
+    return build_trainer(config, run.model, validates=config.data.val_size > 0, is_quiet=True)
