@@ -1,4 +1,4 @@
-"""What every model shares: loss, metrics, steps and optimizer."""
+"""Loss, metrics, steps and optimizer that every model shares."""
 
 from abc import ABC
 from collections.abc import Mapping
@@ -42,9 +42,9 @@ class Classifier(L.LightningModule, ABC):
 
     Args:
         num_classes: number of classes, 2 to 1,000.
-        init: how weights start: ``default`` (torch's own), ``zeros``, ``glorot_uniform`` with zero
-            biases, ``truncated_normal`` (standard deviation 0.1, cut at two of them) with biases of
-            0.1, or ``normal`` (weights and biases with standard deviation 1).
+        init: weight initialisation: ``default`` (torch's own), ``zeros``, ``glorot_uniform`` with
+            zero biases, ``truncated_normal`` (standard deviation 0.1, cut at two of them) with
+            biases of 0.1, or ``normal`` (weights and biases with standard deviation 1).
         label_smoothing: share of the target spread over all classes in training, 0 to 1.
         optimizer: ``name`` (adam, adamw or sgd) and the arguments of torch's class of that name;
             None is Adam with its defaults.

@@ -20,7 +20,7 @@ def train_metrics(sums: Sequence[float], suffix: str = "") -> dict[str, float]:
 
     Args:
         sums: loss times samples, correct preds, samples.
-        suffix: what the names end in, such as ``_step``.
+        suffix: the end of the names, such as ``_step``.
     """
     loss, correct, samples = sums
     return {f"train/loss{suffix}": loss / samples, f"train/acc{suffix}": correct / samples}

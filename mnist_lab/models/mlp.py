@@ -17,7 +17,7 @@ class MLP(Classifier):
         activation: after each hidden layer: relu, gelu, silu, tanh, sigmoid or identity.
         dropout: probability that a hidden unit is left out, or a list with one for each layer.
         batch_norm: whether batch norm comes before each activation.
-        output: what the logits pass through last, ``identity`` or ``log_sigmoid``.
+        output: the layer that the logits pass through last, ``identity`` or ``log_sigmoid``.
         shared: the arguments of ``Classifier``.
 
     Raises:

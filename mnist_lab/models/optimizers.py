@@ -22,7 +22,7 @@ def build_optimizer(
 
     Args:
         settings: ``name`` and the arguments of torch's class of that name.
-        parameters: what it changes.
+        parameters: the parameters that it steps.
         fused: whether its step is one kernel.
 
     Raises:
@@ -40,12 +40,12 @@ def build_optimizer(
 def build_schedule(
     settings: Mapping[str, Any], optimizer: Optimizer, trainer: L.Trainer
 ) -> dict[str, Any]:
-    """Build a schedule with what Lightning needs to know of it.
+    """Build a schedule, and Lightning's description of when to step it.
 
     Args:
         settings: ``name``, other than ``none``, and the arguments of torch's class.
-        optimizer: whose learning rate it changes.
-        trainer: what knows the length of the run.
+        optimizer: the optimizer whose learning rate it changes.
+        trainer: the trainer, which knows the length of the run.
 
     Raises:
         ConfigError: torch refuses a setting, or the schedule needs a length that is not known.
@@ -81,7 +81,7 @@ def build_schedule(
 
 def _steps(trainer: L.Trainer) -> int:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    changes = any(isinstance(one, GradientAccumulationScheduler) for one in callbacks)
+    changes = any(isinstance(each, GradientAccumulationScheduler) for each in callbacks)
     if changes and trainer.max_epochs != -1:  # Lightning counts as if it were not there
         raise ValueError(
             "needs the length of the run, which GradientAccumulationScheduler changes; take "

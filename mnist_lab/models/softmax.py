@@ -13,8 +13,8 @@ class SoftmaxRegression(Classifier):
     """One linear layer from the 784 pixels to the classes.
 
     Args:
-        output: what the logits pass through last: ``identity``, or ``log_sigmoid`` for networks
-            whose sigmoid outputs are trained with categorical cross-entropy.
+        output: the layer that the logits pass through last: ``identity``, or ``log_sigmoid`` for
+            networks whose sigmoid outputs are trained with categorical cross-entropy.
         shared: the arguments of ``Classifier``.
 
     Raises:

@@ -99,7 +99,7 @@ class Checkpoint(LightningCheckpoint):
         try:
             if self.best_step == read_checkpoint(best)[resume_state.KEY]["step"]:
                 return
-            lost = f"{best}: not the one of step {self.best_step}"
+            lost = f"{best}: not the checkpoint of step {self.best_step}"
         except (InputError, KeyError) as error:
             lost = str(error)
         _log.warning("%s; the best of the epochs that follow replaces it", lost)
@@ -122,7 +122,7 @@ class Checkpoint(LightningCheckpoint):
     ) -> None:
         self._restore(trainer)
         if batch_idx % trainer.accumulate_grad_batches:
-            return  # gradients are kept nowhere
+            return  # no checkpoint holds accumulated gradients
         signum, is_time = signals.noted(), self.is_time
         if trainer.world_size > 1:
             signum, is_time = self._agreed(trainer, batch_idx, signum, is_time)
@@ -208,10 +208,10 @@ class Checkpoint(LightningCheckpoint):
 
 
 def _check_validates_between_steps(trainer: L.Trainer) -> None:
-    """Check that each validation is where gradients are kept nowhere, so that it can be saved.
+    """Check that no validation comes while gradients are accumulated, which no checkpoint holds.
 
     Raises:
-        ConfigError: one comes while they are accumulated.
+        ConfigError: one does.
     """
     steps, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
     every: Any = trainer.val_check_batch

@@ -62,7 +62,7 @@ class Snapshot:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "Snapshot":
-        """Read the form that is stored, which may be anybody's.
+        """Read the stored form, which may come from others.
 
         Raises:
             InputError: an entry is missing or not of its type.

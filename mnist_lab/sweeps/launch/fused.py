@@ -1,8 +1,8 @@
-"""The launcher behind ``hydra/launcher=fused``: trains trials of one network side by side.
+"""The launcher behind ``hydra/launcher=fused``: groups trials of one network into stacks.
 
-It composes the trials that a sweeper hands over, builds each as it would be built alone, trains
-those that fit together as one stack, and leaves an ordinary run directory for each. What cannot be
-stacked, or has been begun already, runs one after the other, and a line says why.
+It composes the trials that a sweeper hands over and has those that fit together trained as one
+stack. Trials that cannot be stacked, or have checkpoints already, run one after the other, and a
+line says why.
 """
 
 import contextlib
@@ -44,9 +44,9 @@ class Job:
     """A trial that a sweeper has handed over.
 
     Args:
-        number: its place in the sweep.
-        overrides: what Hydra composes it from.
-        config: what it is.
+        number: its number in the sweep.
+        overrides: the overrides that Hydra composes it from.
+        config: its resolved config.
     """
 
     number: int
@@ -60,11 +60,11 @@ class Job:
 
 
 class FusedLauncher(Launcher):
-    """Trains what fits together as one.
+    """Trains the trials that fit together as one stack.
 
     Args:
-        max_stack: most trials in a stack, more are trained stack by stack; None is by the size of
-            the network.
+        max_stack: most trials in a stack; more are trained stack by stack. None chooses by the
+            size of the network.
     """
 
     def __init__(self, max_stack: int | None = None) -> None:
@@ -87,25 +87,27 @@ class FusedLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run trials; what became of each is in its record."""
+        """Run trials; each leaves its result in its record."""
         setup_globals()
         jobs = [
             self._job(overrides, initial_job_idx + number)
             for number, overrides in enumerate(job_overrides)
         ]
         for group in _groups(jobs):
-            reason, size = _why_alone(group)
+            reason, size = _reason_not_stacked(group)
             size = self.max_stack or size
             for start in range(0, len(group), size):
-                some = group[start : start + size]
-                why = reason
-                if reason is None and len(some) > 1:
-                    some, why = self._train(some)
-                if why is not None and len(some) > 1:
-                    _log.warning("%d trials run one by one: %s", len(some), why)
-                for job in some:
-                    self._alone.launch([job.overrides], job.number)
+                self._run(group[start : start + size], reason)
         return []
+
+    def _run(self, jobs: list[Job], reason: str | None) -> None:
+        """Train jobs as a stack, or one by one where there is a reason against that."""
+        if reason is None and len(jobs) > 1:
+            jobs, reason = self._train(jobs)
+        if reason is not None and len(jobs) > 1:
+            _log.warning("%d trials run one by one: %s", len(jobs), reason)
+        for job in jobs:
+            self._alone.launch([job.overrides], job.number)
 
     def _job(self, overrides: Sequence[str], number: int) -> Job:
         """Compose a trial as Hydra does, with what Hydra leaves in its directory."""
@@ -129,7 +131,7 @@ class FusedLauncher(Launcher):
     def _train(self, jobs: Sequence[Job]) -> tuple[list[Job], str | None]:
         """Train jobs as a stack; return those that an error has kept from their end, and the error.
 
-        Whose error it is only shows when they run alone.
+        Only when they run alone does it show whose error it is.
         """
         environment = manifest.environment()
         with contextlib.ExitStack() as stack, signals.signals_end_run():
@@ -146,11 +148,8 @@ class FusedLauncher(Launcher):
                         held.enter_context(directory.claimed(job.run_dir))
                     train_stack([job.config for job in jobs], trials, environment)
             except Exception as error:
-                left = [
-                    one
-                    for one, trial in zip(jobs, trials, strict=True)
-                    if not trial.record.is_final
-                ]
+                pairs = zip(jobs, trials, strict=True)
+                left = [job for job, trial in pairs if not trial.record.is_final]
                 return left, f"their stack could not be trained: {first_line(error)}"
         return [], None
 
@@ -170,10 +169,10 @@ def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(groups.values())
 
 
-def _why_alone(group: Sequence[Job]) -> tuple[str | None, int]:
-    """Return in one line why jobs are not stacked, None if they are, and how many make a stack."""
+def _reason_not_stacked(group: Sequence[Job]) -> tuple[str | None, int]:
+    """Return in one line why jobs are not stacked, None if they are, and the size of a stack."""
     config = group[0].config
-    reason = _why_not_config(group[0])
+    reason = _reason_in_config(group[0])
     if reason is not None:
         return reason, len(group)
     with torch.device("meta"):
@@ -184,10 +183,10 @@ def _why_alone(group: Sequence[Job]) -> tuple[str | None, int]:
     return reason, max_stack(model) if reason is None else len(group)
 
 
-def _why_not_config(job: Job) -> str | None:
+def _reason_in_config(job: Job) -> str | None:
     config = job.config
     if (job.run_dir / directory.CHECKPOINTS).exists():
-        return "they go on from their checkpoints"
+        return "they are resumed from their checkpoints"
     if config.data._target_ not in _STACKED_TARGETS:
         return f"{config.data._target_} is not stacked"
     for name in config.callbacks or {}:

@@ -20,9 +20,9 @@ FEWEST, MOST = 8, 512  # trials of a stack on a CPU
 
 
 def max_stack(model: Classifier) -> int:
-    """Return the number of trials of a model's kind in a stack that train fastest on a CPU.
+    """Return the size of the stack of a model's kind that trains fastest on a CPU.
 
-    More of them fall out of the caches, with fewer what a step costs beside its arithmetic counts.
+    Larger stacks fall out of the caches; in smaller ones the overhead of a step counts.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return max(FEWEST, min(MOST, PARAMETERS_AT_ONCE // parameters))
@@ -42,7 +42,8 @@ def reason_trainer_is_not_stacked(trainer: L.Trainer) -> str | None:
         return "trainer.val_check_interval is not stacked: trials are compared by epoch"
     if (trainer.min_epochs or 0) > 1 or trainer.min_steps:
         return "trainer.min_epochs and trainer.min_steps are not stacked"
-    if any(isinstance(one, Timer) for one in trainer.callbacks):  # type: ignore[attr-defined]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, Timer) for callback in callbacks):
         return "trainer.max_time is not stacked: the time would be that of all trials"
     return None
 
@@ -72,7 +73,7 @@ def fit(
     Args:
         stack: the trials.
         datamodule: the data module of any trial; they agree in all but their seeds.
-        trainer: one that ``reason_trainer_is_not_stacked`` has nothing against.
+        trainer: a trainer for which ``reason_trainer_is_not_stacked`` returns None.
         on_epoch_end: takes the number of an epoch and the metrics of each trial in the stack
             (train/loss, train/acc, time/epoch in seconds, val/loss and val/acc if it validated),
             and returns the trials that leave. It may call ``unstack``.
@@ -97,13 +98,13 @@ def evaluate(stack: Stack, datamodule: MNISTDataModule, trainer: L.Trainer) -> M
     Args:
         stack: the trials.
         datamodule: the data module of any trial.
-        trainer: what evaluates.
+        trainer: the trainer that evaluates.
     """
     data = StackedData(datamodule, lambda: stack.data_seeds)
     if datamodule.val_size and trainer.limit_val_batches:
         trainer.validate(stack, data, verbose=False)
     trainer.test(stack, data, verbose=False)
     return {
-        trial: {name: one[name] for name in one if name.startswith(("val/", "test/"))}
-        for trial, one in stack.metrics.items()
+        trial: {name: metrics[name] for name in metrics if name.startswith(("val/", "test/"))}
+        for trial, metrics in stack.metrics.items()
     }

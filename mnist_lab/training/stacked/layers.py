@@ -82,8 +82,8 @@ class StackedBatchNorm(nn.Module):
             self.num_batches_tracked.add_(1)
         if inputs.device.type != "cpu":
             return self._together(inputs)
-        slices = zip(inputs.unbind(), *(one.unbind() for one in self._state), strict=True)
-        return torch.stack([self._normalised(*one) for one in slices])
+        slices = zip(inputs.unbind(), *(tensor.unbind() for tensor in self._state), strict=True)
+        return torch.stack([self._normalised(*trial) for trial in slices])
 
     @property
     def _state(self) -> tuple[Tensor, ...]:
@@ -92,7 +92,7 @@ class StackedBatchNorm(nn.Module):
     def _together(self, inputs: Tensor) -> Tensor:
         trials, batch, features = inputs.shape
         wide = inputs.transpose(0, 1).reshape(batch, trials * features)
-        wide = self._normalised(wide, *(one.view(-1) for one in self._state))
+        wide = self._normalised(wide, *(tensor.view(-1) for tensor in self._state))
         return wide.view(batch, trials, features).transpose(0, 1).contiguous()
 
     def _normalised(
@@ -120,7 +120,7 @@ class StackedActivation(nn.Module):
         if self.is_whole or inputs.device.type != "cpu":
             outputs: Tensor = self.activation(inputs)
             return outputs
-        return torch.stack([self.activation(one) for one in inputs.unbind()])
+        return torch.stack([self.activation(trial) for trial in inputs.unbind()])
 
 
 class StackedDropout(nn.Module):
@@ -241,4 +241,4 @@ def _is_exact_in_one_call(out: Tensor, left: Tensor) -> bool:
 
 
 def _stacked(tensors: Sequence[Tensor]) -> nn.Parameter:
-    return nn.Parameter(torch.stack([one.detach() for one in tensors]))
+    return nn.Parameter(torch.stack([tensor.detach() for tensor in tensors]))

@@ -28,7 +28,7 @@ Metrics = dict[int, dict[str, float]]  # by trial
 
 @dataclass(frozen=True)
 class TrialState:
-    """A trial's training state: what an ordinary checkpoint holds of it.
+    """A trial's training state, as an ordinary checkpoint holds it.
 
     Args:
         state_dict: of the ordinary model, such as ``net.1.weight`` ``(out, in)``, without ``K``.
@@ -54,9 +54,9 @@ class Stack(L.LightningModule):
 
     Args:
         models: models that ``stack_key`` finds equal; their weights are copied.
-        data_seeds: for each the seed of its data module; None is one for all.
-        rng_states: for each ``torch.get_rng_state()`` after it was built, where a lone run begins
-            to draw dropout; None begins with seeds of the trials' numbers.
+        data_seeds: for each the seed of its data module; None is the same seed for all.
+        rng_states: for each ``torch.get_rng_state()`` after it was built, from which a lone run
+            draws dropout; None seeds with the trials' numbers.
 
     Raises:
         ConfigError: the models cannot be one stack.

@@ -20,7 +20,7 @@ MOMENTS = {
     "adamw": ("exp_avg", "exp_avg_sq"),
     "sgd": ("momentum_buffer",),
 }
-"""What each optimizer keeps of every parameter."""
+"""State that each optimizer keeps of every parameter."""
 
 
 class StackedOptimizer(Optimizer):
@@ -41,12 +41,14 @@ class StackedOptimizer(Optimizer):
         self.own = list(own)
         self.parameters = list(parameters)
         self.steps_taken = 0
-        has_moments = name != "sgd" or any(one.param_groups[0]["momentum"] for one in own)
+        has_moments = name != "sgd" or any(
+            optimizer.param_groups[0]["momentum"] for optimizer in own
+        )
         self.moments: dict[str, list[Tensor]] = {
-            moment: [torch.zeros_like(one, requires_grad=False) for one in parameters]
+            moment: [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
             for moment in (MOMENTS[name] if has_moments else ())
         }
-        self._places: list[int] = []  # in memory, of what is sliced
+        self._places: list[int] = []  # in memory, of the tensors that are sliced
         self._slices: list[tuple[list[Tensor], ...]] = []
 
     @torch.no_grad()
@@ -138,16 +140,16 @@ class StackedOptimizer(Optimizer):
 
         Slices are taken anew only of tensors that are not the ones of the step before.
         """
-        gradients = [_gradient(one) for one in self.parameters]
+        gradients = [_gradient(parameter) for parameter in self.parameters]
         tensors = [*gradients, *self.parameters, *itertools.chain(*self.moments.values())]
-        places = [one.data_ptr() for one in tensors]
+        places = [tensor.data_ptr() for tensor in tensors]
         if places != self._places:
             self._places = places
-            each = zip(*(one.detach().unbind() for one in tensors), strict=True)
+            each = zip(*(tensor.detach().unbind() for tensor in tensors), strict=True)
             size = len(self.parameters)
             self._slices = [
-                tuple(list(group) for group in zip(*[iter(one)] * size, strict=True))
-                for one in each
+                tuple(list(group) for group in zip(*[iter(slices)] * size, strict=True))
+                for slices in each
             ]
         return self._slices
 

@@ -16,7 +16,7 @@ class StackedSchedules:
 
     Args:
         models: the trials' models.
-        trainer: what knows the length of the run.
+        trainer: the trainer, which knows the length of the run.
 
     Raises:
         ConfigError: torch refuses a setting, or a schedule needs a length that is not known.
