@@ -41,9 +41,8 @@ class StackedOptimizer(Optimizer):
         self.own = list(own)
         self.parameters = list(parameters)
         self.steps_taken = 0
-        has_moments = name != "sgd" or any(
-            optimizer.param_groups[0]["momentum"] for optimizer in own
-        )
+        groups = [optimizer.param_groups[0] for optimizer in own]
+        has_moments = name != "sgd" or any(group["momentum"] for group in groups)
         self.moments: dict[str, list[Tensor]] = {
             moment: [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
             for moment in (MOMENTS[name] if has_moments else ())
