@@ -2,7 +2,8 @@
 
 from omegaconf import DictConfig
 
-from mnist_lab.config.compose import Loader, resolved
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.resolve import resolved
 from mnist_lab.config.validate import check
 
 

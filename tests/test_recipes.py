@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from door import call, run
 
-from mnist_lab.config.compose import CONF
+from mnist_lab.config.options import CONF
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 # Test accuracy: what its source published, and how far off a single seed may be.

@@ -3,7 +3,7 @@
 import argparse
 from typing import NoReturn
 
-from mnist_lab.config.compose import opened_targets
+from mnist_lab.config.overrides import opened_targets
 from mnist_lab.errors import ConfigError
 
 

@@ -14,16 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
-from mnist_lab.config.compose import (
-    Loader,
-    parse_overrides,
-    resolved,
-    run,
-    run_dir_of,
-    sweep,
-)
+from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
+from mnist_lab.config.jobs import run, sweep
 from mnist_lab.config.messages import explain
+from mnist_lab.config.overrides import parse_overrides
+from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sweep_schema import STUDY
 from mnist_lab.config.validate import check

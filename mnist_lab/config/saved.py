@@ -10,10 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config.allowlist import check_roles, check_targets, find, renamed
-from mnist_lab.config.compose import compose_config, opened_targets, register
+from mnist_lab.config.compose import compose_config
 from mnist_lab.config.field import shown
 from mnist_lab.config.options import choices
+from mnist_lab.config.overrides import opened_targets
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train
+from mnist_lab.config.sources import register
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_links, set_folders
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line

@@ -1,6 +1,5 @@
 """Checks that a config or a run that came from elsewhere writes only below the run's directory."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +9,32 @@ from mnist_lab.config.allowlist import find
 from mnist_lab.errors import ConfigError, UntrustedError
 
 _FOLDERS = ("run_dir", "default_root_dir", "save_dir", "dirpath")  # that the lab's targets write to
-
 _HYDRAS, _RUN = "${hydra:runtime.output_dir}", "${run_dir}"
 
 
-def check_run_places(config: DictConfig, typed: Collection[str]) -> None:
-    """Refuse another directory for a run than the one that Hydra gives it, each trial its own.
+def check_run_places(config: DictConfig) -> None:
+    """Refuse another directory for a run than the one that Hydra gives it, and locks.
 
     Args:
         config: a config before it is resolved.
-        typed: keys that the command line gives.
 
     Raises:
         ConfigError: the command line or a file names one.
     """
     plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, ["run_dir", "trainer"]))
-    trainer = plain.get("trainer")
-    root_dir = trainer.get("default_root_dir", _RUN) if isinstance(trainer, dict) else _RUN
+    trainer = plain["trainer"] if isinstance(plain["trainer"], dict) else {}
     for key, text, own in (
-        ("run_dir", plain.get("run_dir", _HYDRAS), _HYDRAS),
-        ("trainer.default_root_dir", root_dir, _RUN),
+        ("run_dir", plain["run_dir"], _HYDRAS),
+        ("trainer.default_root_dir", trainer.get("default_root_dir", _RUN), _RUN),
     ):
-        if key in typed or text != own:
+        if text != own:
             raise ConfigError(
                 f"{key}: follows hydra.run.dir, or hydra.sweep.dir in a sweep; set that"
             )
 
 
 def check_folders(plain: Any, run_dir: Path) -> None:
-    """Refuse what would write outside of a run, since a resume truncates log files.
-
-    Args:
-        plain: the config that came with the run.
-        run_dir: the run's directory.
+    """Refuse a config that came with a run and writes elsewhere, as a resume truncates log files.
 
     Raises:
         UntrustedError: it names a folder elsewhere.

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from omegaconf import DictConfig
 
 from mnist_lab.config.compose import Loader
-from mnist_lab.config.validate import check
-from mnist_lab.config.validate_trainer import check_trial
+from mnist_lab.config.validate import check, check_trial
 from mnist_lab.errors import ConfigError, LabError
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from omegaconf import DictConfig
 
 from mnist_lab.config.allowlist import is_the_labs
-from mnist_lab.config.compose import Loader, resolved
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.resolve import resolved
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher

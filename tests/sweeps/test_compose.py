@@ -7,7 +7,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import hydra_internals
-from mnist_lab.config.compose import Loader, resolved, run_dir_of
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.sweeps.compose import checked_trials
 

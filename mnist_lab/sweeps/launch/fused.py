@@ -18,8 +18,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mnist_lab.config.compose import reading
 from mnist_lab.config.hydra_internals import BasicLauncher, configure_log
+from mnist_lab.config.resolve import reading
 from mnist_lab.errors import first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals

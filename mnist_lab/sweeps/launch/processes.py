@@ -19,8 +19,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from mnist_lab.config.compose import Loader, register
+from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicLauncher
+from mnist_lab.config.sources import register
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.runs import signals
 

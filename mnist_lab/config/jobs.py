@@ -1,0 +1,52 @@
+"""Runs a composed config as one job or as a sweep, where ``hydra.main`` would compose it again."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import run_job
+from omegaconf import DictConfig
+
+from mnist_lab.config import hydra_internals
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.sources import PRIMARY
+
+
+def run(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Any:
+    """Run one job with a composed config, as ``hydra.main`` does with one that it composes.
+
+    Args:
+        loader: composed it.
+        config: of the run.
+        task: trains as a config says.
+    """
+    context = hydra_internals.job_context(loader, config)
+    context.callbacks.on_run_start(config=config, config_name=PRIMARY)
+    job = run_job(
+        hydra_context=context,
+        task_function=task,
+        config=config,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+    )
+    context.callbacks.on_run_end(config=config, config_name=PRIMARY, job_return=job)
+    return job.return_value  # raises what the task raised
+
+
+def sweep(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Any:
+    """Run a sweep with a composed config by the sweeper that it chooses.
+
+    Args:
+        loader: composed it.
+        config: of the sweep.
+        task: trains as a trial's config says.
+    """
+    hydra_internals.configure_log(config)
+    context = hydra_internals.job_context(loader, config)
+    context.callbacks.on_multirun_start(config=config, config_name=PRIMARY)
+    sweeper = Plugins.instance().instantiate_sweeper(
+        config=config, hydra_context=context, task_function=task
+    )
+    result = sweeper.sweep(list(config.hydra.overrides.task))
+    context.callbacks.on_multirun_end(config=config, config_name=PRIMARY)
+    return result

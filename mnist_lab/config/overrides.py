@@ -1,0 +1,65 @@
+"""Parses and checks overrides of the command line."""
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from mnist_lab.config.messages import explain
+from mnist_lab.errors import ConfigError, first_line
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides of the command line.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(explain(error)) from error
+    except (RecursionError, ValueError) as error:  # the latter: a number of thousands of digits
+        raise ConfigError(f"an override cannot be read: {first_line(error)}") from error
+
+
+def opened_targets(overrides: Sequence[str]) -> list[str]:
+    """Return what ``allow_targets`` opens on the command line.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    opened: list[str] = []
+    for override in parse_overrides(overrides):
+        if override.key_or_group != "allow_targets":
+            continue
+        value = override.value()
+        if not isinstance(value, list):
+            raise ConfigError(f"allow_targets={value}: must be a list, as in [my_package.]")
+        opened = [str(target) for target in value]
+    return opened
+
+
+def key_and_value(override: Override) -> tuple[str, str]:
+    """Return an override in the spelling that sweepers give it."""
+    return override.get_key_element(), override.get_value_element_as_str()
+
+
+def check_sweeps(overrides: Sequence[Override], mode: RunMode) -> None:
+    """Check that only a sweep has several values of a key, and none below ``hydra``.
+
+    Raises:
+        ConfigError: another key has several.
+    """
+    for override in overrides:
+        if override.is_sweep_override() and mode == RunMode.RUN:
+            raise ConfigError(
+                f"{override.input_line}: several values are a sweep, which needs -m; a list is "
+                "written [1,2]"
+            )
+        if override.is_sweep_override() and override.is_hydra_override():
+            raise ConfigError(
+                f"{override.input_line}: must have one value, as it is the same for all trials"
+            )

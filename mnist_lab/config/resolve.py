@@ -1,0 +1,64 @@
+"""Resolves the interpolations of a composed config, and finds the directory that it runs in."""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+
+@contextlib.contextmanager
+def reading(config: DictConfig) -> Iterator[None]:
+    """Have ``${hydra:...}`` be of a config."""
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    try:
+        instance.set_config(config)
+        OmegaConf.set_readonly(config.hydra, False)
+        yield
+    finally:
+        instance.cfg = before
+
+
+def run_dir_of(config: DictConfig) -> Path:
+    """Return the directory that Hydra gives a run or, once its number is set, a trial."""
+    with reading(config):
+        if config.hydra.mode == RunMode.RUN:
+            return Path(str(config.hydra.run.dir))
+        return Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
+
+
+def resolve(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> None:
+    """Resolve the interpolations of a config before its directory is known, which is a dot.
+
+    Args:
+        config: changed in place.
+        number: the job's place in its sweep.
+        is_whole: whether its ``hydra`` node is resolved as well.
+    """
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        OmegaConf.set_readonly(config.hydra, False)
+        config.hydra.runtime.output_dir = "."
+        config.hydra.job.update(num=number, id=str(number))
+        with reading(config):
+            if is_whole:
+                OmegaConf.resolve(config)
+                return
+            for name in config:
+                if name == "hydra" or OmegaConf.is_missing(config, name):
+                    continue
+                value = config[name]
+                if OmegaConf.is_interpolation(config, str(name)):
+                    config[name] = value
+                if OmegaConf.is_config(value):
+                    OmegaConf.resolve(config[name])
+
+
+def resolved(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> DictConfig:
+    """Return a copy whose interpolations are resolved, as ``resolve`` does."""
+    config = copy.deepcopy(config)
+    resolve(config, number, is_whole=is_whole)
+    return config

@@ -1,0 +1,80 @@
+"""Sources that Hydra composes from: schemas, conf/, and a folder of the user's."""
+
+import functools
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobRuntime, setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_lab.config import hydra_internals
+from mnist_lab.config.options import CONF
+from mnist_lab.config.schema import SCHEMAS, Train
+from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
+from mnist_lab.errors import ConfigError
+from mnist_lab.files.yaml import problem_in
+from mnist_lab.runs.directory import new_name
+
+PRIMARY = "train"  # the config that Hydra starts from, conf/train.yaml
+
+
+def register() -> None:
+    """Give Hydra the schemas and the resolver that names runs."""
+    hydra_internals.set_version_base()
+    setup_globals()
+    JobRuntime.instance().set("name", PRIMARY)
+    hydra_internals.register_resolver("run_name", new_name)
+    _register_schemas()
+
+
+@functools.cache  # Hydra 1.4 takes a schema once
+def _register_schemas() -> None:
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=Train)
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            store.store(group=group, name=f"{name}_schema", node=schema)
+    store.store(group="hydra/sweeper", name="study", node=Settings, provider="mnist_lab")
+    for name, schema in LAUNCHERS.items():
+        store.store(group="hydra/launcher", name=name, node=schema, provider="mnist_lab")
+
+
+def search_path(config_dir: str | None) -> ConfigSearchPath:
+    """Return where choices are looked up: a folder of the user's, then conf/, then the schemas.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    path: ConfigSearchPath = hydra_internals.create_config_search_path(str(CONF))
+    if config_dir is not None:
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {config_dir}: must be a folder; there is none")
+        path.prepend("command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+    return path
+
+
+class Repository(hydra_internals.ConfigRepository):
+    """Reads config files, and names one that cannot be read."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Return a file's config with its defaults list.
+
+        Raises:
+            ConfigError: the file cannot be read, or holds no mapping.
+        """
+        name = f"{config_path}.yaml"
+        try:
+            result = super().load_config(config_path)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            if isinstance(error, OmegaConfBaseException | HydraException):
+                raise
+            raise ConfigError(f"{name}: cannot be read: {problem_in(error)}") from error
+        if result is not None and not OmegaConf.is_dict(result.config):
+            raise ConfigError(f"{name}: a mapping is required")
+        return result
