@@ -9,7 +9,8 @@ from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.compose import Loader, parse_overrides
+from mnist_lab.config.compose import Loader
+from mnist_lab.config.overrides import parse_overrides
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import display_path
@@ -80,9 +81,10 @@ def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
         if choices.get(group)
         for name in _names_in(loader, group, choices[group])
     }
+    primary: Any = loader.repository.load_config("train")
     is_default: dict[str, Any] = {
         element.group: element.value
-        for element in loader.repository.load_config("train").defaults_list
+        for element in primary.defaults_list
         if isinstance(element, GroupDefault) and not element.group.startswith("hydra/")
     }
     for override in parse_overrides(hydra["overrides"]["task"]):
@@ -112,7 +114,7 @@ def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
 
 def _names_in(loader: Loader, group: str, choice: str) -> Iterator[str]:
     """Yield the dotted keys that a recipe sets, and those that it includes."""
-    source = loader.repository.load_config(f"{group}/{choice}")
+    source: Any = loader.repository.load_config(f"{group}/{choice}")
     yield from flat(source.config)
     for element in source.defaults_list:
         if isinstance(element, ConfigDefault) and element.path != "_self_":
