@@ -83,9 +83,9 @@ def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
     }
     primary: Any = loader.repository.load_config("train")
     is_default: dict[str, Any] = {
-        element.group: element.value
+        str(element.group): element.value
         for element in primary.defaults_list
-        if isinstance(element, GroupDefault) and not element.group.startswith("hydra/")
+        if isinstance(element, GroupDefault) and not str(element.group).startswith("hydra/")
     }
     for override in parse_overrides(hydra["overrides"]["task"]):
         group, _, key = override.key_or_group.partition(".")
@@ -118,4 +118,4 @@ def _names_in(loader: Loader, group: str, choice: str) -> Iterator[str]:
     yield from flat(source.config)
     for element in source.defaults_list:
         if isinstance(element, ConfigDefault) and element.path != "_self_":
-            yield from _names_in(loader, group, element.path)
+            yield from _names_in(loader, group, str(element.path))
