@@ -1,4 +1,4 @@
-"""Kills training processes, goes on with their runs, and compares with runs that nobody broke off.
+"""Kills training processes, resumes their runs, and compares them with runs that nobody stopped.
 
 ``scripts/crash_test.py --kills 100`` kills at random instants. ``--saves``, ``--signals``,
 ``--disk``, ``--ranks`` and ``--races`` say how often the other parts are to be done: kills inside a

@@ -1,4 +1,4 @@
-"""Makes the pictures in README and docs: TensorBoard, a report, the page on which digits are drawn.
+"""Makes the images in README and docs: TensorBoard, a report, the page on which digits are drawn.
 
 It trains what they show, a few softmax regressions, MLPs and a CNN, which takes two minutes on two
 cores, and looks at it in headless Chromium. Needs the extra ``dev``, and Chromium.
@@ -29,7 +29,7 @@ THREE = [
     *((95, 90), (130, 62), (180, 60), (210, 95), (190, 135), (145, 150)),
     *((195, 160), (222, 200), (195, 250), (140, 262), (95, 240)),
 ]
-FIGURES = (  # runs and TensorBoard's names of pictures
+FIGURES = (  # runs and TensorBoard's names of images
     ("softmax", "weights/first_layer"),
     ("cnn", "weights/first_layer"),
     ("cnn", "test/confusion"),
@@ -39,7 +39,7 @@ PATIENCE = 60_000  # milliseconds that a page may take
 
 
 def main() -> None:
-    """Train, look and write the pictures."""
+    """Train, look and write the images."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("screenshots: needs Chromium; apt-get install chromium")
@@ -70,7 +70,7 @@ def _train(folder: Path) -> None:
 
 
 def _figure(run_dir: Path, tag: str) -> None:
-    """Write a picture that a run has left for TensorBoard."""
+    """Write an image that a run has left for TensorBoard."""
     events = EventAccumulator(str(run_dir)).Reload()
     name = f"{run_dir.name.partition('_')[0]}_{tag.rpartition('/')[2]}.png"
     (DOCS / name).write_bytes(events.Images(tag)[-1].encoded_image_string)

@@ -30,17 +30,16 @@ def pixels(figure: Figure) -> Pixels:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def confusion(counts: Tensor) -> Figure:
-    """Draw a confusion matrix as a heat map with counts.
+def confusion(predictions: Predictions) -> Figure:
+    """Draw the confusion matrix as a heat map with counts; rows are labels and columns preds.
 
     The colours follow each label's share on a scale of roots, so that single mistakes can be seen
     beside a diagonal of hundreds.
-
-    Args:
-        counts: ``(C, C)``, rows are labels and columns preds.
     """
-    accuracy = float(counts.diag().sum() / counts.sum().clamp(min=1))
-    title = f"Confusion on {int(counts.sum()):,} test images, {accuracy:.2%} correct"
+    counts = predictions.confusion()
+    title = (
+        f"Confusion on {len(predictions.labels):,} test images, {predictions.accuracy:.2%} correct"
+    )
     figure, axes = _figure(6.4, 6.2, title, left=0.1, right=0.98, bottom=0.09)
     share = (counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).sqrt()
     axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -80,11 +79,11 @@ def mistakes(predictions: Predictions, columns: int = 6, rows: int = 4) -> Figur
 def samples(predictions: Predictions, each: int = 5) -> Figure:
     """Draw the first test images of each class with what the model says, a column for each."""
     classes = min(predictions.num_classes, _MANY_CLASSES)
-    found = first_of_each_class(predictions.labels, classes, each)
+    first = first_of_each_class(predictions.labels, classes, each)
     blank = torch.full((1, *predictions.images.shape[1:]), 255, dtype=torch.uint8)
     images, captions = [], []
     for row in range(each):
-        for positions in found:
+        for positions in first:
             if row >= len(positions):
                 images.append(blank)
                 captions.append(("", "", _INK))
@@ -101,7 +100,7 @@ def samples(predictions: Predictions, each: int = 5) -> Figure:
 
 def per_class(predictions: Predictions) -> Figure:
     """Draw precision and recall of each class, on an axis that begins just below the least."""
-    precision, recall = (one.numpy() for one in predictions.precision_and_recall())
+    precision, recall = (values.numpy() for values in predictions.precision_and_recall())
     title = "Precision and recall of each class on the test images"
     classes = np.arange(len(precision))
     height = 1.4 + 0.36 * len(classes)
@@ -125,13 +124,13 @@ def per_class(predictions: Predictions) -> Figure:
 
 def reliability(predictions: Predictions) -> Figure:
     """Draw accuracy against confidence, with the number of images that each bin holds."""
-    found = predictions.reliability()
-    title = f"Reliability on the test images: expected calibration error {found.ece:.2%}"
+    bins = predictions.reliability()
+    title = f"Reliability on the test images: expected calibration error {bins.ece:.2%}"
     figure, axes = _figure(6.4, 6.4, title, left=0.11, right=0.97, bottom=0.34)
-    edges = np.linspace(0, 1, len(found.images) + 1)
-    middles, width = (edges[:-1] + edges[1:]) / 2, 0.92 / len(found.images)
-    accuracy, confidence = found.accuracy.numpy(), found.confidence.numpy()
-    is_filled = found.images.numpy() > 0
+    edges = np.linspace(0, 1, len(bins.images) + 1)
+    middles, width = (edges[:-1] + edges[1:]) / 2, 0.92 / len(bins.images)
+    accuracy, confidence = bins.accuracy.numpy(), bins.confidence.numpy()
+    is_filled = bins.images.numpy() > 0
     at, acc, conf = middles[is_filled], accuracy[is_filled], confidence[is_filled]
     axes.bar(at, acc, width, color=_BLUE, label="accuracy")
     axes.bar(
@@ -149,23 +148,23 @@ def reliability(predictions: Predictions) -> Figure:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of correct preds")
     axes.legend(loc="upper left", frameon=False)
     below = figure.add_axes((0.11, 0.09, 0.86, 0.19), sharex=axes)
-    below.bar(middles, found.images.numpy(), width, color=_MUTED)
+    below.bar(middles, bins.images.numpy(), width, color=_MUTED)
     below.set_yscale("symlog", linthresh=1)
     below.set(xlabel="confidence: probability of the predicted class", ylabel="images")
-    below.set_ylim(0, max(10.0, 3.0 * float(found.images.max())))
+    below.set_ylim(0, max(10.0, 3.0 * float(bins.images.max())))
     _frame(below)
     return figure
 
 
 def filters(weight: Tensor, most: int = 64) -> Figure | None:
-    """Draw the weights that meet the pixels as images: blue takes away, red adds.
+    """Draw the weights of the first layer as images: blue is negative, red positive.
 
     Args:
         weight: of the first layer: ``(units, 784)`` or ``(channels, 1, height, width)``.
         most: how many are drawn; of more, those of the largest norm.
 
     Returns:
-        None where the weights are no images.
+        None where the weights have not the form of images.
     """
     if weight.ndim == 2 and weight.shape[1] == _SIDE**2:
         images, name = weight.view(-1, _SIDE, _SIDE), "units"
@@ -181,23 +180,41 @@ def filters(weight: Tensor, most: int = 64) -> Figure | None:
         images, which = images[largest], f"the {most} largest of {total} {name}"
     columns = min(len(images), 10 if len(images) <= 20 else 8)
     rows = math.ceil(len(images) / columns)
-    gap = max(1, round(width / 10))
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
-    for number, image in enumerate(images.numpy()):
-        top, left = number // columns * (height + gap), number % columns * (width + gap)
-        canvas[top : top + height, left : left + width] = image
     inches = 0.72 * columns + 1.1
     tall = 0.72 * rows * height / width
     title = f"First layer: weights of {which}"
     figure, axes = _figure(inches, tall + 0.7, title, left=0.2 / inches, right=1 - 1 / inches)
     limit = float(images.abs().quantile(0.995) if images.numel() < 1e6 else images.abs().amax())
-    shown = axes.imshow(canvas, cmap="RdBu_r", vmin=-limit or -1, vmax=limit or 1)
+    tiles = axes.imshow(
+        _tiles(images, columns, rows), cmap="RdBu_r", vmin=-limit or -1, vmax=limit or 1
+    )
     axes.set_axis_off()
     place = axes.get_position()
     bar = figure.add_axes((1 - 0.85 / inches, place.y0, 0.15 / inches, place.height))
-    figure.colorbar(shown, cax=bar)
+    figure.colorbar(tiles, cax=bar)
     bar.tick_params(labelsize=8, colors=_INK)
     return figure
+
+
+def _tiles(images: Tensor, columns: int, rows: int) -> NDArray[np.float64]:
+    """Return images ``(N, H, W)`` in a grid, with NaN between them."""
+    _, height, width = images.shape
+    gap = max(1, round(width / 10))
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
+    for number, image in enumerate(images.numpy()):
+        top, left = number // columns * (height + gap), number % columns * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+# Figures of predictions, by the names of their tags and of the arguments of ``Pictures``.
+OF_PREDICTIONS = {
+    "confusion": confusion,
+    "mistakes": mistakes,
+    "samples": samples,
+    "per_class": per_class,
+    "reliability": reliability,
+}
 
 
 def _figure(

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run besides its curves."""
+"""Images, PR curves, histograms and projector of a tested model, for TensorBoard."""
 
 import logging
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ _MOST_CURVES = 100  # classes that get a PR curve
 
 
 class Pictures(L.Callback):
-    """Adds pictures of the tested model to TensorBoard, once, after the test.
+    """Adds images of the tested model to TensorBoard, once, after the test.
 
     The test steps only leave their logits on the device; everything else is done after the last.
-    A model whose ``test_step`` returns no logits gets no pictures.
+    A model whose ``test_step`` returns no logits gets none of its predictions.
 
     Args:
         confusion: the confusion matrix as a heat map with counts.
@@ -96,7 +96,7 @@ class Pictures(L.Callback):
             self._shares = [(batch,) for batch in batches]
             return
         ranks: list[Any] = [None] * trainer.world_size
-        mine = [tuple(one.cpu() for one in batch) for batch in batches]
+        mine = [tuple(tensor.cpu() for tensor in batch) for batch in batches]
         torch.distributed.all_gather_object(ranks, mine)
         if trainer.is_global_zero:
             self._shares = list(zip(*ranks, strict=False))
@@ -130,15 +130,15 @@ class Pictures(L.Callback):
             vectors = _penultimate(trainer, model, images[:NUM_PROJECTED])
         for logger in loggers:
             writer, step = logger.experiment, trainer.global_step
-            for tag, picture in drawn.items():
-                writer.add_image(tag, picture, step, dataformats="HWC")
+            for tag, image in drawn.items():
+                writer.add_image(tag, image, step, dataformats="HWC")
             if predictions is not None and self.pr_curves:
                 _add_pr_curves(writer, predictions, step)
             if self.histograms:
                 _add_histograms(writer, model, step)
             if predictions is not None and vectors is not None:
                 columns = {"label": predictions.labels, "pred": predictions.preds}
-                shown = {name: one[: len(vectors)] for name, one in columns.items()}
+                shown = {name: column[: len(vectors)] for name, column in columns.items()}
                 images = predictions.images[: len(vectors)]
                 write_projector(Path(logger.log_dir), vectors, shown, images)
             writer.flush()
@@ -147,27 +147,19 @@ class Pictures(L.Callback):
         self, predictions: Predictions | None, model: nn.Module
     ) -> Iterator[tuple[str, Any]]:
         """Yield the figures as pixels ``(H, W, 3)``, with their tags."""
-        from mnist_lab.callbacks import figures  # half a second that only pictures have to pay
+        from mnist_lab.callbacks import figures  # imports matplotlib, which takes half a second
 
-        if predictions is not None:
-            if self.confusion:
-                yield "test/confusion", figures.pixels(figures.confusion(predictions.confusion()))
-            if self.mistakes:
-                yield "test/mistakes", figures.pixels(figures.mistakes(predictions))
-            if self.samples:
-                yield "test/samples", figures.pixels(figures.samples(predictions))
-            if self.per_class:
-                yield "test/per_class", figures.pixels(figures.per_class(predictions))
-            if self.reliability:
-                yield "test/reliability", figures.pixels(figures.reliability(predictions))
-        layers = (one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d))
+        for name, draw in figures.OF_PREDICTIONS.items():
+            if predictions is not None and getattr(self, name):
+                yield f"test/{name}", figures.pixels(draw(predictions))
+        layers = (layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
         first = next(layers, None) if self.filters else None
         if first is not None and (figure := figures.filters(first.weight)) is not None:
             yield "weights/first_layer", figures.pixels(figure)
 
 
 def _loggers(trainer: L.Trainer) -> list[TensorBoardLogger]:
-    return [one for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def _merged(shares: tuple[_Batch, ...]) -> _Batch:
@@ -177,27 +169,25 @@ def _merged(shares: tuple[_Batch, ...]) -> _Batch:
     size = sum(len(labels) for _, labels, _ in shares)
     merged = []
     for tensors in zip(*shares, strict=True):
-        filled = next((one for one in tensors if one.numel()), tensors[0])
+        filled = next((tensor for tensor in tensors if tensor.numel()), tensors[0])
         whole = filled.new_zeros(size, *filled.shape[1:])
-        for rank, one in enumerate(tensors):
-            if len(one):
-                whole[rank :: len(shares)] = one
+        for rank, tensor in enumerate(tensors):
+            if len(tensor):
+                whole[rank :: len(shares)] = tensor
         merged.append(whole)
     images, labels, logits = merged
     return images, labels, logits
 
 
 def _predictions(batches: list[_Batch]) -> Predictions | None:
-    """Return what the test steps gave, if it is logits of images."""
+    """Return the predictions of the test steps; None where they returned no logits of images."""
     for images, labels, logits in batches:
         is_logits = logits.ndim == 2 and len(logits) == len(labels) and logits.is_floating_point()
         if not is_logits or logits.shape[1] < 2 or images.shape[1:] != (1, 28, 28):
             return None
-    if not batches:
+    if not sum(len(labels) for _, labels, _ in batches):
         return None
     images, labels, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    if not len(labels):
-        return None
     if images.dtype != torch.uint8:  # a data module of one's own may have scaled them
         low, high = images.amin(), images.amax()
         images = ((images - low) / (high - low).clamp(min=1e-9) * 255).byte()
@@ -205,10 +195,9 @@ def _predictions(batches: list[_Batch]) -> Predictions | None:
 
 
 def _add_pr_curves(writer: "SummaryWriter", predictions: Predictions, step: int) -> None:
-    for one in range(min(predictions.num_classes, _MOST_CURVES)):
-        writer.add_pr_curve(
-            f"pr_curve/class_{one}", predictions.labels == one, predictions.probs[:, one], step
-        )
+    for label in range(min(predictions.num_classes, _MOST_CURVES)):
+        is_label, probs = predictions.labels == label, predictions.probs[:, label]
+        writer.add_pr_curve(f"pr_curve/class_{label}", is_label, probs, step)
 
 
 def _add_histograms(writer: "SummaryWriter", model: nn.Module, step: int) -> None:
@@ -220,8 +209,8 @@ def _add_histograms(writer: "SummaryWriter", model: nn.Module, step: int) -> Non
 
 
 def _penultimate(trainer: L.Trainer, model: L.LightningModule, images: Tensor) -> Tensor | None:
-    """Return what the last linear layer is given for images, ``(N, D)``, if there is one."""
-    linear = [one for one in model.modules() if isinstance(one, nn.Linear)]
+    """Return the last linear layer's input for images, ``(N, D)``; None where there is none."""
+    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     if not linear:
         return None
     seen: list[Tensor] = []

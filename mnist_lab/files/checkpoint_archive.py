@@ -122,22 +122,22 @@ def _refuse_old_forms(path: Path, file: BinaryIO) -> None:
 
 def _code_in(content: BinaryIO) -> tuple[str | None, bool]:
     """Return what a pickle names besides what puts tensors together, and whether it has an end."""
-    found, strings = None, ["?", "?"]
+    code, strings = None, ["?", "?"]
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if count == _MAX_OPCODES:
-                return found, False
+                return code, False
             if opcode.name.endswith("UNICODE"):
                 strings = [strings[1], str(argument)]
             elif opcode.name == "GLOBAL" and not _NAME.fullmatch(str(argument)):
-                return found, False  # a text that begins like a pickle
+                return code, False  # a text that begins like a pickle
             elif opcode.name == "GLOBAL" and not _puts_together(str(argument)):
-                found = found or str(argument)
+                code = code or str(argument)
             elif opcode.name in _CALLS:
-                found = found or str(argument or " ".join(strings))
+                code = code or str(argument or " ".join(strings))
     except Exception:  # it is no pickle from here on, whatever pickletools says of it
-        return found, False
-    return found, True
+        return code, False
+    return code, True
 
 
 def _puts_together(name: str) -> bool:

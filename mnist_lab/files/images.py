@@ -114,7 +114,7 @@ def find_images(places: list[str]) -> list[Path | InputError]:
     Args:
         places: files, folders, of which all images are meant, and patterns such as ``scans/*.png``.
     """
-    found: list[Path | InputError] = []
+    images: list[Path | InputError] = []
     for place in places:
         path, problem = Path(place), ""
         if os.path.isdir(place):
@@ -126,8 +126,8 @@ def find_images(places: list[str]) -> list[Path | InputError]:
             problem = "no file matches"
         else:
             paths = [path]
-        found += paths or [InputError(f"{printable(path)}: {problem}")]
-    return list(dict.fromkeys(found))
+        images += paths or [InputError(f"{printable(path)}: {problem}")]
+    return list(dict.fromkeys(images))
 
 
 def _images_below(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Evaluates a run's best checkpoint, or a model in memory, and collects its predictions."""
+"""Evaluation of a run's best checkpoint, or of a model in memory, and its predictions."""
 
 import logging
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 #   sbatch scripts/cluster/slurm.sh model=cnn data.batch_size=1024
 # srun starts a process for each GPU, and Lightning finds its rank in SLURM's variables. The run's
 # directory is the job's: 90 s before its time is up, or when it is preempted, the job saves, asks
-# SLURM for another turn, and goes on there with the very next step.
+# SLURM for another turn, and resumes there with the very next step.
 #SBATCH --job-name=mnist_lab
 #SBATCH --nodes=2
 #SBATCH --gpus-per-node=4

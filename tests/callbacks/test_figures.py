@@ -1,4 +1,4 @@
-"""What the figures of a test show."""
+"""Figures of a test: the counts and captions that they show."""
 
 from typing import Any
 
@@ -9,9 +9,11 @@ from mnist_lab.inference.predictions import Predictions
 
 
 def test_confusion_shows_every_count() -> None:
-    confusion = torch.diag(torch.arange(900, 1000, 10))
-    confusion[3, 5] = 7
-    figure = figures.confusion(confusion)
+    right = torch.arange(10).repeat_interleave(torch.arange(900, 1000, 10))
+    labels = torch.cat([right, torch.full((7,), 3)])
+    preds = torch.cat([right, torch.full((7,), 5)])
+    probs = torch.nn.functional.one_hot(preds, 10).float()
+    figure = figures.confusion(Predictions(torch.empty(0), labels, probs))
     texts = {text.get_text() for text in figure.axes[0].texts}
     assert {str(count) for count in range(900, 1000, 10)} | {"7"} == texts
     assert "99.93%" in figure.texts[0].get_text()

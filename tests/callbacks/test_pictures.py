@@ -239,20 +239,20 @@ def test_a_model_without_logits_or_layers_of_the_usual_kind_is_tested_as_ever(
     assert not {*IMAGES, "projector"} & tags_of(tmp_path)
 
 
-def test_a_picture_that_fails_costs_no_result(
+def test_an_image_that_fails_costs_no_result(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Predictions) -> None:
         raise RuntimeError("no such font")
 
-    monkeypatch.setattr(figures, "samples", broken)
+    monkeypatch.setitem(figures.OF_PREDICTIONS, "samples", broken)
     metrics = train(SoftmaxRegression(), MNISTDataModule(), trainer(tmp_path, Pictures()))
     assert "test/acc" in metrics
     assert "pictures: left out: no such font" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:Encountered `nan` values")  # torchmetrics' of the loss
-def test_a_model_that_diverged_has_pictures(tmp_path: Path) -> None:
+def test_a_model_that_diverged_has_images(tmp_path: Path) -> None:
     model = SoftmaxRegression()
     with torch.no_grad():
         model.net[1].weight.fill_(torch.nan)

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_lab.models import Classifier
+from mnist_lab.models.classifier import PIXEL_SCALE
 
 
 def saliency(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -17,7 +18,7 @@ def saliency(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         model: the model, in evaluation mode.
         pixels: ``(28, 28) uint8``.
     """
-    images = torch.from_numpy(pixels)[None, None].to(model.device, torch.float32) / 255
+    images = torch.from_numpy(pixels)[None, None].to(model.device, torch.float32) * PIXEL_SCALE
     images.requires_grad_()
     with torch.enable_grad():
         top = model(images).max()

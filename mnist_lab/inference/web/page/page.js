@@ -1,6 +1,6 @@
 "use strict";
 
-// A picture goes to the server as it is; one at a time, and of those that wait only the last.
+// An image goes to the server as it is; one at a time, and of those that wait only the last.
 
 const $ = (id) => document.getElementById(id);
 const canvas = $("canvas");
@@ -13,7 +13,7 @@ const BLANK = "\u2013";
 
 let strokes = []; // each a list of [x, y]
 let current = null;
-let picture = null; // what was dropped, as an ImageBitmap, where the browser can show it
+let dropped = null; // an image, as an ImageBitmap, where the browser can show it
 let cards = new Map(); // by run
 let maxBytes = Infinity;
 let isAsking = false;
@@ -25,10 +25,10 @@ let clearedAt = 0;
 
 function draw() {
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  if (picture) {
-    const scale = Math.min(canvas.width / picture.width, canvas.height / picture.height);
-    const [width, height] = [picture.width * scale, picture.height * scale];
-    pen.drawImage(picture, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+  if (dropped) {
+    const scale = Math.min(canvas.width / dropped.width, canvas.height / dropped.height);
+    const [width, height] = [dropped.width * scale, dropped.height * scale];
+    pen.drawImage(dropped, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
   }
   pen.strokeStyle = pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--ink");
   pen.lineWidth = PEN_WIDTH;
@@ -41,7 +41,7 @@ function draw() {
     if (stroke.length === 1) pen.lineTo(x + 0.01, y);
     pen.stroke();
   }
-  $("hint").hidden = strokes.length > 0 || picture !== null;
+  $("hint").hidden = strokes.length > 0 || dropped !== null;
 }
 
 function place(event) {
@@ -53,7 +53,7 @@ function place(event) {
 canvas.addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;
   canvas.setPointerCapture(event.pointerId);
-  picture = null;
+  dropped = null;
   current = [place(event)];
   strokes.push(current);
   changed();
@@ -83,7 +83,7 @@ function copied() {
 
 function clear() {
   strokes = [];
-  current = picture = waiting = null;
+  current = dropped = waiting = null;
   clearedAt = ++version;
   draw();
   show(null);
@@ -91,14 +91,14 @@ function clear() {
 }
 
 $("clear").addEventListener("click", clear);
-$("undo").addEventListener("click", () => { picture = null; strokes.pop(); changed(); });
+$("undo").addEventListener("click", () => { dropped = null; strokes.pop(); changed(); });
 document.addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key === "z") $("undo").click();
   if (event.key === "Escape" || event.key === "Delete") clear();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
-// --- pictures
+// --- images
 
 async function take(file) {
   clear();
@@ -108,7 +108,7 @@ async function take(file) {
   try {
     const bitmap = await createImageBitmap(file);
     if (mine !== version) return;
-    picture = bitmap;
+    dropped = bitmap;
     draw();
   } catch {
     // The browser cannot show it, as TIFF; the server may read it all the same.
