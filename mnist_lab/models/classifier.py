@@ -10,13 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from mnist_lab.models.arguments import (
-    INITS,
-    LABEL_SMOOTHING,
-    NUM_CLASSES,
-    OPTIMIZERS,
-    SCHEDULERS,
-)
+from mnist_lab.models.arguments import INITS, LABEL_SMOOTHING, NUM_CLASSES, OPTIMIZERS, SCHEDULERS
 from mnist_lab.models.layers import check_range, one_of
 from mnist_lab.models.metrics import EvaluationSums, RunningSums, train_metrics
 from mnist_lab.models.optimizers import build_optimizer, build_schedule

@@ -45,11 +45,6 @@ class RunningSums:
         self._start = time.perf_counter()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no step was added."""
-        return not self._recent and not self._counted.numel() and not self._closed.any()
-
-    @property
     def seconds(self) -> float:
         """Seconds since the epoch began."""
         return time.perf_counter() - self._start

@@ -52,10 +52,10 @@ _MUST_BE_LIGHTNINGS = (
 )
 
 
-def use_fast_loop(trainer: L.Trainer) -> None:
-    """Give a trainer that has not started yet the fast epoch loop."""
+def use_fast_loop(trainer: L.Trainer, kind: "type[FastEpochLoop] | None" = None) -> None:
+    """Give a trainer that has not started yet the fast epoch loop, or a given kind of it."""
     old = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = FastEpochLoop(
+    trainer.fit_loop.epoch_loop = (kind or FastEpochLoop)(
         trainer, min_steps=old.min_steps, max_steps=old.max_steps
     )
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
-from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks
+from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.lightning_internals import DataFetcher, PrefetchDataFetcher
 from mnist_lab.training.stacked.data import StackedData
 from mnist_lab.training.stacked.module import Metrics, Stack
@@ -84,10 +84,7 @@ def fit(
         ConfigError: a schedule or an optimizer cannot be built.
     """
     stack.on_epoch_end, stack.on_log = on_epoch_end, on_log
-    old = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = StackEpochLoop(
-        trainer, min_steps=old.min_steps, max_steps=old.max_steps
-    )
+    use_fast_loop(trainer, StackEpochLoop)
     with cheap_cuda_checks(trainer):
         trainer.fit(stack, StackedData(datamodule, lambda: stack.data_seeds))
 

@@ -79,8 +79,8 @@ class Stack(L.LightningModule):
             for trial, generator in zip(self.trials, self._generators, strict=True):
                 generator.set_state(rng_states[trial])
         self.net = StackedNet(self._models, self._generators)
-        self._schedules: StackedSchedules | None = None
-        self._optimizer: StackedOptimizer | None = None
+        self._schedules: StackedSchedules  # from `configure_optimizers` on, as the optimizer
+        self._optimizer: StackedOptimizer
         self._shares: tuple[int, ...]
         self._rows: Tensor
         self._smoothing: Tensor | None
@@ -149,7 +149,6 @@ class Stack(L.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not self.on_log or not every or (self.global_step + 1) % every:
             return
-        assert self._optimizer is not None
         metrics: Metrics = {}
         sums = self._sums.since_last().tolist()
         for trial, own, row in zip(self.trials, self._optimizer.own, sums, strict=True):
@@ -158,7 +157,6 @@ class Stack(L.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Step the schedules that go by step and, after the last step, those that go by epoch."""
-        assert self._schedules is not None
         last = self.trainer.is_last_batch or batch_idx + 1 >= self.trainer.num_training_batches
         self._schedules.step(ends_epoch=last)
 
@@ -175,10 +173,9 @@ class Stack(L.LightningModule):
             own = {name: torch.tensor(value).item() for name, value in train_metrics(row).items()}
             metrics |= own | {"time/epoch": seconds}
         self._sums = RunningSums(len(self.trials), self.device)
-        assert self._schedules is not None
         self._schedules.step_plateaus(self._metrics)
         if self.on_epoch_end is not None:
-            self.drop(self.on_epoch_end(self.current_epoch, self.metrics))
+            self._drop(set(self.on_epoch_end(self.current_epoch, self.metrics)))
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of a split."""
@@ -226,32 +223,24 @@ class Stack(L.LightningModule):
         self._arrange()  # on the device that the stack is on by now
         return self._optimizer
 
-    def drop(self, trials: Iterable[int]) -> None:
-        """Take trials out between two epochs; the others train as if they had never been there.
-
-        Training ends when none is left.
-        """
-        gone = set(trials)
+    def _drop(self, gone: set[int]) -> None:
+        """Take trials out; the others train as if they had never been there, until none is left."""
         if not gone:
             return
-        assert self._sums.is_empty, "an epoch's batches are those of the trials that began it"
         positions = [at for at, trial in enumerate(self.trials) if trial not in gone]
         for name in ("trials", "_models", "_seeds", "_generators", "_metrics"):
             setattr(self, name, [getattr(self, name)[at] for at in positions])
         self._arrange()
         self.net.keep(positions, self._generators)
-        if self._optimizer is not None and self._schedules is not None:
-            self._optimizer.keep(positions)
-            self._schedules.keep(positions)
-            if not positions:
-                self.trainer.should_stop = True
+        self._optimizer.keep(positions)
+        self._schedules.keep(positions)
+        if not positions:
+            self.trainer.should_stop = True
 
     def unstack(self, trial: int) -> TrialState:
         """Return a trial's state, after writing its weights into its ordinary model."""
         position = self.trials.index(trial)
         self.net.write_back(position)
-        assert self._optimizer is not None
-        assert self._schedules is not None
         state = self._models[position].state_dict()
         return TrialState(
             state_dict={name: tensor.clone() for name, tensor in state.items()},
