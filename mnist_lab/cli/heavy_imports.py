@@ -1,4 +1,4 @@
-"""How heavy modules are imported: all at once, when they are needed."""
+"""Import of heavy modules, all at once and when they are needed, without garbage collection."""
 
 import atexit
 import contextlib

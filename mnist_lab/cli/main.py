@@ -15,7 +15,7 @@ from mnist_lab.errors import ConfigError, LabError, Stopped
 
 VERBS = {
     "train": "train a model; with -m, one for each combination of values",
-    "resume": "go on with a run or sweep that was stopped, to the same bits",
+    "resume": "resume a run or sweep that was stopped, to the same bits",
     "verify": "run a run again, and say whether its figures and weights are the same",
     "evaluate": "evaluate a run's best checkpoint again",
     "report": "a leaderboard over any set of runs and sweeps, and a page of them",
@@ -48,15 +48,15 @@ def _end_with(codes: list[int]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return the exit code."""
     before = {
-        one: signal.signal(one, _end_at_once)
-        for one in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, _end_at_once)
+        for number in (signal.SIGINT, signal.SIGTERM)
         if threading.current_thread() is threading.main_thread()
     }
     try:
         return _main(arguments)
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end_at_once(signum: int, _: object) -> None:

@@ -69,7 +69,7 @@ def _sweep_arguments(folder: Path) -> list[str]:
 
 
 def _log_to(path: Path | None) -> None:
-    """Log as Hydra has a run log."""
+    """Log to the terminal and, if there is a path, to a file, as Hydra sets up logging."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if path is not None:
         handlers.append(logging.FileHandler(path, encoding="utf-8", delay=True))

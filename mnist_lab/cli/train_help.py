@@ -1,14 +1,13 @@
-"""The text of ``mnist-lab train --help``, made from conf/ and the schemas."""
+"""Text of ``mnist-lab train --help``, made from conf/ and the schemas."""
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from mnist_lab.config.field import default_of, requirement, shown
+from mnist_lab.config.field import default_of, knobs_of, requirement, shown
 from mnist_lab.config.options import CONF, choices, groups
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
 from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
@@ -34,34 +33,28 @@ def train_help() -> str:
         lines += ["", f"{group}="]
         for name, text in choices(group).items():
             lines += _wrapped(f"  {name:16}  ", text)
-    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train], _told("", Train))]
+    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train])]
     for prefix, schemas in _by_prefix().items():
         lines += ["", *_knob_lines(prefix, schemas, _shipped(prefix.partition(".")[0]))]
-    sweeper, launcher = "hydra.sweeper.", "hydra.launcher."
-    lines += ["", "SWEEPS, with -m", *_knob_lines(sweeper, [Settings], _told(sweeper, Settings))]
+    lines += ["", "SWEEPS, with -m", *_knob_lines("hydra.sweeper.", [Settings])]
     lines += ["", "hydra/launcher=", *_wrapped(f"  {'basic':16}  ", "One trial after the other.")]
     for name, schema in LAUNCHERS.items():
         lines += _wrapped(f"  {name:16}  ", str(schema.__doc__))
     for name, schema in LAUNCHERS.items():
-        knobs = _knob_lines(launcher, [schema], _told(launcher, schema))
+        knobs = _knob_lines("hydra.launcher.", [schema])
         lines += ["", f"with hydra/launcher={name}", *knobs]
     return "\n".join(lines)
-
-
-def _told(prefix: str, schema: Any) -> dict[str, dict[str, Any]]:
-    """Return the default of each knob of a schema that has no file in conf/."""
-    return {f"{prefix}{one.name}": {"": default_of(one)} for one in fields(schema) if one.metadata}
 
 
 def _shipped(group: str) -> dict[str, dict[str, Any]]:
     """Return what each choice of a group gives each key, the group's default choice first."""
     chosen = _read(CONF / "train.yaml")["defaults"]
-    first = next(one[group] for one in chosen if isinstance(one, dict) and group in one)
-    found: dict[str, dict[str, Any]] = {}
+    first = next(entry[group] for entry in chosen if isinstance(entry, dict) and group in entry)
+    values: dict[str, dict[str, Any]] = {}
     for choice in sorted(choices(group), key=lambda name: name != first):
         for key, value in choice_values(group, choice).items():
-            found.setdefault(key, {})[choice] = value
-    return found
+            values.setdefault(key, {})[choice] = value
+    return values
 
 
 def choice_values(group: str, choice: str) -> dict[str, Any]:
@@ -77,13 +70,14 @@ def choice_values(group: str, choice: str) -> dict[str, Any]:
             values |= choice_values(group, name)
             continue
         name = name.removesuffix("_schema")
-        for knob in fields(SCHEMAS[group][name]):
-            if knob.metadata:
-                values[f"{key_prefix(group, name)}{knob.name}"] = default_of(knob)
+        values |= {
+            f"{key_prefix(group, name)}{knob.name}": default_of(knob)
+            for knob, _ in knobs_of(SCHEMAS[group][name])
+        }
     for name, value in delta.items():
         nested = value.items() if group == "callbacks" else [(None, value)]
-        for key, one in nested:
-            values[f"{group}.{name}.{key}" if key else f"{group}.{name}"] = one
+        for key, part in nested:
+            values[f"{group}.{name}.{key}" if key else f"{group}.{name}"] = part
     return values
 
 
@@ -101,24 +95,25 @@ def _by_prefix() -> dict[str, list[Any]]:
 
 
 def _knob_lines(
-    prefix: str, schemas: list[Any], values: dict[str, dict[str, Any]]
+    prefix: str, schemas: list[Any], values: dict[str, dict[str, Any]] | None = None
 ) -> Iterator[str]:
     """Yield the lines of each knob; one that several schemas share comes once.
 
     Args:
         prefix: what comes before their names.
         schemas: whose knobs they are.
-        values: for each key, its value under each choice.
+        values: for each key, its value under each choice; None is the schema's default.
     """
     seen: set[str] = set()
     for schema in schemas:
-        for knob in fields(schema):
-            if not knob.metadata or knob.name in seen:
+        for declared, knob in knobs_of(schema):
+            if declared.name in seen:
                 continue
-            seen.add(knob.name)
-            needed, text = requirement(knob), knob.metadata["knob"].text
-            default = _default(values[f"{prefix}{knob.name}"])
-            yield from _wrapped("  ", f"{prefix}{knob.name}={default}")
+            seen.add(declared.name)
+            needed, text = requirement(declared), knob.text
+            key = f"{prefix}{declared.name}"
+            default = _default(values[key] if values else {"": default_of(declared)})
+            yield from _wrapped("  ", f"{key}={default}")
             yield from _wrapped("      ", text if needed == text else f"{text} ({needed})")
 
 

@@ -147,15 +147,15 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         """
         parsed = parse_overrides(overrides)
         fixed = parse_overrides(list(master.hydra.overrides.task))
-        known = {key_and_value(one) for one in fixed if not one.is_sweep_override()}
+        known = {key_and_value(override) for override in fixed if not override.is_sweep_override()}
         new = [override for override in parsed if key_and_value(override) not in known]
-        groups = [one for one in new if self.repository.group_exists(one.key_or_group)]
-        values = [one for one in new if one not in groups]
+        groups = [item for item in new if self.repository.group_exists(item.key_or_group)]
+        values = [item for item in new if item not in groups]
         key = tuple(str(override.input_line) for override in groups)
         if key not in self.bases:
             base = master
             if groups:
-                texts = [str(one.input_line) for one in parsed if one not in values]
+                texts = [str(item.input_line) for item in parsed if item not in values]
                 base = super().load_sweep_config(master, texts)
             self.bases[key] = pickle.dumps(base)
         config: DictConfig = pickle.loads(self.bases[key])
@@ -179,7 +179,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         """Return a copy that keeps the configs of some trials, for another process."""
         loader = copy.copy(self)
         loader.bases = {}
-        loader.composed = {tuple(one): self.composed[tuple(one)] for one in trials}
+        loader.composed = {tuple(trial): self.composed[tuple(trial)] for trial in trials}
         return loader
 
     def get_group_options(self, *arguments: Any, **options: Any) -> list[str]:

@@ -35,8 +35,8 @@ def explain(error: BaseException) -> str:
         return unknown_key(key or str(cause.full_key), [str(name) for name in siblings], value)
     if isinstance(cause, OmegaConfBaseException):
         return _explain_value(override, cause)
-    if found := re.search(r"An item is already at '([^']+)'", text):
-        return f"+{found[1]}: is there already; leave out the +"
+    if match := re.search(r"An item is already at '([^']+)'", text):
+        return f"+{match[1]}: is there already; leave out the +"
     if "Could not " in text and override:
         return unknown_key(key, (), value)
     if isinstance(error, InstantiationException) and cause is not None:
@@ -50,19 +50,21 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
     Args:
         key: the key.
         siblings: the names beside which it was looked for.
-        value: what was given for it; an option of a group tells that the group was meant.
+        value: its value; where it is an option of a group, the group was meant.
     """
     parent, dot, name = key.rpartition(".")
     known = list(known_keys())
     if key in known:
         group = key.partition(".")[0]
-        owners = [one for one, schema in SCHEMAS[group].items() if name in schema.__annotations__]
+        owners = [
+            owner for owner, schema in SCHEMAS[group].items() if name in schema.__annotations__
+        ]
         return f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}"
-    by_name = {one.rpartition(".")[2]: one for one in reversed(known)}
+    by_name = {other.rpartition(".")[2]: other for other in reversed(known)}
     for wrong, right, cutoff in (
         (key, {group: group for group in _groups_with(value)}, 0.4),
-        (name, {one: f"{parent}{dot}{one}" for one in siblings if one != name}, 0.6),
-        (key, {one: one for one in known}, 0.8),
+        (name, {other: f"{parent}{dot}{other}" for other in siblings if other != name}, 0.6),
+        (key, {other: other for other in known}, 0.8),
         (name, by_name, 0.75),
     ):
         if near := difflib.get_close_matches(wrong, right, n=1, cutoff=cutoff):
@@ -83,8 +85,8 @@ def known_keys() -> dict[str, Field[Any] | None]:
 
 def _groups_with(option: str) -> list[str]:
     """Return the groups that have an option, those of a run's parts before those of recipes."""
-    found = [group for group in groups() if option in choices(group)]
-    return sorted(found, key=lambda group: group not in SCHEMAS)
+    owners = [group for group in groups() if option in choices(group)]
+    return sorted(owners, key=lambda group: group not in SCHEMAS)
 
 
 def _cause(error: BaseException) -> BaseException | None:
@@ -98,8 +100,8 @@ def _override_in(text: str) -> str:
         r"To append to your (?:config|default list) use \+(.+)",
         r"Could not \D*?'([^']+)'",
     ):
-        if found := re.search(pattern, text):
-            return found[1]
+        if match := re.search(pattern, text):
+            return match[1]
     return ""
 
 
@@ -109,7 +111,7 @@ def _explain_syntax(error: OverrideParseException) -> str:
         owners = _groups_with(override)
         example = f"; did you mean {owners[0]}={override}?" if owners else ""
         return f"{override}: must be KEY=VALUE{example}"
-    if any(override.count(one) != override.count(other) for one, other in ("[]", "{}", "()")):
+    if any(override.count(left) != override.count(right) for left, right in ("[]", "{}", "()")):
         return f"{override}: cannot be read, its brackets do not match"
     reason = error.message.partition("\n")[0]
     return f"{override}: cannot be read, {reason[:1].lower()}{reason[1:]}"
@@ -128,7 +130,7 @@ def _explain_value(override: str, cause: OmegaConfBaseException) -> str:
     key = str(cause.full_key or "") or override.lstrip("+~").partition("=")[0]
     knobs = fields(cause.object_type) if is_dataclass(cause.object_type) else ()
     last = re.sub(r"\[\d+\]$", "", key).rpartition(".")[2]
-    knob = next((one for one in knobs if one.name == last and one.metadata), None)
+    knob = next((field for field in knobs if field.name == last and field.metadata), None)
     knob = knob or known_keys().get(re.sub(r"\[\d+\]$", "", key))
     about = override if "=" in override else key
     is_value = isinstance(cause, ValidationError) and not override.startswith("~")
@@ -139,8 +141,8 @@ def _explain_value(override: str, cause: OmegaConfBaseException) -> str:
 
 
 def _full_key(text: str) -> str:
-    found = re.search(r"full_key: (\S+)", text)
-    return f"{found[1]}: " if found else ""
+    match = re.search(r"full_key: (\S+)", text)
+    return f"{match[1]}: " if match else ""
 
 
 def _one_line(text: str) -> str:

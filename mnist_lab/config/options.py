@@ -1,4 +1,4 @@
-"""Where conf/ is, and what can be chosen there."""
+"""Location of conf/, and the choices of each group in it."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 @contextlib.contextmanager
 def reading(config: DictConfig) -> Iterator[None]:
-    """Have ``${hydra:...}`` be of a config."""
+    """Have ``${hydra:...}`` read from a config, instead of the one that Hydra has set."""
     instance = HydraConfig.instance()
     before = instance.cfg
     try:

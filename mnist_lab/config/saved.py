@@ -1,4 +1,4 @@
-"""The config that a run left, read again: to evaluate the run, to go on with it, to verify it."""
+"""Reads the config that a run left: to evaluate the run, to resume it, to verify it."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -103,7 +103,7 @@ def _precision(manifest: Path) -> str:
 
 
 def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None) -> DictConfig:
-    """Return the config of a run as it was, to go on with it or to run it again.
+    """Return the config of a run as it was, to resume it or to run it again.
 
     Args:
         run_dir: the run's directory, wherever it is now.
@@ -143,7 +143,7 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
 
 @contextlib.contextmanager
 def _as_input(path: Path) -> Iterator[None]:
-    """Have what does not fit in a run's config be a fault of the file."""
+    """Re-raise what does not fit in a run's config as an error of the file."""
     try:
         yield
     except LabError:
@@ -155,10 +155,10 @@ def _as_input(path: Path) -> Iterator[None]:
 def _typed(group: str, node: Any) -> Any:
     """Give a group of a run's config the types of the schema that it was composed with."""
     if group == "callbacks" and node is not None:
-        return {name: _merged(SCHEMAS[group].get(str(name)), one) for name, one in node.items()}
+        return {name: _merged(SCHEMAS[group].get(str(name)), part) for name, part in node.items()}
     schemas = SCHEMAS.get(group, {}).values()
     key = "name" if group in ("optimizer", "scheduler") else "_target_"
-    fitting = [one for one in schemas if getattr(one, key, None) == node.get(key)]
+    fitting = [schema for schema in schemas if getattr(schema, key, None) == node.get(key)]
     return _merged(fitting[0] if fitting else None, node)
 
 

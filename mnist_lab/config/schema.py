@@ -1,4 +1,4 @@
-"""What each knob is: its type, default, range, unit and meaning, once for checks, help and docs.
+"""Schemas of the config: type, default, range, unit and meaning of each knob, stated once.
 
 The defaults here are the project's; a YAML file in conf/ holds only what differs from them.
 """
@@ -284,7 +284,7 @@ class Trainer:
 
 @dataclass
 class Checkpoint:
-    """The best checkpoint and the last two, from each of which a run goes on."""
+    """The best checkpoint and the last two, from each of which a run can be resumed."""
 
     _target_: str = "mnist_lab.training.Checkpoint"
     monitor: str | None = knob("${monitor}", "metric that chooses the best; null takes the last")

@@ -33,7 +33,7 @@ class Settings:
     pruner_options: Any = knob(None, "arguments of Optuna's pruner, {min_resource: 1}")
     n_trials: int | None = knob(
         None,
-        "trials of the whole study, also when it goes on; null is 20, and a grid has its own",
+        "trials of the whole study, also when it is resumed; null is 20, and a grid has its own",
         low=1,
     )
     batch_size: int | None = knob(
