@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def _print_result(
         content = {
             "sorted_by": SORTED_BY,
             "rows": board.records(),
-            "comparison": comparison.record() if comparison else None,
+            "comparison": asdict(comparison) if comparison else None,
             "broken": collected.broken,
             "unfinished": collected.unfinished,
         }

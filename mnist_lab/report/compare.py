@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.leaderboard import Leaderboard, Row, Spread
@@ -56,10 +56,6 @@ class Comparison:
     seeds: list[str]
     by_seed: dict[str, Spread]
     mcnemar: McNemar
-
-    def record(self) -> dict[str, Any]:
-        """Return the comparison as nested dicts, for JSON."""
-        return asdict(self)
 
     def lines(self) -> list[str]:
         """Return the comparison as lines of text."""

@@ -40,14 +40,10 @@ class Spread:
         if n < 2 or math.isnan(mean):
             return cls(n, mean)
         std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-        return cls(n, mean, std, student_t(n - 1) * std / math.sqrt(n))
+        from scipy.special import stdtrit  # a tenth of the time that scipy.stats takes to import
 
-
-def student_t(freedom: int) -> float:
-    """Return how many standard errors a two-sided 95 % interval reaches to each side."""
-    from scipy.special import stdtrit  # a tenth of the time that scipy.stats takes to import
-
-    return float(stdtrit(freedom, (1 + _CONFIDENCE) / 2))
+        errors = float(stdtrit(n - 1, (1 + _CONFIDENCE) / 2))
+        return cls(n, mean, std, errors * std / math.sqrt(n))
 
 
 class Row:

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
+from datetime import timedelta
 from typing import Self
 
 from rich.console import Console
@@ -36,38 +36,31 @@ class Display:
         self._done_before = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._progress: Progress | None = None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=Console(stderr=True, highlight=False, markup=False),
+            refresh_per_second=2,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._progress.add_task("trials", total=total, state="")
 
     def __enter__(self) -> Self:
         self._read()
         self._done_before = self._num_done()
         done = f", {self._done_before} of them done already" if self._done_before else ""
         print(f"{display_path(self._ledger.sweep_dir)}: {self._total} trials{done}", flush=True)
-        if sys.stderr.isatty():
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[state]}"),
-                console=Console(stderr=True, highlight=False, markup=False),
-                refresh_per_second=2,
-            )
-            self._progress.add_task("trials", total=self._total, state="")
-            self._progress.start()
+        self._progress.start()
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
         self._show()
-        if self._progress is not None:
-            self._progress.stop()
+        self._progress.stop()
 
     def _follow(self) -> None:
         while not self._over.wait(_EVERY):
@@ -75,12 +68,10 @@ class Display:
 
     def _show(self) -> None:
         ended = self._read()
-        if self._progress is not None:
-            (task,) = self._progress.task_ids
-            self._progress.update(task, completed=self._num_done(), state=self.summary())
-            return
-        for record in ended:
-            print(f"{self._line(record)}  [{self.summary()}]", flush=True)
+        self._progress.update(self._task, completed=self._num_done(), state=self.summary())
+        if self._progress.disable:
+            for record in ended:
+                print(f"{self._line(record)}  [{self.summary()}]", flush=True)
 
     def _read(self) -> list[Record]:
         """Read what may have changed, and return the trials that have ended since."""
@@ -111,7 +102,7 @@ class Display:
     def summary(self) -> str:
         """Return the number of trials in each state, the best so far, and the time left."""
         number_of = counts(self._records.values())
-        parts = [f"{self._num_done()}/{self._total} done"] if self._progress is None else []
+        parts = [f"{self._num_done()}/{self._total} done"] if self._progress.disable else []
         states = (RunState.RUNNING, RunState.PRUNED, RunState.FAILED)
         parts += [f"{number_of[state]} {state}" for state in states if number_of[state]]
         sign = 1 if self._mode == "max" else -1
@@ -125,9 +116,7 @@ class Display:
             assert best.values is not None
             parts.append(f"best {self._objective} {best.values[0]:.4f} (trial {best.number})")
         if left := self._seconds_left():
-            minutes, seconds = divmod(round(left), 60)
-            hours, minutes = divmod(minutes, 60)
-            parts.append(f"{hours}:{minutes:02}:{seconds:02} left")
+            parts.append(f"{timedelta(seconds=round(left))} left")
         return ", ".join(parts)
 
     def _seconds_left(self) -> float | None:

@@ -139,16 +139,14 @@ class Ledger:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:05}.json"
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from taking trials of this sweep.
 
         Raises:
             BusyError: another process held the lock for more than two minutes.
             StorageError: the directory cannot be written.
         """
-        with hold(self._folder / runs.LOCK, self.sweep_dir, _PATIENCE):
-            yield
+        return hold(self._folder / runs.LOCK, self.sweep_dir, _PATIENCE)
 
     def drop_empty(self) -> None:
         """Remove the directory if it contains nothing but a lock."""
@@ -186,9 +184,10 @@ class Ledger:
     def is_alive(self, owner: str) -> bool:
         """Return whether the process that a trial belongs to is still running."""
         path = self._owner_path(owner)
-        if not owner or not path.exists() or is_held(path):
-            return bool(owner) and path.exists()
-        path.unlink(missing_ok=True)
+        if owner and path.exists():
+            if _is_held(path):
+                return True
+            path.unlink(missing_ok=True)
         return False
 
     def is_worked_on(self, record: Record) -> bool:
@@ -196,7 +195,7 @@ class Ledger:
         if record.directory is None:
             return False
         path = self.sweep_dir / record.directory / runs.LOCK
-        return path.exists() and is_held(path)
+        return path.exists() and _is_held(path)
 
     def _owner_path(self, owner: str) -> Path:
         return self._folder / f"{owner}.lock"
@@ -215,8 +214,7 @@ def counts(records: Iterable[Record]) -> Counter[RunState]:
     return Counter(record.state for record in records)
 
 
-def is_held(path: Path) -> bool:
-    """Return whether a process holds a lock file."""
+def _is_held(path: Path) -> bool:
     try:
         with hold(path, path.parent):
             return False

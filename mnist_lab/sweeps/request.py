@@ -49,7 +49,11 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
     Raises:
         LabError: a setting or the config of a trial is wrong.
     """
-    _check_alone()
+    if has_launcher():
+        raise ConfigError(
+            "hydra/sweeper=study: trains each trial in one process; under torchrun or srun set "
+            "hydra/sweeper=basic"
+        )
     settings, space = _read(config, arguments, loader)
     points = space.grid() if settings.is_grid else list(space.probes(_PROBED))
     overrides = ([*space.fixed, *overrides_of(point)] for point in points)
@@ -83,19 +87,6 @@ def _plan(
         config_dir=folders[0] if folders else None,
         study={"storage": settings.storage, "study_name": settings.study_name},
     )
-
-
-def _check_alone() -> None:
-    """Check that this process is the only one of its command.
-
-    Raises:
-        ConfigError: torchrun or srun has started several.
-    """
-    if has_launcher():
-        raise ConfigError(
-            "hydra/sweeper=study: trains each trial in one process; under torchrun or srun set "
-            "hydra/sweeper=basic"
-        )
 
 
 def _read(config: DictConfig, arguments: Sequence[str], loader: Loader) -> tuple[Settings, Space]:

@@ -179,7 +179,7 @@ class Study:
         return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
     def settle(self, record: Record) -> None:
-        """Tell Optuna a trial's result; it may be told already."""
+        """Write a trial's result to the study, unless it is there already."""
         number = record.trial
         state, values = TrialState.FAIL, None
         if record.state == RunState.FINISHED and record.values is not None:

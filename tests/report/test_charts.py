@@ -28,11 +28,11 @@ def test_accuracy_against_time_has_every_row(tmp_path: Path) -> None:
 
 
 def test_learning_curves_are_shown_a_kind_at_a_time() -> None:
-    found = {
+    curves_of = {
         HOSTILE: {"val/acc": [(1.0, 0.9), (2.0, 0.95)], "val/loss": [(1.0, 0.3)]},
         "other": {"val/acc": [(1.0, 0.8)]},
     }
-    figure = charts.learning_curves(found)
+    figure = charts.learning_curves(curves_of)
     assert figure is not None
     assert [trace.visible for trace in figure.data] == [True, False, True]
     assert "<a" not in figure.data[0].name

@@ -23,18 +23,18 @@ def predictions(right: range, labels: torch.Tensor = LABELS) -> Predictions:
 
 
 def test_counts_what_one_alone_has_right() -> None:
-    found = mcnemar(predictions(range(90)), predictions(range(10, 94)))
-    assert (found.only_a, found.only_b, found.images) == (10, 4, 100)
-    assert found.difference == pytest.approx(0.06)
+    test = mcnemar(predictions(range(90)), predictions(range(10, 94)))
+    assert (test.only_a, test.only_b, test.images) == (10, 4, 100)
+    assert test.difference == pytest.approx(0.06)
     # 2 * P(X <= 4) of 14 throws of a coin
-    assert found.p_value == pytest.approx(2 * (1 + 14 + 91 + 364 + 1001) / 2**14)
-    assert found.low < 0 < found.difference < found.high
+    assert test.p_value == pytest.approx(2 * (1 + 14 + 91 + 364 + 1001) / 2**14)
+    assert test.low < 0 < test.difference < test.high
 
 
 def test_the_same_answers_do_not_differ() -> None:
-    found = mcnemar(predictions(range(90)), predictions(range(90)))
-    assert found.p_value == 1
-    assert found.low == pytest.approx(-found.high)
+    test = mcnemar(predictions(range(90)), predictions(range(90)))
+    assert test.p_value == 1
+    assert test.low == pytest.approx(-test.high)
 
 
 def test_other_images_are_refused() -> None:

@@ -20,10 +20,10 @@ def log(folder: Path) -> Path:
 
 def test_epochs_and_values(tmp_path: Path) -> None:
     log(tmp_path)
-    found = curves(tmp_path)
-    assert set(found) == {"val/acc"}  # no point of the loss is a number
-    assert [epoch for epoch, _ in found["val/acc"]] == [1, 2, 3]
-    assert [round(value, 4) for _, value in found["val/acc"]] == [0.9, 0.91, 0.92]
+    by_name = curves(tmp_path)
+    assert set(by_name) == {"val/acc"}  # no point of the loss is a number
+    assert [epoch for epoch, _ in by_name["val/acc"]] == [1, 2, 3]
+    assert [round(value, 4) for _, value in by_name["val/acc"]] == [0.9, 0.91, 0.92]
 
 
 def test_what_is_whole_of_a_cut_file(tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ def test_what_is_broken_or_unfinished_is_left_out(tmp_path: Path) -> None:
     for state in ("running", "failed", "failed", "surprise"):
         other = make_run(tmp_path / f"{state}{len(list(tmp_path.iterdir()))}", 0, 0.9)
         (other / "manifest.json").write_text(json.dumps({"state": state}))
-    found = collect([tmp_path])
-    assert [run.directory.name for run in found.runs] == ["good"]
-    assert len(found.broken) == 10
-    assert all("\n" not in text and str(tmp_path) in text for text in found.broken)
-    assert found.unfinished == {"running": 1, "failed": 2, "interrupted": 1}
+    collected = collect([tmp_path])
+    assert [run.directory.name for run in collected.runs] == ["good"]
+    assert len(collected.broken) == 10
+    assert all("\n" not in text and str(tmp_path) in text for text in collected.broken)
+    assert collected.unfinished == {"running": 1, "failed": 2, "interrupted": 1}
 
 
 def test_a_number_without_an_end_is_none(tmp_path: Path) -> None:

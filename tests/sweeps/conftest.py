@@ -1,4 +1,4 @@
-"""What the tests of the sweeper share: a folder of their own, and a callback that makes trouble."""
+"""Fixture of the sweeper's tests: a folder of their own, and a callback that makes trouble."""
 
 import logging
 import sys

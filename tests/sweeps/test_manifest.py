@@ -1,4 +1,4 @@
-"""What a sweep's directory remembers of it, and what is another sweep."""
+"""Content of sweep.json, and the difference to another sweep."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -93,8 +93,8 @@ def test_what_varies_and_what_may_differ_is_no_part() -> None:
             "hydra": {"verbose": True},
         }
     )
-    found = flat_config(config, {"model": "a,b", "+optimizer.lr": "1,2"})
-    assert found == {"optimizer.betas": [1, 2], "trainer.max_epochs": 3, "callbacks": {}}
+    flat = flat_config(config, {"model": "a,b", "+optimizer.lr": "1,2"})
+    assert flat == {"optimizer.betas": [1, 2], "trainer.max_epochs": 3, "callbacks": {}}
 
 
 def test_arguments_that_go_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a sweep shows of itself."""
+"""Progress of a sweep, on a terminal and in a file."""
 
 import re
 import sys
@@ -29,9 +29,9 @@ def record(number: int, state: str, value: float | None = None, error: str = "")
 @pytest.fixture
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     monkeypatch.setattr(display_module, "_EVERY", 0.01)
-    found = Ledger(tmp_path)
-    found.write(record(0, RunState.FINISHED, 0.5))
-    return found
+    records = Ledger(tmp_path)
+    records.write(record(0, RunState.FINISHED, 0.5))
+    return records
 
 
 def test_lines_in_a_file(

@@ -1,4 +1,4 @@
-"""What a sweep asks for does not depend on when its process was killed, nor on how many ask."""
+"""Trials of a sweep do not depend on when its process was killed, nor on how many share it."""
 
 import itertools
 import math
@@ -44,11 +44,11 @@ class Machine:
         folder: the sweep's directory.
         options: of ``Settings``.
         size: trials in a batch.
-        goes_on: whether a run goes on from its last epoch, or from its start.
+        is_resumed: whether a run is resumed from its last epoch, or from its start.
     """
 
     def __init__(
-        self, folder: Path, options: dict[str, Any], size: int = 1, goes_on: bool = True
+        self, folder: Path, options: dict[str, Any], size: int = 1, is_resumed: bool = True
     ) -> None:
         self.settings = Settings(
             **{"params": {}, "sampler_options": {}, "pruner_options": {}} | options
@@ -58,7 +58,7 @@ class Machine:
             SEARCHED if self.settings.sampler != "grid" else LISTED,
             is_grid=self.settings.is_grid,
         )
-        self.size, self.goes_on = size, goes_on
+        self.size, self.is_resumed = size, is_resumed
         self.total = self.settings.n_trials or len(self.space.grid())
         self.ledger = Ledger(folder)
         self.address = Address(
@@ -90,7 +90,7 @@ class Machine:
     def run(self, sweep: Sweep, study: Study, record: Record) -> None:
         trial = sweep.trial(record.number, study)
         trial.start(sweep.folder / str(record.number))
-        start = self.epochs.get(record.number, 0) if self.goes_on else 0
+        start = self.epochs.get(record.number, 0) if self.is_resumed else 0
         with trial.recorded():
             for epoch in range(start, EPOCHS):
                 if trial.report(epoch, self.value(record, epoch), is_last=epoch == EPOCHS - 1):
@@ -163,21 +163,21 @@ HYPERBAND = TPE | {
 CMAES = TPE | {"sampler": "cmaes", "sampler_options": {"n_startup_trials": 2}}
 GP = TPE | {"sampler": "gp", "n_trials": 5, "sampler_options": {"n_startup_trials": 3}}
 SLOW = [
-    pytest.param(options, size, goes_on, marks=pytest.mark.slow)
+    pytest.param(options, size, is_resumed, marks=pytest.mark.slow)
     for options in (GRID, TPE, HALVING, MEDIAN, HYPERBAND, CMAES, GP)
     for size in (1, 3)
-    for goes_on in (True, False)
+    for is_resumed in (True, False)
 ]
 
 
 @pytest.mark.parametrize(
-    ("options", "size", "goes_on"),
+    ("options", "size", "is_resumed"),
     [(GRID, 4, True), (TPE, 3, True), (HALVING, 1, False), *SLOW],
 )
 def test_killed_before_any_write(
-    machine: Callable[..., Machine], options: dict[str, Any], size: int, goes_on: bool
+    machine: Callable[..., Machine], options: dict[str, Any], size: int, is_resumed: bool
 ) -> None:
-    alone = machine(options, size, goes_on)
+    alone = machine(options, size, is_resumed)
     alone.process()
     expected = alone.result()
     states = [record.state for record in alone.ledger]
@@ -185,7 +185,7 @@ def test_killed_before_any_write(
     assert set(states) <= {RunState.FINISHED, RunState.PRUNED, RunState.FAILED}
     assert RunState.PRUNED in states if "pruner" in options else RunState.FAILED in states
     for write in range(alone.num_writes):
-        killed = machine(options, size, goes_on)
+        killed = machine(options, size, is_resumed)
         killed.writes_left = write
         with pytest.raises(Killed):
             killed.process()

@@ -1,4 +1,4 @@
-"""What a command asks for, as far as it is known without torch or Optuna."""
+"""Request of a sweep, as far as it is known without torch or Optuna."""
 
 import sys
 
@@ -29,22 +29,22 @@ def request_of(*overrides: str) -> Request:
     ],
 )
 def test_sampler_and_total(overrides: list[str], sampler: str, total: int) -> None:
-    found = request_of(*overrides)
-    assert (found.settings.sampler, found.total) == (sampler, total)
-    assert found.plan.search["sampler"] == sampler
+    request = request_of(*overrides)
+    assert (request.settings.sampler, request.total) == (sampler, total)
+    assert request.plan.search["sampler"] == sampler
 
 
 def test_plan_is_of_what_does_not_vary() -> None:
     words = ["sweep=mlp_search", "monitor=val/loss", "mode=min", "seed=3"]
-    found = request_of(*words, "hydra.sweeper.n_trials=7")
-    assert found.objectives == {"val/loss": "min"}
-    assert found.plan.overrides == [*words, "hydra.sweeper.n_trials=7"]
-    assert found.plan.config["seed"] == 3
-    assert "optimizer.lr" not in found.plan.config
-    assert found.plan.space["model.dropout"] == "model.dropout=interval(0, 0.7)"
+    request = request_of(*words, "hydra.sweeper.n_trials=7")
+    assert request.objectives == {"val/loss": "min"}
+    assert request.plan.overrides == [*words, "hydra.sweeper.n_trials=7"]
+    assert request.plan.config["seed"] == 3
+    assert "optimizer.lr" not in request.plan.config
+    assert request.plan.space["model.dropout"] == "model.dropout=interval(0, 0.7)"
     # How many trials, and how they are launched, is no part of what a sweep is.
     more = request_of(*words, "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=2")
-    assert more.plan.identity() == found.plan.identity()
+    assert more.plan.identity() == request.plan.identity()
 
 
 @pytest.mark.parametrize(

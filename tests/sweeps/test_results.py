@@ -1,4 +1,4 @@
-"""Who is best, in a table and in files."""
+"""Leaderboard of a sweep, in a table and in files."""
 
 import csv
 import json

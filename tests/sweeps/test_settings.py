@@ -1,4 +1,4 @@
-"""What a sweep may be told, and what does not go together."""
+"""Settings of a sweep: ranges, and those that do not go together."""
 
 from typing import Any
 
@@ -64,11 +64,11 @@ def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_objectives() -> None:
     settings = read(sampler="tpe", objectives={"num_params": "min"})
-    found = objectives_of(settings, run_config(monitor="val/loss", mode="min"), is_own=False)
-    assert list(found.items()) == [("val/loss", "min"), ("num_params", "min")]
-    parts = search_of(settings, found)
+    objectives = objectives_of(settings, run_config(monitor="val/loss", mode="min"), is_own=False)
+    assert list(objectives.items()) == [("val/loss", "min"), ("num_params", "min")]
+    parts = search_of(settings, objectives)
     assert (parts["objectives.num_params"], parts["seed"]) == ("min", 0)
-    assert "seed" not in search_of(read(sampler="grid"), found)
+    assert "seed" not in search_of(read(sampler="grid"), objectives)
     own = read(sampler="tpe", objectives={"mine": "max"})
     assert objectives_of(own, run_config(), is_own=True)["mine"] == "max"
 

@@ -52,7 +52,7 @@ def test_no_dimension_is_one_point() -> None:
 def test_the_command_line_comes_before_a_file() -> None:
     params = {"a": "interval(0,1)", "b": "interval(0,1)", "nested": {"key": "1,2"}, "+d": "1,2"}
     space = parse_space(params, ["a=3", "b=choice(5,6)", "d=7"])
-    assert [(one.key, one.text) for one in space.dimensions] == [
+    assert [(dimension.key, dimension.text) for dimension in space.dimensions] == [
         ("b", "b=choice(5,6)"),
         ("nested.key", "nested.key=1,2"),
     ]

@@ -43,17 +43,17 @@ def study(address: Address) -> Iterator[Study]:
 def test_what_is_told_is_there_for_others(study: Study, address: Address) -> None:
     for number in range(4):
         assert study.create(running(number)).number == number
-    told = [
+    records = [
         Record(0, {}, 0, state=RunState.FINISHED, values=[0.1 + 0.2]),
         Record(1, {}, 1, state=RunState.PRUNED, report=Report(2, 0.3, {"k": 0.3})),
         Record(2, {}, 2, state=RunState.FAILED),
         Record(3, {}, 3, state=RunState.FINISHED),  # a grid may have no value to rank it by
     ]
-    for record in [*told, *told]:
+    for record in [*records, *records]:
         study.settle(record)
     other = Study(address)
     trials = other.trials()
-    assert [one.state.name for one in trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
     assert trials[0].values == [0.1 + 0.2]
     assert (trials[1].values, trials[1].intermediate_values) == ([0.3], {2: 0.3})
     assert trials[1].system_attrs == {"k": 0.3}
@@ -80,7 +80,7 @@ def test_pruning_is_told_by_whoever_ends_the_trial(study: Study) -> None:
     assert [study.prunes(0, epoch, 0.5) for epoch in range(3)] == [None] * 3
     study.settle(Record(0, {}, 0, state=RunState.FINISHED, values=[0.5]))
     assert study.prunes(1, 0, 0.3) is None
-    assert study.prunes(1, 0, 0.3) is None  # again, by a run that goes on from before
+    assert study.prunes(1, 0, 0.3) is None  # again, by a run that is resumed from before
     report = study.prunes(1, 1, 0.4)
     assert report == Report(1, 0.4)
     assert study.trials()[1].intermediate_values == {0: 0.3}

@@ -30,11 +30,11 @@ def sweep() -> Sweep:
 def test_grid_leaves_runs_and_results(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ["optimizer.lr=1e-3,1e-2", "seed=1,2"]
     assert sweep(*grid, "hydra.sweep.dir=s") == 0
-    found = records()
-    assert [record.params for record in found] == [
+    ended = records()
+    assert [record.params for record in ended] == [
         {"optimizer.lr": lr, "seed": seed} for lr in ("0.001", "0.01") for seed in ("1", "2")
     ]
-    for record in found:
+    for record in ended:
         metrics = json.loads(Path("s", str(record.directory), METRICS).read_text())
         assert record.metrics == metrics
         assert record.values == [metrics["val/acc"]]
@@ -43,8 +43,8 @@ def test_grid_leaves_runs_and_results(sweep: Sweep, capsys: pytest.CaptureFixtur
     assert "best trials" in out
     assert "4 trials: 4 finished" in out
     content = json.loads(Path("s/leaderboard.json").read_text())
-    best = found[content["best"]]
-    assert best.values == max(record.values for record in found if record.values)
+    best = ended[content["best"]]
+    assert best.values == max(record.values for record in ended if record.values)
 
     before = {path: path.stat().st_mtime_ns for path in Path("s").rglob("*/checkpoints/*")}
     assert sweep(*grid, "hydra.sweep.dir=s") == 0  # all is done
@@ -104,9 +104,9 @@ def test_failures_are_recorded_and_listed(sweep: Sweep, capsys: pytest.CaptureFi
 
 def test_search_prunes_and_saves_epochs(sweep: Sweep) -> None:
     assert sweep(*TPE, *HALVING, "hydra.sweeper.n_trials=8", "hydra.sweep.dir=s") == 0
-    found = records()
-    assert {record.state for record in found} == {RunState.FINISHED, RunState.PRUNED}
-    for record, trial in zip(found, study().trials, strict=True):
+    ended = records()
+    assert {record.state for record in ended} == {RunState.FINISHED, RunState.PRUNED}
+    for record, trial in zip(ended, study().trials, strict=True):
         manifest = json.loads(Path("s", str(record.number), MANIFEST).read_text())
         assert manifest["state"] == record.state
         epochs = sorted(trial.intermediate_values)
@@ -118,10 +118,10 @@ def test_search_prunes_and_saves_epochs(sweep: Sweep) -> None:
         else:
             assert epochs == [0, 1, 2, 3]
             assert trial.values == record.values
-    # n_trials is of the study, also when it goes on.
+    # n_trials is of the study, also when it is resumed.
     assert sweep(*TPE, *HALVING, "hydra.sweeper.n_trials=10", "hydra.sweep.dir=s") == 0
     assert len(records()) == len(study().trials) == 10
-    assert records()[:8] == found
+    assert records()[:8] == ended
 
 
 def test_several_objectives(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_several_objectives(sweep: Sweep, capsys: pytest.CaptureFixture[str]) ->
     objectives = "hydra.sweeper.objectives={num_params:min}"
     search = ["hydra.sweeper.sampler=tpe", "hydra.sweeper.n_trials=4"]
     assert sweep("model=mlp", dims, "seed=0,1", objectives, *search, "hydra.sweep.dir=s") == 0
-    assert [one.name for one in study().directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert [direction.name for direction in study().directions] == ["MAXIMIZE", "MINIMIZE"]
     for record in records():
         assert record.values == [record.metrics["val/acc"], record.metrics["num_params"]]
     assert "trials that none beats in every objective" in capsys.readouterr().out

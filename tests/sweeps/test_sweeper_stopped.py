@@ -109,8 +109,8 @@ def test_killed_ten_times(search: list[str], size: int, tmp_path: Path) -> None:
     assert last.returncode == 1
     assert last.stderr.count(b"bad luck of") == 3
     assert last.stderr.count(b"diverged: ") == 1
-    assert [outcome("s", one) for one in records("s")] == [
-        outcome("alone", one) for one in records("alone")
+    assert [outcome("s", record) for record in records("s")] == [
+        outcome("alone", record) for record in records("alone")
     ]
     assert len(records("s")) == 20
     assert all(record.is_final for record in records("s"))

@@ -1,4 +1,4 @@
-"""How a trial reports and ends, in whichever process it runs."""
+"""Reports and ends of a trial, in whichever process it runs."""
 
 import json
 import logging

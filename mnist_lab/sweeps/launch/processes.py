@@ -120,7 +120,7 @@ class Engine(Launcher):
         assert isinstance(loader, Loader)
         context = replace(self._context, config_loader=loader.only(overrides))
         task: Any = self._task
-        return Job(context, task, self._config, [list(one) for one in overrides], first, self.fused)
+        return Job(context, task, self._config, list(map(list, overrides)), first, self.fused)
 
     def stack_size(self, num_trials: int) -> int:
         """Return the default number of trials that a process trains as one program."""

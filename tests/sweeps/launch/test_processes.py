@@ -39,13 +39,13 @@ def swept(
 
 def results(sweep: Path) -> dict[int, dict[str, Any]]:
     """Return what trials have in common, however they were run."""
-    found = {}
+    results = {}
     for number in range(4):
         metrics = json.loads((sweep / str(number) / METRICS).read_text())
         manifest = json.loads((sweep / str(number) / MANIFEST).read_text())
         measured = {name: value for name, value in metrics.items() if not name.startswith("time/")}
-        found[number] = {**measured, "sha256": manifest["sha256"]}
-    return found
+        results[number] = {**measured, "sha256": manifest["sha256"]}
+    return results
 
 
 @pytest.mark.parametrize(
