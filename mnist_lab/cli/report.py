@@ -213,14 +213,13 @@ def _write_page(
     Raises:
         StorageError: it cannot be written.
     """
-    from mnist_lab.report.charts import row_name
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
     from mnist_lab.runs.directory import write
 
     _silence_lightning()
     curves_of = {
-        row_name(board, row): curves(row.best_run.directory)
+        board.name(row): curves(row.best_run.directory)
         for row in _watched(board.rows[:_CURVES], "reading learning curves")
     }
     models = list(_predictions(board, overrides))
@@ -233,10 +232,9 @@ def _predictions(
 ) -> Iterable[tuple[str, "Predictions"]]:
     """Yield the predictions of the best rows' models; one that cannot be read is left out."""
     from mnist_lab.inference.evaluate import predict_test_images
-    from mnist_lab.report.charts import row_name
 
     for row in _watched(board.rows[:_MODELS], "asking the best models"):
         try:
-            yield row_name(board, row), predict_test_images(row.best_run.directory, overrides)
+            yield board.name(row), predict_test_images(row.best_run.directory, overrides)
         except LabError as error:
             print(f"mnist-lab report: no mistakes of row {row.number}: {error}", file=sys.stderr)

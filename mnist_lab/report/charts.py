@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 
 from mnist_lab.report.curves import CURVES, Curve
-from mnist_lab.report.leaderboard import Leaderboard, Row
+from mnist_lab.report.leaderboard import Leaderboard
 
 _COLORS = qualitative.D3
 _MAX_LABEL = 40  # characters
@@ -164,8 +164,3 @@ def _finish(figure: go.Figure, x: str, y: str) -> None:
     )
     figure.update_xaxes(title={"text": x, "standoff": 6}, automargin=True)
     figure.update_yaxes(title_text=y, automargin=True)
-
-
-def row_name(board: Leaderboard, row: Row) -> str:
-    """Return a row's number and label."""
-    return f"{row.number}: {board.label(row)}"

@@ -126,6 +126,10 @@ class Leaderboard:
         ]
         return " ".join([row.model, *parts])
 
+    def name(self, row: Row) -> str:
+        """Return a row's number and label."""
+        return f"{row.number}: {self.label(row)}"
+
     def row_of(self, name: str) -> tuple[Row, Run | None]:
         """Return the row of a number, or that of a run's directory and the run.
 

@@ -1,12 +1,12 @@
 """Experiment file of a sweep's best trial, which trains it again."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.default_element import ConfigDefault, GroupDefault
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
@@ -74,42 +74,53 @@ def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
     """Return the defaults list and the values of a recipe."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     hydra = plain.pop("hydra")
-    choices: dict[str, Any] = hydra["runtime"]["choices"]
-    names = {
-        name
-        for group in _RECIPES
-        if choices.get(group)
-        for name in _names_in(loader, group, choices[group])
+    overrides = parse_overrides(hydra["overrides"]["task"])
+    choices = {
+        group: choice
+        for group, choice in hydra["runtime"]["choices"].items()
+        if not group.startswith("hydra/")
     }
+    names = _names_set(loader, choices, overrides)
     primary: Any = loader.repository.load_config("train")
-    is_default: dict[str, Any] = {
+    defaults = {
         str(element.group): element.value
         for element in primary.defaults_list
-        if isinstance(element, GroupDefault) and not str(element.group).startswith("hydra/")
+        if isinstance(element, GroupDefault) and not element.override
     }
-    for override in parse_overrides(hydra["overrides"]["task"]):
-        group, _, key = override.key_or_group.partition(".")
-        if override.is_delete() and key:
-            choices.pop(group, None)
-        if not loader.repository.group_exists(override.key_or_group):
-            names.add(override.key_or_group)
-    for group in is_default.keys() - choices.keys():  # a list was chosen, or something deleted
-        choices[group] = []
-        names.add(group)
-    chosen = {
-        group: choice
-        for group, choice in choices.items()
-        if group not in _RECIPES
-        and not group.startswith("hydra/")
-        and choice != is_default.get(group)
-    }
-    added = [{f"/{group}": chosen[group]} for group in chosen.keys() - is_default.keys()]
-    replaced = [{f"override /{group}": chosen[group]} for group in is_default if group in chosen]
-    recipe = OmegaConf.create({"defaults": added + replaced} if chosen else {})
+    cut = [text.key_or_group.partition(".")[0] for text in overrides if text.is_delete()]
+    for group in defaults:
+        if group in cut or group not in choices:  # a list was chosen
+            choices[group] = []  # no file, as the values are written out
+            names.add(group)
+    recipe = OmegaConf.create()
+    if elements := _defaults_list(choices, defaults):
+        recipe.defaults = elements
     for key, value in flat(plain).items():
         if key != "allow_targets" and any(f"{key}.".startswith(f"{name}.") for name in names):
             OmegaConf.update(recipe, key, value)
     return recipe
+
+
+def _defaults_list(choices: dict[str, Any], defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices that are not the defaults; Hydra wants those that override last."""
+    chosen = {group: choice for group, choice in choices.items() if group not in _RECIPES}
+    added = [{f"/{group}": chosen[group]} for group in chosen if group not in defaults]
+    replaced = [
+        {f"override /{group}": chosen[group]}
+        for group in defaults
+        if group in chosen and chosen[group] != defaults[group]
+    ]
+    return added + replaced
+
+
+def _names_set(loader: Loader, choices: dict[str, Any], overrides: Sequence[Override]) -> set[str]:
+    """Return the dotted keys that recipes and overrides set."""
+    typed = {override.key_or_group for override in overrides}
+    names = {name for name in typed if not loader.repository.group_exists(name)}
+    for group in _RECIPES:
+        if choices.get(group):
+            names.update(_names_in(loader, group, choices[group]))
+    return names
 
 
 def _names_in(loader: Loader, group: str, choice: str) -> Iterator[str]:
