@@ -15,7 +15,7 @@ EXCEPTIONS = {
     "training/stacked/module.py: _current_fx_name": "as in Classifier",
 }
 # Keys of a config that Hydra documents.
-HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_", "_self_"}
 _BY_NAME = ("getattr", "setattr", "hasattr", "delattr", "attrgetter", "methodcaller")
 
 
