@@ -1,6 +1,6 @@
-"""Schemas of the config: type, default, range, unit and meaning of each knob, stated once.
+"""Schemas of the config: type, range, unit and meaning of each knob; conf/ chooses the values.
 
-The defaults here are the project's; a YAML file in conf/ holds only what differs from them.
+A field's default holds where no file in conf/ sets another.
 """
 
 from dataclasses import dataclass

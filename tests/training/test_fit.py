@@ -11,10 +11,7 @@ from omegaconf import OmegaConf
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config.compose import compose_config
-from mnist_lab.errors import InputError
-from mnist_lab.runs.directory import CONFIG, LAST, MANIFEST
-from mnist_lab.training import Checkpoint
-from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
+from mnist_lab.runs.directory import CONFIG, MANIFEST
 from mnist_lab.training.trainer import build_trainer
 
 FEW = {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"}
@@ -42,39 +39,6 @@ def test_an_exit_in_another_thread() -> None:
     thread.start()
     thread.join(timeout=60)
     assert codes == [7]
-
-
-class Fail(L.Callback):
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        raise RuntimeError("bad luck")
-
-
-def resume(folder: Path, model: SoftmaxRegression, *callbacks: L.Callback) -> None:
-    limits = dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), 1)
-    last = folder / LAST
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=2 if last.exists() else 1,
-        default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[Checkpoint(), *callbacks],
-        plugins=[AtomicCheckpointIO()],
-        **limits,
-    )
-    train(model, MNISTDataModule(), trainer, ckpt_path=last if last.exists() else None)
-
-
-@pytest.mark.filterwarnings("ignore:The number of training batches")
-@pytest.mark.usefixtures("mnist_files")
-def test_only_what_loading_raises_is_the_checkpoints_fault(tmp_path: Path) -> None:
-    resume(tmp_path, SoftmaxRegression())
-    with pytest.raises(RuntimeError, match="bad luck") as failure:
-        resume(tmp_path, SoftmaxRegression(), Fail())
-    assert not isinstance(failure.value, InputError)
-    with pytest.raises(InputError, match=r"last\.ckpt: is of another run: "):
-        resume(tmp_path, SoftmaxRegression(num_classes=11))
 
 
 def test_the_cpu_is_deterministic_also_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
