@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from mnist_lab.config.allowlist import renamed
 from mnist_lab.errors import InputError, LabError, reason
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs import directory as runs
@@ -132,7 +133,7 @@ def read_run(path: Path) -> Run:
         raise InputError(f"{config}: cannot be read: {problem_in(error)}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise InputError(f"{config}: not a run's config: model: must be a mapping")
-    values = flat(content)
+    values = {key: renamed(value) for key, value in flat(content).items()}
     metrics = {}
     for name, value in runs.read_metrics(path).items():
         try:

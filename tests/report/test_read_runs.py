@@ -52,3 +52,15 @@ def test_no_directory_is_an_error(tmp_path: Path) -> None:
 
 def test_the_made_config_is_like_a_runs() -> None:
     assert CONFIG["model"]["_target_"] == "mnist_lab.models.MLP"
+
+
+def test_a_class_by_its_old_name_is_the_same_setting(tmp_path: Path) -> None:
+    found = []
+    for number, package in enumerate(("callbacks", "training")):
+        folder = make_run(tmp_path / str(number), number, 0.9)
+        text = f"  checkpoint: {{_target_: mnist_lab.{package}.Checkpoint}}\n"
+        config = folder / "config.yaml"
+        config.write_text(config.read_text().replace("callbacks:\n", f"callbacks:\n{text}"))
+        found.append(read_run(folder).settings)
+    assert found[0] == found[1]
+    assert found[0]["callbacks.checkpoint._target_"] == "mnist_lab.training.Checkpoint"
