@@ -138,7 +138,8 @@ def hold(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=patience, is_singleton=is_reentrant)
+        # Absolute, since before filelock 4 each spelling of a path was a lock of its own.
+        lock = FileLock(path.absolute(), timeout=patience, is_singleton=is_reentrant)
         lock.acquire()
     except Timeout:
         raise BusyError(
