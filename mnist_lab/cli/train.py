@@ -118,6 +118,8 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool) -> int:
     except Exception as error:
         if isinstance(error, OSError) and not job.has_started:  # Hydra makes the run directory
             raise StorageError(f"{error.filename}: cannot be made: {error.strerror}") from error
+        if type(error) is ValueError and not job.has_started:  # logging's own
+            raise ConfigError(f"hydra.job_logging: {first_line(error)}") from error
         if not job.failures:  # of the sweep itself, or of a job in another process
             raise
         log.debug("The sweep ended with: %s", error)
