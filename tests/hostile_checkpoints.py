@@ -167,6 +167,14 @@ CHANGES: dict[str, tuple[str, Any]] = {
     "random state of another size": (f"{RANDOM}.torch", torch.zeros(7, dtype=torch.uint8)),
     "random state of another kind": (f"{RANDOM}.python", (3, (1, 2), None)),
     "numpy's random state of another size": (f"{RANDOM}.numpy", ("MT19937", torch.ones(3), 0, 0)),
+    "numpy's random state beyond its end": (
+        f"{RANDOM}.numpy",
+        ("MT19937", torch.ones(624, dtype=torch.int64), 10**6, 0, 0.0),
+    ),
+    "numpy's random state before its start": (
+        f"{RANDOM}.numpy",
+        ("MT19937", torch.ones(624, dtype=torch.int64), -5, 0, 0.0),
+    ),
     "no random state": (RANDOM, Missing),
     "sums of another shape": ("mnist_lab.ranks.0.running.sums", torch.zeros(2)),
     "metrics are text": ("mnist_lab.metrics", {"val/acc": "high"}),

@@ -25,6 +25,7 @@ from mnist_lab.training.epoch_loop import FastEpochLoop
 from mnist_lab.training.lightning_internals import set_progress
 from mnist_lab.training.resume_logs import log_lengths
 
+_NUMPY_WORDS = 624  # of the Mersenne Twister's state; its position is among them, or at their end
 KEY = "mnist_lab"  # of the snapshot in a checkpoint
 
 
@@ -195,6 +196,8 @@ def _is_rank(state: Any) -> bool:
     generators, running = state["random"], state["running"]
     random.Random().setstate(generators["python"])
     name, keys, *rest = generators["numpy"]
+    if len(keys) != _NUMPY_WORDS or not 0 <= rest[0] <= _NUMPY_WORDS:  # numpy takes any position
+        return False
     np.random.RandomState().set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.Generator().set_state(generators["torch"])
     if not running:
