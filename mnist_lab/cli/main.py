@@ -74,7 +74,7 @@ def _main(arguments: list[str] | None) -> int:
         print(_usage())
         return 0
     if verb == "--version":
-        print(f"mnist-lab {__version__}")
+        print(_version())
         return 0
     name = f"mnist-lab {verb}" if verb in VERBS else "mnist-lab"
     try:
@@ -95,6 +95,17 @@ def _main(arguments: list[str] | None) -> int:
     except Stopped as stopped:
         print(f"{name}: stopped by {stopped.name}", file=sys.stderr)
         return int(str(stopped.code))
+
+
+def _version() -> str:
+    """Return the version, and the commit where the code is a git checkout."""
+    from mnist_lab.runs.manifest import git_state
+
+    state = git_state()
+    if state is None:
+        return f"mnist-lab {__version__}"
+    changed = " with changes" if state["diff_sha256"] else ""
+    return f"mnist-lab {__version__} ({str(state['commit'])[:12]}{changed})"
 
 
 def _usage() -> str:

@@ -113,13 +113,13 @@ def environment() -> dict[str, Any]:
             versions[name] = version(name)
     return {
         "command": sys.argv,
-        "git": _git_state(),
+        "git": git_state(),
         "versions": versions,
         "platform": platform.platform(),
     }
 
 
-def _git_state() -> dict[str, str | None] | None:
+def git_state() -> dict[str, str | None] | None:
     """Return the commit and a hash of the changes since, where the code is a git checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():

@@ -13,6 +13,7 @@ from door import COMMAND, call, run, without_torch
 from mnist_lab import __version__
 from mnist_lab.cli.main import VERBS, main
 
+ROOT = Path(__file__).parents[2]
 EARLY = [row for row in BAD if not row.get("late")]
 LATE = [row for row in BAD if row.get("late")]
 
@@ -117,8 +118,13 @@ def test_an_error_that_is_ours_to_mend_shows_where_it_is() -> None:
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
-def test_version(folder: Path) -> None:
-    assert run("--version", folder).stdout == f"mnist-lab {__version__}\n"
+def test_version_and_the_commit_of_a_checkout(folder: Path) -> None:
+    words = run("--version", folder).stdout.split(maxsplit=2)
+    assert words[:2] == ["mnist-lab", __version__]
+    if (ROOT / ".git").exists():
+        head = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        commit = subprocess.run(head, capture_output=True, text=True, check=True).stdout
+        assert words[2].startswith(f"({commit[:12]}")
 
 
 def test_no_verb_shows_the_verbs(folder: Path) -> None:
