@@ -36,14 +36,13 @@ def write_projector(
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
     folder = log_dir / FOLDER
-    folder.mkdir(exist_ok=True)
     text = io.BytesIO()
     np.savetxt(text, vectors.float().nan_to_num(0.0).numpy(), fmt="%.4g", delimiter="\t")
-    write_atomic(folder / "vectors.tsv", text.getvalue())
+    write_atomic(folder / "vectors.tsv", text.getvalue(), log_dir)
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
     lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in rows)]
-    write_atomic(folder / "labels.tsv", "\n".join([*lines, ""]).encode())
-    write_atomic(folder / "sprite.png", _sprite(images))
+    write_atomic(folder / "labels.tsv", "\n".join([*lines, ""]).encode(), log_dir)
+    write_atomic(folder / "sprite.png", _sprite(images), log_dir)
     config = ProjectorConfig()
     embedding = config.embeddings.add()
     embedding.tensor_name = NAME

@@ -49,6 +49,8 @@ def main(arguments: list[str]) -> int:
     if options.html:
         _check_can_write(options.html)
     collected = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
+    if not collected.runs and len(collected.broken) == 1:
+        raise InputError(*collected.broken)
     _print_left_out(collected)
     if not collected.runs:
         raise InputError(f"{', '.join(places)}: no finished run in or below it")

@@ -9,6 +9,7 @@ from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import UntrustedError
+from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import is_rank_zero
 from mnist_lab.sweeps.manifest import FILE as SWEEP
 from mnist_lab.sweeps.manifest import stored_arguments
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
     options, allowed = parser.parse_with_targets(arguments)
+    check_links(options.run)
     if (options.run / SWEEP).exists():
         arguments = [*_sweep_arguments(options.run), *options.overrides]
         return train.main(arguments, typed=options.overrides)

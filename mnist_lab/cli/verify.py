@@ -13,6 +13,7 @@ from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import InputError
+from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import differences, is_finished, read_manifest
 
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=Path, help="the run's directory, which is only read")
     options, allowed = parser.parse_with_targets(arguments)
+    check_links(options.run)
     if not is_finished(options.run):
         directory.read_json(options.run / directory.MANIFEST)  # raises where there is no run at all
         raise InputError(f"{options.run}: is not finished; mnist-lab resume {options.run}")

@@ -17,8 +17,9 @@ from mnist_lab.config.overrides import opened_targets
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train
 from mnist_lab.config.sources import register
 from mnist_lab.config.validate import check
-from mnist_lab.config.write_paths import check_folders, check_links, set_folders
+from mnist_lab.config.write_paths import check_folders, set_folders
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
+from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs.directory import CHECKPOINTS, CONFIG, MANIFEST, read_json, refuse_code
 from mnist_lab.runs.manifest import flat, read_manifest
@@ -61,9 +62,11 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: an override is wrong or of another group.
         InputError: the run's config cannot be read.
-        UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
+        UntrustedError: a target is neither the lab's nor opened by ``allow_targets``, or a link
+            leads out of the directory.
     """
     path = run_dir / CONFIG
+    check_links(run_dir)
     stored = read_stored(path)
     refuse_code(run_dir)
     chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
@@ -113,15 +116,16 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
     Raises:
         ConfigError: this version of the lab does not take a value, or the machine lacks the device.
         InputError: the run's config cannot be read.
-        UntrustedError: a target is neither the lab's nor opened.
+        UntrustedError: a target is neither the lab's nor opened, or a link leads out of the
+            directory.
     """
     register()
     path = run_dir / CONFIG
+    check_links(run_dir)
     plain = OmegaConf.to_container(read_stored(path))
     check_targets(plain, allowed, is_typed=False)
     if place is None:
         check_folders(plain, run_dir)
-        check_links(run_dir)
     else:
         set_folders(plain, place)
     refuse_code(run_dir)

@@ -55,18 +55,3 @@ def set_folders(plain: Any, place: Path) -> None:
         for _, folder, node in list(find(plain, name)):
             if folder is not None:
                 node[name] = str(place if folder == "." else place / name)
-
-
-def check_links(run_dir: Path) -> None:
-    """Refuse a run whose files are links out of it, since a resume writes to them.
-
-    Args:
-        run_dir: the run's directory, which may be reached by a link itself.
-
-    Raises:
-        UntrustedError: there is such a link.
-    """
-    inside = run_dir.resolve()
-    for path in [*run_dir.glob("*"), *run_dir.glob(".*"), *run_dir.glob("checkpoints/*")]:
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise UntrustedError(f"{path}: a link out of the run's directory; put the file there")

@@ -1,69 +1,173 @@
-"""Atomic writing: a file is seen whole or not at all."""
+"""Atomic writing below a directory: a file is seen whole or not at all, and no link is followed.
+
+A directory may come from somebody else, and a link in it would lead a write elsewhere. So each
+folder below the directory is opened within the one above it, and files get their names there.
+"""
 
 import contextlib
 import errno
 import os
+import secrets
+import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mnist_lab.errors import LabError, StorageError, reason
+from mnist_lab.errors import LabError, StorageError, UntrustedError, reason
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
+# Windows has none: there each folder is looked at before names in it are used.
+_HAS_DESCRIPTORS = {os.open, os.mkdir, os.rename, os.link, os.unlink, os.stat} <= os.supports_dir_fd
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
 
 
-def write_atomic(path: Path, content: bytes | bytearray) -> None:
-    """Write a file that is seen whole or not at all; the caller holds a lock on its folder.
-
-    Raises:
-        OSError: it cannot be written; what was there before is left.
-    """
-    replace_atomic(path, lambda file: file.write(content))
+def write_atomic(path: Path, content: bytes | bytearray, root: Path | None = None) -> None:
+    """Write a file that is seen whole or not at all, as ``replace_atomic`` does."""
+    replace_atomic(path, lambda file: file.write(content), root=root)
 
 
 def replace_atomic(
-    path: Path, write: Callable[[BinaryIO], object], keep: Path | None = None
+    path: Path,
+    write: Callable[[BinaryIO], object],
+    keep: Path | None = None,
+    root: Path | None = None,
 ) -> None:
     """Replace a file by what ``write`` writes, which is on the disk before it gets the name.
 
     Args:
         path: the file; the caller holds a lock on its folder.
         write: writes the new content.
-        keep: where the file that is replaced goes, on the same file system; None drops it.
+        keep: the path in the same folder that the replaced file gets; None drops it.
+        root: the directory that was named to the lab, by whichever way; below it no link is
+            followed, and folders that are missing are made. None is the file's own folder.
 
     Raises:
         OSError: it cannot be written; what was there before is left.
+        UntrustedError: a folder below ``root`` is a link.
     """
-    partial = path.with_name(f".{path.name}.partial")  # one name: killed writers leave one file
-    try:
-        with open(partial, "wb") as file:
+    with _replaced(path, root) as (partial, folder):
+        with os.fdopen(os.open(partial, _NEW_FILE, 0o666, dir_fd=folder), "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+        if keep is not None:
+            with contextlib.suppress(FileNotFoundError):
+                _rename(_at(path, folder), _at(keep, folder), folder)
+
+
+def link_atomic(path: Path, name: Path, root: Path | None = None) -> None:
+    """Give a file a second name in its folder, which another file may have.
+
+    Args:
+        path: the file.
+        name: its second name.
+        root: as in ``replace_atomic``.
+
+    Raises:
+        OSError: it cannot be done; some file systems have one name for a file.
+        UntrustedError: a folder below ``root`` is a link.
+    """
+    with _replaced(name, root) as (partial, folder):
+        os.link(_at(path, folder), partial, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def copy_atomic(path: Path, name: Path, root: Path | None = None) -> None:
+    """Copy a file as ``replace_atomic`` writes one; a copy under its own name has no second one."""
+    with open(path, "rb") as content:
+        replace_atomic(name, lambda file: shutil.copyfileobj(content, file), root=root)
+
+
+def rename(path: Path, name: Path, root: Path) -> None:
+    """Give a file another name in its folder.
+
+    Raises:
+        OSError: it cannot be done.
+        UntrustedError: a folder below ``root`` is a link.
+    """
+    with opened_folder(path.parent, root) as folder:
+        _rename(_at(path, folder), _at(name, folder), folder)
+
+
+def remove_partials(folder: Path, root: Path) -> None:
+    """Remove what writers that were killed have left; the caller holds the folder's lock."""
+    if not folder.is_dir():
+        return
+    with opened_folder(folder, root) as descriptor:
+        for name in os.listdir(folder if descriptor is None else descriptor):
+            if name.startswith(".") and name.endswith(".partial"):
+                os.unlink(_at(folder / name, descriptor), dir_fd=descriptor)
+
+
+@contextlib.contextmanager
+def opened_folder(path: Path, root: Path | None = None) -> Iterator[int | None]:
+    """Open a folder below another without following links, and make it where it is missing.
+
+    Args:
+        path: the folder.
+        root: as in ``replace_atomic``; None is the folder itself.
+
+    Yields:
+        The folder's descriptor; None where the system has none.
+
+    Raises:
+        OSError: it cannot be opened or made.
+        UntrustedError: it, or a folder between, is a link.
+    """
+    place = path if root is None else root
+    parts = path.relative_to(place).parts
+    descriptor = os.open(place, _FOLDER) if _HAS_DESCRIPTORS else None
+    try:
+        for part in parts:
+            place = place / part
+            at, above = _at(place, descriptor), descriptor
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(at, dir_fd=above)
+            mode = os.stat(at, dir_fd=above, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode) or part == "..":
+                raise UntrustedError(
+                    f"{place}: a link in a directory that is written to; put the folder there"
+                )
+            if above is not None:
+                descriptor = os.open(at, _FOLDER | _NO_LINK, dir_fd=above)
+                os.close(above)
+        yield descriptor
+    except OSError as error:
+        if error.filename is not None:  # a name alone
+            error.filename = str(path / error.filename)
         raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder outlive a loss of power, where the system can."""
-    with contextlib.suppress(OSError):  # Windows opens no folders, some network mounts sync none
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
+    finally:
+        if descriptor is not None:
             os.close(descriptor)
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what writers that were killed have left; the caller holds the folder's lock."""
-    for partial in folder.glob(".*.partial"):
-        partial.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _replaced(path: Path, root: Path | None) -> Iterator[tuple[str | Path, int | None]]:
+    """Yield a new name and the folder that it is in, and give what is made there a file's name."""
+    with opened_folder(path.parent, root) as folder:
+        partial = _at(path.with_name(f".{secrets.token_hex(8)}.partial"), folder)
+        try:
+            yield partial, folder
+            _rename(partial, _at(path, folder), folder)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial, dir_fd=folder)
+            raise
+        if folder is not None:
+            with contextlib.suppress(OSError):  # some network mounts sync no folders
+                os.fsync(folder)  # so that the name outlives a loss of power
+
+
+def _rename(path: str | Path, name: str | Path, folder: int | None) -> None:
+    os.replace(path, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _at(path: Path, folder: int | None) -> str | Path:
+    """Return what names a file within its open folder, or everywhere where there is none."""
+    return path if folder is None else path.name
 
 
 @contextlib.contextmanager

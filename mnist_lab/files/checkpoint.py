@@ -19,20 +19,27 @@ _MAX_VALUES = 300_000  # a model of a thousand layers has 30,000
 _MAX_DEPTH = 50
 
 
-def write_checkpoint(path: Path, checkpoint: Mapping[str, Any], keep: Path | None = None) -> None:
+def write_checkpoint(
+    path: Path,
+    checkpoint: Mapping[str, Any],
+    keep: Path | None = None,
+    root: Path | None = None,
+) -> None:
     """Write a checkpoint to a partial file, sync it, and only then rename it.
 
     Args:
         path: the file.
         checkpoint: its content.
         keep: the path that the replaced file is kept at; None drops it.
+        root: the directory below which no link is followed; None is the file's folder.
 
     Raises:
         StorageError: it cannot be written.
+        UntrustedError: a folder below ``root`` is a link.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_atomic(path, lambda file: torch.save(checkpoint, file), keep=keep)
+        (root or path.parent).mkdir(parents=True, exist_ok=True)
+        replace_atomic(path, lambda file: torch.save(checkpoint, file), keep=keep, root=root)
     except (OSError, RuntimeError) as error:  # the latter: torch's zip writer
         raise StorageError(f"{path}: cannot be written: {_disk_error(error)}") from error
 

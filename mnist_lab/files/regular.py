@@ -1,4 +1,4 @@
-"""Bounded reading of regular files, whoever wrote them."""
+"""Bounded reading of regular files and of directories that hold no others, whoever wrote them."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mnist_lab.errors import InputError, reason
+from mnist_lab.errors import InputError, UntrustedError, reason
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -58,3 +58,34 @@ def read_regular(path: Path, max_bytes: int, name: str | None = None) -> bytes:
     if len(content) > max_bytes:
         raise InputError(f"{name or path}: too large, {max_bytes:,} bytes at most")
     return content
+
+
+def check_links(directory: Path) -> None:
+    """Refuse a directory with a link out of it at any level, or with a pipe or a device in it.
+
+    Whoever reads or writes below it by name stays within it then, libraries included.
+
+    Args:
+        directory: it may be reached by a link itself, and may be missing.
+
+    Raises:
+        UntrustedError: there is such a link.
+    """
+    inside = directory.resolve()
+    unseen = [directory]
+    while unseen:
+        with contextlib.suppress(OSError), os.scandir(unseen.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    _check_link(Path(entry.path), inside)
+                elif entry.is_dir(follow_symlinks=False):
+                    unseen.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    raise UntrustedError(f"{entry.path}: is not a regular file; remove it")
+
+
+def _check_link(path: Path, inside: Path) -> None:
+    with contextlib.suppress(OSError, RuntimeError):  # the latter: a link to itself, before 3.13
+        if path.resolve().is_relative_to(inside):
+            return
+    raise UntrustedError(f"{path}: a link out of the directory that it is in; put the file there")

@@ -11,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 
 from mnist_lab.config.allowlist import renamed
 from mnist_lab.errors import InputError, LabError, reason
+from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.manifest import RunState, flat
@@ -97,6 +98,7 @@ def collect(
     collected = Collected()
     for path in watched(run_directories(places)):
         try:
+            check_links(path)
             state = _state(path)
             if state == RunState.FINISHED:
                 collected.runs.append(read_run(path))

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from mnist_lab.errors import BusyError, ConfigError, InputError, StorageError, first_line, reason
 from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.files.checkpoint_archive import opened
-from mnist_lab.files.regular import read_regular
+from mnist_lab.files.regular import check_links, read_regular
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -93,10 +93,12 @@ def claimed(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
     Raises:
         BusyError: another process holds the folder; nothing was written.
         StorageError: the folder cannot be written.
+        UntrustedError: a link leads out of it.
     """
     if not is_rank_zero():
         yield
         return
+    check_links(folder)
     if not (folder / LOCK).exists():  # else who holds it comes first
         check()
     is_new = not folder.exists()
@@ -162,14 +164,20 @@ def _holder(folder: Path) -> str:
     return "another process"
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, root: Path | None = None) -> None:
     """Write a file of a run atomically; the caller holds the run's lock.
+
+    Args:
+        path: the file.
+        text: its content.
+        root: the run's or sweep's directory, where the file is in a folder of it.
 
     Raises:
         StorageError: the file cannot be written.
+        UntrustedError: a folder below ``root`` is a link.
     """
     with write_errors(path):
-        write_atomic(path, text.encode())
+        write_atomic(path, text.encode(), root)
 
 
 def read_json(path: Path) -> dict[str, Any]:

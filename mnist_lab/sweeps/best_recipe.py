@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.overrides import parse_overrides
-from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import flat
@@ -52,10 +51,8 @@ def write_best(
     ]
     content = OmegaConf.to_yaml(_recipe(loader, config))
     content = content.replace("${hydra:job.num}", str(record.number))  # a single run has none
-    folder = sweep_dir / "experiment"
-    with write_errors(folder):
-        folder.mkdir(exist_ok=True)
-    directory.write(folder / f"{NAME}.yaml", "\n".join(header) + "\n" + content)
+    path = sweep_dir / "experiment" / f"{NAME}.yaml"
+    directory.write(path, "\n".join(header) + "\n" + content, sweep_dir)
     return command
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.errors import BusyError, InputError, first_line
-from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold
 from mnist_lab.runs.manifest import RunState
@@ -127,10 +126,8 @@ class Ledger:
         Raises:
             StorageError: it cannot be written.
         """
-        with write_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(record), indent=2, allow_nan=False, default=str)
-        runs.write(self._path(record.number), text + "\n")
+        runs.write(self._path(record.number), text + "\n", self.sweep_dir)
 
     def remove(self, record: Record) -> None:
         """Remove the record of a trial that has not started."""

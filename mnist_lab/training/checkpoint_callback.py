@@ -177,7 +177,8 @@ class Checkpoint(LightningCheckpoint):
             self.best_step, self._is_best = trainer.global_step, True
         self._save(trainer, 0, is_finished=True)
         if trainer.is_global_zero:
-            separate(Path(trainer.default_root_dir, BEST))
+            folder = Path(trainer.default_root_dir)
+            separate(folder / BEST, folder)
         trainer.strategy.barrier("best")  # which the other ranks read to test
 
     @override
@@ -230,4 +231,5 @@ def _check_validates_between_steps(trainer: L.Trainer) -> None:
 
 def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:
     if trainer.is_global_zero:
-        name_again(checkpoint, Path(trainer.default_root_dir, BEST))
+        folder = Path(trainer.default_root_dir)
+        name_again(checkpoint, folder / BEST, folder)

@@ -1,7 +1,5 @@
 """Files of checkpoints: written and read for Lightning, and named or copied as the best one."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,7 @@ from lightning.fabric.plugins import CheckpointIO
 from typing_extensions import override
 
 from mnist_lab.errors import ConfigError, UntrustedError
-from mnist_lab.files.atomic import replace_atomic, sync_folder, write_errors
+from mnist_lab.files.atomic import copy_atomic, link_atomic, write_errors
 from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.files.checkpoint_archive import opened
 
@@ -19,17 +17,23 @@ class AtomicCheckpointIO(CheckpointIO):
 
     Lightning's own goes through ``$TMPDIR``; from another file system it is copied over the last
     good checkpoint. ``storage_options`` is the path that the replaced file is kept at, or None.
+
+    Args:
+        root: the run's directory, below which no link is followed; None where there is no run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path | None = None) -> None:
         super().__init__()
+        self._root = root
         self._is_known_to_load = False
 
     @override
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        write_checkpoint(Path(path), checkpoint, keep=storage_options)
+        is_below = self._root is not None and Path(path).is_relative_to(self._root)
+        root = self._root if is_below else None  # a callback of the user's own may write elsewhere
+        write_checkpoint(Path(path), checkpoint, keep=storage_options, root=root)
         if not self._is_known_to_load:
             self._check_loads(Path(path))
 
@@ -55,7 +59,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def name_again(checkpoint: Path, name: Path) -> None:
+def name_again(checkpoint: Path, name: Path, root: Path) -> None:
     """Give a checkpoint's file a second name: files are never written to in place.
 
     Raises:
@@ -63,26 +67,19 @@ def name_again(checkpoint: Path, name: Path) -> None:
     """
     if name.exists() and name.samefile(checkpoint):
         return
-    partial = name.with_name(f".{name.name}.partial")
     try:
-        partial.unlink(missing_ok=True)
-        os.link(checkpoint, partial)
-        os.replace(partial, name)
-        sync_folder(name.parent)
+        link_atomic(checkpoint, name, root)
     except OSError:  # not every file system lets a file have two names
-        _copy(checkpoint, name)
+        with write_errors(name):
+            copy_atomic(checkpoint, name, root)
 
 
-def separate(name: Path) -> None:
+def separate(name: Path, root: Path) -> None:
     """Make a file of its own of one that has two names, so that damage to the other spares it.
 
     Raises:
         StorageError: the file cannot be written.
     """
     if name.exists() and name.stat().st_nlink > 1:
-        _copy(name, name)
-
-
-def _copy(source: Path, target: Path) -> None:
-    with write_errors(target), open(source, "rb") as content:
-        replace_atomic(target, lambda file: shutil.copyfileobj(content, file))
+        with write_errors(name):
+            copy_atomic(name, name, root)

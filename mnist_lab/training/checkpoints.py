@@ -11,6 +11,7 @@ import lightning as L
 import torch
 
 from mnist_lab.errors import InputError
+from mnist_lab.files.atomic import rename
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.models.optimizers import build_optimizer
@@ -192,4 +193,4 @@ def _shape(shape: torch.Size | None) -> str:
 def put_aside_damaged(run_dir: Path, good: Path) -> None:
     """Keep a corrupt ``last.ckpt`` from replacing the good one before it."""
     if good != run_dir / LAST and (run_dir / LAST).exists():
-        (run_dir / LAST).replace(run_dir / _DAMAGED)
+        rename(run_dir / LAST, run_dir / _DAMAGED, run_dir)

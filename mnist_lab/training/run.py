@@ -202,7 +202,7 @@ def recorded(
     if not (run_dir / directory.MANIFEST).exists():
         directory.write(run_dir / directory.CONFIG, portable(config))
     for folder in (run_dir, run_dir / directory.CHECKPOINTS):
-        remove_partials(folder)
+        remove_partials(folder, run_dir)
     with manifest.attempt(run_dir, environment, from_step):
         yield
 

@@ -6,6 +6,7 @@ import pkgutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -83,7 +84,8 @@ def build_trainer(
         options["logger"] = build_loggers(config) or False
     if "checkpoint" not in nodes:
         options["enable_checkpointing"] = False
-    options["plugins"] = [AtomicCheckpointIO(), *_as_list(options.get("plugins", []))]
+    storage = AtomicCheckpointIO(Path(config.run_dir))
+    options["plugins"] = [storage, *_as_list(options.get("plugins", []))]
     accelerator = options.get("accelerator", "auto")
     options["precision"] = resolve_precision(options["precision"], model, accelerator)
     trainer_class = pkgutil.resolve_name(options.pop("_target_"))

@@ -2,14 +2,20 @@
 
 import errno
 import os
+import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mnist_lab.errors import ConfigError, StorageError
+from mnist_lab.errors import ConfigError, StorageError, UntrustedError
+from mnist_lab.files import atomic
 from mnist_lab.files.atomic import (
+    copy_atomic,
+    link_atomic,
     remove_partials,
+    rename,
     replace_atomic,
     storage_errors,
     write_atomic,
@@ -41,9 +47,9 @@ def test_what_is_replaced_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
-    for name in (".last.ckpt.partial", "last.ckpt", ".lock"):
+    for name in (".last.ckpt.partial", ".5c1f.partial", "last.ckpt", ".lock"):
         (tmp_path / name).touch()
-    remove_partials(tmp_path)
+    remove_partials(tmp_path, tmp_path)
     assert {entry.name for entry in tmp_path.iterdir()} == {"last.ckpt", ".lock"}
 
 
@@ -86,6 +92,77 @@ def test_content_is_on_the_disk_before_it_has_the_name(
     calls = []
     monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
     replace = os.replace
-    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), replace(*paths)))
+    monkeypatch.setattr(
+        os, "replace", lambda *paths, **at: (calls.append("replace"), replace(*paths, **at))
+    )
     write_atomic(tmp_path / "file", b"content")
     assert calls == ["fsync", "replace", "fsync"]  # the last one of the folder
+
+
+# --- links in a directory that somebody else has made
+
+
+@pytest.fixture(params=["descriptors", "paths"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With names in open folders, and as on systems that know none."""
+    if request.param == "paths":
+        monkeypatch.setattr(atomic, "_HAS_DESCRIPTORS", False)
+
+
+WRITES: dict[str, Any] = {
+    "write": lambda path, root: write_atomic(path, b"new", root),
+    "link": lambda path, root: link_atomic(path.with_name("other"), path, root),
+    "copy": lambda path, root: copy_atomic(path.with_name("other"), path, root),
+    "rename": lambda path, root: rename(path.with_name("other"), path, root),
+    "remove": lambda path, root: remove_partials(path.parent, root),
+}
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("level", ["a", "a/b"])
+def test_no_folder_below_a_directory_is_a_link(tmp_path: Path, level: str, write: Any) -> None:
+    precious, root = tmp_path / "precious", tmp_path / "run"
+    for folder in (precious / "b", root / "a" / "b"):
+        folder.mkdir(parents=True)
+    for name in ("file", "b/file", "other", "b/other", ".x.partial", "b/.x.partial"):
+        (precious / name).write_bytes(b"old")
+    shutil.rmtree(root / level)
+    (root / level).symlink_to(precious)
+    before = {path: path.lstat() for path in precious.rglob("*")}
+    with pytest.raises(UntrustedError, match=f"{level}: a link"):
+        write(root / "a" / "b" / "file", root)
+    assert {path: path.lstat() for path in precious.rglob("*")} == before
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_name_that_is_a_link_is_replaced(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"old")
+    for name in ("file", ".file.partial"):
+        (tmp_path / name).symlink_to(precious)
+    write_atomic(tmp_path / "file", b"new")
+    assert (precious.read_bytes(), (tmp_path / "file").read_bytes()) == (b"old", b"new")
+
+
+@pytest.mark.usefixtures("either_way")
+def test_the_directory_itself_may_be_reached_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "there")
+    path = tmp_path / "run" / "a" / "file"
+    write_atomic(path, b"1", tmp_path / "run")
+    write_atomic(path.with_name("other"), b"2", tmp_path / "run")
+    link_atomic(path.with_name("other"), path, tmp_path / "run")
+    assert path.samefile(path.with_name("other"))
+    copy_atomic(path, path, tmp_path / "run")
+    assert path.stat().st_nlink == 1
+    assert [p.name for p in sorted((tmp_path / "there" / "a").iterdir())] == ["file", "other"]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_an_error_names_the_whole_path(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_atomic(tmp_path / "file", b"")
+    assert str(caught.value.filename).startswith(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

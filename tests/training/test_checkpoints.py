@@ -221,11 +221,13 @@ def test_a_folder_in_place_of_the_last_checkpoint(
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
 def test_a_pipe_in_place_of_the_last_checkpoint(
-    run_dir: Path, finished: dict[str, str], capfd: pytest.CaptureFixture[str]
+    run_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """No run leaves one; whoever opened it would wait."""
     (run_dir / LAST).unlink()
     os.mkfifo(run_dir / LAST)
-    assert_goes_on("resume", run_dir, capfd, finished, PREVIOUS)
+    assert main(["resume", str(run_dir)]) == 4
+    assert f"{run_dir / LAST}: is not a regular file" in capfd.readouterr().err
 
 
 def test_a_checkpoint_that_may_not_be_read(run_dir: Path) -> None:

@@ -106,7 +106,7 @@ class StackedRun:
             self.best = state
         if self.checkpoint is None:
             return
-        storage = AtomicCheckpointIO()
+        storage = AtomicCheckpointIO(self.run_dir)
         is_best = self.best is not None and self.best.steps == state.steps
         content = self._content(state, batches, is_finished, is_best)
         storage.save_checkpoint(content, self.run_dir / LAST, self.run_dir / PREVIOUS)
