@@ -5,22 +5,13 @@ import sys
 from pathlib import Path
 
 from mnist_lab.cli import train
-from mnist_lab.cli.arguments import Parser
+from mnist_lab.cli.arguments import Parser, only_targets
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import run_config
-from mnist_lab.errors import UntrustedError
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import is_rank_zero
 from mnist_lab.sweeps.manifest import FILE as SWEEP
-from mnist_lab.sweeps.manifest import stored_arguments
-
-_HYDRA_KEYS = (
-    "hydra/sweeper",
-    "hydra/launcher",
-    "hydra.sweeper.",
-    "hydra.launcher.",
-    "hydra.sweep.",
-)
+from mnist_lab.sweeps.stored_command import resuming_arguments
 
 
 def main(arguments: list[str]) -> int:
@@ -35,12 +26,22 @@ def main(arguments: list[str]) -> int:
         "if it had not been; or a sweep.",
     )
     parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
-    options, allowed = parser.parse_with_targets(arguments)
+    parser.add_argument(
+        "--config-dir", action="append", default=[], help="of a sweep: the conf folder of your own"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        help="allow_targets=[my_package.] for own code; of a "
+        "sweep: what it goes further by, and its places, such as hydra.sweeper.storage",
+    )
+    options = parser.parse_intermixed_args(arguments)
     check_links(options.run)
     if (options.run / SWEEP).exists():
-        arguments = [*_sweep_arguments(options.run), *options.overrides]
-        return train.main(arguments, typed=options.overrides)
-    config = run_config(options.run, allowed)
+        words = resuming_arguments(options.run, options.overrides, options.config_dir)
+        return train.main(words, typed=options.overrides)
+    config = run_config(options.run, only_targets(options.overrides))
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     with without_collector():
         from mnist_lab.cli.result_table import print_result
@@ -50,24 +51,6 @@ def main(arguments: list[str]) -> int:
     check_accelerator(config.trainer.accelerator)
     print_result(run(config))
     return 0
-
-
-def _sweep_arguments(folder: Path) -> list[str]:
-    """Return the command that started a sweep, if a file may say all that it says.
-
-    Raises:
-        InputError: the sweep's file is corrupt.
-        UntrustedError: it sets more of Hydra's own keys than a sweep needs.
-    """
-    arguments = stored_arguments(folder)
-    for text in arguments:
-        key = text.lstrip("+~").partition("=")[0]
-        if key.startswith("hydra") and not key.startswith(_HYDRA_KEYS):
-            raise UntrustedError(
-                f"{folder / SWEEP}: {text.lstrip('+~')}: is taken from the command line "
-                f"only; give the command that started the sweep, with hydra.sweep.dir={folder}"
-            )
-    return arguments
 
 
 def _log_to(path: Path | None) -> None:

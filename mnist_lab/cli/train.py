@@ -18,7 +18,7 @@ from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
 from mnist_lab.config.jobs import run, sweep
 from mnist_lab.config.messages import explain
-from mnist_lab.config.overrides import parse_overrides
+from mnist_lab.config.overrides import given_overrides, parse_overrides
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sweep_schema import STUDY
@@ -160,7 +160,7 @@ def _points(master: DictConfig) -> list[list[str]]:
     if not master.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return []
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-    parsed = parse_overrides([*params, *master.hydra.overrides.task])
+    parsed = parse_overrides([*params, *given_overrides(master.hydra)])
     (points,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return points
 
@@ -202,7 +202,7 @@ class _Job:
             if current_observer() is not None:  # the trial's record has it
                 raise error from (None if error is raised else raised)
             if not is_single:
-                name = f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"
+                name = f"job {hydra.job.num} ({' '.join(given_overrides(hydra))})"
                 log.error("%s: %s", name, error, exc_info=not isinstance(error, LabError))
                 self.failures.append((name, error))
                 raise

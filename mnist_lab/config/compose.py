@@ -21,6 +21,7 @@ from mnist_lab.config.allowlist import check_hydra_targets, check_targets
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import (
     check_sweeps,
+    given_overrides,
     key_and_value,
     opened_targets,
     parse_overrides,
@@ -30,9 +31,6 @@ from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_run_places
 from mnist_lab.errors import ConfigError, LabError, UntrustedError
-
-_SHIPPED = ("callbacks", "hydra_logging", "job_logging", "output_subdir", "job.env_set")
-"""Keys below ``hydra`` that a folder of choices, where a sweep's file names it, cannot set."""
 
 
 class Loader(hydra_internals.ConfigLoaderImpl):
@@ -58,7 +56,6 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         path = search_path(config_dir)
         super().__init__(path)
         self.repository = Repository(path)
-        self._file_dir = config_dir if typed is not None else None
         self._is_from_file = typed is not None
         typed = overrides if typed is None else typed
         self.allowed = opened_targets(typed)
@@ -106,16 +103,12 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             )
         check_hydra_targets(hydra, self.allowed)
         check_targets(plain, self.allowed, is_typed=not self._is_from_file)
+        self._check_places(plain)
+
+    def _check_places(self, plain: dict[str, Any]) -> None:
+        """Refuse places that only a file names, and not who types the command."""
         if self._is_from_file:
             check_folders(plain, Path())
-        if self._file_dir is not None:
-            shipped = self._from_files([])
-            for key in _SHIPPED:
-                if OmegaConf.select(config.hydra, key) != OmegaConf.select(shipped.hydra, key):
-                    raise UntrustedError(
-                        f"hydra.{key}: is taken from {self._file_dir} only where --config-dir is "
-                        "typed; give the command that started the sweep"
-                    )
 
     def trial(self, master: DictConfig, overrides: Sequence[str], number: int = 0) -> DictConfig:
         """Compose a trial, keep it for the launcher, and return a copy with its values resolved.
@@ -137,6 +130,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             plain: Any = OmegaConf.to_container(config)
         plain.pop("hydra")
         check_targets(plain, self.allowed, is_typed=not self._is_from_file)
+        self._check_places(plain)
         return config
 
     def _composed_trial(self, master: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -146,7 +140,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         of files is composed by Hydra once, the sweep's own not again.
         """
         parsed = parse_overrides(overrides)
-        fixed = parse_overrides(list(master.hydra.overrides.task))
+        fixed = parse_overrides(given_overrides(master.hydra))
         known = {key_and_value(override) for override in fixed if not override.is_sweep_override()}
         new = [override for override in parsed if key_and_value(override) not in known]
         groups = [item for item in new if self.repository.group_exists(item.key_or_group)]

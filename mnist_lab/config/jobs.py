@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.overrides import given_overrides
 from mnist_lab.config.sources import PRIMARY
 
 
@@ -47,6 +48,6 @@ def sweep(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any])
     sweeper = Plugins.instance().instantiate_sweeper(
         config=config, hydra_context=context, task_function=task
     )
-    result = sweeper.sweep(list(config.hydra.overrides.task))
+    result = sweeper.sweep(given_overrides(config.hydra))
     context.callbacks.on_multirun_end(config=config, config_name=PRIMARY)
     return result

@@ -1,11 +1,13 @@
 """Parses and checks overrides of the command line."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.messages import explain
 from mnist_lab.errors import ConfigError, first_line
@@ -40,6 +42,17 @@ def opened_targets(overrides: Sequence[str]) -> list[str]:
             raise ConfigError(f"allow_targets={value}: must be a list, as in [my_package.]")
         opened = [str(target) for target in value]
     return opened
+
+
+def given_overrides(hydra: DictConfig, part: str = "task") -> list[str]:
+    """Return what a config was composed with, as it was written.
+
+    Args:
+        hydra: the config's ``hydra`` node.
+        part: ``task``, or ``hydra`` for the keys below ``hydra``.
+    """
+    overrides: Any = OmegaConf.to_container(hydra.overrides[part], resolve=False)
+    return [str(text) for text in overrides]
 
 
 def key_and_value(override: Override) -> tuple[str, str]:

@@ -8,7 +8,13 @@ from mnist_lab.data.sets import MAX_SEED
 
 PACKAGE = "hydra_plugins.mnist_lab"  # where Hydra looks for the lab's sweeper and launchers
 STUDY = f"{PACKAGE}.StudySweeper"
-SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "gp")
+SAMPLERS = ("auto", "grid", "tpe", "random", "gp")
+PLACES = (
+    *("hydra.sweeper.storage", "hydra.sweeper.study_name"),
+    *("hydra.launcher.parameters", "hydra.launcher.address"),
+)
+"""What names a place, an address or shell lines: it is typed each time, and never read from a file
+of the sweep."""
 PRUNERS = ("none", "median", "successive_halving", "hyperband")
 _DEFAULT_TRIALS = 20
 _DEFAULT_BATCH = 16

@@ -1,10 +1,12 @@
 """Composes and checks the trials of a sweep before they start."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from pathlib import PurePath
 
 from omegaconf import DictConfig
 
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.resolve import reading
 from mnist_lab.config.validate import check, check_trial
 from mnist_lab.errors import ConfigError, LabError
 
@@ -26,10 +28,12 @@ def checked_trials(
         LabError: a trial is wrong; the message starts with its overrides.
     """
     first: DictConfig | None = None
+    folders: set[str] = set()
     runs_here = not str(master.hydra.launcher._target_).endswith((".SlurmLauncher", ".RayLauncher"))
     for number, overrides in trials:
         try:
             config = loader.trial(master, overrides, number)
+            folders.add(_folder(config, folders))
             check(config)
             check_trial(config)
             if runs_here and config.trainer.accelerator not in (None, "auto", "cpu"):
@@ -46,3 +50,22 @@ def checked_trials(
         except LabError as error:
             raise type(error)(f"{' '.join(overrides)}: {error}") from error
         yield config
+
+
+def _folder(config: DictConfig, others: Container[str]) -> str:
+    """Return a trial's folder in its sweep's directory.
+
+    Raises:
+        ConfigError: it is elsewhere, or another trial's.
+    """
+    with reading(config):
+        folder = str(config.hydra.sweep.subdir)
+    path = PurePath(folder)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ConfigError(f"hydra.sweep.subdir={folder}: must be a folder in the sweep's directory")
+    if folder in others:
+        raise ConfigError(
+            f"hydra.sweep.subdir={folder}: must be another folder for each trial, as "
+            "trial_${hydra.job.num}"
+        )
+    return folder

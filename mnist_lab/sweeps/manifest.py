@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import renamed
@@ -21,7 +20,6 @@ from mnist_lab.runs.manifest import differences, environment, flat
 
 FILE = "sweep.json"
 _PARTS = ("space", "search", "config")
-_NOT_TAKEN = ("allow_targets=", "hydra.sweep.dir=", "hydra.sweeper.retry_failed=")
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys((*_PARTS, "code", "versions", "study"), (dict, "a mapping")),
     "overrides": (list, "a list"),
@@ -75,26 +73,6 @@ def identity_of(content: Mapping[str, Any]) -> dict[str, Any]:
     return {part: content[part] for part in _PARTS}
 
 
-def stored_arguments(folder: Path) -> list[str]:
-    """Return the arguments of ``mnist-lab train`` that resume a directory's sweep.
-
-    Targets opened by ``allow_targets`` are left out, as a file must not open code.
-
-    Raises:
-        InputError: the directory holds no sweep, or its file is corrupt.
-    """
-    stored = read_plan(folder)
-    if stored is None:
-        raise InputError(f"{folder / FILE}: no such file; is {folder} a sweep's directory?")
-    overrides, config_dir = stored["overrides"], stored["config_dir"]
-    if not all(isinstance(text, str) and not text.startswith("-") for text in overrides):
-        raise InputError(f"{folder / FILE}: overrides: must be of the form key=value")
-    own = [text for text in overrides if not text.startswith(_NOT_TAKEN)]
-    place = QuotedString(str(folder), Quote.single).with_quotes()
-    folders = ["--config-dir", config_dir] if config_dir else []
-    return ["-m", *folders, *own, f"hydra.sweep.dir={place}"]
-
-
 def read_plan(folder: Path) -> dict[str, Any] | None:
     """Read a directory's ``sweep.json``; None where there is none.
 
@@ -134,7 +112,11 @@ def check_same(
 
     Raises:
         ConfigError: it is another sweep.
+        InputError: the identity there is corrupt.
     """
+    parts = [before.get(part, {}) for part in _PARTS] if isinstance(before, dict) else [before]
+    if not all(isinstance(part, dict) for part in parts):
+        raise InputError(f"{place}: {', '.join(_PARTS)}: must be mappings")
     differing = {}
     for part in _PARTS:
         if part == "config" and accept_changes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_lab.config.sweep_schema import Settings
@@ -20,7 +20,6 @@ from mnist_lab.sweeps.study import Address, Notes, Study, build, build_pruner, t
 _SAMPLERS: dict[str, type[BaseSampler]] = {
     "tpe": TPESampler,
     "random": RandomSampler,
-    "cmaes": CmaEsSampler,
     "gp": GPSampler,
 }
 _TRIED = 12  # trials, more than the start-up trials of samplers and pruners by default
@@ -75,6 +74,11 @@ class Search:
                 raise InputError(
                     f"{ledger.sweep_dir}: lacks the record of trial {notes.number}, which its "
                     "study has; put it back, or choose another hydra.sweep.dir"
+                )
+            if is_own and trial.params.keys() != self._distributions.keys():
+                raise InputError(
+                    f"{study.address.storage}: trial {trial.number}: must have values of "
+                    f"{', '.join(self._distributions)}"
                 )
         recorded = [record.trial for record in ledger]
         if recorded and max(recorded) >= len(trials):

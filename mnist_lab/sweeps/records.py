@@ -2,22 +2,27 @@
 
 import contextlib
 import json
+import math
 import os
+import re
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from mnist_lab.config.field import shown
 from mnist_lab.errors import BusyError, InputError, first_line
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold
 from mnist_lab.runs.manifest import RunState
 
 FOLDER = "ledger"
+JOBS = "jobs"  # folder for what the processes of a launcher exchange and print
 _FINAL = (RunState.FINISHED, RunState.PRUNED, RunState.FAILED)
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _PATIENCE = 120.0  # seconds for another process to take or give back trials
 
 
@@ -100,13 +105,17 @@ class Ledger:
             InputError: it is missing or corrupt.
         """
         path = self._path(number)
+        content = runs.read_json(path)
         try:
-            record = Record(**runs.read_json(path))
-            record.state = RunState(record.state)
-            if record.report is not None:
-                record.report = Report(**record.report)  # type: ignore[arg-type]
-            return record
-        except (TypeError, ValueError) as error:
+            for name, is_right in _CHECKS.items():
+                if not is_right(content[name]):
+                    raise ValueError(f"{name}: must not be {shown(content[name])}")
+            if content["number"] != number:
+                raise ValueError(f"number: must be {number}")
+            report = content["report"]
+            content["report"] = None if report is None else Report(**report)
+            return Record(**content | {"state": RunState(content["state"])})
+        except _DAMAGE as error:
             raise InputError(f"{path}: not a trial's record: {first_line(error)}") from error
 
     def __contains__(self, number: int) -> bool:
@@ -118,7 +127,8 @@ class Ledger:
 
     def numbers(self) -> list[int]:
         """Return the numbers of all trials that have a record."""
-        return sorted(int(path.stem) for path in self._folder.glob("[0-9]*.json"))
+        names = (path.stem for path in self._folder.glob("[0-9]*.json"))
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def write(self, record: Record) -> None:
         """Write a record atomically; the trial's owner does.
@@ -196,6 +206,45 @@ class Ledger:
 
     def _owner_path(self, owner: str) -> Path:
         return self._folder / f"{owner}.lock"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | None)
+
+
+def _is_inside(value: Any) -> bool:
+    """Return whether a path leads nowhere but below the folder that it is relative to."""
+    path = PurePath(value or ".")
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _is_report(value: Any) -> bool:
+    return (
+        _is_count(value["epoch"])
+        and _is_number(value["value"])
+        and isinstance(value["attrs"], dict)
+    )
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("number", "trial", "attempts"), _is_count),
+    **dict.fromkeys(("error", "started", "ended"), _is_text),
+    "params": lambda value: all(isinstance(text, str) for text in value.values()),
+    "state": lambda value: value in list(RunState),
+    "directory": _is_inside,
+    "values": lambda value: value is None or all(map(_is_number, value)),
+    "metrics": lambda value: all(map(_is_number, filter(None, value.values()))),
+    "report": lambda value: value is None or _is_report(value),
+    "owner": lambda value: re.fullmatch(r"[\w.-]*", value) is not None,
+}
 
 
 def short(value: str) -> str:

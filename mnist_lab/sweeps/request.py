@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from mnist_lab.config.allowlist import is_the_labs
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.overrides import given_overrides
 from mnist_lab.config.resolve import resolved
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
@@ -75,9 +76,8 @@ def _plan(
     config: DictConfig, settings: Settings, space: Space, objectives: Mapping[str, str]
 ) -> plan.Plan:
     varied = {dimension.key: dimension.text for dimension in space.dimensions}
-    hydra = config.hydra
-    overrides = list(map(str, (*hydra.overrides.task, *hydra.overrides.hydra)))
-    sources = hydra.runtime.config_sources
+    overrides = [*given_overrides(config.hydra), *given_overrides(config.hydra, "hydra")]
+    sources = config.hydra.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
     return plan.Plan(
         space=varied,

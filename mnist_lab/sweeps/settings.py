@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +12,6 @@ from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
 
 COSTS = ("num_params", "time/fit", "time/total")  # objectives besides METRICS
-_NEEDS = {"cmaes": "cmaes"}  # packages of the extra `search`
 
 
 def read_settings(node: DictConfig) -> Settings:
@@ -40,14 +38,8 @@ def check_settings(settings: Settings) -> None:
     """Check that settings go together, after ``auto`` is replaced.
 
     Raises:
-        ConfigError: two do not, or a package is missing.
+        ConfigError: two do not.
     """
-    needed = _NEEDS.get(settings.sampler)
-    if needed and find_spec(needed) is None:
-        raise ConfigError(
-            f"hydra.sweeper.sampler={settings.sampler}: needs {needed}, which is not installed; "
-            "pip install mnist_lab[search]"
-        )
     if settings.storage is not None and settings.study_name is None:
         raise ConfigError(
             f"hydra.sweeper.storage={settings.storage}: needs hydra.sweeper.study_name, by which "
@@ -88,8 +80,6 @@ def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[
             f"hydra.sweeper.pruner={settings.pruner}: must be none where there are several "
             "objectives, which Optuna does not prune by"
         )
-    if settings.objectives and settings.sampler == "cmaes":
-        raise ConfigError("hydra.sweeper.sampler=cmaes: takes one objective; tpe takes several")
     objectives: dict[str, str] = {config.monitor: config.mode, **settings.objectives}
     measures = config.data.get("val_size", 1) and config.trainer.limit_val_batches != 0
     unmeasured = [name for name in objectives if name.startswith("val/") and not measures]

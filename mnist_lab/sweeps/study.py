@@ -5,7 +5,7 @@ import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,16 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from mnist_lab.errors import ConfigError, InputError, StorageError, first_line, reason
+from mnist_lab.errors import (
+    ConfigError,
+    InputError,
+    LabError,
+    StorageError,
+    UntrustedError,
+    first_line,
+    reason,
+)
+from mnist_lab.files.regular import read_regular
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
 
@@ -38,7 +47,11 @@ _STATES = {
     TrialState.PRUNED: RunState.PRUNED,
     TrialState.FAIL: RunState.FAILED,
 }
-_NO_JOURNAL = (ValueError, TypeError, LookupError, AssertionError)  # what Optuna raises on one
+_DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+_SQLITE_DAMAGE = (1, 11, 20, 26)  # SQLITE_ERROR, as of a missing table; CORRUPT; MISMATCH; NOTADB
+_DATABASE = "study.db"
+_SUPER_JOURNAL = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"  # the last bytes of a journal that names one
+_LONGEST_JOURNAL = 1_000_000_000  # bytes
 _LONGEST_LINE = 1_000_000  # bytes of a journal's first line
 _PATIENCE = 60  # seconds that SQLite waits for another process that writes
 
@@ -63,9 +76,18 @@ class Notes:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Notes":
-        """Read a trial's attributes; others, which a dashboard may have set, are left out."""
-        names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in trial.user_attrs.items() if name in names})
+        """Read a trial's attributes; others, which a dashboard may have set, are left out.
+
+        Raises:
+            InputError: one is missing or wrong.
+        """
+        attrs = trial.user_attrs
+        notes = cls(attrs.get("home", ""), attrs.get("number", -1))
+        notes = replace(notes, **{name: attrs[name] for name in vars(notes) if name in attrs})
+        is_right = isinstance(notes.home, str) and type(notes.number) is int and notes.number >= 0
+        if is_right and type(notes.round) in (int, type(None)):
+            return notes
+        raise InputError(f"trial {trial.number} of the study is none that mnist_lab created")
 
     def attrs(self) -> dict[str, Any]:
         """Return the attributes that differ from their defaults."""
@@ -110,8 +132,9 @@ class Study:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.storage = _open_storage(address.storage)
-        try:
+        with contextlib.ExitStack() as stack, _one_line_errors(address.storage):
+            self.storage = _open_storage(address.storage)
+            stack.callback(self.close)
             self.optuna = optuna.create_study(
                 storage=self.storage,
                 study_name=address.name,
@@ -119,17 +142,27 @@ class Study:
                 sampler=RandomSampler(),  # never asked
                 load_if_exists=True,
             )
-        except (SQLAlchemyError, optuna.exceptions.OptunaError, OSError) as error:
-            self.close()
-            raise StorageError(
-                f"{address.storage}: cannot be opened: {first_line(error)}"
-            ) from error
-        except _NO_JOURNAL as error:
-            self.close()
-            if isinstance(self.storage, RDBStorage):
-                raise
-            raise _no_journal(address.storage, error) from error
-        self._id = self.storage.get_study_id_from_name(address.name)
+            self._id = self.storage.get_study_id_from_name(address.name)
+            self.trials()  # so that all is read that there is
+            stack.pop_all()
+
+    def check(self) -> None:
+        """Check that the trials are those of a sweep, and ranked as this one's are.
+
+        Raises:
+            InputError: they are not.
+        """
+        for trial in self.trials():
+            try:
+                Notes.of(trial)
+            except InputError as error:
+                raise InputError(f"{self.address.storage}: {error}") from error
+        directions = tuple(direction.name.lower() for direction in self.optuna.directions)
+        if directions != self.address.directions:
+            raise InputError(
+                f"{self.address.storage}: {', '.join(directions)}: must be "
+                f"{', '.join(self.address.directions)}"
+            )
 
     def close(self) -> None:
         """Close the connections."""
@@ -273,7 +306,7 @@ def taking_options(kind: str, name: str) -> Iterator[None]:
     except ImportError as error:
         raise ConfigError(
             f"hydra.sweeper.{kind}: {name} needs a package that is not installed "
-            f"({first_line(error)}); pip install mnist_lab[search]"
+            f"({first_line(error)})"
         ) from error
 
 
@@ -289,7 +322,7 @@ def build_pruner(address: Address) -> BasePruner:
 
 def default_storage(folder: Path) -> str:
     """Return the URL of the study that lies in a sweep's directory."""
-    path = str((folder / "study.db").absolute())
+    path = str((folder / _DATABASE).absolute())
     return URL.create("sqlite", database=path).render_as_string()
 
 
@@ -310,8 +343,53 @@ def _check_journal(path: Path) -> None:
         raise ValueError("its first line has no op_code")
 
 
-def _no_journal(storage: str, error: Exception) -> InputError:
-    return InputError(f"{storage}: not an Optuna journal, or corrupt: {first_line(error)}")
+def check_database(folder: Path) -> None:
+    """Refuse a database in a sweep's directory that would have SQLite delete another file.
+
+    A journal that a process left when it was killed may end with the name of a super-journal, of
+    several databases, which SQLite deletes at the next start. Optuna's has none.
+
+    Raises:
+        UntrustedError: it does.
+    """
+    journal = folder / f"{_DATABASE}-journal"
+    if journal.exists() and read_regular(journal, _LONGEST_JOURNAL).endswith(_SUPER_JOURNAL):
+        raise UntrustedError(f"{journal}: names a file of another database, which would be deleted")
+
+
+@contextlib.contextmanager
+def _one_line_errors(storage: str) -> Iterator[None]:
+    """Re-raise what Optuna and its storage raise on what they cannot open or read.
+
+    Raises:
+        InputError: the storage is of another kind, or corrupt.
+        StorageError: it cannot be reached.
+    """
+    try:
+        yield
+    except LabError:
+        raise
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, OSError) as error:
+        if not _is_damage(error):
+            problem = reason(error) if isinstance(error, OSError) else first_line(error)
+            raise StorageError(f"{storage}: cannot be opened: {problem}") from error
+        raise _not_a_study(storage, error) from error
+    except _DAMAGE as error:
+        raise _not_a_study(storage, error) from error
+
+
+def _not_a_study(storage: str, error: Exception) -> InputError:
+    return InputError(f"{storage}: not an Optuna study, or corrupt: {first_line(error)}")
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Return whether SQLite says that a file, or a table in it, is not what it should be."""
+    while error is not None:
+        code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+        if code is not None:
+            return code & 0xFF in _SQLITE_DAMAGE
+        error = error.__cause__
+    return False
 
 
 def _open_storage(storage: str) -> BaseStorage:
@@ -319,23 +397,17 @@ def _open_storage(storage: str) -> BaseStorage:
 
     Raises:
         ConfigError: it is none, or its driver is not installed.
-        InputError: it is a file of another kind.
-        StorageError: it cannot be reached.
+        Exception: what ``_one_line_errors`` takes.
     """
     if "://" not in storage:
-        try:
-            _check_journal(Path(storage))
-            return JournalStorage(JournalFileBackend(storage))
-        except OSError as error:
-            raise StorageError(f"{storage}: cannot be opened: {reason(error)}") from error
-        except _NO_JOURNAL as error:
-            raise _no_journal(storage, error) from error
+        _check_journal(Path(storage))
+        return JournalStorage(JournalFileBackend(storage))
     engine = {"connect_args": {"timeout": _PATIENCE}} if storage.startswith("sqlite") else {}
     try:
         return RDBStorage(storage, engine_kwargs=engine)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"hydra.sweeper.storage={storage}: {first_line(error)}") from error
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        if isinstance(error, SQLAlchemyError) and not hasattr(error, "orig"):
-            raise ConfigError(f"hydra.sweeper.storage={storage}: {first_line(error)}") from error
-        raise StorageError(f"{storage}: cannot be opened: {first_line(error)}") from error
+    except SQLAlchemyError as error:
+        if hasattr(error, "orig"):  # the database's own
+            raise
+        raise ConfigError(f"hydra.sweeper.storage={storage}: {first_line(error)}") from error

@@ -19,6 +19,7 @@ from mnist_lab.config.compose import Loader
 from mnist_lab.config.field import shown as shown_value
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
+from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import MANIFEST, display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import manifest
@@ -95,6 +96,7 @@ class StudySweeper(Sweeper):
             )
         request = read_command(self._config, arguments, self._loader)
         ledger = Ledger(Path(str(self._config.hydra.sweep.dir)).absolute())
+        check_links(ledger.sweep_dir)
         ledger.check_free()
         with contextlib.closing(_opened(request, ledger)) as study:
             home = _checked_study(study, ledger.sweep_dir, request)
@@ -167,10 +169,11 @@ def _opened(request: Request, ledger: Ledger) -> "Study":
     """
     # Optuna takes 0.15 s to import, which a wrong config need not wait for.
     from mnist_lab.sweeps.queue import check_options
-    from mnist_lab.sweeps.study import Study
+    from mnist_lab.sweeps.study import Study, check_database
 
     folder = ledger.sweep_dir
     address = _address(folder, request.settings, request.objectives)
+    check_database(folder)
     check_options(request.settings, address, request.space)
     _content(folder, request)  # before anything is written
     try:
@@ -255,6 +258,7 @@ def _checked_study(study: "Study", folder: Path, request: Request) -> str:
         )
     if study.identity != identity:
         study.set_identity(identity)
+    study.check()
     return str(content["home"])
 
 

@@ -115,26 +115,6 @@ def test_what_a_file_says_was_typed_opens_nothing() -> None:
     assert Loader(["seed=1"], typed=allowed).compose(["seed=1", *allowed]).seed == 1
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "job: {env_set: {PATH: canary}}",
-        "job_logging: {handlers: {file: {filename: /tmp/canary}}}",
-        "hydra_logging: {handlers: {x: {class: boobytrapped.boom}}}",
-        "callbacks: {x: {_target_: hydra.experimental.callbacks.LogJobReturnCallback}}",
-        "output_subdir: ../../canary",
-    ],
-)
-def test_a_folder_that_a_sweeps_file_names_is_not_ones_own(text: str, folder: Path) -> None:
-    path = folder / "own" / "experiment" / "x.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(f"# @package _global_\nhydra: {{{text}}}\n")
-    own, overrides = str(path.parents[1]), ["experiment=x"]
-    assert Loader(overrides, own).compose(overrides)
-    with pytest.raises(UntrustedError, match=r"hydra\.[a-z_.]+: is taken from .*own only where"):
-        Loader(overrides, own, typed=[]).compose(overrides)
-
-
 # --- where a run that came from elsewhere would write
 
 
@@ -271,6 +251,7 @@ def test_a_runs_config_where_its_command_is_given_again(
         (["+logger.x={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: /tmp}"], 4, "/tmp"),
         (["--config-dir=."], 3, "sweep.json"),
         ([5], 3, "sweep.json"),
+        (["hydra.sweeper.storage=canary", "hydra.sweeper.study_name=x"], 4, "storage=canary; "),
         (5, 3, "overrides: must be a list"),
     ],
 )

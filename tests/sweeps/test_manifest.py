@@ -4,18 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.sweeps.manifest import (
-    FILE,
     Plan,
     changes,
     check_same,
     flat_config,
     read_plan,
-    stored_arguments,
     write_plan,
 )
 
@@ -97,16 +94,6 @@ def test_what_varies_and_what_may_differ_is_no_part() -> None:
     assert flat == {"optimizer.betas": [1, 2], "trainer.max_epochs": 3, "callbacks": {}}
 
 
-def test_arguments_that_go_on(tmp_path: Path) -> None:
-    folder = tmp_path / "it's [a] sweep"
-    folder.mkdir()
-    with pytest.raises(InputError, match=r"is .* a sweep's directory\?"):
-        stored_arguments(folder)
-    write_plan(folder, replace(PLAN, config_dir="mine").content())
-    *arguments, place = stored_arguments(folder)
-    assert arguments == ["-m", "--config-dir", "mine", "model=mlp", "lr=interval(0,1)"]
-    parsed = OverridesParser.create().parse_override(place)
-    assert (parsed.key_or_group, parsed.value()) == ("hydra.sweep.dir", str(folder))
-    (folder / FILE).write_text("{")
-    with pytest.raises(InputError, match="cannot be read"):
-        stored_arguments(folder)
+def test_a_corrupt_identity_is_named() -> None:
+    with pytest.raises(InputError, match="here: space, search, config: must be mappings"):
+        check_same("here", {"space": 5}, PLAN.identity(), False)

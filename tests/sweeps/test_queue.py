@@ -160,11 +160,10 @@ HYPERBAND = TPE | {
     "pruner": "hyperband",
     "pruner_options": {"max_resource": EPOCHS, "reduction_factor": 2},
 }
-CMAES = TPE | {"sampler": "cmaes", "sampler_options": {"n_startup_trials": 2}}
 GP = TPE | {"sampler": "gp", "n_trials": 5, "sampler_options": {"n_startup_trials": 3}}
 SLOW = [
     pytest.param(options, size, is_resumed, marks=pytest.mark.slow)
-    for options in (GRID, TPE, HALVING, MEDIAN, HYPERBAND, CMAES, GP)
+    for options in (GRID, TPE, HALVING, MEDIAN, HYPERBAND, GP)
     for size in (1, 3)
     for is_resumed in (True, False)
 ]

@@ -56,12 +56,6 @@ def test_bad_settings(values: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_lab.sweeps.settings.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"needs cmaes, .* pip install mnist_lab\[search\]"):
-        check_settings(read(sampler="cmaes"))
-
-
 def test_objectives() -> None:
     settings = read(sampler="tpe", objectives={"num_params": "min"})
     objectives = objectives_of(settings, run_config(monitor="val/loss", mode="min"), is_own=False)
@@ -81,7 +75,6 @@ def test_objectives() -> None:
         ({"objectives": {"num_params": "max"}}, {}, "num_params=max: must be min"),
         ({"objectives": {"val/loss": "low"}}, {}, "val/loss=low: must be min"),
         ({"objectives": {"num_params": "min"}, "pruner": "median"}, {}, "pruner=median: must be"),
-        ({"objectives": {"num_params": "min"}, "sampler": "cmaes"}, {}, "takes one objective"),
         ({}, {"data": {"val_size": 0}}, "val/acc: cannot be searched by without a validation"),
         ({}, {"trainer": {"limit_val_batches": 0}}, "without a validation"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mnist_lab.errors import ConfigError, StorageError
+from mnist_lab.errors import ConfigError, InputError, StorageError
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.study import Address, Study, build_pruner, default_storage
@@ -114,7 +114,7 @@ def test_bad_storage(storage: str, error: type[Exception]) -> None:
 
 def test_other_file(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("not a database, but long enough to be looked at" * 9)
-    with pytest.raises(StorageError, match=r"study\.db: cannot be opened"):
+    with pytest.raises(InputError, match=r"study\.db: not an Optuna study, or corrupt"):
         Study(Address(default_storage(tmp_path), "sweep", ("maximize",)))
 
 

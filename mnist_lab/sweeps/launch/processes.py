@@ -7,10 +7,12 @@ whose process died; so a launcher only starts jobs and waits for them.
 import logging
 import os
 import signal
+import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +25,14 @@ from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicLauncher
 from mnist_lab.config.sources import register
 from mnist_lab.errors import ConfigError, first_line
+from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import signals
+from mnist_lab.sweeps.records import JOBS
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.trial import TrialTask
 
 _log = logging.getLogger(__name__)
-_LOGS = "jobs"  # folder in the sweep's directory for what the processes print
 _LOOK = 0.1  # seconds between two looks at the jobs
 _PATIENCE = 30  # seconds that processes have to save and to end
 _DEFAULT_STACK = 64  # trials in a fused job of a cluster
@@ -130,9 +133,12 @@ class Engine(Launcher):
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
         """Run jobs, and yield those whose process ended early, with the reason in a line."""
 
-    @property
-    def _logs(self) -> Path:
-        return Path(str(self._config.hydra.sweep.dir)).absolute() / _LOGS
+    def _new_folder(self) -> Path:
+        """Return a folder that nothing was in before, since what is in it is unpickled."""
+        logs = Path(str(self._config.hydra.sweep.dir)).absolute() / JOBS
+        with write_errors(logs):
+            logs.mkdir(exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=f"{datetime.now():%Y-%m-%d_%H-%M-%S}_", dir=logs))
 
 
 class ParallelLauncher(Engine):
@@ -161,7 +167,7 @@ class ParallelLauncher(Engine):
         """Run ``workers`` jobs at a time; each has a GPU of its own where there are enough."""
         import submitit
 
-        executor = submitit.LocalExecutor(self._logs)
+        executor = submitit.LocalExecutor(self._new_folder())
         waiting = [replace(job, threads=self.threads) for job in jobs]
         free = list(range(self.workers))
         running: dict[int, tuple[Job, Any]] = {}
@@ -219,7 +225,7 @@ class SlurmLauncher(Engine):
         # Sent by SLURM before the time limit; the run then saves and is requeued.
         os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
         try:
-            executor = submitit.SlurmExecutor(self._logs)
+            executor = submitit.SlurmExecutor(self._new_folder())
             executor.update_parameters(**self.parameters)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"hydra.launcher.parameters: {first_line(error)}") from error
