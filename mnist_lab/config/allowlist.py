@@ -57,9 +57,7 @@ def check_targets(plain: Any, allowed: Sequence[str], *, is_typed: bool = True) 
             raise UntrustedError(f"{key}={target}: nothing is built in this place")
         if _is_opened(target, allowed):
             continue
-        is_known = (
-            target.partition(".")[0] in _PACKAGES if is_typed else re.fullmatch(ships, target)
-        )
+        is_known = is_shipped_package(target) if is_typed else re.fullmatch(ships, target)
         if not is_known:
             raise _refusal(key, target)
         if found := [name for name in _CALL_KEYS if name in node]:
@@ -114,6 +112,11 @@ def check_hydra_targets(plain: Any, allowed: Sequence[str]) -> None:
 def renamed(target: Any) -> Any:
     """Return today's name of a class that a stored config calls by an old one."""
     return _RENAMED.get(target, target) if isinstance(target, str) else target
+
+
+def is_shipped_package(target: Any) -> bool:
+    """Return whether a target is of a package that may be imported without being opened."""
+    return str(target).partition(".")[0] in _PACKAGES
 
 
 def is_the_labs(target: Any) -> bool:

@@ -8,7 +8,6 @@ import contextlib
 import copy
 import pickle
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -29,7 +28,7 @@ from mnist_lab.config.overrides import (
 from mnist_lab.config.resolve import reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
-from mnist_lab.config.write_paths import check_folders, check_run_places
+from mnist_lab.config.write_paths import check_folders, check_run_places, check_texts
 from mnist_lab.errors import ConfigError, LabError, UntrustedError
 
 
@@ -108,7 +107,8 @@ class Loader(hydra_internals.ConfigLoaderImpl):
     def _check_places(self, plain: dict[str, Any]) -> None:
         """Refuse places that only a file names, and not who types the command."""
         if self._is_from_file:
-            check_folders(plain, Path())
+            check_folders(plain)
+            check_texts(plain)
 
     def trial(self, master: DictConfig, overrides: Sequence[str], number: int = 0) -> DictConfig:
         """Compose a trial, keep it for the launcher, and return a copy with its values resolved.

@@ -17,7 +17,7 @@ from mnist_lab.config.overrides import opened_targets
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train
 from mnist_lab.config.sources import register
 from mnist_lab.config.validate import check
-from mnist_lab.config.write_paths import check_folders, set_folders
+from mnist_lab.config.write_paths import check_folders, check_texts, set_folders
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
@@ -125,9 +125,9 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
     plain = OmegaConf.to_container(read_stored(path))
     check_targets(plain, allowed, is_typed=False)
     if place is None:
-        check_folders(plain, run_dir)
-    else:
-        set_folders(plain, place)
+        check_folders(plain)
+    check_texts(plain)
+    set_folders(plain, place or run_dir)
     refuse_code(run_dir)
     with _as_input(path):
         config: DictConfig = OmegaConf.structured(Train)
@@ -136,9 +136,6 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
         folder = str(place or run_dir)
         config.run_dir = config.trainer.default_root_dir = folder
         config.allow_targets = list(allowed)
-        for logger in (config.logger or {}).values():
-            if logger.get("save_dir") == ".":
-                logger.save_dir = folder
         OmegaConf.resolve(config)
         check(config)
     check_roles(OmegaConf.to_container(config), allowed)

@@ -1,14 +1,26 @@
 """Checks that a config or a run that came from elsewhere writes only below the run's directory."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.allowlist import find
+from mnist_lab.config.allowlist import find, is_shipped_package
 from mnist_lab.errors import ConfigError, UntrustedError
 
-_FOLDERS = ("run_dir", "default_root_dir", "save_dir", "dirpath")  # that the lab's targets write to
+_FOLDERS = ("run_dir", "default_root_dir", "save_dir", "dirpath")  # that the lab sets
+_NAMES = ("name", "version", "sub_dir", "filename")  # in those, of folders and files
+_NO_PATHS = ("_target_", "monitor", "prefix")  # names of classes and metrics
+_METRIC = re.compile(r"\{\w[\w-]*(/\w[\w-]*)*(:[.\d]{0,4}\w?)?\}")  # in the name of a checkpoint
+_PART = re.compile(r"[^/\\~$:{}\0-\x1f]*")
+_WORDS = re.compile(r"[^/\\~$\0-\x1f]*")
+_TYPED = {  # what else writes or connects, and what of it does neither
+    "trainer.strategy": r"auto|ddp\w*|fsdp\w*",
+    "trainer.profiler": "simple|advanced|pytorch",
+    "trainer.model_registry": "",
+}
 _HYDRAS, _RUN = "${hydra:runtime.output_dir}", "${run_dir}"
 
 
@@ -33,25 +45,83 @@ def check_run_places(config: DictConfig) -> None:
             )
 
 
-def check_folders(plain: Any, run_dir: Path) -> None:
-    """Refuse a config that came with a run and writes elsewhere, as a resume truncates log files.
+def check_folders(plain: Any, root: str = ".") -> None:
+    """Refuse a config that came with a directory and has a run write elsewhere.
+
+    Args:
+        plain: the config, as builtins.
+        root: the run's directory, as the config has it.
 
     Raises:
         UntrustedError: it names a folder elsewhere.
     """
-    inside = run_dir.resolve()
     for name in _FOLDERS:
         for key, folder, _ in find(plain, name):
-            if folder is not None and not (run_dir / str(folder)).resolve().is_relative_to(inside):
+            if folder is not None and not _is_below(folder, root):
                 raise UntrustedError(
                     f"{key}={folder}: not in the run's directory; to resume there, give the "
                     "command that started it again, with its hydra.run.dir or hydra.sweep.dir"
                 )
 
 
-def set_folders(plain: Any, place: Path) -> None:
-    """Set every folder that a config writes to one folder."""
+def check_texts(plain: Any) -> None:
+    """Refuse a config that came with a directory and has a text that may be a path or an address.
+
+    Whatever its key is, a library may take it for one. Arguments of the user's own classes pass.
+
+    Raises:
+        UntrustedError: there is such a text.
+    """
+    for group in ("trainer", "logger", "callbacks"):
+        for key, value in _texts(plain.get(group), group):
+            if not _is_harmless(key, value):
+                raise UntrustedError(
+                    f"{key}={value}: is not taken from a run's config, as it may name a place or "
+                    "an address; give the command that started the run again"
+                )
+
+
+def set_folders(plain: Any, place: Path, root: str = ".") -> None:
+    """Set every folder that a config writes to one in a directory, whichever it names."""
     for name in _FOLDERS:
         for _, folder, node in list(find(plain, name)):
             if folder is not None:
-                node[name] = str(place if folder == "." else place / name)
+                node[name] = str(place / folder if _is_below(folder, root) else place / name)
+
+
+def _is_below(folder: Any, root: str) -> bool:
+    """Return whether a folder is a directory, or one below it by plain names."""
+    below = str(folder).removeprefix(root).removeprefix("/")
+    is_there = folder == root or str(folder).startswith(f"{root}/")
+    return is_there and all(_is_part(part) for part in below.split("/"))
+
+
+def _is_part(text: str) -> bool:
+    """Return whether a text is the name of one file or folder, or empty."""
+    return _PART.fullmatch(text) is not None and not text.startswith(".") and ".." not in text
+
+
+def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a config, without those of classes of the user's own."""
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if target is None or is_shipped_package(target):
+            for name, value in node.items():
+                yield from _texts(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            yield from _texts(value, f"{key}.{place}")
+    elif isinstance(node, str):
+        yield key, node
+
+
+def _is_harmless(key: str, text: str) -> bool:
+    """Return whether a text is no place, or the name of one in a folder that the lab sets."""
+    name = key.rpartition(".")[2]
+    if key in _TYPED:
+        return re.fullmatch(_TYPED[key], text) is not None
+    if name in _NO_PATHS or name in _FOLDERS:
+        return True
+    if name in _NAMES:
+        return _is_part(_METRIC.sub("", text) if name == "filename" else text)
+    return _WORDS.fullmatch(text) is not None and ".." not in text

@@ -92,6 +92,17 @@ def rename(path: Path, name: Path, root: Path) -> None:
         _rename(_at(path, folder), _at(name, folder), folder)
 
 
+def remove(path: Path, root: Path | None = None) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        OSError: it cannot be done.
+        UntrustedError: a folder below ``root`` is a link.
+    """
+    with contextlib.suppress(FileNotFoundError), opened_folder(path.parent, root) as folder:
+        os.unlink(_at(path, folder), dir_fd=folder)
+
+
 def remove_partials(folder: Path, root: Path) -> None:
     """Remove what writers that were killed have left; the caller holds the folder's lock."""
     if not folder.is_dir():

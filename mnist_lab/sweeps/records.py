@@ -15,6 +15,7 @@ from typing import Any
 
 from mnist_lab.config.field import shown
 from mnist_lab.errors import BusyError, InputError, first_line
+from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold
 from mnist_lab.runs.manifest import RunState
@@ -164,11 +165,13 @@ class Ledger:
                 self.sweep_dir.rmdir()
 
     def check_free(self) -> None:
-        """Check that no single run is using the directory.
+        """Check that no single run is using the directory, and no link leads out of it.
 
         Raises:
             BusyError: one does.
+            UntrustedError: there is such a link.
         """
+        check_links(self.sweep_dir)
         path = self.sweep_dir / runs.LOCK
         if path.exists():
             with hold(path, self.sweep_dir):

@@ -18,6 +18,7 @@ from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training import resume_state
+from mnist_lab.training.callback_states import check_states
 from mnist_lab.training.checkpoint_io import name_again, separate
 from mnist_lab.training.resume_state import Snapshot
 
@@ -67,6 +68,7 @@ class Checkpoint(LightningCheckpoint):
         """Take the place of Lightning's way back into an epoch."""
         if trainer.state.fn == TrainerFn.FITTING:
             checkpoint.pop("loops", None)
+            check_states(trainer, checkpoint)
             self._snapshot = resume_state.read_snapshot(Path(str(trainer.ckpt_path)), checkpoint)
             self.is_restored = False
             resume_state.put_back_position(trainer, self._snapshot)

@@ -7,7 +7,7 @@ from lightning.fabric.plugins import CheckpointIO
 from typing_extensions import override
 
 from mnist_lab.errors import ConfigError, UntrustedError
-from mnist_lab.files.atomic import copy_atomic, link_atomic, write_errors
+from mnist_lab.files.atomic import copy_atomic, link_atomic, remove, write_errors
 from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.files.checkpoint_archive import opened
 
@@ -31,9 +31,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        is_below = self._root is not None and Path(path).is_relative_to(self._root)
-        root = self._root if is_below else None  # a callback of the user's own may write elsewhere
-        write_checkpoint(Path(path), checkpoint, keep=storage_options, root=root)
+        write_checkpoint(Path(path), checkpoint, keep=storage_options, root=self._root_of(path))
         if not self._is_known_to_load:
             self._check_loads(Path(path))
 
@@ -56,7 +54,12 @@ class AtomicCheckpointIO(CheckpointIO):
 
     @override
     def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
+        remove(Path(path), self._root_of(path))
+
+    def _root_of(self, path: Any) -> Path | None:
+        """Return the run's directory, or None for a file that the user has placed elsewhere."""
+        is_below = self._root is not None and Path(path).is_relative_to(self._root)
+        return self._root if is_below else None
 
 
 def name_again(checkpoint: Path, name: Path, root: Path) -> None:

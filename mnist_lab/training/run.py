@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.saved import portable
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.errors import Stopped
+from mnist_lab.errors import InputError, Stopped
 from mnist_lab.files.atomic import remove_partials, storage_errors
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.models import Classifier
@@ -94,6 +94,10 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 datamodule = build(config.data)
                 model = build_model(config)
             trainer = _build_trainer(config, model, datamodule)
+            if path is not None and own_checkpoint(trainer) is None:
+                raise InputError(
+                    f"{path}: its run's config has no callback that saves and reads it"
+                )
             if trainer.is_global_zero:
                 _note_machine(run_dir, environment | machine(trainer), is_new=snapshot is None)
                 begin_logs(config, trainer.loggers, snapshot)

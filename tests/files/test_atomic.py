@@ -14,6 +14,7 @@ from mnist_lab.files import atomic
 from mnist_lab.files.atomic import (
     copy_atomic,
     link_atomic,
+    remove,
     remove_partials,
     rename,
     replace_atomic,
@@ -114,7 +115,8 @@ WRITES: dict[str, Any] = {
     "link": lambda path, root: link_atomic(path.with_name("other"), path, root),
     "copy": lambda path, root: copy_atomic(path.with_name("other"), path, root),
     "rename": lambda path, root: rename(path.with_name("other"), path, root),
-    "remove": lambda path, root: remove_partials(path.parent, root),
+    "remove": lambda path, root: remove(path, root),
+    "remove partials": lambda path, root: remove_partials(path.parent, root),
 }
 
 
