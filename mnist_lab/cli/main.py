@@ -67,6 +67,9 @@ def _end_at_once(signum: int, _: object) -> None:
 
 def _main(arguments: list[str] | None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    if os.environ.get("SLURM_STEP_NUM_TASKS", "1") == "1":
+        # Salloc and sbatch say how many tasks srun may start; Lightning would wait for so many.
+        os.environ.pop("SLURM_NTASKS", None)
     verb = arguments[0] if arguments else "--help"
     if "query=bash" in arguments:
         return _complete()

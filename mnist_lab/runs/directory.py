@@ -156,6 +156,15 @@ def hold(
         lock.release()
 
 
+def is_held(path: Path) -> bool:
+    """Return whether any process holds a lock file."""
+    try:
+        with hold(path, path.parent):
+            return False
+    except BusyError:
+        return True
+
+
 def _holder(folder: Path) -> str:
     """Return the process that holds a run's directory, as its manifest names it."""
     with contextlib.suppress(InputError, LookupError, TypeError):

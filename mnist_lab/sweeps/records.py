@@ -14,10 +14,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mnist_lab.config.field import shown
-from mnist_lab.errors import BusyError, InputError, first_line
+from mnist_lab.errors import InputError, first_line
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory as runs
-from mnist_lab.runs.directory import hold
+from mnist_lab.runs.directory import hold, is_held
 from mnist_lab.runs.manifest import RunState
 
 FOLDER = "ledger"
@@ -195,7 +195,7 @@ class Ledger:
         """Return whether the process that a trial belongs to is still running."""
         path = self._owner_path(owner)
         if owner and path.exists():
-            if _is_held(path):
+            if is_held(path):
                 return True
             path.unlink(missing_ok=True)
         return False
@@ -205,7 +205,7 @@ class Ledger:
         if record.directory is None:
             return False
         path = self.sweep_dir / record.directory / runs.LOCK
-        return path.exists() and _is_held(path)
+        return path.exists() and is_held(path)
 
     def _owner_path(self, owner: str) -> Path:
         return self._folder / f"{owner}.lock"
@@ -261,11 +261,3 @@ def short(value: str) -> str:
 def counts(records: Iterable[Record]) -> Counter[RunState]:
     """Return how many trials are in each state."""
     return Counter(record.state for record in records)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        with hold(path, path.parent):
-            return False
-    except BusyError:
-        return True

@@ -101,6 +101,7 @@ def _slurm(rank: int) -> dict[str, str]:
         "SLURM_JOB_NODELIST": "localhost",
         "SLURM_NODELIST": "localhost",
         "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
         "SLURM_NNODES": "1",
         "SLURM_NODEID": "0",

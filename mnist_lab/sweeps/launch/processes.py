@@ -4,10 +4,12 @@ The result of a trial is in its record, whichever process runs it, and the sweep
 whose process died; so a launcher only starts jobs and waits for them.
 """
 
+import contextlib
 import logging
 import os
 import signal
 import tempfile
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +29,7 @@ from mnist_lab.config.sources import register
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import signals
+from mnist_lab.runs.directory import LOCK, hold, is_held
 from mnist_lab.sweeps.records import JOBS
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOOK = 0.1  # seconds between two looks at the jobs
+_LOOK_FOR_STARTER = 1.0  # seconds between two looks of a job at the process that started it
 _PATIENCE = 30  # seconds that processes have to save and to end
 _DEFAULT_STACK = 64  # trials in a fused job of a cluster
 _A_YEAR = 365 * 24 * 60  # minutes
@@ -51,6 +55,7 @@ class Job:
         first: number of the first trial.
         fused: whether they are trained as one program.
         threads: that the process computes with; None is torch's choice.
+        starter: lock that the process that started the job holds; None lets the job outlive it.
     """
 
     context: HydraContext
@@ -60,9 +65,12 @@ class Job:
     first: int
     fused: bool
     threads: int | None = None
+    starter: Path | None = None
 
     def __call__(self) -> None:
         """Run the trials."""
+        if self.starter is not None:
+            threading.Thread(target=_end_with, args=[self.starter], daemon=True).start()
         if self.threads is not None:  # torch, which reads it once, is not imported yet
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
         register()
@@ -167,11 +175,14 @@ class ParallelLauncher(Engine):
         """Run ``workers`` jobs at a time; each has a GPU of its own where there are enough."""
         import submitit
 
-        executor = submitit.LocalExecutor(self._new_folder())
-        waiting = [replace(job, threads=self.threads) for job in jobs]
+        folder = self._new_folder()
+        executor = submitit.LocalExecutor(folder)
+        waiting = [replace(job, threads=self.threads, starter=folder / LOCK) for job in jobs]
         free = list(range(self.workers))
         running: dict[int, tuple[Job, Any]] = {}
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(hold(folder / LOCK, folder))
+            stack.callback(lambda: _end([submitted for _, submitted in running.values()]))
             while waiting or running:
                 while waiting and free:
                     worker = free.pop(0)
@@ -187,8 +198,15 @@ class ParallelLauncher(Engine):
                         del running[worker]
                         free.append(worker)
                         yield from _ended(job, submitted)
-        finally:
-            _end([submitted for _, submitted in running.values()])
+
+
+def _end_with(starter: Path) -> None:
+    """End this process when the one that started it has: first it has time to save."""
+    while is_held(starter):
+        time.sleep(_LOOK_FOR_STARTER)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _end(jobs: Sequence[Any]) -> None:
