@@ -19,7 +19,6 @@ from mnist_lab.config.compose import Loader
 from mnist_lab.config.field import shown as shown_value
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
-from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import MANIFEST, display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import manifest
@@ -96,7 +95,6 @@ class StudySweeper(Sweeper):
             )
         request = read_command(self._config, arguments, self._loader)
         ledger = Ledger(Path(str(self._config.hydra.sweep.dir)).absolute())
-        check_links(ledger.sweep_dir)
         ledger.check_free()
         with contextlib.closing(_opened(request, ledger)) as study:
             home = _checked_study(study, ledger.sweep_dir, request)

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from door import COMMAND, call
 
-LONG = (
-    "model=softmax seed=1,2 trainer=cpu trainer.max_epochs=2000 logger=none ~callbacks.pictures"
-)
+LONG = "model=softmax seed=1,2 trainer=cpu trainer.max_epochs=2000 logger=none ~callbacks.pictures"
 LAUNCHERS = {
     "basic": "",
     "fused": "hydra/launcher=fused",
