@@ -26,10 +26,15 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png(
-    width: int, height: int, data: bytes = b"", *more: tuple[bytes, bytes], depth: int = 8
+    width: int,
+    height: int,
+    data: bytes = b"",
+    *more: tuple[bytes, bytes],
+    depth: int = 8,
+    color: int = 0,
 ) -> bytes:
-    """Return a gray PNG that claims a size, whatever pixels it has."""
-    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    """Return a PNG that claims a size and a kind of colour, whatever pixels it has."""
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = [(b"IHDR", header), *more, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, *zip(*chunks, strict=True)))
 
@@ -105,6 +110,15 @@ def bad_contents() -> dict[str, bytes]:
         "text-bomb.png": _text_bomb(),
         "texts.png": saved(Image.new("L", (28, 28)), "PNG", pnginfo=info),
         "no-pixels.png": png(28, 28),
+        **{
+            f"no-palette-{depth}.png": png(
+                32, 32, zlib.compress(bytes(32 * (1 + 4 * depth))), depth=depth, color=3
+            )
+            for depth in (1, 2, 4, 8)
+        },
+        "no-palette-alpha.png": png(
+            28, 28, zlib.compress(bytes(29 * 28)), (b"tRNS", b"\0"), color=3
+        ),
         "no-width.png": png(0, 28, zlib.compress(bytes(29))),
         "one-pixel.png": saved(Image.new("L", (1, 1)), "PNG"),
         "a-line.png": saved(Image.new("L", (4000, 1)), "PNG"),

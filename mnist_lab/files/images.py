@@ -58,6 +58,10 @@ def decode_image(content: bytes | bytearray, name: str) -> Image.Image:
             if image.format == "JPEG":
                 image.draft(None, (_ENOUGH, _ENOUGH))
             image.load()
+            if image.mode in ("P", "PA") and image.palette is None:
+                raise InputError(
+                    f"{name}: corrupt: its pixels name colours of a palette that is missing"
+                )
         except InputError:
             raise
         except UnidentifiedImageError:
