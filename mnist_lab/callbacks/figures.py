@@ -3,9 +3,12 @@
 Each is on white, as paper is, so that it reads the same in a light and in a dark TensorBoard.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -21,6 +24,17 @@ _INK, _MUTED, _BLUE, _ORANGE, _RED = "#1f2328", "#59636e", "#1f6feb", "#d4760a",
 _MANY_CLASSES = 20  # above which a figure has no room for each
 _SIDE, _GAP = 28, 4  # pixels of an image, and between two of them
 _LINE = 15  # pixels of the screen that a line of text takes
+
+
+@contextlib.contextmanager
+def default_style() -> Iterator[None]:
+    """Draw as matplotlib does by default, whatever a matplotlibrc in the current folder says.
+
+    One that came from somebody else could have LaTeX run.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def pixels(figure: Figure) -> Pixels:

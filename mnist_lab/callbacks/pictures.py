@@ -1,7 +1,6 @@
 """Images, PR curves, histograms and projector of a tested model, for TensorBoard."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +122,7 @@ class Pictures(L.Callback):
         batches: list[_Batch],
     ) -> None:
         predictions = _predictions(batches)
-        drawn = dict(self._drawn(predictions, model))
+        drawn = self._drawn(predictions, model)
         vectors = None
         if predictions is not None and self.projector:
             images = torch.cat([batch[0] for batch in batches])
@@ -143,19 +142,20 @@ class Pictures(L.Callback):
                 write_projector(Path(logger.log_dir), vectors, shown, images)
             writer.flush()
 
-    def _drawn(
-        self, predictions: Predictions | None, model: nn.Module
-    ) -> Iterator[tuple[str, Any]]:
-        """Yield the figures as pixels ``(H, W, 3)``, with their tags."""
+    def _drawn(self, predictions: Predictions | None, model: nn.Module) -> dict[str, Any]:
+        """Return the figures as pixels ``(H, W, 3)`` by their tags."""
         from mnist_lab.callbacks import figures  # imports matplotlib, which takes half a second
 
-        for name, draw in figures.OF_PREDICTIONS.items():
-            if predictions is not None and getattr(self, name):
-                yield f"test/{name}", figures.pixels(draw(predictions))
-        layers = (layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
-        first = next(layers, None) if self.filters else None
-        if first is not None and (figure := figures.filters(first.weight)) is not None:
-            yield "weights/first_layer", figures.pixels(figure)
+        drawn = {}
+        with figures.default_style():
+            for name, draw in figures.OF_PREDICTIONS.items():
+                if predictions is not None and getattr(self, name):
+                    drawn[f"test/{name}"] = figures.pixels(draw(predictions))
+            layers = (part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d))
+            first = next(layers, None) if self.filters else None
+            if first is not None and (figure := figures.filters(first.weight)) is not None:
+                drawn["weights/first_layer"] = figures.pixels(figure)
+        return drawn
 
 
 def _loggers(trainer: L.Trainer) -> list[TensorBoardLogger]:

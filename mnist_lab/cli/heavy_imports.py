@@ -6,10 +6,12 @@ import gc
 import sys
 from collections.abc import Iterator
 
+from mnist_lab.config.allowlist import importing
+
 
 @contextlib.contextmanager
 def without_collector() -> Iterator[None]:
-    """Keep Python's garbage collector from looking through what is imported, now and later.
+    """Keep Python's garbage collector, and the current folder, out of what is imported within.
 
     Torch and Lightning make half a million objects that stay; to search them again and again is a
     tenth of the time that the command takes to start. Where torch is there already nothing is done:
@@ -20,7 +22,8 @@ def without_collector() -> Iterator[None]:
         return
     gc.disable()
     try:
-        yield
+        with importing():
+            yield
     finally:
         gc.freeze()
         atexit.register(gc.unfreeze)  # some of it looks at exit whether it has been freed

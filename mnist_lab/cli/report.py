@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_lab.cli.arguments import Parser, split_targets
+from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.errors import ConfigError, InputError, LabError, StorageError
 from mnist_lab.report.leaderboard import (
     SHOWN,
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> int:
     comparison = None
     if options.compare:
         _silence_lightning()
-        from mnist_lab.report.compare import compare
+        with without_collector():
+            from mnist_lab.report.compare import compare
 
         comparison = compare(board, options.compare, overrides)
     _print_result(options, board, comparison, collected)
@@ -233,7 +235,8 @@ def _predictions(
     board: Leaderboard, overrides: Sequence[str]
 ) -> Iterable[tuple[str, "Predictions"]]:
     """Yield the predictions of the best rows' models; one that cannot be read is left out."""
-    from mnist_lab.inference.evaluate import predict_test_images
+    with without_collector():
+        from mnist_lab.inference.evaluate import predict_test_images
 
     for row in _watched(board.rows[:_MODELS], "asking the best models"):
         try:

@@ -109,7 +109,8 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool) -> int:
             _run(loader, config, job)
         elif config.hydra.sweeper._target_ == STUDY:
             register(StudySweeper)
-            prepare_launcher(config.hydra.launcher)
+            with without_collector():
+                prepare_launcher(config.hydra.launcher)
             outcome = sweep(loader, config, job)
             print_outcome(outcome)
             return 1 if outcome.failed else 0

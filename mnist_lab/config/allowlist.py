@@ -7,10 +7,12 @@ only what the lab ships, and those of Lightning's callbacks and loggers that wri
 in folders which the lab sets.
 """
 
+import contextlib
 import os
 import pkgutil
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mnist_lab.errors import ConfigError, UntrustedError, first_line
@@ -82,12 +84,11 @@ def check_roles(plain: Any, allowed: Sequence[str], *, only_foreign: bool = Fals
         roles, ships = _place(key)
         if only_foreign and re.fullmatch(ships, target):
             continue
+        classes = tuple(_resolved(key, role) for role in roles)
         found = _resolved(key, target)
         package = getattr(found, "__module__", None) or ""
         is_of_it = package.partition(".")[0] == target.partition(".")[0]
-        is_role = isinstance(found, type) and any(
-            issubclass(found, _resolved(key, role)) for role in roles
-        )
+        is_role = isinstance(found, type) and issubclass(found, classes)
         if not is_role or not (is_of_it or _is_opened(target, allowed)):
             names = " or ".join(role.rpartition(".")[2] for role in roles)
             raise UntrustedError(f"{key}={target}: must be a subclass of {names}")
@@ -107,6 +108,21 @@ def check_hydra_targets(plain: Any, allowed: Sequence[str]) -> None:
             raise _refusal(key, target)
         if key not in ("hydra.launcher._target_", "hydra.sweeper._target_"):
             check_roles({"hydra": {"callbacks": {"x": {"_target_": target}}}}, allowed)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Leave the current folder, which may be somebody else's, for the package's own meanwhile.
+
+    A library that torch loads, NVIDIA's cusparselt, takes a ``libcuda.so.1`` from the current one,
+    as its RUNPATH has an empty entry.
+    """
+    here = os.getcwd()
+    os.chdir(Path(__file__).parent)
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def renamed(target: Any) -> Any:
@@ -157,7 +173,8 @@ def _resolved(key: str, target: str) -> Any:
         ConfigError: it leads nowhere.
     """
     try:
-        return pkgutil.resolve_name(target)
+        with importing() if is_shipped_package(target) else contextlib.nullcontext():
+            return pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{key}={target}: cannot be imported: {first_line(error)}") from error
 

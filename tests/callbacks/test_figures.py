@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import matplotlib
 import torch
 
 from mnist_lab.callbacks import figures
@@ -32,3 +33,13 @@ def test_mistakes_name_label_pred_and_probability(mnist_test: Any) -> None:
         assert texts == []
     else:
         assert texts == [f"{right} taken for 9", f"{predictions.confidences[7]:.1%}"]
+
+
+def test_a_style_of_the_current_folder_is_not_taken() -> None:
+    """It could have LaTeX run, which is not even there."""
+    with matplotlib.rc_context({"text.usetex": True, "figure.dpi": 10}):
+        with figures.default_style():
+            predictions = Predictions(torch.empty(0), torch.arange(10), torch.eye(10))
+            drawn = figures.pixels(figures.confusion(predictions))
+        assert matplotlib.rcParams["text.usetex"]
+    assert drawn.shape[0] > 300

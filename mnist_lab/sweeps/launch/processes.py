@@ -23,6 +23,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from mnist_lab.config.allowlist import importing
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicLauncher
 from mnist_lab.config.sources import register
@@ -319,7 +320,8 @@ def _ended(job: Job, submitted: Any) -> Iterator[tuple[Job, str]]:
 
 def _visible_gpus() -> list[int]:
     """Return the system's numbers of the GPUs that trials may use."""
-    import torch
+    with importing():
+        import torch
 
     numbers = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     count = torch.cuda.device_count()
