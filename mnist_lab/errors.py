@@ -1,5 +1,6 @@
-"""Errors that a user can meet, and the exit code of each."""
+"""Errors that a user can meet, the exit code of each, and text that a terminal only shows."""
 
+import os
 import signal
 
 
@@ -7,6 +8,9 @@ class LabError(ValueError):
     """An error that a user can mend; its message is the one line that is shown."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(LabError):
@@ -59,9 +63,23 @@ class Stopped(SystemExit):
         self.name = signal.Signals(signum).name
 
 
+def printable(text: str | os.PathLike[str]) -> str:
+    """Return a text in one line that a terminal only shows, whoever wrote it.
+
+    What is not printable is escaped as in Python: escape sequences, line ends, characters that turn
+    the direction of a line, and bytes of a file's name that are no UTF-8.
+    """
+    text = os.fspath(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else ascii(char)[1:-1].replace("\\udc", "\\x") for char in text
+    )
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its name where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return printable(str(error).strip().partition("\n")[0]) or type(error).__name__
 
 
 def reason(error: Exception) -> str:

@@ -1,8 +1,12 @@
 """Parser of a verb's arguments."""
 
 import argparse
-from typing import NoReturn
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
+from mnist_lab.config.messages import known_keys
 from mnist_lab.config.overrides import opened_targets
 from mnist_lab.errors import ConfigError
 
@@ -18,6 +22,15 @@ class Parser(argparse.ArgumentParser):
         """
         raise ConfigError(f"{message}; {self.prog} --help says more")
 
+    def parse_intermixed_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse arguments, options and overrides in any order.
+
+        Raises:
+            ConfigError: an argument is wrong.
+        """
+        refuse_dashes(args)
+        return super().parse_intermixed_args(args, namespace)
+
     def parse_with_targets(self, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         """Return a verb's options, and what its only override, ``allow_targets``, allows.
 
@@ -31,6 +44,21 @@ class Parser(argparse.ArgumentParser):
         )
         options = self.parse_intermixed_args(arguments)
         return options, only_targets(options.overrides)
+
+
+def refuse_dashes(words: Sequence[str]) -> None:
+    """Refuse a key that is written as an option, ``--optimizer.lr=0.1``.
+
+    Raises:
+        ConfigError: there is one; the message says how it is written.
+    """
+    full_keys = {key.rpartition(".")[2]: key for key in reversed(list(known_keys()))}
+    for word in words:
+        match = re.fullmatch(r"-{1,2}(\w+)((?:[./]\w+)*)(=.*)?", word, re.DOTALL)
+        if match and (match[2] or match[1] in full_keys):
+            key = match[1] + match[2] if match[2] else full_keys[match[1]]
+            typed = shlex.quote(f"{key}{match[3]}") if match[3] else f"{key}=VALUE"
+            raise ConfigError(f"{word}: is written without dashes: {typed}")
 
 
 def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:

@@ -36,9 +36,8 @@ def main(arguments: list[str]) -> int:
         if options.json:
             print(json.dumps(finite(dict(sorted(metrics.items()))), indent=2))
         else:
-            from rich.console import Console
-
+            from mnist_lab.cli.terminal import Terminal
             from mnist_lab.runs.summary import metrics_table
 
-            Console(soft_wrap=True, markup=False).print(metrics_table(str(options.run), metrics))
+            Terminal().print(metrics_table(str(options.run), metrics))
     return 0

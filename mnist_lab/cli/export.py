@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import StorageError
 
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
         from mnist_lab.inference.predict import load_run
 
     parity = export(load_run(options.run, options.overrides), path, options.format)
-    print(
+    say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; logits within {parity.difference:.1e} of the "
         f"checkpoint's on {parity.images:,} test images, {parity.same:,} of them the same digit"
     )

@@ -1,6 +1,7 @@
 """The ``mnist-lab`` command: picks the verb. It imports nothing heavier than Hydra."""
 
 import atexit
+import codecs
 import contextlib
 import difflib
 import importlib
@@ -70,6 +71,7 @@ def _main(arguments: list[str] | None) -> int:
     if os.environ.get("SLURM_STEP_NUM_TASKS", "1") == "1":
         # Salloc and sbatch say how many tasks srun may start; Lightning would wait for so many.
         os.environ.pop("SLURM_NTASKS", None)
+    _admit_every_character()
     verb = arguments[0] if arguments else "--help"
     if "query=bash" in arguments:
         return _complete()
@@ -109,6 +111,19 @@ def _version() -> str:
         return f"mnist-lab {__version__}"
     changed = " with changes" if state["diff_sha256"] else ""
     return f"mnist-lab {__version__} ({str(state['commit'])[:12]}{changed})"
+
+
+def _admit_every_character() -> None:
+    """Have standard output take what its encoding lacks, in other signs, as standard error does."""
+    codecs.register_error("mnist_lab", _in_plain_signs)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="mnist_lab")
+
+
+def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].replace("±", "+-").replace("…", "...")
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def _usage() -> str:

@@ -72,13 +72,14 @@ def _read(
     images: Sequence[Path | InputError], dataset: str
 ) -> Iterator[dict[str, NDArray[np.uint8]]]:
     """Yield the model's inputs by file name, in chunks; print a line for each bad image."""
-    from rich.console import Console
     from rich.progress import track
 
-    from mnist_lab.files.images import printable, read_image
+    from mnist_lab.cli.terminal import Terminal
+    from mnist_lab.errors import printable
+    from mnist_lab.files.images import read_image
     from mnist_lab.inference.digit_finder import to_input
 
-    console = Console(stderr=True)
+    console = Terminal(to_stderr=True)
     is_shown = console.is_terminal and len(images) > 1
     chunk: dict[str, NDArray[np.uint8]] = {}
     for image in track(images, "reading", console=console, transient=True, disable=not is_shown):
@@ -98,15 +99,16 @@ def _print(predictions: Sequence[Prediction], as_json: bool) -> None:
     if as_json:
         print(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
     elif predictions:
-        from rich.console import Console
+        from mnist_lab.cli.terminal import Terminal
 
-        Console(soft_wrap=True, markup=False, highlight=False).print(_table(predictions))
+        Terminal().print(_table(predictions))
 
 
 def _table(predictions: Iterable[Prediction]) -> Table:
     from rich.table import Table
 
-    table = Table("file", show_edge=False)
+    table = Table(show_edge=False)
+    table.add_column("file", overflow="fold")  # its end tells it from the others
     for name in ("digit", "probability", "runner-up"):
         table.add_column(name, justify="right")
     table.add_column("")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import ConfigError, InputError, LabError, StorageError
 from mnist_lab.report.leaderboard import (
     SHOWN,
@@ -24,6 +24,7 @@ from mnist_lab.report.leaderboard import (
     spread_text,
 )
 from mnist_lab.report.read_runs import Collected, collect
+from mnist_lab.runs.logs import log_messages
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions
@@ -34,7 +35,6 @@ _SHOWN_COLUMNS = 8  # settings in it
 _SHOWN_BROKEN = 10
 _CURVES = 10  # best rows whose learning curves are on the page
 _MODELS = 3  # best rows whose mistakes are on it
-_FILE_WIDTH = 200  # columns of output that is not a terminal
 _NEEDED_FOR = {"plotly": "the page", "jinja2": "the page", "scipy": "intervals"}
 
 
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     _print_result(options, board, comparison, collected)
     if options.html:
         _write_page(options.html, board, comparison, overrides)
-        print(f"page: {options.html}", file=sys.stderr if options.csv or options.json else None)
+        say(f"page: {options.html}", to_stderr=options.csv or options.json)
     return 0
 
 
@@ -74,7 +74,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "mnist-lab report",
         description="A leaderboard over the runs in or below some directories. Runs that differ in "
-        "nothing but their seed are one row, with mean, standard deviation and 95 %% interval "
+        "nothing but their seed are one row, with mean, standard deviation and 95 % interval "
         "(Student's t); rows are sorted by val/acc. Runs that are not finished are counted.",
     )
     parser.add_argument("places", nargs="+", metavar="DIR", help="directories of runs and sweeps")
@@ -109,14 +109,14 @@ def _print_result(
             "broken": collected.broken,
             "unfinished": collected.unfinished,
         }
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print(json.dumps(content, indent=2))
         return
     if options.csv:
         print(board.csv(), end="")
     else:
         _print_table(board)
     if comparison:  # beside --csv on stderr, so that the output stays a table
-        print(*["", *comparison.lines()], sep="\n", file=sys.stderr if options.csv else sys.stdout)
+        say("", *comparison.lines(), to_stderr=options.csv)
 
 
 def _check_installed(names: Iterable[str]) -> None:
@@ -145,37 +145,31 @@ def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:
     """Show the progress of a loop on a terminal."""
     if not sys.stderr.isatty() or len(items) < 2:
         return items
-    from rich.console import Console
     from rich.progress import track
 
-    return track(items, text, console=Console(stderr=True), transient=True)
+    return track(items, text, console=Terminal(to_stderr=True), transient=True)
 
 
 def _print_left_out(collected: Collected) -> None:
     for text in collected.broken[:_SHOWN_BROKEN]:
-        print(f"mnist-lab report: left out: {text}", file=sys.stderr)
-    if more := collected.broken[_SHOWN_BROKEN:]:
-        print(
-            f"mnist-lab report: left out: {len(more):,} more that cannot be read", file=sys.stderr
-        )
+        say(f"mnist-lab report: left out: {text}", to_stderr=True)
+    if more := len(collected.broken[_SHOWN_BROKEN:]):
+        say(f"mnist-lab report: left out: {more:,} more that cannot be read", to_stderr=True)
     if collected.unfinished:
         states = ", ".join(f"{count:,} {state}" for state, count in collected.unfinished.items())
-        print(f"mnist-lab report: left out: not finished: {states}", file=sys.stderr)
+        say(f"mnist-lab report: left out: not finished: {states}", to_stderr=True)
 
 
 def _silence_lightning() -> None:
     """Leave out what Lightning prints for each model that is evaluated."""
-    logging.basicConfig(format="%(message)s")
+    log_messages()
     warnings.filterwarnings("ignore", module="lightning")
 
 
 def _print_table(board: Leaderboard) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
+    console = Terminal()
     title = "sorted by val/acc; mean ± standard deviation, and the 95 % interval of the mean"
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     table.add_column("row", justify="right")
@@ -242,4 +236,4 @@ def _predictions(
         try:
             yield board.name(row), predict_test_images(row.best_run.directory, overrides)
         except LabError as error:
-            print(f"mnist-lab report: no mistakes of row {row.number}: {error}", file=sys.stderr)
+            say(f"mnist-lab report: no mistakes of row {row.number}: {error}", to_stderr=True)

@@ -4,8 +4,7 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from mnist_lab.cli.terminal import Terminal
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.runs.directory import display_path, is_rank_zero
 from mnist_lab.runs.summary import metrics_table
@@ -25,7 +24,7 @@ def print_result(result: "Result") -> None:
     if not is_rank_zero() or current_observer() is not None:
         return
     run_dir, metrics = display_path(result.run_dir), result.metrics
-    console = Console(soft_wrap=True, highlight=False, markup=False)  # a path may have brackets
+    console = Terminal()
     console.print()
     table = metrics_table(str(run_dir), metrics)
     if table.row_count:  # a barebones run measures nothing but time

@@ -10,6 +10,7 @@ from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import run_config
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import is_rank_zero
+from mnist_lab.runs.logs import Formatter
 from mnist_lab.sweeps.manifest import FILE as SWEEP
 from mnist_lab.sweeps.stored_command import resuming_arguments
 
@@ -58,9 +59,6 @@ def _log_to(path: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if path is not None:
         handlers.append(logging.FileHandler(path, encoding="utf-8", delay=True))
-    logging.basicConfig(
-        level=logging.INFO,
-        format="[%(asctime)s] %(message)s",
-        datefmt="%H:%M:%S",
-        handlers=handlers,
-    )
+    for handler in handlers:
+        handler.setFormatter(Formatter())
+    logging.basicConfig(level=logging.INFO, handlers=handlers)

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         stored_config(Path(run), targets)  # finds errors before the slow imports
 
     with without_collector():
-        from mnist_lab.files.images import printable
+        from mnist_lab.errors import printable
         from mnist_lab.inference.predict import load_run
         from mnist_lab.inference.web.server import listen, serve
 

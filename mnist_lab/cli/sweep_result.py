@@ -1,10 +1,8 @@
 """Result of a sweep on the terminal: the best trials, what failed, and what to do next."""
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
 
+from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import headings, metric_text
@@ -13,7 +11,6 @@ from mnist_lab.sweeps.results import CSV, Leaderboard
 from mnist_lab.sweeps.sweeper import Outcome
 
 _ROWS = 10
-_FILE_WIDTH = 160  # columns of output that is not a terminal
 _STATES = (
     *(RunState.FINISHED, RunState.RUNNING, RunState.PRUNED),
     *(RunState.FAILED, RunState.INTERRUPTED),
@@ -22,9 +19,7 @@ _STATES = (
 
 def print_outcome(outcome: Outcome) -> None:
     """Print a sweep's best trials, and each failure in a line."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
+    console = Terminal()
     board, place = outcome.board, display_path(outcome.sweep_dir)
     console.print()
     console.print(best_trials(board))
@@ -39,7 +34,7 @@ def print_outcome(outcome: Outcome) -> None:
     if number_of[RunState.RUNNING]:
         console.print(f"{number_of[RunState.RUNNING]} still running in other processes")
     for record in outcome.failed:
-        print(f"mnist-lab train: {record.name}: {record.error}", file=sys.stderr)
+        say(f"mnist-lab train: {record.name}: {record.error}", to_stderr=True)
 
 
 def best_trials(board: Leaderboard) -> Table:

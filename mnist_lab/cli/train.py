@@ -11,6 +11,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_lab.cli.arguments import refuse_dashes
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
@@ -44,7 +45,12 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
     Raises:
         LabError: something that the user can mend is wrong.
     """
-    parser = get_args_parser()
+    # Hydra keeps the last --config-dir alone.
+    parser = argparse.ArgumentParser(
+        parents=[get_args_parser()], conflict_handler="resolve", add_help=False
+    )
+    text = "a folder of your own choices; of several, the first that has a choice gives it"
+    parser.add_argument("--config-dir", "-cd", action="append", default=[], help=text)
     options = _parse(parser, arguments)
     if options.help:
         from mnist_lab.cli.train_help import train_help
@@ -70,6 +76,7 @@ def _show(loader: Loader, parser: argparse.ArgumentParser, options: argparse.Nam
             hydra.hydra_help(None, parser, options)
         else:
             loader.compose(overrides)  # raises what Hydra would print with a traceback
+            overrides = loader.with_names(overrides)
             if options.cfg:
                 hydra.show_cfg("train", overrides, options.cfg, options.package, options.resolve)
             else:
@@ -87,6 +94,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
         raise ConfigError(f"{message}; mnist-lab train --help says more")
 
     parser.error = fail  # type: ignore[method-assign, assignment]
+    refuse_dashes(arguments)
     options = parser.parse_intermixed_args(arguments)
     if options.experimental_rerun:
         raise UntrustedError("--experimental-rerun: refused, since loading a pickle runs its code")

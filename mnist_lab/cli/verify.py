@@ -1,7 +1,5 @@
 """``mnist-lab verify``: runs a finished run again and compares the results."""
 
-import logging
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +9,12 @@ from omegaconf import DictConfig
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import InputError
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory
+from mnist_lab.runs.logs import log_messages
 from mnist_lab.runs.manifest import differences, is_finished, read_manifest
 
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         again = Path(folder)
         config = run_config(options.run, allowed, place=again)
         _check_record(options.run)
-        logging.basicConfig(format="%(message)s")
+        log_messages()
         with without_collector():
             from mnist_lab.training.run import train_in
 
@@ -73,13 +73,13 @@ def _report(run_dir: Path, again: Path, config: DictConfig) -> int:
     if different and config.trainer.get("max_time"):
         notes.append("trainer.max_time ends a run by the clock, which no run can repeat")
     for line in [f"different: {line}" for line in different] + [f"note: {line}" for line in notes]:
-        print(line, file=sys.stderr)
+        say(line, to_stderr=True)
     if different:
-        print(f"{run_dir}: NOT reproduced")
+        say(f"{run_dir}: NOT reproduced")
         return 1
     hashes = ", ".join(f"{name} {text[:12]}" for name, text in manifests[0]["sha256"].items())
     count = len(figures[0])
-    print(f"{run_dir}: reproduced: all {count} figures and the weights are the same ({hashes})")
+    say(f"{run_dir}: reproduced: all {count} figures and the weights are the same ({hashes})")
     return 0
 
 

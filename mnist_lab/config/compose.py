@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.allowlist import check_hydra_targets, check_targets
+from mnist_lab.config.field import shown
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import (
     check_sweeps,
@@ -24,6 +25,7 @@ from mnist_lab.config.overrides import (
     key_and_value,
     opened_targets,
     parse_overrides,
+    with_names,
 )
 from mnist_lab.config.resolve import reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
@@ -37,7 +39,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
 
     Args:
         overrides: what is composed with.
-        config_dir: the user's own conf folder, besides the lab's.
+        config_dirs: the user's own conf folders, besides the lab's.
         typed: the overrides that were typed, where the others are from a sweep's file; only these
             can open targets. None is all of them.
 
@@ -48,11 +50,11 @@ class Loader(hydra_internals.ConfigLoaderImpl):
     def __init__(
         self,
         overrides: Sequence[str],
-        config_dir: str | None = None,
+        config_dirs: Sequence[str] = (),
         typed: Sequence[str] | None = None,
     ) -> None:
         register()
-        path = search_path(config_dir)
+        path = search_path(config_dirs)
         super().__init__(path)
         self.repository = Repository(path)
         self._is_from_file = typed is not None
@@ -74,7 +76,8 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             ConfigError: an override or a file is wrong.
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
         """
-        with _one_line_errors():
+        overrides = self.with_names(overrides)
+        with _one_line_errors(overrides):
             config = self._from_files(overrides)
             mode = RunMode.MULTIRUN if config.hydra.mode == RunMode.MULTIRUN else mode
             config.hydra.mode = mode
@@ -82,8 +85,33 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             with reading(config):
                 str(config.hydra.run.dir if mode == RunMode.RUN else config.hydra.sweep.dir)
             check_run_places(config)
+            self._check_hydra(config.hydra)
             self._check_code(config)
         return config
+
+    def with_names(self, overrides: Sequence[str]) -> list[str]:
+        """Return overrides as Hydra takes them, whose choices of groups are names.
+
+        Raises:
+            ConfigError: one cannot be read, or chooses something else.
+        """
+        return [
+            with_names(item, self.get_group_options(item.key_or_group))
+            if self.repository.group_exists(item.key_or_group)
+            else str(item.input_line)
+            for item in parse_overrides(overrides)
+        ]
+
+    def _check_hydra(self, hydra: DictConfig) -> None:
+        """Refuse what Hydra itself takes for granted of its own node."""
+        for name in ("launcher", "sweeper"):
+            if OmegaConf.select(hydra, f"{name}._target_") is None:
+                options = ", ".join(self.get_group_options(f"hydra/{name}"))
+                raise ConfigError(f"hydra.{name}: must be chosen, one of {options}")
+        if not isinstance(hydra.verbose, bool | str) and not OmegaConf.is_list(hydra.verbose):
+            raise ConfigError(
+                f"hydra.verbose={shown(hydra.verbose)}: must be true or false, or names of loggers"
+            )
 
     def _from_files(self, overrides: Sequence[str]) -> DictConfig:
         return self.load_configuration(
@@ -122,7 +150,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             ConfigError: an override does not fit.
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
         """
-        with _one_line_errors():
+        with _one_line_errors(overrides):
             config = self._composed_trial(master, overrides)
             check_run_places(config)
             self.composed[tuple(overrides)] = pickle.dumps(config)
@@ -139,7 +167,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         Hydra takes 80 ms for a config, more than a minute for a grid of a thousand; so each choice
         of files is composed by Hydra once, the sweep's own not again.
         """
-        parsed = parse_overrides(overrides)
+        parsed = parse_overrides(self.with_names(overrides))
         fixed = parse_overrides(given_overrides(master.hydra))
         known = {key_and_value(override) for override in fixed if not override.is_sweep_override()}
         new = [override for override in parsed if key_and_value(override) not in known]
@@ -183,14 +211,16 @@ class Loader(hydra_internals.ConfigLoaderImpl):
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
     """Turn errors of Hydra and OmegaConf into a ConfigError of one line."""
     try:
         yield
     except LabError:
         raise
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error)) from error
+        typed = [text for text in overrides if "${" in text]
+        about = f"{typed[0]}: " if typed and "nterpolation" in str(error) else ""
+        raise ConfigError(f"{about}{explain(error)}") from error
     except RecursionError:
         raise ConfigError("the config is nested too deeply, or without an end") from None
 

@@ -16,8 +16,9 @@ from omegaconf.errors import (
 )
 
 from mnist_lab.config.field import nearest, requirement
-from mnist_lab.config.options import choices, groups
+from mnist_lab.config.options import choices, groups, groups_with
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
+from mnist_lab.config.syntax import explain_syntax
 
 
 def explain(error: BaseException) -> str:
@@ -25,18 +26,24 @@ def explain(error: BaseException) -> str:
     text = str(error)
     cause = error if isinstance(error, OmegaConfBaseException) else _cause(error)
     if isinstance(error, OverrideParseException):
-        return _explain_syntax(error)
+        reason = re.search(r"while evaluating '.*': (.*)|(Unknown function .*)", error.message)
+        return explain_syntax(error.override, (reason[1] or reason[2]) if reason else "")
     if isinstance(error, MissingConfigException):
         return _explain_choice(error)
     override = _override_in(text)
     key, _, value = override.lstrip("+~").partition("=")
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         siblings = cause.parent_node if isinstance(cause.parent_node, DictConfig) else ()
-        return unknown_key(key or str(cause.full_key), [str(name) for name in siblings], value)
+        full_key = str(cause.full_key or key)
+        is_below = full_key.startswith(f"{key}.")  # of a mapping that was given as a value
+        names = [str(name) for name in siblings]
+        return unknown_key(
+            full_key if is_below or not key else key, names, "" if is_below else value
+        )
     if isinstance(cause, OmegaConfBaseException):
         return _explain_value(override, cause)
-    if match := re.search(r"An item is already at '([^']+)'", text):
-        return f"+{match[1]}: is there already; leave out the +"
+    if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\S+)\. ", text):
+        return f"+{match[1] or match[2]}: is there already; leave out the +"
     if "Could not " in text and override:
         return unknown_key(key, (), value)
     if isinstance(error, InstantiationException) and cause is not None:
@@ -57,14 +64,18 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
     if key in known:
         group = key.partition(".")[0]
         owners = [
-            owner for owner, schema in SCHEMAS[group].items() if name in schema.__annotations__
+            owner
+            for owner, schema in SCHEMAS.get(group, {}).items()
+            if name in {field.name for field in fields(schema)}
         ]
+        if not owners:  # ~seed=1 where it is 0
+            return f"{key}: has another value; ~{key} leaves it out whatever it is"
         return f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}"
     by_name = {other.rpartition(".")[2]: other for other in reversed(known)}
     for wrong, right, cutoff in (
-        (key, {group: group for group in _groups_with(value)}, 0.4),
+        (key, {group: group for group in groups_with(value)}, 0.4),
         (name, {other: f"{parent}{dot}{other}" for other in siblings if other != name}, 0.6),
-        (key, {other: other for other in known}, 0.8),
+        (key, {other: other for other in known if "." in other or not dot}, 0.8),
         (name, by_name, 0.75),
     ):
         if near := difflib.get_close_matches(wrong, right, n=1, cutoff=cutoff):
@@ -83,12 +94,6 @@ def known_keys() -> dict[str, Field[Any] | None]:
     return keys
 
 
-def _groups_with(option: str) -> list[str]:
-    """Return the groups that have an option, those of a run's parts before those of recipes."""
-    owners = [group for group in groups() if option in choices(group)]
-    return sorted(owners, key=lambda group: group not in SCHEMAS)
-
-
 def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__ or error.__context__
 
@@ -103,18 +108,6 @@ def _override_in(text: str) -> str:
         if match := re.search(pattern, text):
             return match[1]
     return ""
-
-
-def _explain_syntax(error: OverrideParseException) -> str:
-    override = error.override
-    if "=" not in override and not override.startswith("~"):
-        owners = _groups_with(override)
-        example = f"; did you mean {owners[0]}={override}?" if owners else ""
-        return f"{override}: must be KEY=VALUE{example}"
-    if any(override.count(left) != override.count(right) for left, right in ("[]", "{}", "()")):
-        return f"{override}: cannot be read, its brackets do not match"
-    reason = error.message.partition("\n")[0]
-    return f"{override}: cannot be read, {reason[:1].lower()}{reason[1:]}"
 
 
 def _explain_choice(error: MissingConfigException) -> str:

@@ -5,18 +5,25 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries conf/ inside the package; a checkout has it beside.
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+_RECIPES = ("experiment", "sweep")  # the groups that change others
 
 
-def groups() -> list[str]:
-    """Return the names of the config groups."""
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir())
+def groups(folder: Path = CONF) -> list[str]:
+    """Return the names of the config groups in a folder."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
-def choices(group: str) -> dict[str, str]:
-    """Return a group's options, each with the first comment line of its file."""
+def choices(group: str, folder: Path = CONF) -> dict[str, str]:
+    """Return a group's options in a folder, each with the first comment line of its file."""
     options = {}
-    for path in sorted((CONF / group).glob("*.yaml")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        first = next(line for line in lines if not line.startswith("# @package"))
-        options[path.stem] = first.removeprefix("#").strip()
+    for path in sorted((folder / group).glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        first = next((line for line in lines if not line.startswith("# @package")), "")
+        options[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
     return options
+
+
+def groups_with(option: str) -> list[str]:
+    """Return the groups that have an option, those of a run's parts before those of recipes."""
+    owners = [group for group in groups() if option in choices(group)]
+    return sorted(owners, key=lambda group: group in _RECIPES)

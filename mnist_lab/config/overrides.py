@@ -4,12 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.messages import explain
+from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.errors import ConfigError, first_line
 
 
@@ -20,11 +29,60 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         ConfigError: one cannot be read.
     """
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise ConfigError(explain(error)) from error
     except (RecursionError, ValueError) as error:  # the latter: a number of thousands of digits
         raise ConfigError(f"an override cannot be read: {first_line(error)}") from error
+    for override in parsed:
+        if not override.key_or_group:
+            raise ConfigError(f"{override.input_line}: must be KEY=VALUE")
+    return parsed
+
+
+def with_names(override: Override, options: Sequence[str]) -> str:
+    """Return an override of a group as Hydra takes it: null chooses nothing, a number is a name.
+
+    Args:
+        override: the override.
+        options: what can be chosen.
+
+    Raises:
+        ConfigError: there must be a choice, or a value is neither a name nor a list of names.
+    """
+    value, line, group = override.value(), str(override.input_line), override.key_or_group
+    values = value.list if isinstance(value, ChoiceSweep) else [value]
+    if isinstance(value, dict | Glob | IntervalSweep | RangeSweep) or all(map(_is_name, values)):
+        return line
+    if override.is_delete() and value is None:
+        return line
+    wrong = ConfigError(f"{line}: must be one of {', '.join(options)}")
+    empty = "none" if "none" in options else ""
+    if not empty and (group in SCHEMAS or group.startswith("hydra")) and None in values:
+        raise wrong
+
+    def text(part: Any, nothing: str) -> str:
+        if part is None and nothing:
+            return nothing
+        if part is None or isinstance(part, dict | list):
+            raise wrong
+        if _is_name(part):
+            return Transformer.str(part)
+        return '"' + (str(part).lower() if isinstance(part, bool) else str(part)) + '"'
+
+    texts = [
+        f"[{','.join(text(part, empty) for part in item)}]"
+        if isinstance(item, list)
+        else text(item, empty or "[]")
+        for item in values
+    ]
+    return f"{override.get_key_element()}={','.join(texts)}"
+
+
+def _is_name(value: Any) -> bool:
+    """Return whether a value of a group is a name or a list of names."""
+    parts = value if isinstance(value, list) else [value]
+    return all(isinstance(part, str | QuotedString) for part in parts)
 
 
 def opened_targets(overrides: Sequence[str]) -> list[str]:
@@ -38,8 +96,10 @@ def opened_targets(overrides: Sequence[str]) -> list[str]:
         if override.key_or_group != "allow_targets":
             continue
         value = override.value()
-        if not isinstance(value, list):
-            raise ConfigError(f"allow_targets={value}: must be a list, as in [my_package.]")
+        if not isinstance(value, list) or not all(isinstance(target, str) for target in value):
+            raise ConfigError(
+                f"{override.input_line}: must be a list of names, as in allow_targets=[my_package.]"
+            )
         opened = [str(target) for target in value]
     return opened
 

@@ -1,6 +1,7 @@
 """Sources that Hydra composes from: schemas, conf/, and a folder of the user's."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
@@ -44,14 +45,14 @@ def _register_schemas() -> None:
         store.store(group="hydra/launcher", name=name, node=schema, provider="mnist_lab")
 
 
-def search_path(config_dir: str | None) -> ConfigSearchPath:
-    """Return where choices are looked up: a folder of the user's, then conf/, then the schemas.
+def search_path(config_dirs: Sequence[str]) -> ConfigSearchPath:
+    """Return where choices are looked up: conf/, then folders of the user's, then the schemas.
 
     Raises:
         ConfigError: there is no such folder.
     """
     path: ConfigSearchPath = hydra_internals.create_config_search_path(str(CONF))
-    if config_dir is not None:
+    for config_dir in config_dirs:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {config_dir}: must be a folder; there is none")

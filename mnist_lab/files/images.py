@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mnist_lab.errors import InputError, first_line
+from mnist_lab.errors import InputError, first_line, printable
 from mnist_lab.files.regular import read_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -62,6 +62,8 @@ def decode_image(content: bytes | bytearray, name: str) -> Image.Image:
                 raise InputError(
                     f"{name}: corrupt: its pixels name colours of a palette that is missing"
                 )
+            if image.mode in ("P", "PA"):  # fails where the palette is not what it says
+                image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         except InputError:
             raise
         except UnidentifiedImageError:
@@ -141,11 +143,3 @@ def _images_below(folder: Path) -> list[Path]:
         folders.sort()
         paths += [Path(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIXES)]
     return paths
-
-
-def printable(path: Path) -> str:
-    """Return a path in one line that a terminal only shows, whatever bytes its name has."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )

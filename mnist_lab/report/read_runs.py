@@ -10,7 +10,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from mnist_lab.config.allowlist import renamed
-from mnist_lab.errors import InputError, LabError, reason
+from mnist_lab.errors import InputError, LabError, printable, reason
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs import directory as runs
@@ -105,9 +105,9 @@ def collect(
             else:
                 collected.unfinished[state] = collected.unfinished.get(state, 0) + 1
         except LabError as error:
-            collected.broken.append(_printable(str(error)))
+            collected.broken.append(str(error))
         except OSError as error:  # no permission for its directory
-            collected.broken.append(f"{path}: cannot be read: {reason(error)}")
+            collected.broken.append(printable(f"{path}: cannot be read: {reason(error)}"))
     return collected
 
 
@@ -142,7 +142,7 @@ def read_run(path: Path) -> Run:
             metrics[str(name)] = float(value)
         except OverflowError:
             metrics[str(name)] = math.nan
-    settings = {_printable(key): _plain(value) for key, value in values.items() if _is_setting(key)}
+    settings = {printable(key): _plain(value) for key, value in values.items() if _is_setting(key)}
     return Run(path, settings, values.get("seed"), metrics)
 
 
@@ -155,13 +155,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         value = "[" + ",".join(map(str, value)) + "]"
     if isinstance(value, str):
-        return _printable(value)
+        return printable(value)
     return value if isinstance(value, bool | int | float) else None
-
-
-def _printable(text: str) -> str:
-    """Return a text without control characters, which a terminal would obey."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def differing(settings: Iterable[dict[str, Any]]) -> list[str]:

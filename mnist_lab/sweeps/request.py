@@ -84,7 +84,7 @@ def _plan(
         search=search_of(settings, objectives),
         config=plan.flat_config(resolved(config), varied),
         overrides=[text for text in overrides if not text.startswith("hydra.mode=")],
-        config_dir=folders[0] if folders else None,
+        config_dir=" --config-dir ".join(folders) or None,
         study={"storage": settings.storage, "study_name": settings.study_name},
     )
 

@@ -84,7 +84,7 @@ def test_own_model_may_measure_anything() -> None:
 def test_config_dir_adds_choices(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhidden_dims: [7]\n")
-    config = Loader([], str(tmp_path)).compose(["model=own"])
+    config = Loader([], [str(tmp_path)]).compose(["model=own"])
     assert config.model.hidden_dims == [7]
 
 
@@ -92,7 +92,7 @@ def test_a_wrong_file_names_its_key(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "own.yaml").write_text("defaults: [mlp_schema]\nhiden_dims: [7]\n")
     with pytest.raises(ConfigError, match=r"hiden_dims.*did you mean model.hidden_dims"):
-        Loader([], str(tmp_path)).compose(["model=own"])
+        Loader([], [str(tmp_path)]).compose(["model=own"])
 
 
 @pytest.mark.parametrize("text", ["run_dir: here", "trainer: {default_root_dir: null}"])
@@ -101,4 +101,4 @@ def test_a_file_cannot_move_a_run(text: str, tmp_path: Path) -> None:
     (tmp_path / "experiment" / "moved.yaml").write_text(f"# @package _global_\n{text}\n")
     overrides = ["experiment=moved"]
     with pytest.raises(ConfigError, match=r"follows hydra\.run\.dir"):
-        Loader(overrides, str(tmp_path)).compose(overrides)
+        Loader(overrides, [str(tmp_path)]).compose(overrides)

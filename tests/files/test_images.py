@@ -6,7 +6,7 @@ import pytest
 from hostile_images import make_bad_images, saved
 from PIL import Image
 
-from mnist_lab.errors import InputError
+from mnist_lab.errors import InputError, printable
 from mnist_lab.files import images
 
 
@@ -21,7 +21,7 @@ def test_each_bad_image_is_one_line_that_names_it(bad: list[Path]) -> None:
         with pytest.raises(InputError) as raised:
             images.read_image(path)
         assert "\n" not in str(raised.value), path
-        assert images.printable(path) in str(raised.value)
+        assert printable(path) in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", images.FORMATS)

@@ -14,7 +14,9 @@ from mnist_lab.sweeps.records import Record
 
 
 def composed(overrides: list[str], folder: str | None = None) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(Loader(overrides, folder).compose(overrides))
+    plain: Any = OmegaConf.to_container(
+        Loader(overrides, [folder] if folder else []).compose(overrides)
+    )
     del plain["hydra"]
     return flat(plain)
 
@@ -22,7 +24,7 @@ def composed(overrides: list[str], folder: str | None = None) -> dict[str, Any]:
 def written(folder: Path, overrides: list[str], config_dir: str | None = None) -> list[str]:
     """Write the recipe of a trial, and return the arguments of its command."""
     record = Record(7, {}, 7, metrics={"time/fit": 12.3})
-    loader = Loader(overrides, config_dir)
+    loader = Loader(overrides, [config_dir] if config_dir else [])
     command = write_best(folder, record, loader, loader.compose(overrides), "val/acc=0.9876")
     text = (folder / "experiment" / "best.yaml").read_text()
     assert text.startswith("# @package _global_\n# The best trial of a sweep: val/acc=0.9876.\n")
