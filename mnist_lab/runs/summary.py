@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from mnist_lab.errors import printable
+
 
 def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
     """Return accuracy and loss, a row for each split."""
@@ -45,14 +47,17 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({name: printable(name) for name in names})
     writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
 def _safe(value: Any) -> Any:
     """Quote text that a spreadsheet would run as a formula; a number is none."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(value, str):
+        return value
+    value = printable(value)
+    if not value.startswith(("=", "+", "-", "@", "\\t", "\\r")):
         return value
     try:
         float(value)

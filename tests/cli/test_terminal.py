@@ -1,0 +1,134 @@
+"""Text of others is shown and not obeyed, under every encoding, and no name is cut off."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from door import main
+from made_runs import make_run
+from rich.table import Table
+
+from mnist_lab.cli.predict import _table
+from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.errors import ConfigError, InputError, first_line, printable
+from mnist_lab.inference.predict import Prediction
+
+HOSTILE = {
+    "colour": "\x1b[31m",
+    "clear": "\x1b[2J",
+    "title": "\x1b]0;owned\x07",
+    "link": "\x1b]8;;http://x\x1b\\",
+    "csi": "\x9b31m",
+    "return": "\rreproduced",
+    "backspace": "\b\b\b",
+    "bell": "\x07",
+    "delete": "\x7f",
+    "right to left": "\u202e",
+    "isolate": "\u2066",
+    "zero width": "\u200b",
+    "line": "\nmnist-lab: fine",
+    "separator": "\u2028",
+    "surrogate": "\udcff",
+    "nul": "\x00",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_text_only_shows(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for shown in (
+        printable(f"a{text}b"),
+        printable(Path(f"a{text.replace(chr(0), '')}b")),
+        str(InputError(f"a{text}b: cannot be read")),
+        first_line(ValueError(f"a{text}b")),
+    ):
+        assert shown.isprintable()
+        assert shown.startswith("a")
+    say(f"a{text}b")
+    say(f"a{text}b", to_stderr=True)
+    for stream in capsys.readouterr():
+        assert stream.count("\n") == 1
+        assert stream.strip().isprintable()
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE.values() if text != "\udcff"])
+def test_tables_only_show(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(title=f"a{text}b")
+    table.add_column(f"name{text}")
+    table.add_row(f"cell{text}end")
+    Terminal().print(table)
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable() or "\ufffd" in out
+    assert not set(out) & set("\x1b\x9b\x07\x08\r\x7f\x00\u202e\u2066")
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "\u202egpj", "\x9b2J", "\rNOT"])
+def test_a_strangers_runs_in_verbs(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        run = make_run(Path(f"runs/{number}{text}"), number, 0.9)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["model"]["activation"] = f"{text}{number}"
+        config[f"key{text}"] = number
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        metrics = json.loads((run / "metrics.json").read_text())
+        (run / "metrics.json").write_text(json.dumps(metrics | {f"val/{text}": 1.0}))
+    manifest = {"state": text, "sha256": {text: 5}, "attempts": [{"error": text}]}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    for words in (
+        ["report", "runs"],
+        ["report", "runs", "--csv"],
+        ["report", "runs", "--compare", text, "9"],
+        *([verb, f"runs/1{text}"] for verb in ("evaluate", "resume", "verify", "export")),
+        ["predict", f"runs/0{text}", f"x{text}.png"],
+        ["train", f"hydra.run.dir={text}"],
+        ["train", f"--config-dir={text}"],
+        [text],
+    ):
+        assert main(words) in (0, 2, 3, 4)
+        for stream in capsys.readouterr():
+            assert not set(stream) & set("\x1b\x9b\r\u202e"), (words, stream)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("words", [["report"], ["report", "--csv"], ["report", "--json"]])
+def test_every_encoding(
+    encoding: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / "日本 ö" / str(seed), seed, 0.9 + seed / 100)
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding=encoding))
+    assert main([*words, str(tmp_path)]) == 0
+    sys.stdout.flush()
+    out = buffer.getvalue().decode(encoding)
+    assert "2" in out
+    if words[1:] == ["--json"]:
+        assert "日本 ö" in json.loads(out)["rows"][0]["directories"][0]
+
+
+def a_prediction(name: str) -> Prediction:
+    pixels: Any = np.zeros((28, 28), np.uint8)
+    return Prediction(name, 7, 0.99, 1, 0.01, "", (), pixels)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_names_can_be_told_apart(columns: int, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"scans/2026-11/notebook-of-somebody/page-with-a-long-name-{n}.png" for n in range(5)]
+    console = Terminal()
+    console.width = columns
+    console.print(_table(map(a_prediction, names)))
+    out = capsys.readouterr().out
+    cells = [line[: line.index("│")].strip() for line in out.splitlines() if "│" in line]
+    assert "".join(cells) == "".join(names)
+
+
+def test_an_error_is_an_error_still() -> None:
+    with pytest.raises(ConfigError, match=r"^a\\x1bb$"):
+        raise ConfigError("a\x1bb")
