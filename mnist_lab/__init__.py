@@ -7,6 +7,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from mnist_lab.files.cores import given_cores, usable_cores
+
 if TYPE_CHECKING:
     from mnist_lab.data import MNISTDataModule
     from mnist_lab.inference.evaluate import evaluate
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 # MKL's strict mode, read when torch first multiplies: all but very small products have the same
 # bits alone and in a batch, and on one thread and on several.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+# Threads of GNU's OpenMP, which comes with torch, wait for one another in a loop. Bounded, it lets
+# other processes have the core soon enough; read when torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+if usable_cores() < given_cores():  # which OpenMP does not see
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 __version__ = "0.1.0"
 __all__ = [

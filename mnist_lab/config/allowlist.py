@@ -26,9 +26,9 @@ _DATA = r"mnist_lab\.data\.([a-z_0-9]+\.)*[A-Z]\w*"
 _TRAINER = r"lightning\.Trainer"
 _CALLBACKS = (
     r"mnist_lab\.callbacks\.([a-z_0-9]+\.)*[A-Z]\w*|mnist_lab\.training\.Checkpoint"
-    r"|lightning\.pytorch\.callbacks\.(DeviceStatsMonitor|EarlyStopping"
-    r"|GradientAccumulationScheduler|LearningRateMonitor|ModelCheckpoint"
-    r"|StochasticWeightAveraging|Timer)"
+    r"|lightning\.pytorch\.callbacks\.(DeviceStatsMonitor|EMAWeightAveraging|EarlyStopping"
+    r"|GradientAccumulationScheduler|LearningRateMonitor|ModelCheckpoint|(Rich)?ModelSummary"
+    r"|(Rich|TQDM)ProgressBar|StochasticWeightAveraging|Timer|WeightAveraging)"
 )
 _LOGGERS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
 _NOTHING = r"(?!)"

@@ -79,6 +79,8 @@ def evaluate_run(
         trainer = trainer or build_trainer(config, model, validates=False)
     except InstantiationException as error:
         raise ConfigError(explain(error)) from error
+    if trainer.precision != "64-true":
+        model.float()
     return evaluate_on(trainer, model, datamodule)
 
 
@@ -122,6 +124,8 @@ def load_model(run_dir: Path, target: str) -> Classifier:
         if expected.num_classes > NUM_CLASSES.high:  # its confusion matrix has their square
             raise ValueError(f"it has more than {NUM_CLASSES.high:,} classes")
         model = model_class(**settings)
+        if any(weight.dtype == torch.float64 for weight in weights.values()):
+            model.double()  # else they are rounded
         model.load_state_dict(weights)
     except InputError:
         raise

@@ -173,6 +173,32 @@ def _holder(folder: Path) -> str:
     return "another process"
 
 
+def place_of(folder: Path) -> tuple[int, int]:
+    """Return what identifies a folder, whatever its name; two zeros where there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def check_place(folder: Path, place: tuple[int, int]) -> None:
+    """Check that a run's directory is the one that the run began in.
+
+    Args:
+        folder: the directory.
+        place: what ``place_of`` returned at the beginning.
+
+    Raises:
+        StorageError: it was moved, deleted or replaced.
+    """
+    if place_of(folder) != place:
+        raise StorageError(
+            f"{display_path(folder)}: was moved or deleted while the run went on, which ends here; "
+            "where it was moved, resume it with mnist-lab resume and its new path"
+        )
+
+
 def write(path: Path, text: str, root: Path | None = None) -> None:
     """Write a file of a run atomically; the caller holds the run's lock.
 

@@ -11,12 +11,14 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 from mnist_lab.errors import Stopped
 
 _log = logging.getLogger(__name__)
+_LOOK = 0.5  # seconds between two looks for the parent
 _noted: signal.Signals | None = None
 _is_training = False
 
@@ -28,7 +30,10 @@ def noted() -> int:
 
 @contextlib.contextmanager
 def signals_end_run() -> Iterator[None]:
-    """End what runs within on SIGINT or SIGTERM, under SLURM also SIGUSR1; in the main thread only.
+    """End what runs within on a signal; in the main thread only.
+
+    The signals are SIGINT, SIGTERM, SIGHUP (a closed terminal) unless nohup has it ignored, and
+    under SLURM SIGUSR1.
 
     Raises:
         Stopped: one was received.
@@ -39,6 +44,8 @@ def signals_end_run() -> Iterator[None]:
         yield
         return
     signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     if "SLURM_JOB_ID" in os.environ:
         signals.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@90` sends before the time is up
     before = {signum: signal.signal(signum, _handle) for signum in signals}
@@ -77,6 +84,21 @@ def _handle(signum: int, _: FrameType | None) -> None:
     is_first, _noted = _noted is None, signal.Signals(signum)
     if not (_is_training and is_first):
         raise Stopped(signum)
+
+
+def end_with(parent: int) -> None:
+    """Have this process end within a second of its parent's end, whatever either is doing.
+
+    Args:
+        parent: number of the process that started this one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def requeue() -> None:

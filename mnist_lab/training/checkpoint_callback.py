@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
-from mnist_lab.errors import ConfigError, InputError, Stopped
+from mnist_lab.errors import InputError, Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs import signals
-from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
-from mnist_lab.training import resume_state
+from mnist_lab.runs.directory import BEST, LAST, PREVIOUS, check_place, place_of
+from mnist_lab.training import model_checkpoints, resume_state
 from mnist_lab.training.callback_states import check_states
-from mnist_lab.training.checkpoint_io import name_again, separate
+from mnist_lab.training.checkpoint_io import name_best, separate
+from mnist_lab.training.epoch_loop import FastEpochLoop
+from mnist_lab.training.judged_weights import JUDGED, JudgedWeights, are_same, judge
+from mnist_lab.training.resume_point import PutBack, check_validates_between_steps
 from mnist_lab.training.resume_state import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -54,12 +58,15 @@ class Checkpoint(LightningCheckpoint):
         self.every_n_seconds = every_n_seconds
         self.best_score: float | None = None
         self.is_restored = True  # whether nothing of a checkpoint is left to restore
-        self._snapshot: Snapshot | None = None  # resumed from, or saved last
-        self._is_best = False  # whether the weights are the best so far and not saved yet
+        self._snapshot: Snapshot | None = None  # that is saved now, or resumed from
+        self._put_back: PutBack | None = None
+        self._judged = JudgedWeights()
+        self._is_best = False  # whether the best weights so far are not saved yet
         self.best_step: int | None = None
         self.seconds_before = 0.0  # of training, in processes before this one
         self._started = self._saved_at = time.monotonic()
         self._saved_step = 0
+        self._place = (0, 0)  # of the run's directory
 
     @override
     def on_load_checkpoint(
@@ -70,6 +77,8 @@ class Checkpoint(LightningCheckpoint):
             checkpoint.pop("loops", None)
             check_states(trainer, checkpoint)
             self._snapshot = resume_state.read_snapshot(Path(str(trainer.ckpt_path)), checkpoint)
+            model_checkpoints.rewind(trainer, checkpoint)
+            self._put_back = PutBack(trainer, checkpoint, self.state_key)
             self.is_restored = False
             resume_state.put_back_position(trainer, self._snapshot)
 
@@ -86,6 +95,8 @@ class Checkpoint(LightningCheckpoint):
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            self._place = place_of(Path(trainer.default_root_dir))
         if not self.is_restored:
             self._settle_best(trainer, Path(str(trainer.ckpt_path)))
 
@@ -94,7 +105,8 @@ class Checkpoint(LightningCheckpoint):
         best = Path(trainer.default_root_dir, BEST)
         assert self._snapshot is not None
         if self._snapshot.is_best:
-            _make_best(trainer, path)  # the run may have been killed before this
+            # The run may have been killed before this.
+            self._make_best(trainer, path, JUDGED in read_checkpoint(path))
             return
         if self.best_step is None:
             return
@@ -110,7 +122,10 @@ class Checkpoint(LightningCheckpoint):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step
-        _check_validates_between_steps(trainer)
+        epoch_loop = trainer.fit_loop.epoch_loop
+        assert isinstance(epoch_loop, FastEpochLoop)
+        epoch_loop.before_batch = partial(self._before_batch, trainer)
+        check_validates_between_steps(trainer)
         done = 0 if self.is_restored or self._snapshot is None else self._snapshot.batch
         if done and done >= (batches := trainer.num_training_batches):
             raise InputError(
@@ -118,10 +133,8 @@ class Checkpoint(LightningCheckpoint):
                 f"{batches}"
             )
 
-    @override
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def _before_batch(self, trainer: L.Trainer, batch_idx: int) -> None:
+        """Restore or save where no hook of a batch has run yet, nor a batch been read."""
         self._restore(trainer)
         if batch_idx % trainer.accumulate_grad_batches:
             return  # no checkpoint holds accumulated gradients
@@ -156,12 +169,26 @@ class Checkpoint(LightningCheckpoint):
         return signum, bool(is_time)
 
     @override
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if batch_idx == 0 and trainer.state.fn == TrainerFn.FITTING and self.monitor:
+            self._judged.see(trainer)
+
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         if self.judges_best(metrics, trainer.global_step):
             self._is_best = True
+            self._judged.choose()
 
     def judges_best(self, metrics: Mapping[str, float], step: int) -> bool:
         """Return whether metrics are the best so far, and remember them if they are."""
@@ -174,9 +201,16 @@ class Checkpoint(LightningCheckpoint):
         return True
 
     @override
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.monitor:  # asking fit_loop.done whether it is the last epoch would count it
+            self._judged.note_trained(trainer)
+
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.best_step is None:
             self.best_step, self._is_best = trainer.global_step, True
+        elif self._judged.has_unseen(trainer):  # those of weight averaging, for example
+            judge(trainer)
         self._save(trainer, 0, is_finished=True)
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
@@ -190,48 +224,38 @@ class Checkpoint(LightningCheckpoint):
     def _restore(self, trainer: L.Trainer) -> None:
         if not self.is_restored:
             assert self._snapshot is not None
+            assert self._put_back is not None
+            self._put_back.end(trainer)
             resume_state.put_back_rank(trainer, self._snapshot)
+            self._snapshot = self._put_back = None
             self.is_restored = True
 
     def _save(self, trainer: L.Trainer, batch: int, is_finished: bool = False) -> None:
         folder = Path(trainer.default_root_dir)
+        if trainer.is_global_zero:
+            check_place(folder, self._place)
         self._snapshot = resume_state.take(trainer, batch, is_finished, self._is_best)
         trainer.save_checkpoint(folder / LAST, False, storage_options=folder / PREVIOUS)
         if self._is_best:
-            _make_best(trainer, folder / LAST)
-        self._is_best = False
+            self._make_best(trainer, folder / LAST, self._judged.best is not None)
+        self._snapshot, self._judged.best, self._is_best = None, None, False
         self.note_saved(trainer.global_step)
+
+    def _make_best(self, trainer: L.Trainer, path: Path, has_judged: bool) -> None:
+        folder = Path(trainer.default_root_dir)
+        if trainer.is_global_zero:
+            name_best(path, folder, JUDGED if has_judged else None)
 
     @override
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._snapshot is not None:
-            checkpoint[resume_state.KEY] = self._snapshot.to_dict()
-
-
-def _check_validates_between_steps(trainer: L.Trainer) -> None:
-    """Check that no validation comes while gradients are accumulated, which no checkpoint holds.
-
-    Raises:
-        ConfigError: one does.
-    """
-    steps, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
-    every: Any = trainer.val_check_batch
-    if not trainer.enable_validation or steps == 1 or not every % batches:
-        return
-    if trainer.check_val_every_n_epoch is not None and every > batches:
-        return
-    across = trainer.check_val_every_n_epoch is None and batches % steps
-    if every % steps or across:
-        raise ConfigError(
-            f"trainer.val_check_interval={trainer.val_check_interval}: validates after {every} "
-            f"batches, within a step of trainer.accumulate_grad_batches={steps}, which no "
-            "checkpoint could resume; must be a multiple of it, or whole epochs"
-        )
-
-
-def _make_best(trainer: L.Trainer, checkpoint: Path) -> None:
-    if trainer.is_global_zero:
-        folder = Path(trainer.default_root_dir)
-        name_again(checkpoint, folder / BEST, folder)
+        if self._snapshot is None:
+            return  # another callback saves
+        checkpoint[resume_state.KEY] = self._snapshot.to_dict()
+        checkpoint[model_checkpoints.KEY] = model_checkpoints.files(trainer)
+        best = self._judged.best if self._is_best else None
+        if best is not None and are_same(best, checkpoint["state_dict"]):
+            best = self._judged.best = None
+        if best is not None:
+            checkpoint[JUDGED] = best

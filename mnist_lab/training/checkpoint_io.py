@@ -10,6 +10,7 @@ from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.files.atomic import copy_atomic, link_atomic, remove, write_errors
 from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.files.checkpoint_archive import opened
+from mnist_lab.runs.directory import BEST
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -60,6 +61,25 @@ class AtomicCheckpointIO(CheckpointIO):
         """Return the run's directory, or None for a file that the user has placed elsewhere."""
         is_below = self._root is not None and Path(path).is_relative_to(self._root)
         return self._root if is_below else None
+
+
+def name_best(checkpoint: Path, folder: Path, key: str | None) -> None:
+    """Make a checkpoint the best one of a run.
+
+    Args:
+        checkpoint: its path.
+        folder: the run's directory.
+        key: of the best weights in it, where its own are others.
+
+    Raises:
+        StorageError: the best one cannot be written.
+    """
+    if key is None:
+        name_again(checkpoint, folder / BEST, folder)
+        return
+    content = read_checkpoint(checkpoint)
+    content["state_dict"] = content.pop(key)
+    write_checkpoint(folder / BEST, content, root=folder)
 
 
 def name_again(checkpoint: Path, name: Path, root: Path) -> None:

@@ -16,6 +16,7 @@ from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.models.optimizers import build_optimizer
 from mnist_lab.runs.directory import BEST, CHECKPOINTS, LAST, PREVIOUS
+from mnist_lab.training.judged_weights import JUDGED
 from mnist_lab.training.resume_state import KEY, is_count, read_snapshot
 
 _DAMAGED = Path(CHECKPOINTS, "damaged.ckpt")
@@ -133,7 +134,8 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModu
     Raises:
         InputError: names or shapes differ.
     """
-    check_weights(path, checkpoint, model)
+    for key in {"state_dict", JUDGED} & checkpoint.keys():
+        check_weights(path, {"state_dict": checkpoint[key]}, model)
     makes_own = type(model).configure_optimizers is not Classifier.configure_optimizers
     if makes_own or not isinstance(model, Classifier) or not checkpoint.get("optimizer_states"):
         return

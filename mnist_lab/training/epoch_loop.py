@@ -83,6 +83,7 @@ class FastEpochLoop(EpochLoop):
     _hooks: dict[str, list[_Hook]] | None = None  # by name; None where Lightning's code runs
     _step_schedules: Sequence[LRSchedulerConfig] = ()  # that step every so many batches
     start_batch = 0  # batches of the first epoch that were done before the run was stopped
+    before_batch: Callable[[int], None] | None = None  # called with the number of each batch
 
     @override
     def reset(self) -> None:
@@ -153,6 +154,8 @@ class FastEpochLoop(EpochLoop):
 
     @override
     def advance(self, data_fetcher: DataFetcher) -> None:
+        if self.before_batch is not None:
+            self.before_batch(self.batch_idx + 1)
         if self._hooks is None or self.restarting:
             super().advance(data_fetcher)
             return

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import DoublePrecision, HalfPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mnist_lab.data import MNISTDataModule
@@ -18,6 +19,7 @@ from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
+from mnist_lab.training.judged_weights import weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken
 from mnist_lab.training.lightning_internals import keep_signal_handlers
 from mnist_lab.training.precision import resolve_precision
@@ -107,6 +109,9 @@ def _fit(
         KeyboardInterrupt: Ctrl-C was pressed.
         SystemExit: with 143, the process was asked to end.
     """
+    if isinstance(trainer.precision_plugin, DoublePrecision | HalfPrecision):
+        # Lightning does this after a checkpoint is restored, which would round its weights.
+        trainer.precision_plugin.convert_module(model)
     waits = wait_for_step(trainer) if checkpoint else contextlib.nullcontext()
     if checkpoint and ckpt_path:
         checkpoint.is_restored = False
@@ -184,7 +189,7 @@ def evaluate_on(
         ConfigError: Lightning does not take a setting.
     """
     metrics: dict[str, float] = {}
-    with settings_taken():
+    with settings_taken(), weights_kept(trainer, model):
         if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
             trainer.validate(model, datamodule=datamodule, verbose=False)
             logged = trainer.callback_metrics

@@ -17,6 +17,8 @@ from mnist_lab.training.lightning_internals import is_from_loading
 
 _LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
 
+_REFUSALS = AttributeError | ImportError | RuntimeError | TypeError | ValueError
+
 
 @contextlib.contextmanager
 def settings_taken() -> Iterator[None]:
@@ -51,14 +53,26 @@ def _is_about_a_setting(error: Exception) -> bool:
     if not set(packages) <= _LIBRARIES:
         return False
     if packages[-1:] == ["torch"]:
-        return _needs_memory(error) or isinstance(error, ValueError)
-    is_refusal = isinstance(error, AttributeError | RuntimeError | TypeError | ValueError)
-    return packages[-1:] == ["lightning"] and is_refusal
+        # A module has not what a callback looks for in it.
+        is_missing = isinstance(error, AttributeError) and packages[-2:-1] == ["lightning"]
+        return is_missing or _needs_memory(error) or isinstance(error, ValueError)
+    return packages[-1:] == ["lightning"] and isinstance(error, _REFUSALS)
 
 
 def _needs_memory(error: Exception) -> bool:
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or "allocate memory" in str(error)
+
+
+def _is_mismatch(error: Exception) -> bool:
+    """Return whether Lightning or torch found, as it loaded a state, that it does not fit."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    is_kind = isinstance(
+        error, AttributeError | LookupError | RuntimeError | TypeError | ValueError
+    )
+    is_librarys = package in ("lightning", "torch")
+    return is_kind and is_librarys and is_from_loading(error) and not _needs_memory(error)
 
 
 @contextlib.contextmanager
@@ -77,7 +91,7 @@ def loading(ckpt_path: str | Path | None, checkpoint: Checkpoint | None) -> Iter
     except LabError:
         raise
     except Exception as error:
-        is_restored = checkpoint is None or checkpoint.is_restored
-        if is_restored or _needs_memory(error) or not is_from_loading(error):
+        is_restored = ckpt_path is None or checkpoint is None or checkpoint.is_restored
+        if is_restored or not _is_mismatch(error):
             raise
         raise InputError(f"{ckpt_path}: is of another run: {first_line(error)}") from error

@@ -5,17 +5,20 @@ with an underscore. Each one says why no public name does.
 """
 
 import dataclasses
+import os
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loops.fetchers import _DataFetcher as DataFetcher
 from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors import checkpoint_connector
 from torch import Tensor
 from typing_extensions import override
@@ -83,6 +86,14 @@ def keep_signal_handlers(trainer: L.Trainer) -> None:
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
+def starts_by_copying(trainer: L.Trainer) -> bool:
+    """Return whether a trainer's ranks are copies of this process, forked or with pickled objects.
+
+    Such a copy has the lab's lock and signal handlers, and outlives the command.
+    """
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
 def is_from_loading(error: BaseException) -> bool:
     """Return whether Lightning raised an error while it restored or saved a checkpoint's state."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
@@ -95,6 +106,23 @@ def set_purge_step(logger: TensorBoardLogger, step: int | None) -> None:
     The logger takes ``purge_step`` only when it is built, which is before the step is known.
     """
     logger._kwargs["purge_step"] = step
+
+
+def save_memory(callback: ModelCheckpoint) -> dict[str, Any]:
+    """Return what a ModelCheckpoint goes by when it saves, and leaves out of its state."""
+    return {
+        "last": os.path.basename(callback._last_checkpoint_saved),
+        "step": callback._last_global_step_saved,
+        "is_deferred": callback._defer_save_until_validation,
+    }
+
+
+def set_save_memory(callback: ModelCheckpoint, memory: Mapping[str, Any], folder: Path) -> None:
+    """Give a ModelCheckpoint what ``save_memory`` returned, its files being in a folder."""
+    last = os.path.basename(memory["last"])
+    callback._last_checkpoint_saved = str(folder / last) if last else ""
+    callback._last_global_step_saved = memory["step"]
+    callback._defer_save_until_validation = memory["is_deferred"]
 
 
 def should_stop(early_stopping: EarlyStopping, value: float) -> bool:

@@ -140,6 +140,7 @@ def put_back_position(trainer: L.Trainer, snapshot: Snapshot) -> None:
     optimizer = epoch_loop.automatic_optimization.optim_progress.optimizer
     set_progress(optimizer.step.total, snapshot.step)
     set_progress(optimizer.zero_grad.total, snapshot.step)
+    set_progress(epoch_loop.manual_optimization.optim_step_progress.total, snapshot.step)
     epoch_loop.stepped_batches = snapshot.logged_steps
     epoch_loop.start_batch = snapshot.batch
     trainer.should_stop = snapshot.is_finished

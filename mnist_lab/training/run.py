@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ from mnist_lab.training.resume_state import Snapshot, read_snapshot
 from mnist_lab.training.trainer import build_model, build_trainer, machine
 
 _log = logging.getLogger(__name__)
-_MACHINE = ("precision", "device", "world_size", "threads", "mkl_cbwr")
+_MACHINE = ("precision", "device", "world_size", "threads", "mkl_cbwr", "openmp_waits")
+_PARENT = "MNIST_LAB_LEADER"  # number of the process that starts the ranks
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
     """
     start = time.perf_counter()
     with signals.signals_end_run(), storage_errors(run_dir), directory.claimed(run_dir):
+        place = directory.place_of(run_dir)
+        _tie_ranks()
         path, snapshot = _resumed_from(run_dir, config)
         environment = manifest.environment()
         with _recorded(run_dir, config, environment, snapshot.step if snapshot else 0):
@@ -103,11 +107,21 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 begin_logs(config, trainer.loggers, snapshot)
             metrics = train(model, datamodule, trainer, ckpt_path=path)
             if trainer.is_global_zero:
+                directory.check_place(run_dir, place)
                 checkpoint = own_checkpoint(trainer)
                 before = checkpoint.seconds_before if checkpoint else 0.0
                 metrics["time/total"] = time.perf_counter() - start + before
                 finish_run(run_dir, metrics, model, datamodule, trainer.loggers)
     return metrics
+
+
+def _tie_ranks() -> None:
+    """Have the ranks that Lightning starts of this process end with it."""
+    parent = os.environ.get(_PARENT, "")
+    if directory.has_launcher() and parent.isdecimal():
+        signals.end_with(int(parent))
+    else:
+        os.environ[_PARENT] = str(os.getpid())
 
 
 def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.Trainer:

@@ -11,14 +11,18 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
 from mnist_lab.config.allowlist import check_roles
 from mnist_lab.config.hydra_internals import build
+from mnist_lab.errors import ConfigError
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
 from mnist_lab.training.library_errors import settings_taken
+from mnist_lab.training.lightning_internals import starts_by_copying
+from mnist_lab.training.model_checkpoints import give_folders
 from mnist_lab.training.precision import device_type, resolve_precision
 
 # What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
@@ -34,6 +38,12 @@ _NOISE = (
     "The `srun` command is available",  # on every SLURM machine, where one run needs none
     "Precision bf16-mixed is not supported by the model summary",
 )
+_SEARCHES = "changes a setting of which config.yaml says something else; search with a sweep, -m "
+_REFUSED: dict[type[L.Callback], str] = {
+    BatchSizeFinder: f"{_SEARCHES}data.batch_size=64,256",
+    LearningRateFinder: f"{_SEARCHES}optimizer.lr='interval(1e-4,1e-1)'",
+    ModelPruning: "gives weights other names, under which no checkpoint can be loaded again",
+}
 
 
 def build_model(config: DictConfig) -> Any:
@@ -90,7 +100,26 @@ def build_trainer(
     options["precision"] = resolve_precision(options["precision"], model, accelerator)
     trainer_class = pkgutil.resolve_name(options.pop("_target_"))
     trainer: L.Trainer = trainer_class(**{name: _built(value) for name, value in options.items()})
+    _check(trainer)
+    give_folders(trainer)
     return trainer
+
+
+def _check(trainer: L.Trainer) -> None:
+    """Refuse what cannot be resumed, evaluated or ended as every run is.
+
+    Raises:
+        ConfigError: there is a callback or a strategy of that kind.
+    """
+    if starts_by_copying(trainer):
+        raise ConfigError(
+            "trainer.strategy: starts its processes by copying this one, which holds the run's "
+            "directory; take ddp, or torchrun or srun"
+        )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for kind, reason in _REFUSED.items():
+            if isinstance(callback, kind):
+                raise ConfigError(f"callbacks: {type(callback).__name__} {reason}")
 
 
 def _built(value: Any) -> Any:
@@ -165,4 +194,5 @@ def machine(trainer: L.Trainer) -> dict[str, Any]:
         "world_size": trainer.world_size,
         "threads": torch.get_num_threads(),
         "mkl_cbwr": os.environ.get("MKL_CBWR", ""),
+        "openmp_waits": os.environ.get("OMP_WAIT_POLICY") or os.environ.get("GOMP_SPINCOUNT", ""),
     }

@@ -25,6 +25,10 @@ def outcome(run_dir: Path, order: Path | None = None) -> dict[str, Any]:
         "scalars": scalars(run_dir),
         "csv_rows": len(csv.read_text().splitlines()) if csv.exists() else 0,
         "order": sample_order(order) if order else {},
+        "others": {
+            str(path.relative_to(run_dir)): sha256_of(read_checkpoint(path.resolve())["state_dict"])
+            for path in sorted(run_dir.glob("checkpoints/*/*"))
+        },
         "stray": sorted(str(path.name) for path in run_dir.rglob(".*.partial")),
     }
 

@@ -39,6 +39,19 @@ def kills(folder: Path, references: References, count: int) -> dict[str, Any]:
     return _summed(half + _until(one, "one", 1, count - count // 2))
 
 
+def each(folder: Path, references: References, count: int) -> dict[str, Any]:
+    """Kill a run of each case so often at random instants of its training."""
+
+    def one(case: str, times: int) -> tuple[int, list[str]]:
+        run = Run(folder, case, f"each_{case}")
+        window = 2 * references.seconds(case) / times
+        killed = sum(run.kill_within(window) for _ in range(times))
+        run.finish()
+        return killed, references.differences(run)
+
+    return _summed(_all(one, [(case, count) for case in CASES]))
+
+
 def saves(folder: Path, references: References, count: int) -> dict[str, Any]:
     """Kill at the named points of a save, twenty times a run, with $TMPDIR on another disk."""
     elsewhere = _other_file_system(folder)
@@ -286,6 +299,7 @@ def _is_alive(pid: int) -> bool:
 
 PARTS = {
     "kills": kills,
+    "each": each,
     "saves": saves,
     "signals": signals,
     "disk": disk,

@@ -13,6 +13,41 @@ from typing import Any
 
 from crash_rows.compare import differences, outcome
 
+_SMALL = (
+    "model=mlp model.hidden_dims=[32] model.dropout=0.2 data.augment=affine trainer.max_epochs=3 "
+    "trainer.limit_train_batches=60 trainer.limit_val_batches=2 trainer.log_every_n_steps=10 "
+    "callbacks.checkpoint.every_n_steps=7 ~callbacks.pictures"
+)
+_ADD = "+callbacks.x._target_=lightning.pytorch.callbacks."
+_OWN = "allow_targets=[crash_rows.] model._target_=crash_rows.models."
+MORE = {
+    "double": "trainer.precision=64-true",
+    "manual": f"{_OWN}Manual scheduler=none",
+    "two_optimizers": f"{_OWN}TwoOptimizers scheduler=none trainer.max_steps=300",
+    "lr_monitor": f"{_ADD}LearningRateMonitor",
+    "lr_monitor_epoch": f"{_ADD}LearningRateMonitor +callbacks.x.logging_interval=epoch",
+    "saved_by_default": f"{_ADD}ModelCheckpoint",
+    "saved_best_two": f"{_ADD}ModelCheckpoint +callbacks.x.monitor=val/acc +callbacks.x.mode=max "
+    "+callbacks.x.save_top_k=2 +callbacks.x.save_last=true",
+    "saved_link": f"{_ADD}ModelCheckpoint +callbacks.x.monitor=val/loss "
+    "+callbacks.x.save_last=link",
+    "saved_by_steps": f"{_ADD}ModelCheckpoint +callbacks.x.every_n_train_steps=11 "
+    "+callbacks.x.save_top_k=-1",
+    "saved_one_name": f"{_ADD}ModelCheckpoint +callbacks.x.filename=fixed "
+    "+callbacks.x.enable_version_counter=false +callbacks.x.save_last=true",
+    "swa": f"{_ADD}StochasticWeightAveraging +callbacks.x.swa_lrs=0.01 "
+    "+callbacks.x.swa_epoch_start=1 scheduler=none",
+    "swa_batch_norm": f"{_ADD}StochasticWeightAveraging +callbacks.x.swa_lrs=0.01 "
+    "+callbacks.x.swa_epoch_start=2 model.batch_norm=true scheduler=none",
+    "ema": f"{_ADD}EMAWeightAveraging +callbacks.x.decay=0.95",
+    "ema_double": f"{_ADD}EMAWeightAveraging +callbacks.x.decay=0.95 trainer.precision=64-true",
+    "plateau": "scheduler=plateau trainer.val_check_interval=20",
+    "stops_early": "callbacks=early_stopping callbacks.early_stopping.patience=0 "
+    "callbacks.early_stopping.min_delta=0.05 trainer.val_check_interval=15",
+    "batch_norm": "model.batch_norm=true optimizer=adamw",
+    "val_check_interval": "trainer.val_check_interval=13",
+    "val_across_epochs": "trainer.val_check_interval=35 trainer.check_val_every_n_epoch=null",
+}
 CASES = {
     "mlp": "model=mlp model.hidden_dims=[64] model.dropout=0.3 data.augment=affine "
     "trainer.val_check_interval=50 trainer.max_epochs=3 trainer.limit_train_batches=120 "
@@ -25,9 +60,11 @@ CASES = {
     "scheduler=plateau callbacks=early_stopping logger=many trainer.max_epochs=3 "
     "trainer.limit_train_batches=100 trainer.limit_val_batches=2 trainer.log_every_n_steps=5 "
     "callbacks.checkpoint.every_n_steps=4 ~callbacks.pictures",
+    **{name: f"{_SMALL} {more}" for name, more in MORE.items()},
 }
 """Dropout, augmentation and validation on; in the third also gradient accumulation, batch norm,
-early stopping, a schedule that looks at metrics, and two loggers."""
+early stopping, a schedule that looks at metrics, and two loggers; in each of the others one thing
+that a resumed run may lose."""
 
 _context = multiprocessing.get_context("forkserver")
 

@@ -1,0 +1,130 @@
+"""Weights as a validation or a test sees them, which callbacks may swap in and out around it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+JUDGED = "judged_state_dict"  # the best weights in a checkpoint, where it has others
+Weights = dict[str, Tensor]
+
+
+def copied(weights: Mapping[str, Any]) -> Weights:
+    """Return a copy of a model's weights and buffers, which training does not change."""
+    return {name: value.clone() for name, value in weights.items() if isinstance(value, Tensor)}
+
+
+def are_same(weights: Mapping[str, Tensor], others: Mapping[str, Any]) -> bool:
+    """Return whether all of a model's weights have the same bits as others of the same names."""
+    return all(torch.equal(value, others[name].to(value.device)) for name, value in weights.items())
+
+
+class JudgedWeights:
+    """The weights that were best when they were validated, and those that are to be judged."""
+
+    def __init__(self) -> None:
+        self.best: Weights | None = None
+        self._seen: Weights | None = None  # by the last validation
+        self._trained: Weights | None = None  # at the end of the last epoch
+
+    def see(self, trainer: L.Trainer) -> None:
+        """Remember the weights that are validated now."""
+        self._seen = copied(trainer.strategy.lightning_module_state_dict())
+
+    def choose(self) -> None:
+        """Remember the weights that were validated last as the best."""
+        self.best = self._seen
+
+    def note_trained(self, trainer: L.Trainer) -> None:
+        """Remember the weights that training has come to."""
+        self._trained = copied(trainer.strategy.lightning_module_state_dict())
+
+    def has_unseen(self, trainer: L.Trainer) -> bool:
+        """Return whether the end of training brought weights that no validation has seen."""
+        now = trainer.strategy.lightning_module_state_dict()
+        return not any(seen is None or are_same(seen, now) for seen in (self._trained, self._seen))
+
+
+def judge(trainer: L.Trainer) -> None:
+    """Validate a model whose training has ended, as within training but without a point logged."""
+    with nothing_logged(trainer):
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.run()
+        trainer.training = True
+
+
+@contextmanager
+def nothing_logged(trainer: L.Trainer) -> Iterator[None]:
+    """Keep metrics from the loggers."""
+    mute(trainer)
+    try:
+        yield
+    finally:
+        unmute(trainer)
+
+
+def mute(trainer: L.Trainer) -> None:
+    """Keep metrics from the loggers until ``unmute``."""
+    for logger in trainer.loggers:
+        vars(logger)["log_metrics"] = _log_nothing
+
+
+def unmute(trainer: L.Trainer) -> None:
+    """Let the loggers have metrics again."""
+    for logger in trainer.loggers:
+        vars(logger).pop("log_metrics", None)
+
+
+def _log_nothing(*_: Any, **__: Any) -> None:
+    """Take the place of ``Logger.log_metrics``."""
+
+
+@contextmanager
+def weights_kept(trainer: L.Trainer, model: L.LightningModule) -> Iterator[None]:
+    """Have a model be evaluated with its own weights, whatever callbacks swap in for that."""
+    weights = copied(model.state_dict())
+    keeper = _Keeper(weights)
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.append(keeper)
+    try:
+        yield
+    finally:
+        callbacks.remove(keeper)
+        model.load_state_dict(weights, strict=False)
+
+
+class _Keeper(L.Callback):
+    """Puts weights back where an evaluation begins, after the hooks of all other callbacks."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+
+    def _put_back(self, model: L.LightningModule, batch_idx: int) -> None:
+        if batch_idx == 0:
+            model.load_state_dict(self._weights, strict=False)
+
+    @override
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._put_back(pl_module, batch_idx)
+
+    @override
+    def on_test_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._put_back(pl_module, batch_idx)

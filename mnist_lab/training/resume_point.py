@@ -1,0 +1,65 @@
+"""The point of a run at which its state is taken, and put back a second time.
+
+Lightning restores it before a run starts. After that come the hooks of a start and of an epoch's
+start, which ran before the state was taken: they change weights, learning rates and counts again,
+and log again what is in the log files. The point is where a training step is about to begin.
+"""
+
+from typing import Any
+
+import lightning as L
+
+from mnist_lab.errors import ConfigError
+from mnist_lab.training.judged_weights import mute, unmute
+
+_CURRENT = "current_model_state"  # of Lightning's WeightAveraging, whose state_dict is the average
+
+
+class PutBack:
+    """What is left to restore of a checkpoint.
+
+    Args:
+        trainer: the trainer, whose loggers are given no metrics until then.
+        checkpoint: the content, which Lightning restores now.
+        done: key of the callback's state that is restored once.
+    """
+
+    def __init__(self, trainer: L.Trainer, checkpoint: dict[str, Any], done: str) -> None:
+        self._checkpoint = dict(checkpoint)
+        self._callbacks = {**checkpoint["callbacks"], done: None}
+        mute(trainer)
+
+    def end(self, trainer: L.Trainer) -> None:
+        """Restore all that Lightning has restored."""
+        unmute(trainer)
+        weights = self._checkpoint.get(_CURRENT, self._checkpoint["state_dict"])
+        strict = trainer.lightning_module.strict_loading
+        trainer.strategy.load_model_state_dict({"state_dict": weights}, strict=strict)
+        trainer.strategy.load_optimizer_state_dict(self._checkpoint)
+        schedules = self._checkpoint["lr_schedulers"]
+        for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
+            config.scheduler.load_state_dict(state)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if state := self._callbacks.get(callback.state_key):
+                callback.load_state_dict(state)
+
+
+def check_validates_between_steps(trainer: L.Trainer) -> None:
+    """Check that no validation comes while gradients are accumulated, which no checkpoint holds.
+
+    Raises:
+        ConfigError: one does.
+    """
+    steps, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+    every: Any = trainer.val_check_batch
+    if not trainer.enable_validation or steps == 1 or not every % batches:
+        return
+    if trainer.check_val_every_n_epoch is not None and every > batches:
+        return
+    across = trainer.check_val_every_n_epoch is None and batches % steps
+    if every % steps or across:
+        raise ConfigError(
+            f"trainer.val_check_interval={trainer.val_check_interval}: validates after {every} "
+            f"batches, within a step of trainer.accumulate_grad_batches={steps}, which no "
+            "checkpoint could resume; must be a multiple of it, or whole epochs"
+        )

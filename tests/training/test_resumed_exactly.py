@@ -1,0 +1,84 @@
+"""Runs that were killed come to the same weights, files and points as those that were not.
+
+Each is killed in this process, in the middle of its second epoch: an error that nothing catches
+ends it between two batches. ``scripts/crash_test.py --each`` kills real processes, anywhere.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from door import call
+
+from mnist_lab.training.epoch_loop import FastEpochLoop
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+from crash_rows.compare import differences, outcome  # noqa: E402
+from crash_rows.runner import MORE  # noqa: E402
+
+SHORT = (
+    "model=mlp model.hidden_dims=[8] model.dropout=0.2 trainer=cpu trainer.max_epochs=2 "
+    "trainer.limit_train_batches=24 trainer.limit_val_batches=1 trainer.limit_test_batches=1 "
+    "trainer.log_every_n_steps=5 callbacks.checkpoint.every_n_steps=7 "
+    "~callbacks.pictures ~callbacks.progress trainer.enable_model_summary=false"
+)
+_ADD = "+callbacks.x._target_=lightning.pytorch.callbacks."
+NEIGHBOURS = {
+    "16 bits": "trainer.precision=bf16-true",
+    "gradients clipped": "trainer.gradient_clip_val=0.1",
+    "average after an epoch": f"{_ADD}EMAWeightAveraging "
+    "+callbacks.x.update_starting_at_epoch=0 +callbacks.x.update_every_n_steps=0",
+    "a mean of all weights": f"{_ADD}WeightAveraging",
+    "saved where an error is": f"{_ADD}ModelCheckpoint +callbacks.x.save_on_exception=true",
+    "accumulates more later": f"{_ADD}GradientAccumulationScheduler scheduler=none "
+    "+callbacks.x.scheduling={1:2}",
+    "without validation": "data.val_size=0",
+    "a table of rows": "logger=csv",
+    "noise at the start of an epoch": "allow_targets=[own_callbacks.] "
+    "+callbacks.x._target_=own_callbacks.Noise",
+}
+
+QUICK = {"double", "two_optimizers", "lr_monitor_epoch", "saved_best_two", "swa_batch_norm", "ema"}
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def killed_at(number: int, command: str, folder: Path) -> None:
+    """Start a command whose training ends before a batch."""
+    advance, left = FastEpochLoop.advance, number
+
+    def or_die(self: FastEpochLoop, data_fetcher: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        advance(self, data_fetcher)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FastEpochLoop, "advance", or_die)
+        with pytest.raises(Killed):
+            call(command, folder)
+
+
+def _case(name: str) -> Any:
+    marks = () if name in QUICK else pytest.mark.slow
+    return pytest.param(name, marks=marks)
+
+
+@pytest.mark.filterwarnings("ignore:When using `Trainer.accumulate_grad_batches")
+@pytest.mark.parametrize("name", [_case(name) for name in (*MORE, *NEIGHBOURS)])
+def test_a_run_that_was_killed_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
+    command = f"train {SHORT} {MORE.get(name) or NEIGHBOURS[name]} hydra.run.dir="
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = call(f"{command}{whole}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    killed_at(37, f"{command}{broken}", tmp_path)
+    done = call(f"{command}{broken}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "resumes from step" in done.stdout
+    before, after = outcome(whole), outcome(broken)
+    assert {what: (before[what], after[what]) for what in differences(before, after)} == {}
