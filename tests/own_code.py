@@ -2,6 +2,7 @@
 
 import lightning as L
 from lightning.pytorch.profilers import SimpleProfiler
+from torch import Tensor, nn
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
@@ -26,3 +27,26 @@ class Profiler(SimpleProfiler):
 def function(**_: object) -> Callback:
     """Return what may be built, which cannot be known before the call."""
     raise AssertionError("called")
+
+
+class Net(nn.Module):
+    """A network that knows nothing of Lightning.
+
+    Args:
+        width: units of its hidden layer.
+        activation: after it.
+    """
+
+    def __init__(self, width: int = 8, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(784, width),
+            activation or nn.ReLU(),
+            nn.Linear(width, 10, bias=False),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, 10)``."""
+        logits: Tensor = self.layers(images)
+        return logits

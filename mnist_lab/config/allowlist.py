@@ -23,6 +23,9 @@ _HYDRAS_PACKAGES = ("hydra", "hydra_plugins")
 _CALL_KEYS = ("_partial_", "_args_")  # with which Hydra calls a target otherwise than the lab does
 _MODELS = r"mnist_lab\.models\.([a-z_0-9]+\.)*[A-Z]\w*"
 _DATA = r"mnist_lab\.data\.([a-z_0-9]+\.)*[A-Z]\w*"
+_OPTIMIZERS = r"torch\.optim\.[A-Z]\w*|mnist_lab\.models\.([a-z_0-9]+\.)*[A-Z]\w*"
+_SCHEDULERS = r"torch\.optim\.lr_scheduler\.[A-Z]\w*"
+_NETS = r"(torch\.nn|torchvision\.models)\.[A-Z]\w*"
 _TRAINER = r"lightning\.Trainer"
 _CALLBACKS = (
     r"mnist_lab\.callbacks\.([a-z_0-9]+\.)*[A-Z]\w*|mnist_lab\.training\.Checkpoint"
@@ -53,6 +56,8 @@ def check_targets(plain: Any, allowed: Sequence[str], *, is_typed: bool = True) 
     """
     for key, target, node in find(plain, "_target_"):
         roles, ships = _place(key)
+        if target == "???":  # of a sweep whose trials name it, or refused as not set
+            continue
         if not isinstance(target, str):
             raise UntrustedError(f"{key}={target}: must be the dotted name of a class")
         if not roles:
@@ -147,6 +152,12 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
             return ("lightning.LightningModule",), _MODELS
         case ["data"]:
             return ("lightning.LightningDataModule",), _DATA
+        case ["optimizer"]:
+            return ("torch.optim.Optimizer",), _OPTIMIZERS
+        case ["scheduler"]:
+            return ("torch.optim.lr_scheduler.LRScheduler",), _SCHEDULERS
+        case ["model", "net", *_]:
+            return ("torch.nn.Module",), _NETS
         case ["trainer"]:
             return ("lightning.Trainer",), _TRAINER
         case ["callbacks", _] | ["trainer", "callbacks", _]:

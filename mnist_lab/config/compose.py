@@ -24,6 +24,7 @@ from mnist_lab.config.overrides import (
     given_overrides,
     key_and_value,
     opened_targets,
+    own_choices,
     parse_overrides,
     with_names,
 )
@@ -116,7 +117,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
     def _from_files(self, overrides: Sequence[str]) -> DictConfig:
         return self.load_configuration(
             config_name=PRIMARY,
-            overrides=list(overrides),
+            overrides=[*overrides, *own_choices(parse_overrides(overrides))],
             run_mode=RunMode.MULTIRUN,  # in which several values of a key are no error
             validate_sweep_overrides=False,
         )
@@ -178,7 +179,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             base = master
             if groups:
                 texts = [str(item.input_line) for item in parsed if item not in values]
-                base = super().load_sweep_config(master, texts)
+                base = super().load_sweep_config(master, [*texts, *own_choices(parsed)])
             self.bases[key] = pickle.dumps(base)
         config: DictConfig = pickle.loads(self.bases[key])
         hydra_internals.apply_overrides(config, values)

@@ -70,8 +70,8 @@ def knob(default: Any, text: str, limits: Range | None = None, /, **options: Any
         options |= {"each": True, "number": each}
     limits = Range(**bounds) if bounds else limits
     metadata = {"knob": Knob(text, limits, **options)}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 

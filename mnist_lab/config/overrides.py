@@ -115,6 +115,13 @@ def given_overrides(hydra: DictConfig, part: str = "task") -> list[str]:
     return [str(text) for text in overrides]
 
 
+def own_choices(overrides: Sequence[Override]) -> list[str]:
+    """Return the choice of an optimizer and a schedule whose class is named and no file is."""
+    keys = {override.key_or_group for override in overrides}
+    groups = ("optimizer", "scheduler")
+    return [f"{name}=own" for name in groups if f"{name}._target_" in keys and name not in keys]
+
+
 def key_and_value(override: Override) -> tuple[str, str]:
     """Return an override in the spelling that sweepers give it."""
     return override.get_key_element(), override.get_value_element_as_str()

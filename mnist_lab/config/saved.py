@@ -14,7 +14,7 @@ from mnist_lab.config.compose import compose_config
 from mnist_lab.config.field import shown
 from mnist_lab.config.options import choices
 from mnist_lab.config.overrides import opened_targets
-from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train
+from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train, typed_node
 from mnist_lab.config.sources import register
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_texts, set_folders
@@ -164,7 +164,7 @@ def _typed(group: str, node: Any) -> Any:
 
 
 def _merged(schema: type[Any] | None, node: Any) -> Any:
-    return OmegaConf.merge(OmegaConf.structured(schema), node) if schema else node
+    return OmegaConf.merge(typed_node(schema), node) if schema else node
 
 
 def read_stored(path: Path) -> DictConfig:

@@ -4,9 +4,9 @@ A field's default holds where no file in conf/ sets another.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from mnist_lab.config.field import knob
 from mnist_lab.data.sets import AUGMENTS, FOLDERS, MAX_SEED, NUM_CLASSES, NUM_TRAIN
@@ -98,6 +98,16 @@ class CNN(Model):
 
 
 @dataclass
+class Module(Model):
+    """Any torch.nn.Module by its class and arguments, in the lab's classifier."""
+
+    _target_: str = "mnist_lab.models.Module"
+    net: dict[str, Any] = knob(
+        {}, "the network: model.net._target_=mine.Net, and its arguments as model.net.width=24"
+    )
+
+
+@dataclass
 class Data:
     """MNIST or a set that shares its format."""
 
@@ -161,6 +171,15 @@ class SGD(Optimizer):
 
 
 @dataclass
+class OwnOptimizer:
+    """Any torch.optim.Optimizer by its class, with its arguments."""
+
+    takes_any: ClassVar[bool] = True
+    _target_: str = knob(MISSING, "the optimizer's class; its arguments are keys beside it")
+    lr: float | None = knob(None, "learning rate; null is the class's own", above=0)
+
+
+@dataclass
 class Scheduler:
     """A constant learning rate, and what every schedule takes."""
 
@@ -173,6 +192,14 @@ class Cosine(Scheduler):
 
     name: str = "cosine"
     eta_min: float = knob(0.0, "learning rate at the end", low=0)
+
+
+@dataclass
+class WarmupCosine(Cosine):
+    """Up to lr in equal steps, then by a cosine to eta_min over the rest of the run."""
+
+    name: str = "warmup_cosine"
+    warmup: float = knob(0.1, "share of the run in which lr rises", low=0, below=1)
 
 
 @dataclass
@@ -201,6 +228,15 @@ class Plateau(Scheduler):
     name: str = "plateau"
     factor: float = knob(0.1, "factor at a plateau", above=0, below=1)
     patience: int = knob(3, "epochs without progress before it", low=0)
+
+
+@dataclass
+class OwnScheduler:
+    """Any torch.optim.lr_scheduler.LRScheduler by its class, with its arguments."""
+
+    takes_any: ClassVar[bool] = True
+    _target_: str = knob(MISSING, "the schedule's class; its arguments are keys beside it")
+    interval: str = knob("epoch", "what the schedule counts", choices=("epoch", "step"))
 
 
 @dataclass
@@ -350,15 +386,17 @@ class Train:
 
 
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
-    "model": {"softmax": SoftmaxRegression, "mlp": MLP, "cnn": CNN},
+    "model": {"softmax": SoftmaxRegression, "mlp": MLP, "cnn": CNN, "module": Module},
     "data": {"data": Data},
-    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
+    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD, "own": OwnOptimizer},
     "scheduler": {
         "none": Scheduler,
         "cosine": Cosine,
+        "warmup_cosine": WarmupCosine,
         "one_cycle": OneCycle,
         "exponential": Exponential,
         "plateau": Plateau,
+        "own": OwnScheduler,
     },
     "trainer": {"trainer": Trainer},
     "callbacks": {
@@ -367,6 +405,16 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "early_stopping": EarlyStopping,
     },
 }
+
+
+def typed_node(schema: type[Any]) -> DictConfig:
+    """Return a node of a schema; where arguments of another's class stand, it takes new keys."""
+    node: DictConfig = OmegaConf.structured(schema)
+    if getattr(schema, "takes_any", False):
+        OmegaConf.set_struct(node, False)
+    elif schema is Module:
+        OmegaConf.set_struct(node.net, False)
+    return node
 
 
 def key_prefix(group: str, name: str) -> str:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.options import CONF
-from mnist_lab.config.schema import SCHEMAS, Train
+from mnist_lab.config.schema import SCHEMAS, Train, typed_node
 from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
 from mnist_lab.errors import ConfigError
 from mnist_lab.files.yaml import problem_in
@@ -39,7 +39,7 @@ def _register_schemas() -> None:
     store.store(name="train_schema", node=Train)
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
-            store.store(group=group, name=f"{name}_schema", node=schema)
+            store.store(group=group, name=f"{name}_schema", node=typed_node(schema))
     store.store(group="hydra/sweeper", name="study", node=Settings, provider="mnist_lab")
     for name, schema in LAUNCHERS.items():
         store.store(group="hydra/launcher", name=name, node=schema, provider="mnist_lab")

@@ -23,7 +23,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import check_roles, is_the_labs
-from mnist_lab.config.field import check_knob, knobs_of, nearest, shown
+from mnist_lab.config.field import check_knob, knobs_of, nearest, requirement, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.options import choices
 from mnist_lab.config.schema import METRICS, SCHEMAS
@@ -31,7 +31,15 @@ from mnist_lab.data.sets import NUM_CLASSES
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 
-_BUILT = ("model", "data", "trainer", "callbacks", "logger")  # groups of what is built
+_BUILT = (
+    "model",
+    "data",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+)  # groups of what is built
 
 
 def check(config: DictConfig) -> None:
@@ -54,10 +62,12 @@ def check(config: DictConfig) -> None:
     for prefix, node in _typed_nodes(config):
         schema = OmegaConf.get_type(node)
         known = {field.name for field in fields(schema)}  # type: ignore[arg-type]
-        for name in node:
+        for name in () if getattr(schema, "takes_any", False) else node:
             if name not in known and not (prefix == "" and name == "hydra"):
                 raise ConfigError(unknown_key(f"{prefix}{name!s}", map(str, node)))
         for field, _ in knobs_of(schema):
+            if OmegaConf.is_missing(node, field.name):
+                raise ConfigError(f"{prefix}{field.name}: must be set: {requirement(field)}")
             check_knob(f"{prefix}{field.name}", field, node)
     _check_combinations(config)
     _check_monitors(config)
@@ -79,7 +89,7 @@ def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Di
 def _check_combinations(config: DictConfig) -> None:
     """Check what one knob alone cannot know."""
     optimizer = config.optimizer
-    if optimizer.get("nesterov") and not optimizer.momentum:
+    if optimizer.get("name") == "sgd" and optimizer.nesterov and not optimizer.momentum:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     model, data = config.model, config.data
     is_the_labs_data = is_the_labs(data._target_)

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from mnist_lab.config.hydra_internals import build
@@ -73,7 +73,7 @@ def evaluate_run(
         UntrustedError: the run names code that is not the lab's and was not allowed.
     """
     config = _config_for_this_device(run_dir, overrides)
-    model = load_model(run_dir, config.model._target_)
+    model = load_model(run_dir, config.model)
     datamodule = datamodule or build(config.data)
     try:
         trainer = trainer or build_trainer(config, model, validates=False)
@@ -95,12 +95,12 @@ def _config_for_this_device(run_dir: Path, overrides: Sequence[str]) -> DictConf
     return config
 
 
-def load_model(run_dir: Path, target: str) -> Classifier:
+def load_model(run_dir: Path, node: DictConfig) -> Classifier:
     """Rebuild a run's model with the weights of its best checkpoint, else its newest, on the CPU.
 
     Args:
         run_dir: the run's directory.
-        target: dotted name of the model's class; the caller has checked that it may be built.
+        node: the model's in the run's config; the caller has checked that it may be built.
 
     Raises:
         InputError: there is no checkpoint, or it is corrupt or another model's.
@@ -114,10 +114,13 @@ def load_model(run_dir: Path, target: str) -> Classifier:
     else:
         raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
     settings, weights = checkpoint.get("hyper_parameters", {}), checkpoint["state_dict"]
+    target = str(node._target_)
     model_class = cast(type[Classifier], get_class(target))
     try:
         if _count(settings) > _MAX_SETTINGS:
             raise ValueError(f"it has more than {_MAX_SETTINGS:,} hyperparameters")
+        if "net" in node and settings.get("net") != OmegaConf.to_container(node.net):
+            raise ValueError("its net is not the model.net of config.yaml, which alone is built")
         with torch.device("meta"):  # costs nothing, whatever sizes the file asks for
             expected = model_class(**settings)
         check_weights(path, checkpoint, expected)
@@ -156,7 +159,7 @@ def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predict
     """
     config = _config_for_this_device(run_dir, overrides)
     config.trainer.devices = 1
-    model = load_model(run_dir, config.model._target_)
+    model = load_model(run_dir, config.model)
     datamodule = build(config.data)
     trainer = build_trainer(config, model, validates=False)
     batches = trainer.predict(model, datamodule=datamodule) or []

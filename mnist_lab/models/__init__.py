@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from mnist_lab.models.classifier import Classifier
     from mnist_lab.models.cnn import CNN
     from mnist_lab.models.mlp import MLP
+    from mnist_lab.models.module import Module
     from mnist_lab.models.softmax import SoftmaxRegression
 
-__all__ = ["CNN", "MLP", "Classifier", "SoftmaxRegression"]
+__all__ = ["CNN", "MLP", "Classifier", "Module", "SoftmaxRegression"]
 
 _MODULES = {
     "CNN": "cnn",
     "Classifier": "classifier",
     "MLP": "mlp",
+    "Module": "module",
     "SoftmaxRegression": "softmax",
 }
 

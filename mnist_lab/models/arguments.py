@@ -15,7 +15,7 @@ ACTIVATIONS = {  # name: class of torch.nn
 OUTPUTS = {"identity": "Identity", "log_sigmoid": "LogSigmoid"}  # name: class of torch.nn
 INITS = ("default", "zeros", "glorot_uniform", "truncated_normal", "normal")
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}  # name: class of torch.optim
-SCHEDULERS = ("none", "cosine", "one_cycle", "exponential", "plateau")
+SCHEDULERS = ("none", "cosine", "warmup_cosine", "one_cycle", "exponential", "plateau")
 
 
 @dataclass(frozen=True)

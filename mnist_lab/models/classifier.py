@@ -40,11 +40,12 @@ class Classifier(L.LightningModule, ABC):
             zero biases, ``truncated_normal`` (standard deviation 0.1, cut at two of them) with
             biases of 0.1, or ``normal`` (weights and biases with standard deviation 1).
         label_smoothing: share of the target spread over all classes in training, 0 to 1.
-        optimizer: ``name`` (adam, adamw or sgd) and the arguments of torch's class of that name;
-            None is Adam with its defaults.
-        scheduler: ``name`` (none, cosine, one_cycle, exponential or plateau) and the arguments of
-            torch's class; cosine and one_cycle go by step over the whole run, exponential and
-            plateau by epoch. None keeps the learning rate.
+        optimizer: ``name`` (adam, adamw, sgd, or a class's dotted name) and the arguments of that
+            class; None is Adam with its defaults.
+        scheduler: ``name`` (none, cosine, warmup_cosine, one_cycle, exponential, plateau, or a
+            class's dotted name) and the arguments of torch's class; cosine, warmup_cosine and
+            one_cycle go by step over the whole run, exponential and plateau by epoch, a class as
+            its ``interval`` says. None keeps the learning rate.
 
     Raises:
         ConfigError: an argument is unknown or out of its range.
@@ -70,8 +71,12 @@ class Classifier(L.LightningModule, ABC):
         self.label_smoothing = label_smoothing
         self.optimizer_settings = {"name": "adam", **(optimizer or {})}
         self.scheduler_settings = {"name": "none", **(scheduler or {})}
-        one_of("optimizer.name", self.optimizer_settings["name"], OPTIMIZERS)
-        one_of("scheduler.name", self.scheduler_settings["name"], SCHEDULERS)
+        for key, settings, names in (
+            ("optimizer.name", self.optimizer_settings, OPTIMIZERS),
+            ("scheduler.name", self.scheduler_settings, SCHEDULERS),
+        ):
+            if "." not in settings["name"]:  # else that of a class, imported where it is built
+                one_of(key, settings["name"], names)
         self._sums = RunningSums()
         self._evaluation: EvaluationSums
 
@@ -92,20 +97,20 @@ class Classifier(L.LightningModule, ABC):
         for layer in self.net.modules():
             if not isinstance(layer, nn.Linear | nn.Conv2d):
                 continue
-            assert layer.bias is not None
+            bias = torch.empty(0) if layer.bias is None else layer.bias
             match self.init:
                 case "zeros":
                     nn.init.zeros_(layer.weight)
-                    nn.init.zeros_(layer.bias)
+                    nn.init.constant_(bias, 0.0)
                 case "glorot_uniform":
                     nn.init.xavier_uniform_(layer.weight)
-                    nn.init.zeros_(layer.bias)
+                    nn.init.constant_(bias, 0.0)
                 case "truncated_normal":
                     nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
-                    nn.init.constant_(layer.bias, 0.1)
+                    nn.init.constant_(bias, 0.1)
                 case "normal":
                     nn.init.normal_(layer.weight)
-                    nn.init.normal_(layer.bias)
+                    nn.init.normal_(bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, num_classes)`` for ``(B, 1, 28, 28)`` images, uint8 or in [0, 1]."""

@@ -13,6 +13,7 @@ from torch.optim import lr_scheduler as schedules
 
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.models.arguments import OPTIMIZERS
+from mnist_lab.models.named import build_named
 
 
 def build_optimizer(
@@ -21,15 +22,20 @@ def build_optimizer(
     """Build an optimizer.
 
     Args:
-        settings: ``name`` and the arguments of torch's class of that name.
+        settings: ``name``, of torch's class in short or of any class with dots, and its arguments;
+            of the latter an ``lr`` of None is the class's own.
         parameters: the parameters that it steps.
-        fused: whether its step is one kernel.
+        fused: whether the step of an optimizer of a short name is one kernel.
 
     Raises:
-        ConfigError: torch refuses a setting.
+        ConfigError: there is no such class, or it refuses a setting.
     """
     rest = dict(settings)
     name = rest.pop("name")
+    if name not in OPTIMIZERS:
+        if rest.get("lr", 0) is None:
+            del rest["lr"]
+        return build_named("optimizer._target_", name, Optimizer, parameters, **rest)
     build: Callable[..., Optimizer] = getattr(torch.optim, OPTIMIZERS[name])
     try:
         return build(parameters, fused=fused or None, **rest)  # None: torch chooses
@@ -43,7 +49,8 @@ def build_schedule(
     """Build a schedule, and Lightning's description of when to step it.
 
     Args:
-        settings: ``name``, other than ``none``, and the arguments of torch's class.
+        settings: ``name``, other than ``none``, and the arguments of torch's class; of a class by
+            its dotted name also ``interval``, ``step`` or ``epoch``.
         optimizer: the optimizer whose learning rate it changes.
         trainer: the trainer, which knows the length of the run.
 
@@ -58,16 +65,22 @@ def build_schedule(
                 steps = _steps(trainer)
                 cosine = schedules.CosineAnnealingLR(optimizer, steps, **rest)
                 return {"scheduler": cosine, "interval": "step"}
+            case "warmup_cosine":
+                warm = _warmup_cosine(optimizer, _steps(trainer), **rest)
+                return {"scheduler": warm, "interval": "step"}
             case "one_cycle":
                 rest = _one_cycle_settings(rest, optimizer)
                 one_cycle = schedules.OneCycleLR(optimizer, total_steps=_steps(trainer), **rest)
                 return {"scheduler": one_cycle, "interval": "step"}
             case "exponential":
                 return {"scheduler": schedules.ExponentialLR(optimizer, **rest)}
+            case "plateau":
+                return _described(schedules.ReduceLROnPlateau(optimizer, **rest), trainer)
             case _:
-                monitor = "val/loss" if trainer.enable_validation else "train/loss"
-                plateau = schedules.ReduceLROnPlateau(optimizer, **rest)
-                return {"scheduler": plateau, "monitor": monitor}
+                interval = rest.pop("interval", "epoch")
+                key, role = "scheduler._target_", schedules.LRScheduler
+                built = build_named(key, name, role, optimizer, **rest)
+                return _described(built, trainer) | {"interval": interval}
     except ConfigError:
         raise
     except ZeroDivisionError as error:  # one_cycle's, which divides by the steps between two
@@ -77,6 +90,33 @@ def build_schedule(
         ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scheduler={name}: {error}") from error
+
+
+def _described(schedule: schedules.LRScheduler, trainer: L.Trainer) -> dict[str, Any]:
+    """Describe a schedule that may look at a metric."""
+    if not isinstance(schedule, schedules.ReduceLROnPlateau):
+        return {"scheduler": schedule}
+    monitor = "val/loss" if trainer.enable_validation else "train/loss"
+    return {"scheduler": schedule, "monitor": monitor}
+
+
+def _warmup_cosine(
+    optimizer: Optimizer, steps: int, warmup: float = 0.1, eta_min: float = 0.0
+) -> schedules.LambdaLR:
+    """Rise in equal steps to the learning rate, then fall by a cosine, reached at the last step."""
+    rising = round(warmup * steps)
+
+    def share(low: float) -> Callable[[int], float]:
+        def at(step: int) -> float:
+            if step < rising:
+                return (step + 1) / (rising + 1)
+            falling = (step - rising) / max(1, steps - rising)
+            return low + (1 - low) * (1 + math.cos(math.pi * falling)) / 2
+
+        return at
+
+    lows = [eta_min / group["lr"] for group in optimizer.param_groups]
+    return schedules.LambdaLR(optimizer, [share(low) for low in lows])
 
 
 def _steps(trainer: L.Trainer) -> int:
@@ -100,4 +140,4 @@ def _one_cycle_settings(settings: dict[str, Any], optimizer: Optimizer) -> dict[
     """Return the settings with the peak, and without a momentum to move where there is none."""
     if not optimizer.defaults.get("betas") and not optimizer.defaults.get("momentum"):
         settings["cycle_momentum"] = False
-    return {"max_lr": optimizer.param_groups[0]["lr"], **settings}
+    return {"max_lr": [group["lr"] for group in optimizer.param_groups], **settings}

@@ -14,6 +14,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import rename
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
+from mnist_lab.models.arguments import OPTIMIZERS
 from mnist_lab.models.optimizers import build_optimizer
 from mnist_lab.runs.directory import BEST, CHECKPOINTS, LAST, PREVIOUS
 from mnist_lab.training.judged_weights import JUDGED
@@ -142,12 +143,19 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModu
     needed = build_optimizer(model.optimizer_settings, model.parameters(), fused=False)
     with contextlib.suppress(Exception):  # whatever a wrong type leads to
         (state,) = checkpoint["optimizer_states"]
-        (stored,), (group,) = state["param_groups"], needed.param_groups
-        shapes = [parameter.shape for parameter in group.pop("params")]
+        groups = list(zip(state["param_groups"], needed.param_groups, strict=True))
+        shapes = [weight.shape for _, group in groups for weight in group.pop("params")]
+        is_known = model.optimizer_settings["name"] in OPTIMIZERS
         if (
-            stored["params"] == list(range(len(shapes)))
-            and all(_is_like(stored[name], setting) for name, setting in group.items())
-            and all(_is_state_of(shapes[n], moments) for n, moments in state["state"].items())
+            [number for stored, _ in groups for number in stored["params"]]
+            == list(range(len(shapes)))
+            and all(
+                _is_like(stored[name], group[name]) for stored, group in groups for name in group
+            )
+            and all(
+                _is_state_of(shapes[n], moments) if is_known else isinstance(moments, dict)
+                for n, moments in state["state"].items()
+            )
         ):
             return
     raise InputError(f"{path}: its optimizer_states are not of this model's optimizer")
@@ -167,6 +175,8 @@ def _is_like(value: Any, needed: Any) -> bool:
     """Return whether a setting of an optimizer has the type that is needed."""
     if isinstance(needed, list | tuple):
         return len(value) == len(needed) and all(map(_is_number, value))
+    if isinstance(needed, str):
+        return isinstance(value, str)
     if isinstance(needed, bool) or needed is None:
         return value is None or isinstance(value, bool)
     return _is_number(value)

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, Mod
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
-from mnist_lab.config.allowlist import check_roles
+from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import ConfigError
 from mnist_lab.files.tensorboard import do_without_tensorflow
@@ -55,7 +55,18 @@ def build_model(config: DictConfig) -> Any:
         UntrustedError: a class has not the role that its place in the config asks for.
     """
     check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
-    return build(config.model, optimizer=config.optimizer, scheduler=config.scheduler)
+    settings = {name: _by_name(config[name]) for name in ("optimizer", "scheduler")}
+    if config.model.get("net") is not None and is_the_labs(config.model._target_):
+        settings["_recursive_"] = False  # the class and its arguments, which the checkpoint holds
+    return build(config.model, **settings)
+
+
+def _by_name(settings: DictConfig) -> Any:
+    """Return an optimizer's or a schedule's settings with the dotted name of a class as name."""
+    plain: Any = OmegaConf.to_container(settings)
+    if "_target_" in plain:
+        plain["name"] = plain.pop("_target_")
+    return plain
 
 
 @settings_taken()

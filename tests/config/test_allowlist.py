@@ -26,7 +26,7 @@ def at(place: str, target: Any) -> dict[str, Any]:
         ("model", "mnist_lab.models.softmax.SoftmaxRegression"),
         ("model", "lightning.pytorch.demos.boring_classes.BoringModel"),
         ("model", "own_code.Model"),
-        ("model.net", "torch.nn.Linear"),
+        ("model.encoder", "torch.nn.Linear"),
         ("data", "mnist_lab.data.MNISTDataModule"),
         ("data", "own_code.Data"),
         ("trainer", "lightning.Trainer"),
@@ -83,7 +83,7 @@ def test_refused_before_anything_is_imported(place: str, target: Any) -> None:
     ("place", "target"),
     [
         ("model", "lightning.pytorch.demos.boring_classes.BoringModel"),
-        ("model.net", "torch.nn.Linear"),
+        ("model.encoder", "torch.nn.Linear"),
         ("callbacks.x", "lightning.pytorch.callbacks.LambdaCallback"),
         ("callbacks.x", "mnist_lab.models.MLP"),
         ("logger.x", "lightning.pytorch.loggers.MLFlowLogger"),

@@ -12,6 +12,7 @@ from small_models import trainer
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import SoftmaxRegression
+from mnist_lab.models.optimizers import build_optimizer
 
 OPTIMIZERS: list[dict[str, Any]] = [
     {"name": "adam", "lr": 0.01, "betas": [0.8, 0.99], "eps": 1e-7},
@@ -132,3 +133,71 @@ def test_a_schedule_over_an_unknown_number_of_steps_is_refused() -> None:
     fitter = trainer(model, max_epochs=2, limit_train_batches=4, callbacks=[changing])
     with pytest.raises(ConfigError, match=r"scheduler=cosine: needs the length of the run, which"):
         fitter.fit(model, datamodule=MNISTDataModule())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "line"),
+    [
+        ({"name": "torch.optim.RMSprop", "lr": 0.01, "alpha": 0.9}, None),
+        ({"name": "torch.optim.Adagrad", "lr": None}, None),
+        (
+            {"name": "torch.optim.RMSprop", "alhpa": 0.9},
+            "unexpected keyword argument 'alhpa'; it takes lr, alpha",
+        ),
+        ({"name": "torch.optim.RMSprop", "alpha": -1.0}, "Invalid alpha value"),
+        ({"name": "torch.nn.Linear"}, "must be a subclass of Optimizer"),
+        ({"name": "torch.optim.Missing"}, "cannot be imported"),
+    ],
+)
+def test_optimizer_by_its_class(optimizer: dict[str, Any], line: str | None) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    if line is not None:
+        with pytest.raises(ConfigError, match=line):
+            build_optimizer(optimizer, [weight], fused=True)
+        return
+    built = build_optimizer(optimizer, [weight], fused=True)
+    given = {name: value for name, value in optimizer.items() if name != "name" and value}
+    assert given.items() <= built.defaults.items()
+    weight.sum().backward()  # type: ignore[no-untyped-call]
+    built.step()
+    assert (weight < 1).all()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        (
+            {"name": "warmup_cosine", "warmup": 0.4, "eta_min": 0.1},
+            [1 / 3, 2 / 3, 1, None, None, 0.1],
+        ),
+        (
+            {"name": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.1},
+            [1, 1, 0.1, 0.1, 0.01, 0.01],
+        ),
+        (
+            {
+                "name": "torch.optim.lr_scheduler.StepLR",
+                "step_size": 2,
+                "gamma": 0.1,
+                "interval": "step",
+            },
+            [1, 1, 0.1, 0.1, 0.01, 0.01],
+        ),
+    ],
+)
+def test_schedule_by_step_and_by_epoch(
+    scheduler: dict[str, Any], expected: list[float | None]
+) -> None:
+    model = SoftmaxRegression(optimizer={"name": "torch.optim.SGD", "lr": 1.0}, scheduler=scheduler)
+    rates = Rates()
+    trainer(model, callbacks=[rates], max_epochs=3, limit_train_batches=2, limit_val_batches=1).fit(
+        model, datamodule=MNISTDataModule()
+    )
+    for seen, share in zip(rates.seen, expected, strict=True):
+        assert share is None or seen == pytest.approx(share, abs=0.3 if share == 0.1 else 1e-6)
+
+
+def test_schedule_that_lacks_an_argument() -> None:
+    model = SoftmaxRegression(scheduler={"name": "torch.optim.lr_scheduler.StepLR"})
+    with pytest.raises(ConfigError, match="missing a required argument: 'step_size'"):
+        trainer(model, max_epochs=1).fit(model, datamodule=MNISTDataModule())

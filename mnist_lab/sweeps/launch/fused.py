@@ -165,7 +165,7 @@ def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
             if name not in _OWN and name.partition(".")[0] not in _OWN
         )
         begun = (job.run_dir / directory.CHECKPOINTS).exists() or manifest.is_finished(job.run_dir)
-        groups.setdefault((key, str(job.config.optimizer.name), begun), []).append(job)
+        groups.setdefault((key, str(job.config.optimizer.get("name")), begun), []).append(job)
     return list(groups.values())
 
 

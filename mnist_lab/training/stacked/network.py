@@ -29,6 +29,8 @@ def reason_not_stacked(model: Classifier) -> str | None:
     if not isinstance(model, MLP | SoftmaxRegression):
         return f"{type(model).__name__} is not stacked, only MLP and SoftmaxRegression are"
     settings = model.optimizer_settings
+    if settings["name"] not in _OPTIMIZER_SETTINGS:
+        return f"optimizer._target_={settings['name']} is not stacked"
     unknown = settings.keys() - _OPTIMIZER_SETTINGS[settings["name"]]
     if unknown:
         return f"optimizer.{min(unknown)} is not stacked"

@@ -1,0 +1,71 @@
+"""Any torch.nn.Module as a classifier."""
+
+from collections.abc import Mapping
+from typing import Any, Unpack, final
+
+import torch
+from torch import nn
+
+from mnist_lab.errors import ConfigError, first_line
+from mnist_lab.models.classifier import Classifier, SharedArgs
+from mnist_lab.models.named import build_named
+
+
+@final
+class Module(Classifier):
+    """Classifies by a network whose class knows nothing of Lightning.
+
+    The checkpoint holds the name of the class and its arguments, not the object.
+
+    Args:
+        net: ``_target_``, the dotted name of an ``nn.Module``'s class, and its arguments: numbers,
+            texts, lists, dicts, and further modules by ``_target_``. It takes ``(B, 1, 28, 28)``
+            floats from 0 to 1 and gives ``(B, num_classes)`` logits.
+        shared: the arguments of ``Classifier``.
+
+    Raises:
+        ConfigError: there is no such class, it does not take its arguments or the images, or it
+            gives another number of logits than there are classes.
+    """
+
+    def __init__(self, net: Mapping[str, Any], **shared: Unpack[SharedArgs]) -> None:
+        super().__init__(**shared)
+        if not net.get("_target_"):
+            raise ConfigError("model.net._target_: must be the dotted name of an nn.Module's class")
+        self.net = _built("model.net", net)
+        self._check_outputs(str(net["_target_"]))
+        self.initialize()
+
+    @torch.no_grad()
+    def _check_outputs(self, name: str) -> None:
+        images = torch.zeros(2, 1, 28, 28)
+        if images.is_meta:  # built for its shapes alone, which not every network can be run for
+            return
+        self.net.eval()
+        try:
+            logits = self.net(images)
+        except Exception as error:
+            reason = first_line(error)
+            raise ConfigError(
+                f"model.net._target_={name}: does not take images (2, 1, 28, 28): {reason}"
+            ) from error
+        finally:
+            self.net.train()
+        shape = tuple(getattr(logits, "shape", ()))
+        if shape != (2, self.num_classes):
+            raise ConfigError(
+                f"model.net._target_={name}: gives {shape or type(logits).__name__} for 2 images, "
+                f"and model.num_classes={self.num_classes} needs (2, {self.num_classes})"
+            )
+
+
+def _built(key: str, node: Any) -> Any:
+    """Build what an argument names by ``_target_``, and what that is given."""
+    if isinstance(node, list | tuple):
+        return [_built(f"{key}.{number}", part) for number, part in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    arguments = {str(name): _built(f"{key}.{name}", part) for name, part in node.items()}
+    if "_target_" not in arguments:
+        return arguments
+    return build_named(f"{key}._target_", arguments.pop("_target_"), nn.Module, **arguments)
