@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             ConfigError: an argument is wrong.
         """
-        refuse_dashes(args)
+        refuse_dashes(args, self)
         return super().parse_intermixed_args(args, namespace)
 
     def parse_with_targets(self, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -46,16 +46,17 @@ class Parser(argparse.ArgumentParser):
         return options, only_targets(options.overrides)
 
 
-def refuse_dashes(words: Sequence[str]) -> None:
+def refuse_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Refuse a key that is written as an option, ``--optimizer.lr=0.1``.
 
     Raises:
         ConfigError: there is one; the message says how it is written.
     """
     full_keys = {key.rpartition(".")[2]: key for key in reversed(list(known_keys()))}
+    options = re.findall(r"-[-\w]+", parser.format_usage())
     for word in words:
         match = re.fullmatch(r"-{1,2}(\w+)((?:[./]\w+)*)(=.*)?", word, re.DOTALL)
-        if match and (match[2] or match[1] in full_keys):
+        if match and word.partition("=")[0] not in options and (match[2] or match[1] in full_keys):
             key = match[1] + match[2] if match[2] else full_keys[match[1]]
             typed = shlex.quote(f"{key}{match[3]}") if match[3] else f"{key}=VALUE"
             raise ConfigError(f"{word}: is written without dashes: {typed}")

@@ -6,7 +6,7 @@ from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import StorageError
+from mnist_lab.errors import ConfigError, StorageError
 
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _DESCRIPTION = """\
@@ -30,8 +30,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="default: model.onnx or .pt2 in the run"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     options, _ = parser.parse_with_targets(arguments)
     path = options.output or options.run / f"model{_SUFFIXES[options.format]}"
+    if path.is_file() and not options.overwrite:
+        raise ConfigError(f"{path}: is there already; --overwrite replaces it")
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
     if path.is_dir():
         raise StorageError(f"{path}: is a folder; the name of a file is required")

@@ -94,7 +94,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
         raise ConfigError(f"{message}; mnist-lab train --help says more")
 
     parser.error = fail  # type: ignore[method-assign, assignment]
-    refuse_dashes(arguments)
+    refuse_dashes(arguments, parser)
     options = parser.parse_intermixed_args(arguments)
     if options.experimental_rerun:
         raise UntrustedError("--experimental-rerun: refused, since loading a pickle runs its code")

@@ -71,16 +71,27 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
         if not owners:  # ~seed=1 where it is 0
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
         return f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}"
-    by_name = {other.rpartition(".")[2]: other for other in reversed(known)}
+    by_name: dict[str, str] = {}
+    for other in known:
+        by_name.setdefault(other.rpartition(".")[2], other)
     for wrong, right, cutoff in (
         (key, {group: group for group in groups_with(value)}, 0.4),
         (name, {other: f"{parent}{dot}{other}" for other in siblings if other != name}, 0.6),
         (key, {other: other for other in known if "." in other or not dot}, 0.8),
         (name, by_name, 0.75),
     ):
-        if near := difflib.get_close_matches(wrong, right, n=1, cutoff=cutoff):
-            return f"{key}: no such key; did you mean {right[near[0]]}?"
+        near = difflib.get_close_matches(wrong, right, n=len(right) or 1, cutoff=cutoff)
+        if (
+            near
+        ):  # of those that are as near, the first that is declared: max_epochs, not min_epochs
+            alike = {other for other in near if _ratio(wrong, other) == _ratio(wrong, near[0])}
+            first = next(other for other in right if other in alike)
+            return f"{key}: no such key; did you mean {right[first]}?"
     return f"{key}: no such key; mnist-lab train --help lists them"
+
+
+def _ratio(wrong: str, right: str) -> float:
+    return difflib.SequenceMatcher(None, right, wrong).ratio()
 
 
 def known_keys() -> dict[str, Field[Any] | None]:

@@ -100,8 +100,11 @@ def collect(
         try:
             check_links(path)
             state = _state(path)
-            if state == RunState.FINISHED:
-                collected.runs.append(read_run(path))
+            run = read_run(path) if state == RunState.FINISHED else None
+            if run is not None and run.settings.get("trainer.fast_dev_run"):
+                run, state = None, "fast_dev_run"  # a batch of everything is no result
+            if run is not None:
+                collected.runs.append(run)
             else:
                 collected.unfinished[state] = collected.unfinished.get(state, 0) + 1
         except LabError as error:

@@ -64,3 +64,12 @@ def test_a_class_by_its_old_name_is_the_same_setting(tmp_path: Path) -> None:
         found.append(read_run(folder).settings)
     assert found[0] == found[1]
     assert found[0]["callbacks.checkpoint._target_"] == "mnist_lab.training.Checkpoint"
+
+
+@pytest.mark.parametrize("value", [True, 1, 3])
+def test_a_fast_dev_run_is_no_result(value: object, tmp_path: Path) -> None:
+    make_run(tmp_path / "quick", 0, 0.9, trainer={"fast_dev_run": value})
+    make_run(tmp_path / "whole", 0, 0.9, trainer={"fast_dev_run": False})
+    collected = collect([tmp_path])
+    assert [run.directory.name for run in collected.runs] == ["whole"]
+    assert collected.unfinished == {"fast_dev_run": 1}
