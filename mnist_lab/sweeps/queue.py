@@ -63,10 +63,10 @@ class Search:
         self._home = home
         self._total = total
         self._distributions = space.distributions()
-        self._grid = space.grid() if settings.sampler == "grid" else None
         self._starts: dict[int, int] = {}  # of each trial, by this process
         self._retries = settings.retry_failed
         trials = study.trials()
+        self._grid = _ordered(space.grid(), trials) if settings.is_grid else None
         for trial in trials:  # each end is recorded before the study is told
             notes = Notes.of(trial)
             is_own = notes.home == home and not notes.is_surplus
@@ -210,6 +210,17 @@ class Search:
         record = Record(number, params, trial.number, owner=self._owner, attempts=attempts)
         self._ledger.write(record)
         return record
+
+
+def _ordered(grid: Sequence[dict[str, str]], trials: Sequence[FrozenTrial]) -> list[dict[str, str]]:
+    """Return the points of a grid, those first that have trials, each under its trial's number.
+
+    Where a grid has grown since, they were the points of the smaller one.
+    """
+    notes = [(Notes.of(trial), trial.params) for trial in trials]
+    taken = {note.number: params for note, params in notes if note.number < len(grid)}
+    left = iter([point for point in grid if point not in taken.values()])
+    return [taken[number] if number in taken else next(left) for number in range(len(grid))]
 
 
 def _round(trial: FrozenTrial) -> int:

@@ -177,6 +177,17 @@ class Ledger:
             with hold(path, self.sweep_dir):
                 pass
 
+    def check_alone(self) -> None:
+        """Check that no other process works on trials of this sweep.
+
+        Raises:
+            BusyError: one does.
+        """
+        for path in self._folder.glob("*.lock"):
+            if path.name != runs.LOCK:
+                with hold(path, self.sweep_dir):
+                    pass
+
     @contextlib.contextmanager
     def owner(self) -> Iterator[str]:
         """Hold a lock while this process works on trials, and yield the process's name.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -20,7 +21,7 @@ from mnist_lab.sweeps.settings import (
     read_settings,
     search_of,
 )
-from mnist_lab.sweeps.space import Space, overrides_of, parse_space
+from mnist_lab.sweeps.space import Space, is_wider, overrides_of, parse_space
 
 _PROBED = 64  # maximum of points of a search space that are checked before the first trial
 
@@ -35,6 +36,7 @@ class Request:
         objectives: metrics that trials are ranked by, each with its mode.
         total: number of trials.
         plan: the content of ``sweep.json``.
+        loader: knows the choices that a glob stands for.
     """
 
     settings: Settings
@@ -42,6 +44,25 @@ class Request:
     objectives: dict[str, str]
     total: int
     plan: plan.Plan
+    loader: Loader
+
+    def widened(self, identity: dict[str, Any]) -> dict[str, Any]:
+        """Return the identity of a sweep, with this space if it has all that the sweep's had.
+
+        A study that others share keeps its space.
+        """
+        texts = identity.get("space")
+        is_read = isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values())
+        if self.settings.storage is not None or not is_read or texts == self.plan.space:
+            return identity
+        before = parse_space(
+            {},
+            list(texts.values()),
+            self.loader,
+            is_grid=self.settings.is_grid,
+            seed=self.settings.seed,
+        )
+        return identity | {"space": self.plan.space} if is_wider(self.space, before) else identity
 
 
 def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -> Request:
@@ -69,6 +90,7 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
         objectives,
         settings.total(len(points)),
         _plan(config, settings, space, objectives),
+        loader,
     )
 
 

@@ -135,6 +135,30 @@ class Space:
         return {dimension.key: dimension.distribution() for dimension in self.dimensions}
 
 
+def is_wider(space: Space, before: Space) -> bool:
+    """Return whether a space has the keys of another one, and all of its points."""
+    now = {dimension.key: dimension for dimension in space.dimensions}
+    then = {dimension.key: dimension for dimension in before.dimensions}
+    return now.keys() == then.keys() and all(_contains(now[key], then[key]) for key in then)
+
+
+def _contains(dimension: Dimension, before: Dimension) -> bool:
+    match dimension, before:
+        case Choice(), Choice():
+            return set(before.values) <= set(dimension.values)
+        case Interval(), Interval():
+            is_alike = (dimension.log, dimension.step) == (before.log, before.step)
+            start = (before.low - dimension.low) / (dimension.step or 1)
+            is_step = dimension.step is None or math.isclose(start, round(start), abs_tol=1e-9)
+            is_int = type(dimension.low) is type(before.low)
+            return (
+                (is_alike and is_step and is_int)
+                and dimension.low <= before.low
+                and before.high <= dimension.high
+            )
+    return False
+
+
 def overrides_of(point: Mapping[str, Any]) -> list[str]:
     """Return a point's values as overrides."""
     return [f"{key}={value}" for key, value in point.items()]

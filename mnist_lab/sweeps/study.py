@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.pruners import SuccessiveHalvingPruner as HalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler
@@ -29,6 +30,7 @@ from mnist_lab.errors import (
     first_line,
     reason,
 )
+from mnist_lab.files.atomic import write_errors
 from mnist_lab.files.regular import read_regular
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
@@ -179,6 +181,31 @@ class Study:
         """Store the identity of the study's sweep."""
         self.optuna.set_user_attr("plan", dict(identity))
 
+    def widened(
+        self,
+        folder: Path,
+        distributions: Mapping[str, BaseDistribution],
+        identity: Mapping[str, Any],
+    ) -> "Study":
+        """Replace the database in a sweep's directory by one with wider distributions.
+
+        Optuna takes no other choices of a key that has trials. The new database gets its name when
+        it is whole. This study is closed.
+        """
+        path = folder / f".{_DATABASE}.partial"
+        path.unlink(missing_ok=True)
+        copied = Study(replace(self.address, storage=_url(path)))
+        for trial in self.trials():
+            trial = copy.copy(trial)
+            trial.distributions = dict(distributions)
+            copied.storage.create_new_trial(copied._id, trial)
+        copied.set_identity(identity)
+        copied.close()
+        self.close()
+        with write_errors(folder):
+            path.replace(folder / _DATABASE)
+        return Study(self.address)
+
     def trials(self) -> list[FrozenTrial]:
         """Return all trials, by number."""
         return self.optuna.get_trials(deepcopy=False)
@@ -322,8 +349,11 @@ def build_pruner(address: Address) -> BasePruner:
 
 def default_storage(folder: Path) -> str:
     """Return the URL of the study that lies in a sweep's directory."""
-    path = str((folder / _DATABASE).absolute())
-    return URL.create("sqlite", database=path).render_as_string()
+    return _url(folder / _DATABASE)
+
+
+def _url(path: Path) -> str:
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string()
 
 
 def _check_journal(path: Path) -> None:

@@ -109,6 +109,7 @@ class StudySweeper(Sweeper):
         sweep = Sweep(ledger.sweep_dir, study.address, tuple(request.objectives))
         launcher = self._launcher(TrialTask(self._task, sweep, study))
         size = request.settings.at_once(request.total, str(self._config.hydra.launcher._target_))
+        self._say_more_trials(request, study, ledger, size)
         display = Display(ledger, request.total, request.objectives)
         with ledger.owner() as owner:
             search = Search(
@@ -121,6 +122,23 @@ class StudySweeper(Sweeper):
                             record for record in batch if self._is_right(record, request, search)
                         ]
                     _launch(launcher, batch, request.space.fixed)
+
+    def _say_more_trials(self, request: Request, study: "Study", ledger: Ledger, size: int) -> None:
+        """Say how far more trials than before are those that a longer sweep would have had."""
+        done = [record for record in ledger if record.is_final]
+        more = request.total - len(study.trials())
+        if request.settings.is_grid or not done or len(done) < len(study.trials()) or more <= 0:
+            return
+        is_same = size == 1 or request.settings.sampler == "random"
+        _log.warning(
+            "%s: %s trials more than before: %s",
+            display_path(ledger.sweep_dir),
+            more,
+            "those of a sweep that had as many from the start"
+            if is_same
+            else "they know the results of all before, as they would not in the midst of a round "
+            "of hydra.sweeper.batch_size, and may differ from a longer sweep's",
+        )
 
     def _is_right(self, record: Record, request: Request, search: "Search") -> bool:
         """Check a trial's config, as values may be searched that do not go together."""
@@ -179,6 +197,8 @@ def _opened(request: Request, ledger: Ledger) -> "Study":
             before = manifest.read_plan(folder)  # another process may have been faster
             content = _content(folder, request)
             study = Study(address)
+            if study.identity is not None and request.widened(study.identity) != study.identity:
+                study = _widened(study, request, ledger)
             if changes := manifest.changes(before or content, request.plan):
                 _log.warning("%s: was begun with %s", display_path(folder), "; ".join(changes))
             if content != before:
@@ -187,6 +207,41 @@ def _opened(request: Request, ledger: Ledger) -> "Study":
     except LabError:
         ledger.drop_empty()
         raise
+
+
+def _widened(study: "Study", request: Request, ledger: Ledger) -> "Study":
+    """Give a study a wider space, and say how far the result is that of one that began with it.
+
+    Raises:
+        BusyError: another process works on the sweep.
+        ConfigError: it is another sweep.
+    """
+    place, before = display_path(ledger.sweep_dir), study.identity or {}
+    with contextlib.ExitStack() as stack:
+        stack.callback(study.close)
+        ledger.check_alone()
+        identity = request.widened(before)
+        manifest.check_same(
+            place, identity, request.plan.identity(), request.settings.accept_changes
+        )
+        told = (
+            "with the new points it is the whole grid"
+            if request.settings.is_grid
+            else "a sweep that begins with this space would draw others in their place"
+        )
+        changed = [
+            f"{text} instead of {before['space'][key]}"
+            for key, text in identity["space"].items()
+            if text != before["space"][key]
+        ]
+        _log.warning(
+            "%s: goes further, %s: its %s trials stay, and %s",
+            place,
+            "; ".join(changed),
+            len(study.trials()),
+            told,
+        )
+        return study.widened(ledger.sweep_dir, request.space.distributions(), identity)
 
 
 def _content(folder: Path, request: Request) -> dict[str, Any]:
@@ -204,15 +259,19 @@ def _content(folder: Path, request: Request) -> dict[str, Any]:
                 f"{place}: holds runs that are of no sweep; choose another hydra.sweep.dir"
             )
         return request.plan.content()
-    manifest.check_same(place, before, request.plan.identity(), request.settings.accept_changes)
+    manifest.check_same(
+        place,
+        request.widened(before),
+        request.plan.identity(),
+        request.settings.accept_changes,
+    )
     for name, value in request.plan.study.items():
         if before["study"].get(name) != value:
             raise ConfigError(
                 f"hydra.sweeper.{name}={shown_value(value)}: must be "
                 f"{shown_value(before['study'].get(name))} as when {place} was begun"
             )
-    kept = {"home": before["home"], "overrides": before["overrides"]}
-    return replace(request.plan, **kept).content()
+    return replace(request.plan, home=before["home"]).content()
 
 
 def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
