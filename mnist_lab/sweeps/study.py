@@ -409,7 +409,8 @@ def _one_line_errors(storage: str) -> Iterator[None]:
 
 
 def _not_a_study(storage: str, error: Exception) -> InputError:
-    return InputError(f"{storage}: not an Optuna study, or corrupt: {first_line(error)}")
+    kind = "study" if "://" in storage else "journal"
+    return InputError(f"{storage}: not an Optuna {kind}, or corrupt: {first_line(error)}")
 
 
 def _is_damage(error: BaseException | None) -> bool:
