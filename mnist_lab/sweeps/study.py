@@ -198,7 +198,7 @@ class Study:
         for trial in self.trials():
             trial = copy.copy(trial)
             trial.distributions = dict(distributions)
-            copied.storage.create_new_trial(copied._id, trial)
+            copied.optuna.add_trial(trial)
         copied.set_identity(identity)
         copied.close()
         self.close()
