@@ -177,8 +177,34 @@ def _sweep(net: str, launcher: str, **more: bool) -> dict[str, Any]:
     return {"net": net, "launcher": launcher, **more}
 
 
+_WAITS: dict[str, dict[str, str]] = {
+    "default": {},
+    "spin_300000": {"GOMP_SPINCOUNT": "300000"},
+    "spin_10000": {"GOMP_SPINCOUNT": "10000"},
+    "spin_1000": {"GOMP_SPINCOUNT": "1000"},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "unbounded": {"OMP_WAIT_POLICY": "ACTIVE"},
+}
+
+
+def _shared_table(model: str) -> Table:
+    rows = [
+        Row(
+            f"{name}_{busy}",
+            f"{name}, {'beside two busy processes' if busy else 'alone'}",
+            "shared.fit",
+            {"model": model, "busy": busy, "waits": waits},
+        )
+        for name, waits in _WAITS.items()
+        for busy in (0, 2)
+    ]
+    title = f"A shared machine: default {model.upper()}, two epochs cut short"
+    return Table(f"shared/{model}", title, "s of fit", "{:.2f}", tuple(rows))
+
+
 TABLES = (
     *(_step_table(name, net) for name, net in NETS.items()),
+    *map(_shared_table, ("mlp", "cnn")),
     Table(
         "sweep/mlp_65",
         "A sweep of MLPs 784-65-65-10, batch 100, with all that each trial leaves",

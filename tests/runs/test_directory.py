@@ -164,3 +164,19 @@ def test_damaged_json_is_named(tmp_path: Path, text: str) -> None:
 def test_missing_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"manifest\.json: no such file; is .* a run's directory"):
         directory.read_json(tmp_path / "manifest.json")
+
+
+@pytest.mark.parametrize("change", ["moved", "deleted", "replaced", "a link in its place"])
+def test_a_directory_that_is_not_where_it_was(change: str, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    place = directory.place_of(run_dir)
+    directory.check_place(run_dir, place)
+    run_dir.rename(tmp_path / "kept")
+    if change == "replaced":
+        run_dir.mkdir()
+    if change == "a link in its place":
+        (tmp_path / "other").mkdir()
+        run_dir.symlink_to("other")
+    with pytest.raises(StorageError, match="was moved or deleted while the run went on"):
+        directory.check_place(run_dir, place)

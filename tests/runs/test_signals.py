@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -11,7 +12,9 @@ from mnist_lab.errors import Stopped
 from mnist_lab.runs import signals
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_outside_of_training_a_signal_ends_a_run_at_once(signum: int, code: int) -> None:
     before = signal.getsignal(signum)
     with pytest.raises(Stopped) as stopped, signals.signals_end_run():
@@ -45,6 +48,31 @@ def test_one_that_came_after_the_last_step_ends_the_run() -> None:
         train(signal.SIGTERM, noted=noted)
     assert noted == [signal.SIGTERM]
     assert stopped.value.code == 143
+
+
+def test_a_terminal_may_close_that_nohup_has_left() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.signals_end_run():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.noted() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_process_ends_with_the_one_that_started_it() -> None:
+    child = "from mnist_lab.runs import signals; import os, time; signals.end_with(os.getppid()); "
+    code = f"""\
+import subprocess, sys, time
+child = {child!r} + "print(os.getpid(), flush=True); time.sleep(60)"
+subprocess.Popen([sys.executable, "-c", child])
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().strip().isdigit()
+        parent.kill()
+        assert parent.stdout.read() == b""  # which lasts until the child has ended
 
 
 def test_another_thread_handles_none() -> None:
