@@ -34,14 +34,14 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNIST_LAB_DATA", str(root))
+        load_split("mnist", True, root)  # which evaluate would not do
+        load_split("mnist", False, root)
         yield root
 
 
 @pytest.fixture(scope="session")
 def mnist_files(data_root: Path) -> Path:
     """The folder of the four unpacked files."""
-    for train in (True, False):
-        load_split("mnist", train, data_root)
     return data_root / "MNIST" / "raw"
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
     Raises:
         LabError: something that the user can mend is wrong.
     """
+    if folder := os.environ.get("MNIST_LAB_DATA"):  # as hydra.job.chdir changes the folder
+        os.environ["MNIST_LAB_DATA"] = os.path.abspath(os.path.expanduser(folder))
     # Hydra keeps the last --config-dir alone.
     parser = argparse.ArgumentParser(
         parents=[get_args_parser()], conflict_handler="resolve", add_help=False

@@ -28,6 +28,7 @@ from mnist_lab.config.overrides import (
     parse_overrides,
     with_names,
 )
+from mnist_lab.config.paths import check_path, make_absolute
 from mnist_lab.config.resolve import reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
@@ -83,10 +84,12 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             mode = RunMode.MULTIRUN if config.hydra.mode == RunMode.MULTIRUN else mode
             config.hydra.mode = mode
             check_sweeps(parse_overrides(overrides), mode)
+            key = "run" if mode == RunMode.RUN else "sweep"
             with reading(config):
-                str(config.hydra.run.dir if mode == RunMode.RUN else config.hydra.sweep.dir)
+                check_path(f"hydra.{key}.dir", str(config.hydra[key].dir))
             check_run_places(config)
             self._check_hydra(config.hydra)
+            make_absolute(config)
             self._check_code(config)
         return config
 
@@ -154,6 +157,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         with _one_line_errors(overrides):
             config = self._composed_trial(master, overrides)
             check_run_places(config)
+            make_absolute(config)
             self.composed[tuple(overrides)] = pickle.dumps(config)
             resolve(config, number)
             plain: Any = OmegaConf.to_container(config)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
+import yaml  # type: ignore[import-untyped]
 from hydra import utils as hydra_utils
 from hydra import version
 from hydra._internal import config_loader_impl
@@ -23,6 +24,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import configure_log as hydra_configure_log
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf._utils import get_omega_conf_dumper
 
 __all__ = [
     "BasicLauncher",
@@ -39,6 +41,7 @@ __all__ = [
     "register_resolver",
     "set_overrides",
     "set_version_base",
+    "to_yaml",
 ]
 _IS_1_3 = hasattr(version, "base_at_least")  # and not 1.4
 _UTILS: Any = hydra_utils  # some of whose names are only in 1.4
@@ -94,6 +97,14 @@ def configure_log(config: DictConfig) -> None:
     """Log as the ``hydra.hydra_logging`` of a checked config says."""
     with _unchecked_by_hydra():
         hydra_configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+
+
+def to_yaml(plain: Any) -> str:
+    """Return plain values as YAML from which OmegaConf reads the very same values."""
+    options = {"sort_keys": False, "Dumper": get_omega_conf_dumper()}
+    text: str = yaml.dump(plain, allow_unicode=True, **options)
+    # PyYAML writes U+0085 as it is, and reads it as the end of a line.
+    return yaml.dump(plain, **options) if "\x85" in text else text
 
 
 def build(node: Any, **arguments: Any) -> Any:

@@ -1,6 +1,8 @@
 """Reads the config that a run left: to evaluate the run, to resume it, to verify it."""
 
 import contextlib
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,21 +11,25 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_lab.config.allowlist import check_roles, check_targets, find, renamed
+from mnist_lab.config.allowlist import check_roles, check_targets, find, is_the_labs, renamed
 from mnist_lab.config.compose import compose_config
 from mnist_lab.config.field import shown
+from mnist_lab.config.hydra_internals import to_yaml
 from mnist_lab.config.options import choices
 from mnist_lab.config.overrides import opened_targets
+from mnist_lab.config.paths import check_path, in_run, located, stored
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train, typed_node
 from mnist_lab.config.sources import register
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_texts, set_folders
+from mnist_lab.data.sets import has_set
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs.directory import CHECKPOINTS, CONFIG, MANIFEST, read_json, refuse_code
 from mnist_lab.runs.manifest import flat, read_manifest
 
+_log = logging.getLogger(__name__)
 _QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]
 # How a run is computed and shown, which may be chosen anew when it is resumed.
 MAY_DIFFER = (
@@ -67,27 +73,26 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     """
     path = run_dir / CONFIG
     check_links(run_dir)
-    stored = read_stored(path)
+    plain: Any = OmegaConf.to_container(read_stored(path))
     refuse_code(run_dir)
     chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
     for text, key in zip(overrides, chosen, strict=True):
         if key.partition(".")[0] not in ("data", "trainer", "allow_targets"):
             raise ConfigError(f"{text}: only data and trainer can be chosen for a trained model")
     allowed = opened_targets(overrides)
-    check_targets(OmegaConf.to_container(stored), allowed, is_typed=False)
+    check_targets(plain, allowed, is_typed=False)
     dataset = []
     if "data" not in chosen:
         with _as_input(path):
-            name = stored.data.dataset
+            name = plain["data"]["dataset"]
             if name not in choices("data"):
                 raise InputError(f"{path}: data.dataset={name}: no such set")
             dataset = [f"data={name}"]
     config = compose_config([*dataset, *_QUIET, *overrides])
     with _as_input(path):
-        config.run_dir = str(run_dir)
-        config.model = _typed("model", stored.model)
+        config.model = _typed("model", OmegaConf.create(plain).model)
         kept = {"dataset", "augment", *(["_target_"] if "data" in chosen else [])}
-        for name, value in stored.data.items():
+        for name, value in located(plain["data"], run_dir.absolute()).items():
             if name not in kept and f"data.{name}" not in chosen:
                 config.data[name] = value
         if "trainer.precision" not in chosen:
@@ -120,26 +125,37 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
             directory.
     """
     register()
-    path = run_dir / CONFIG
+    path, folder = run_dir / CONFIG, (place or run_dir).absolute()
+    check_path("the run's directory", str(folder))
     check_links(run_dir)
     plain = OmegaConf.to_container(read_stored(path))
     check_targets(plain, allowed, is_typed=False)
     if place is None:
         check_folders(plain)
     check_texts(plain)
-    set_folders(plain, place or run_dir)
+    set_folders(plain, folder)
     refuse_code(run_dir)
     with _as_input(path):
+        data = located(plain["data"], run_dir.absolute())
+        _check_root(data)
+        plain = located(plain, folder) | {"data": data}
         config: DictConfig = OmegaConf.structured(Train)
         for name, node in OmegaConf.create(plain).items():
             config[name] = _typed(str(name), node)
-        folder = str(place or run_dir)
-        config.run_dir = config.trainer.default_root_dir = folder
+        config.run_dir = config.trainer.default_root_dir = str(folder)
         config.allow_targets = list(allowed)
         OmegaConf.resolve(config)
         check(config)
     check_roles(OmegaConf.to_container(config), allowed)
     return config
+
+
+def _check_root(data: Any) -> None:
+    """Leave out a folder that would be filled, as one that a directory names is only read."""
+    root = data.get("root")
+    if root is not None and is_the_labs(data["_target_"]) and not has_set(root, data["dataset"]):
+        _log.warning("data.root=%s: has not all files of data.dataset; the lab's are used", root)
+        data["root"] = None
 
 
 @contextlib.contextmanager
@@ -193,7 +209,8 @@ def read_stored(path: Path) -> DictConfig:
 
 def portable(config: DictConfig) -> str:
     """Return a resolved config as YAML, with the run's path as a dot: a run can be moved."""
-    return OmegaConf.to_yaml(config, resolve=True).replace(str(config.run_dir), ".")
+    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    return to_yaml(stored(plain, Path(str(config.run_dir))))
 
 
 def check_same_config(run_dir: Path, config: DictConfig) -> None:
@@ -214,17 +231,14 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
             )
         return
     read_manifest(run_dir)
-    stored = _flat_container(read_stored(run_dir / CONFIG))
-    path = str(config.run_dir)
-    now = {
-        key: value.replace(path, ".") if isinstance(value, str) and path != "." else value
-        for key, value in _flat_container(config).items()
-        if key.partition(".")[0] != "hydra"
-    }
+    there = flat(located(OmegaConf.to_container(read_stored(run_dir / CONFIG)), "."))
+    plain: Any = OmegaConf.to_container(config)
+    plain.pop("hydra", None)
+    here = flat(in_run(plain, Path(os.path.abspath(run_dir))))
     differing = [
-        f"{key}={stored.get(key)} there, {now.get(key)} here"
-        for key in sorted(stored.keys() | now.keys())
-        if key not in MAY_DIFFER and stored.get(key) != now.get(key)
+        f"{key}={there.get(key)} there, {here.get(key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if key not in MAY_DIFFER and there.get(key) != here.get(key)
     ]
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
@@ -232,12 +246,6 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
             f"{run_dir}: holds a run of another config ({'; '.join(differing[:4])}{more}); "
             f"choose another directory, or resume that run: mnist-lab resume {run_dir}"
         )
-
-
-def _flat_container(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config)
-    assert isinstance(plain, dict)
-    return flat(plain)
 
 
 def _interpolations(node: Any, prefix: str = "") -> Iterator[str]:

@@ -4,6 +4,7 @@ IDX is LeCun's format: two zero bytes, a type code, the number of dimensions, ea
 big-endian 32-bit integer, then the values (http://yann.lecun.com/exdb/mnist/).
 """
 
+import functools
 import gzip
 import hashlib
 import http.client
@@ -22,7 +23,14 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from mnist_lab.data.sets import FOLDERS, NUM_CLASSES, NUM_TEST, NUM_TRAIN
+from mnist_lab.data.sets import (
+    FOLDERS,
+    NUM_CLASSES,
+    TEST_FILES,
+    TRAIN_FILES,
+    find_file,
+    folder_of,
+)
 from mnist_lab.errors import InputError, reason
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.files.regular import read_regular
@@ -74,57 +82,127 @@ class Split(NamedTuple):
     sha256: str
 
 
-def default_root() -> Path:
-    """Return the folder that the sets are kept in when ``data.root`` is not given.
-
-    It is ``$MNIST_LAB_DATA``, else ``mnist_lab`` in the user's cache folder.
-    """
-    if chosen := os.environ.get("MNIST_LAB_DATA"):
-        return Path(chosen).expanduser()
+def cache() -> Path:
+    """Return the lab's own folder, ``mnist_lab`` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist_lab"
 
 
-def load_split(dataset: str, train: bool, root: Path | None = None) -> Split:
+def default_root() -> Path:
+    """Return the folder of the sets where ``data.root`` is not given: MNIST_LAB_DATA or cache()."""
+    chosen = os.environ.get("MNIST_LAB_DATA")
+    return Path(chosen).expanduser() if chosen else cache()
+
+
+def load_split(dataset: str, train: bool, root: Path | None = None, *, fills: bool = True) -> Split:
     """Read and check one part of a set.
+
+    Files of the user's own are used as they are; only in the lab's own folder are they repaired.
 
     Args:
         dataset: ``mnist``, ``fashion_mnist`` or ``kmnist``.
-        train: the 60,000 training images if true, else the 10,000 test images.
+        train: the training part if true, else the test part.
         root: the folder that holds the sets; None is ``default_root()``.
+        fills: whether files that are missing there are put there; else the set is taken from the
+            lab's own folder, which is always filled.
 
     Raises:
         InputError: a file is corrupt, or missing and cannot be downloaded.
     """
-    prefix, num_images = ("train", NUM_TRAIN) if train else ("t10k", NUM_TEST)
-    names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
-    raw = (root or default_root()) / FOLDERS[dataset] / "raw"
-    if dataset == "mnist":
-        buffers = [_read_embedded(raw / name) for name in names]
-    else:
-        buffers = [_read_published(dataset, raw / name) for name in names]
-    images = _parse(buffers[0], raw / names[0], (num_images, 28, 28)).unsqueeze(1)
-    labels = _parse(buffers[1], raw / names[1], (num_images,))
-    if (highest := int(labels.max())) >= NUM_CLASSES:
-        raise _corrupt(raw / names[1], f"label {highest} found, 0 to {NUM_CLASSES - 1} required")
-    digest = hashlib.sha256()
-    for buffer in buffers:
-        digest.update(buffer)
-    return Split(images, labels.long(), digest.hexdigest())
+    folder = folder_of(root or default_root(), dataset)
+    names = TRAIN_FILES + TEST_FILES
+    if missing := [name for name in names if find_file(folder, name) is None]:
+        if not fills:
+            if root is not None:
+                _note_lacking(root, dataset)
+            folder = folder_of(cache(), dataset)
+        elif dataset == "mnist":
+            _check_others(folder, missing[0])
+    (path, images), (labels_path, labels) = (
+        _read(dataset, folder, name) for name in (TRAIN_FILES if train else TEST_FILES)
+    )
+    pixels, digits = _parse(images, path, (28, 28)), _parse(labels, labels_path, ())
+    if len(digits) != len(pixels):
+        raise _corrupt(labels_path, f"{len(digits):,} labels for the {len(pixels):,} of {path}")
+    if (highest := int(digits.max())) >= NUM_CLASSES:
+        raise _corrupt(labels_path, f"label {highest} found, 0 to {NUM_CLASSES - 1} required")
+    digest = hashlib.sha256(images)
+    digest.update(labels)
+    return Split(pixels.unsqueeze(1), digits.long(), digest.hexdigest())
 
 
-def _read_embedded(path: Path) -> bytearray:
-    """Return an MNIST file from the cache, after unpacking it there where needed."""
-    if (content := _read_if_valid(path)) is not None:
+@functools.cache  # once for both parts
+def _note_lacking(root: Path, dataset: str) -> None:
+    name = FOLDERS[dataset]
+    _log.warning("%s: has not all files of %s; the lab's own are used", root, name)
+
+
+def _check_others(folder: Path, missing: str) -> None:
+    """Refuse to complete a set of the user's own by files of MNIST."""
+    for path in sorted(folder.glob("[!.]*idx*")):
+        if not _is_own(path) and not _is_published(path, _content(path)):
+            raise InputError(
+                f"{folder / missing}: missing, beside {path.name}, which is not the published file "
+                f"of MNIST; all of {', '.join(MNIST_SHA256)} are required, or none"
+            )
+
+
+def _is_own(path: Path) -> bool:
+    return path.resolve().is_relative_to(cache().resolve())
+
+
+def _is_published(path: Path, content: bytearray) -> bool:
+    name = path.name.removesuffix(".gz").replace(".idx", "-idx")
+    return hashlib.sha256(content).hexdigest() == MNIST_SHA256.get(name)
+
+
+def _read(dataset: str, folder: Path, name: str) -> tuple[Path, bytearray]:
+    """Return one of a set's files, and where it is from."""
+    path = find_file(folder, name) or folder / name
+    content = _found(dataset, path)
+    return path, _filled(dataset, folder / name) if content is None else content
+
+
+def _found(dataset: str, path: Path) -> bytearray | None:
+    """Return what a file has; None if it is missing, or is the lab's own and corrupt."""
+    if not os.path.exists(path):
+        return None
+    is_own = dataset == "mnist" and _is_own(path)
+    try:
+        content = _content(path)
+    except InputError:
+        if is_own:
+            return None
+        raise
+    if dataset != "mnist" or _is_published(path, content):
         return content
+    if is_own:
+        return None
+    _log.warning("%s: is not the published file of MNIST, and is used as it is", path)
+    return content
+
+
+def _content(path: Path) -> bytearray:
+    content = read_regular(path, _MAX_BYTES)
+    return _unzip(content, path) if path.suffix == ".gz" else bytearray(content)
+
+
+def _filled(dataset: str, path: Path) -> bytearray:
+    """Return a file of the package or of the net, after it is put where it is missing."""
+    was_corrupt = os.path.exists(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS):
-            if (content := _read_if_valid(path)) is not None:
+        with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS if dataset == "mnist" else -1):
+            if (content := _found(dataset, path)) is not None:
                 return content  # another process was faster
-            was_corrupt = path.exists()
-            content = _unpack(path.name)
+            content = _unpack(path.name) if dataset == "mnist" else _download(dataset, path)
             write_atomic(path, content)
-    except (OSError, NotImplementedError) as error:  # the latter: no locks in this file system
+    except (OSError, NotImplementedError, http.client.HTTPException) as error:
+        # NotImplementedError: no locks in this file system
+        if dataset != "mnist":
+            raise InputError(
+                f"{path} is missing and could not be downloaded ({reason(error)}); "
+                f"put the four IDX files of {FOLDERS[dataset]}, gzipped or not, into {path.parent}"
+            ) from error
         warnings.warn(
             f"{path.parent} cannot be written ({reason(error)}); MNIST is unpacked in memory "
             "instead, which costs about 0.6 s a run; data.root= or MNIST_LAB_DATA names another "
@@ -133,18 +211,8 @@ def _read_embedded(path: Path) -> bytearray:
         )
         return _unpack(path.name)
     if was_corrupt:
-        warnings.warn(
-            f"{path} was corrupt and has been unpacked again from the package", stacklevel=2
-        )
+        warnings.warn(f"{path} was corrupt and has been unpacked again", stacklevel=2)
     return content
-
-
-def _read_if_valid(path: Path) -> bytearray | None:
-    try:
-        content = bytearray(read_regular(path, _MAX_BYTES))
-    except InputError:
-        return None
-    return content if hashlib.sha256(content).hexdigest() == MNIST_SHA256[path.name] else None
 
 
 def _unpack(name: str) -> bytearray:
@@ -158,28 +226,6 @@ def _unpack(name: str) -> bytearray:
     if hashlib.sha256(content).hexdigest() != MNIST_SHA256[name]:
         raise InputError(f"{packed}: not the file that was shipped; reinstall mnist_lab")
     return content
-
-
-def _read_published(dataset: str, path: Path) -> bytearray:
-    """Return a file of another set: from the disk, gzipped or not, or else downloaded."""
-    packed = path.with_name(f"{path.name}.gz")
-    try:
-        if path.exists():
-            return bytearray(read_regular(path, _MAX_BYTES))
-        if packed.exists():
-            return _unzip(read_regular(packed, _MAX_BYTES), packed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / ".lock"):
-            if path.exists():  # another process was faster
-                return bytearray(read_regular(path, _MAX_BYTES))
-            content = _unzip(_download(dataset, packed.name), packed)
-            write_atomic(path, content)
-            return content
-    except (OSError, NotImplementedError, http.client.HTTPException) as error:
-        raise InputError(
-            f"{path} is missing and could not be downloaded ({reason(error)}); "
-            f"put the four IDX files of {FOLDERS[dataset]}, gzipped or not, into {path.parent}"
-        ) from error
 
 
 def _unzip(packed: bytes, path: Path) -> bytearray:
@@ -198,39 +244,42 @@ def _unzip(packed: bytes, path: Path) -> bytearray:
     return content
 
 
-def _download(dataset: str, name: str) -> bytes:
+def _download(dataset: str, path: Path) -> bytearray:
     """Return a published file, checked by its MD5.
 
     Raises:
         OSError, HTTPException: it cannot be downloaded, or is another file.
     """
-    request = urllib.request.Request(SOURCES[dataset] + name, headers={"User-Agent": "mnist_lab"})
-    _log.info("downloading %s", request.full_url)
+    packed = path.with_name(f"{path.name}.gz")
+    url = SOURCES[dataset] + packed.name
+    request = urllib.request.Request(url, headers={"User-Agent": "mnist_lab"})
+    _log.info("downloading %s", url)
     try:
         with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
-            packed: bytes = response.read()
+            content: bytes = response.read()
     except urllib.error.HTTPError as error:
         error.close()
         raise
-    if hashlib.md5(packed, usedforsecurity=False).hexdigest() != MD5[dataset][name]:
-        raise OSError(f"{request.full_url} is not the published file")
-    return packed
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[dataset][packed.name]:
+        raise OSError(f"{url} is not the published file")
+    return _unzip(content, packed)
 
 
 def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:
-    """Return the values of an IDX file as a uint8 tensor that shares the buffer's memory."""
-    header = 4 + 4 * len(shape)
-    magic = bytes((0, 0, _IDX_UINT8, len(shape)))
+    """Return the values of an IDX file, ``(N, *shape)`` uint8, which share the buffer's memory."""
+    header = 8 + 4 * len(shape)
+    magic = bytes((0, 0, _IDX_UINT8, 1 + len(shape)))
     if bytes(content[:4]) != magic:
-        raise _corrupt(path, f"not an IDX file of uint8 with {len(shape)} dimensions")
-    dimensions = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
-    if dimensions != shape:
-        raise _corrupt(path, f"dimensions {dimensions} found, {shape} required")
-    count = len(content) - header
-    if count != (expected := torch.Size(shape).numel()):
-        raise _corrupt(path, f"{count:,} values found, {expected:,} required")
-    return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(shape)
+        raise _corrupt(path, f"not an IDX file of uint8 with {1 + len(shape)} dimensions")
+    count, *rest = (int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
+    if not count or tuple(rest) != shape:
+        required = ", ".join(map(str, ("at least 1", *shape)))
+        raise _corrupt(path, f"dimensions {(count, *rest)} found, ({required}) required")
+    values = len(content) - header
+    if values != (expected := count * torch.Size(shape).numel()):
+        raise _corrupt(path, f"{values:,} values found, {expected:,} required")
+    return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(count, *shape)
 
 
 def _corrupt(path: Path, reason: str) -> InputError:
-    return InputError(f"{path}: {reason}; replace it, or delete it to download it again")
+    return InputError(f"{path}: {reason}; replace it, or delete all four for the published ones")

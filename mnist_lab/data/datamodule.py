@@ -1,16 +1,18 @@
 """MNIST, and the sets that share its format, as a LightningDataModule."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mnist_lab.data import augment as augments
 from mnist_lab.data.archive import Split, load_split
 from mnist_lab.data.loader import BatchLoader
-from mnist_lab.data.sets import AUGMENTS, EVAL_BATCH_SIZE, FOLDERS, MAX_SEED, NUM_TEST, NUM_TRAIN
+from mnist_lab.data.sets import AUGMENTS, EVAL_BATCH_SIZE, FOLDERS, MAX_SEED, NUM_TRAIN
 from mnist_lab.errors import ConfigError
 
 
@@ -77,7 +79,7 @@ class MNISTDataModule(L.LightningDataModule):
         """
         self.split(train=stage not in ("test", "predict"))
         if stage == "fit" and self.trainer:
-            _check_test_share(self.trainer.limit_test_batches)
+            self._check_test_share(self.trainer.limit_test_batches)
             if not self.val_size:
                 # Lightning takes an empty list of loaders for validation, and warns of its length.
                 self.trainer.limit_val_batches = 0
@@ -89,7 +91,15 @@ class MNISTDataModule(L.LightningDataModule):
             InputError: a file is corrupt, or missing and cannot be downloaded.
         """
         if train not in self._splits:
-            self._splits[train] = load_split(self.dataset, train, self.root)
+            # A folder that is typed is filled by training; to evaluate is only to read.
+            fills = not self.trainer or self.trainer.state.fn == TrainerFn.FITTING
+            split = load_split(self.dataset, train, self.root, fills=fills)
+            if train and self.val_size >= len(split.labels):
+                raise ConfigError(
+                    f"data.val_size={self.val_size}: must be less than the {len(split.labels):,} "
+                    "training images that there are"
+                )
+            self._splits[train] = split
         return self._splits[train]
 
     def train_dataloader(self) -> BatchLoader:
@@ -128,6 +138,17 @@ class MNISTDataModule(L.LightningDataModule):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
+    def _check_test_share(self, share: int | float | None) -> None:
+        """Refuse before training what Lightning refuses after it."""
+        if not isinstance(share, float) or not share:
+            return
+        batches = math.ceil(len(self.split(train=False).labels) / EVAL_BATCH_SIZE)
+        if int(share * batches) == 0:
+            raise ConfigError(
+                f"trainer.limit_test_batches={share}: is less than one of {batches} batches; take "
+                "1 for one"
+            )
+
     def _loader(self, split: str, batch_size: int, **options: Any) -> BatchLoader:
         images, labels = self._tensors(split)
         if trainer := self.trainer:
@@ -156,13 +177,3 @@ def _check_whole(key: str, value: Any, lowest: int, highest: int | None = None) 
     if not is_whole or value < lowest or (highest is not None and value > highest):
         bounds = f"at least {lowest}" if highest is None else f"from {lowest} to {highest}"
         raise ConfigError(f"data.{key}={value}: must be a whole number, {bounds}")
-
-
-def _check_test_share(share: int | float | None) -> None:
-    """Refuse before training what Lightning refuses after it."""
-    batches = NUM_TEST // EVAL_BATCH_SIZE
-    if isinstance(share, float) and share and int(share * batches) == 0:
-        raise ConfigError(
-            f"trainer.limit_test_batches={share}: is less than one of {batches} batches; take 1 "
-            "for one"
-        )

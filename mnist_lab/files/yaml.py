@@ -12,11 +12,18 @@ from mnist_lab.files.regular import read_regular
 _MAX_BYTES = 200_000  # the config of a run has 2,000
 _MAX_VALUES = 10_000
 _MAX_DEPTH = 30
-_MAX_LENGTH = 2_000  # of one value, in characters
+_MAX_LENGTH = 5_000  # of one value, in characters; a path has 4,096 at most
 _PLAIN_TAGS = {"!"} | {
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
 }
-_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def loader_of(content: bytes) -> Any:
+    """Return the quickest loader that reads a file.
+
+    libyaml refuses the escapes by which a path has bytes that are no text.
+    """
+    return yaml.SafeLoader if b"\\uD" in content else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_yaml(path: Path) -> None:
@@ -30,7 +37,7 @@ def check_yaml(path: Path) -> None:
         raise InputError(f"{path}: no such file; is {path.parent} a run's directory?")
     content = read_regular(path, _MAX_BYTES)
     try:
-        _check_events(path, yaml.parse(content.decode(), Loader=_PARSER))
+        _check_events(path, yaml.parse(content.decode(), Loader=loader_of(content)))
     except (UnicodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
 

@@ -82,7 +82,7 @@ def export(model: Classifier, path: Path, kind: str) -> Parity:
     if kind == "onnx":
         _require_onnx()
     wrapped = FromBytes(model).eval()
-    images = load_split("mnist", train=False).images[:_CHECKED]
+    images = load_split("mnist", train=False, fills=False).images[:_CHECKED]
     with _quiet():
         content = _as_onnx(wrapped) if kind == "onnx" else _as_torch(wrapped)
         exported = _open_onnx(content) if kind == "onnx" else _open_torch(content)

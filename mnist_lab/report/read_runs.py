@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from mnist_lab.config.allowlist import renamed
 from mnist_lab.errors import InputError, LabError, printable, reason
 from mnist_lab.files.regular import check_links
-from mnist_lab.files.yaml import check_yaml, problem_in
+from mnist_lab.files.yaml import check_yaml, loader_of, problem_in
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.manifest import RunState, flat
 
@@ -30,7 +30,6 @@ _NO_SETTINGS = (
 )
 _NO_SETTINGS_BELOW = ("logger.", "callbacks.pictures.", "callbacks.progress.")
 _NOT_SEARCHED = {".hydra", ".git", "checkpoints", "ledger", "projector"}
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,8 @@ def read_run(path: Path) -> Run:
     check_yaml(config)
     try:
         # OmegaConf's own loader takes ten times as long, which a thousand runs feel.
-        content = yaml.load(config.read_bytes(), Loader=_LOADER)
+        text = config.read_bytes()
+        content = yaml.load(text, Loader=loader_of(text))
     except (yaml.YAMLError, OSError, ValueError) as error:
         raise InputError(f"{config}: cannot be read: {problem_in(error)}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):

@@ -16,7 +16,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_lab.errors import BusyError, ConfigError, InputError, StorageError, first_line, reason
+from mnist_lab.errors import (
+    BusyError,
+    ConfigError,
+    InputError,
+    StorageError,
+    UntrustedError,
+    first_line,
+    reason,
+)
 from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.files.checkpoint_archive import opened
 from mnist_lab.files.regular import check_links, read_regular
@@ -106,7 +114,7 @@ def claimed(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
         check()
         try:
             yield
-        except ConfigError:
+        except (ConfigError, InputError, UntrustedError):
             if is_new and not (folder / CHECKPOINTS).exists():  # nothing was trained
                 shutil.rmtree(folder, ignore_errors=True)
             raise

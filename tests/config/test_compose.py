@@ -72,7 +72,7 @@ def test_loggers_and_hydra_keys_can_be_added() -> None:
         "+hydra.job.env_set.X=1",
         "+hydra.callbacks.one._target_=hydra.experimental.callbacks.LogJobReturnCallback",
     )
-    assert config.logger.x.save_dir == "elsewhere"
+    assert config.logger.x.save_dir == str(Path.cwd() / "elsewhere")
     assert config.hydra.job.env_set.X == "1"
 
 

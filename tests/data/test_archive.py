@@ -46,6 +46,13 @@ def cached(root: Path) -> Path:
     return root / "MNIST" / "raw"
 
 
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lab's own folder in the user's cache, in which alone files are repaired."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "mnist_lab"
+
+
 def test_digits_are_the_published_ones(mnist_train: Split, mnist_test: Split) -> None:
     for split, count in ((mnist_train, 60_000), (mnist_test, 10_000)):
         assert split.images.shape == (count, 1, 28, 28)
@@ -104,34 +111,34 @@ DAMAGE = [
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", [IMAGES, LABELS])
 def test_damaged_cached_file_is_repaired(
-    tmp_path: Path, mnist_test: Split, name: str, damage: Callable[[bytes], bytes]
+    own: Path, mnist_test: Split, name: str, damage: Callable[[bytes], bytes]
 ) -> None:
-    load_split("mnist", False, tmp_path)
-    path = cached(tmp_path) / name
+    load_split("mnist", False, own)
+    path = cached(own) / name
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     with pytest.warns(UserWarning, match=rf"{name} was corrupt and has been unpacked again"):
-        assert_same(load_split("mnist", False, tmp_path), mnist_test)
+        assert_same(load_split("mnist", False, own), mnist_test)
     assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("other", [LABELS, "train-images-idx3-ubyte"])
 def test_swapped_files_are_repaired(
-    tmp_path: Path, mnist_files: Path, mnist_test: Split, other: str
+    own: Path, mnist_files: Path, mnist_test: Split, other: str
 ) -> None:
     """Images for labels, and the training images for the test images."""
-    shutil.copytree(mnist_files, cached(tmp_path))
-    swap(cached(tmp_path) / IMAGES, cached(tmp_path) / other)
+    shutil.copytree(mnist_files, cached(own))
+    swap(cached(own) / IMAGES, cached(own) / other)
     with pytest.warns(UserWarning, match="was corrupt") as caught:
-        assert_same(load_split("mnist", False, tmp_path), mnist_test)
+        assert_same(load_split("mnist", False, own), mnist_test)
     assert len(caught) == (2 if other == LABELS else 1)
 
 
-def test_what_a_killed_process_left_is_cleared(tmp_path: Path, mnist_test: Split) -> None:
-    cached(tmp_path).mkdir(parents=True)
-    (cached(tmp_path) / f".{IMAGES}.partial").write_bytes(b"half of it")
-    assert_same(load_split("mnist", False, tmp_path), mnist_test)
-    assert {path.name for path in cached(tmp_path).iterdir()} == {".lock", IMAGES, LABELS}
+def test_what_a_killed_process_left_is_cleared(own: Path, mnist_test: Split) -> None:
+    cached(own).mkdir(parents=True)
+    (cached(own) / f".{IMAGES}.partial").write_bytes(b"half of it")
+    assert_same(load_split("mnist", False, own), mnist_test)
+    assert {path.name for path in cached(own).iterdir()} == {".lock", IMAGES, LABELS}
 
 
 def test_failed_write_leaves_nothing_and_falls_back(
@@ -152,10 +159,10 @@ def test_unwritable_root_falls_back_to_memory(tmp_path: Path, mnist_test: Split)
         assert_same(load_split("mnist", False, tmp_path / "file" / "below"), mnist_test)
 
 
-def test_folder_in_place_of_a_cached_file_falls_back(tmp_path: Path, mnist_test: Split) -> None:
-    (cached(tmp_path) / LABELS).mkdir(parents=True)
+def test_folder_in_place_of_a_cached_file_falls_back(own: Path, mnist_test: Split) -> None:
+    (cached(own) / LABELS).mkdir(parents=True)
     with pytest.warns(UserWarning, match="cannot be written") as caught:
-        assert_same(load_split("mnist", False, tmp_path), mnist_test)
+        assert_same(load_split("mnist", False, own), mnist_test)
     assert len(caught) == 1  # and none that says it was repaired
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from idx_damage import (
@@ -84,16 +83,16 @@ def test_gzipped_files_that_lie_there_are_read(fashion: Path, mnist_test: Split)
         (
             IMAGES,
             wrong_dimensions,
-            r"dimensions \(10000, 56, 14\) found, \(10000, 28, 28\) required",
+            r"dimensions \(10000, 56, 14\) found, \(at least 1, 28, 28\) required",
         ),
-        (IMAGES, wrong_count, r"dimensions \(9999, 28, 28\) found, \(10000, 28, 28\) required"),
+        (IMAGES, wrong_count, r"7,840,000 values found, 7,839,216 required"),
         (IMAGES, too_long, r"7,840,001 values found, 7,840,000 required"),
-        (IMAGES, only_header, r"dimensions \(.*\) found, \(10000, 28, 28\) required"),
+        (IMAGES, only_header, r"dimensions \(.*\) found, \(at least 1, 28, 28\) required"),
         (IMAGES, zeros, r"not an IDX file"),
         (IMAGES, empty, r"not an IDX file"),
         (LABELS, cut, r"4,996 values found, 10,000 required"),
         (LABELS, wrong_magic, r"not an IDX file of uint8 with 1 dimensions"),
-        (LABELS, wrong_count, r"dimensions \(9999,\) found, \(10000,\) required"),
+        (LABELS, wrong_count, r"10,000 values found, 9,999 required"),
         (LABELS, zeros, r"not an IDX file"),
         (LABELS, empty, r"not an IDX file"),
     ],
@@ -111,7 +110,7 @@ def test_half_of_the_labels_is_refused(fashion: Path) -> None:
     name = "train-labels-idx1-ubyte"
     labels = (fashion / name).read_bytes()
     put(fashion / name, labels[:4] + (30_000).to_bytes(4, "big") + labels[8 : 8 + 30_000])
-    with pytest.raises(InputError, match=rf"{name}: dimensions \(30000,\) found, \(60000,\)"):
+    with pytest.raises(InputError, match=rf"{name}: 30,000 labels for the 60,000 of"):
         load_split("fashion_mnist", True, fashion.parents[1])
 
 
@@ -126,7 +125,7 @@ def test_a_flipped_bit_in_the_header_is_refused(fashion: Path, place: int) -> No
     content = bytearray((fashion / IMAGES).read_bytes())
     content[place] ^= 1
     put(fashion / IMAGES, content)
-    with pytest.raises(InputError, match=rf"{IMAGES}: (not an IDX file|dimensions)"):
+    with pytest.raises(InputError, match=rf"{IMAGES}: (not an IDX file|dimensions|7,840,000 val)"):
         load_split("fashion_mnist", False, fashion.parents[1])
 
 
@@ -134,8 +133,16 @@ def test_a_flipped_bit_in_the_header_is_refused(fashion: Path, place: int) -> No
     ("one", "other", "reason"),
     [
         (IMAGES, LABELS, rf"{IMAGES}: not an IDX file of uint8 with 3 dimensions"),
-        (IMAGES, "train-images-idx3-ubyte", r"dimensions \(60000, 28, 28\) found"),
-        (LABELS, "train-labels-idx1-ubyte", r"dimensions \(60000,\) found"),
+        (
+            IMAGES,
+            "train-images-idx3-ubyte",
+            r": 10,000 labels for the 60,000 of",
+        ),
+        (
+            LABELS,
+            "train-labels-idx1-ubyte",
+            r": 60,000 labels for the 10,000 of",
+        ),
         (LABELS, "train-images-idx3-ubyte", rf"{LABELS}: not an IDX file of uint8 with 1 dim"),
     ],
 )
@@ -163,26 +170,15 @@ def test_damaged_gzip_is_refused(fashion: Path, damage: Callable[[bytes], bytes]
 
 
 @pytest.mark.skipif(not CAN_MEASURE, reason="memory is measured on Linux")
-@pytest.mark.parametrize(
-    ("dataset", "complains"),
-    [
-        ("mnist", lambda: pytest.warns(UserWarning, match=rf"{LABELS} was corrupt")),
-        (
-            "fashion_mnist",
-            lambda: pytest.raises(
-                InputError, match=rf"{LABELS}: too large, 64,000,000 bytes at most"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_a_file_of_any_size_takes_no_memory(
-    tmp_path: Path, mnist_files: Path, dataset: str, complains: Callable[[], Any]
+    tmp_path: Path, mnist_files: Path, dataset: str
 ) -> None:
     raw = Path(shutil.copytree(mnist_files, tmp_path / FOLDERS[dataset] / "raw"))
     os.truncate(raw / LABELS, 2_000_000_000)
 
     def load() -> None:
-        with complains():
+        with pytest.raises(InputError, match=rf"{LABELS}: too large, 64,000,000 bytes at most"):
             load_split(dataset, False, tmp_path)
 
     _, _, megabytes = measured(load)

@@ -1,0 +1,92 @@
+"""Paths in a config: what they are relative to, and how they are stored so that a run can be moved.
+
+A path that is typed, or stands in a file of choices, is relative to the folder in which the command
+was typed; it is made absolute when the config is composed. In a run's config.yaml the run's own
+directory is ``.``, and a path in it ``./x``; other text that looks so has one ``./`` more.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_lab.config.allowlist import find
+from mnist_lab.errors import ConfigError
+
+_GROUPS = ("data", "logger", "callbacks", "trainer")
+_PATHS = ("data.root", "default_root_dir", "dirpath", "save_dir")  # a key, or the end of one
+
+
+def make_absolute(config: DictConfig) -> None:
+    """Make the relative paths of a composed config absolute.
+
+    Raises:
+        ConfigError: a path has what Hydra takes for an interpolation.
+    """
+    folder = os.getcwd()
+    check_path("the current folder", folder)
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, list(_GROUPS)))
+    for name in _PATHS:
+        group, _, end = name.rpartition(".")
+        for key, text, _ in find(plain.get(group) if group else plain, end, group):
+            if not isinstance(text, str) or "://" in text or (group and key != name):
+                continue
+            try:
+                path = str(OmegaConf.select(config, key))
+            except OmegaConfBaseException:  # in the run's directory, which has no name yet
+                continue
+            check_path(key, path)
+            if not os.path.isabs(path):
+                home = os.path.expanduser(path)
+                absolute = os.path.join(folder, text) if home == path else home
+                OmegaConf.update(config, key, absolute)
+
+
+def check_path(name: str, path: str) -> None:
+    """Refuse a path that no config can hold.
+
+    Raises:
+        ConfigError: it has what Hydra takes for an interpolation.
+    """
+    if "${" in path:
+        raise ConfigError(f"{name}={path}: must be a path without ${{, which Hydra would resolve")
+
+
+def in_run(node: Any, run_dir: Path) -> Any:
+    """Return plain values with those that are paths in a run's directory relative to that."""
+
+    def change(text: str) -> str:
+        path = Path(text)
+        if not path.is_relative_to(run_dir) or ".." in path.parts:
+            return text
+        return "." if path == run_dir else f"./{path.relative_to(run_dir)}"
+
+    return _changed(node, change)
+
+
+def stored(node: Any, run_dir: Path) -> Any:
+    """Return plain values as a run's config.yaml has them."""
+    return in_run(_changed(node, lambda text: re.sub(r"\A\.(?=/|\Z)", "./.", text)), run_dir)
+
+
+def located(node: Any, run_dir: Path | str) -> Any:
+    """Return the values of a run's config.yaml, with the run's own directory where it is now."""
+
+    def change(text: str) -> str:
+        if re.match(r"\./\.(/|\Z)", text):
+            return text[2:]
+        return re.sub(r"\A\.(?=/|\Z)", lambda _: str(run_dir), text)
+
+    return _changed(node, change)
+
+
+def _changed(node: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _changed(value, change) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_changed(value, change) for value in node]
+    return change(node) if isinstance(node, str) else node
