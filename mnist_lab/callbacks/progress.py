@@ -62,8 +62,7 @@ class Progress(TQDMProgressBar):
             return
         limit = trainer.max_epochs
         total = f"/{limit}" if limit is not None and limit > 0 else ""
-        metrics = trainer.callback_metrics
-        values = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN if name in metrics)
+        values = "  ".join(f"{name} {value}" for name, value in _shown(trainer).items())
         print(f"epoch {self._unprinted}{total}  {values}", flush=True)
         self._unprinted = None
 
@@ -77,5 +76,12 @@ class Progress(TQDMProgressBar):
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        metrics = trainer.callback_metrics
-        return {name: f"{metrics[name]:.4f}" for name in SHOWN if name in metrics}
+        return _shown(trainer)
+
+
+def _shown(trainer: L.Trainer) -> dict[str, str]:
+    """Return loss and accuracy, then what metrics= adds to the validation's."""
+    metrics = trainer.callback_metrics
+    others = [name for name in metrics if name.startswith("val/") and "_class_" not in name]
+    names = dict.fromkeys((*SHOWN, *others))
+    return {name: f"{metrics[name]:.4f}" for name in names if name in metrics}

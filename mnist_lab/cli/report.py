@@ -16,7 +16,6 @@ from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import ConfigError, InputError, LabError, StorageError
 from mnist_lab.report.leaderboard import (
     SHOWN,
-    SORTED_BY,
     Leaderboard,
     Row,
     interval_text,
@@ -75,7 +74,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "mnist-lab report",
         description="A leaderboard over the runs in or below some directories. Runs that differ in "
         "nothing but their seed are one row, with mean, standard deviation and 95 % interval "
-        "(Student's t); rows are sorted by val/acc. Runs that are not finished are counted.",
+        "(Student's t); rows are sorted by val/acc, or by what all runs monitor. Runs that are not "
+        "finished are counted.",
     )
     parser.add_argument("places", nargs="+", metavar="DIR", help="directories of runs and sweeps")
     parser.add_argument(
@@ -103,7 +103,7 @@ def _print_result(
     """Print leaderboard and comparison in the format that was chosen."""
     if options.json:
         content = {
-            "sorted_by": SORTED_BY,
+            "sorted_by": board.sorted_by,
             "rows": board.records(),
             "comparison": asdict(comparison) if comparison else None,
             "broken": collected.broken,
@@ -170,16 +170,18 @@ def _print_table(board: Leaderboard) -> None:
     from rich.table import Table
 
     console = Terminal()
-    title = "sorted by val/acc; mean ± standard deviation, and the 95 % interval of the mean"
+    title = (
+        f"sorted by {board.sorted_by}; mean ± standard deviation, and the 95 % interval of the mean"
+    )
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     table.add_column("row", justify="right")
     keys, names = board.keys[:_SHOWN_COLUMNS], board.headings[:_SHOWN_COLUMNS]
     for name in names or ["model"]:
         table.add_column(name, justify="right", overflow="fold")
-    for name in ("n", *SHOWN[:2], "test/acc 95 %", *SHOWN[4:]):
+    for name in ("n", *SHOWN[:2], "test/acc 95 %", *board.added, *SHOWN[4:]):
         table.add_column(name, justify="right")
     for row in board.rows[:_SHOWN_ROWS]:
-        table.add_row(*_texts(row, keys or ["model._target_"]))
+        table.add_row(*_texts(row, keys or ["model._target_"], board.added))
     console.print(table)
     if len(board.rows) > _SHOWN_ROWS:
         console.print(f"{len(board.rows) - _SHOWN_ROWS:,} more rows: --csv, --json or --html")
@@ -190,7 +192,7 @@ def _print_table(board: Leaderboard) -> None:
         console.print("* a seed occurs twice, so standard deviation and interval are too small")
 
 
-def _texts(row: Row, keys: Sequence[str]) -> list[str]:
+def _texts(row: Row, keys: Sequence[str], added: Sequence[str]) -> list[str]:
     values = [
         row.model if key == "model._target_" else setting_text(row.settings.get(key))
         for key in keys
@@ -198,7 +200,7 @@ def _texts(row: Row, keys: Sequence[str]) -> list[str]:
     n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
     first, last = (
         [spread_text(name, row.metrics.get(name)) for name in names]
-        for names in (SHOWN[:2], SHOWN[4:])
+        for names in (SHOWN[:2], (*added, *SHOWN[4:]))
     )
     return [str(row.number), *values, n, *first, interval_text(row.metrics.get("test/acc")), *last]
 
@@ -217,7 +219,7 @@ def _write_page(
 
     _silence_lightning()
     curves_of = {
-        board.name(row): curves(row.best_run.directory)
+        board.name(row): curves(board.best_run(row).directory)
         for row in _watched(board.rows[:_CURVES], "reading learning curves")
     }
     models = list(_predictions(board, overrides))
@@ -234,6 +236,6 @@ def _predictions(
 
     for row in _watched(board.rows[:_MODELS], "asking the best models"):
         try:
-            yield board.name(row), predict_test_images(row.best_run.directory, overrides)
+            yield board.name(row), predict_test_images(board.best_run(row).directory, overrides)
         except LabError as error:
             say(f"mnist-lab report: no mistakes of row {row.number}: {error}", to_stderr=True)

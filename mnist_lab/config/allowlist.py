@@ -34,6 +34,7 @@ _CALLBACKS = (
     r"|(Rich|TQDM)ProgressBar|StochasticWeightAveraging|Timer|WeightAveraging)"
 )
 _LOGGERS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
+_METRICS = r"torchmetrics\.classification\.([a-z_0-9]+\.)*[A-Z]\w*"
 _NOTHING = r"(?!)"
 _PLUGINS = tuple(
     f"lightning.pytorch.plugins.{name}"
@@ -164,6 +165,8 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
             return ("lightning.Callback",), _CALLBACKS
         case ["logger", _] | ["trainer", "logger"] | ["trainer", "logger", _]:
             return ("lightning.pytorch.loggers.Logger",), _LOGGERS
+        case ["metrics", _]:
+            return ("torchmetrics.Metric",), _METRICS
         case ["trainer", "profiler"]:
             return ("lightning.pytorch.profilers.Profiler",), _NOTHING
         case ["trainer", "strategy"]:
@@ -172,7 +175,7 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
             return _PLUGINS, _NOTHING
         case ["hydra", "callbacks", _]:
             return ("hydra.experimental.callback.Callback",), _NOTHING
-        case ["model" | "data" | "callbacks" | "logger", *_]:
+        case ["model" | "data" | "callbacks" | "logger" | "metrics", *_]:
             return _PARTS, _NOTHING
     return (), _NOTHING
 

@@ -53,11 +53,11 @@ def set_version_base() -> None:
         version.setbase("1.3")
 
 
-def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
-    """Register a resolver of interpolations whose values each config keeps."""
+def register_resolver(name: str, resolver: Callable[..., Any], use_cache: bool = True) -> None:
+    """Register a resolver of interpolations; each config keeps the values of one with a cache."""
     omegaconf: Any = OmegaConf  # whose register_resolver takes other arguments in 2.4
     register = omegaconf.register_new_resolver if _IS_1_3 else omegaconf.register_resolver
-    register(name, resolver, use_cache=True, replace=True)
+    register(name, resolver, use_cache=use_cache, replace=True)
 
 
 def apply_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:

@@ -91,6 +91,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     config = compose_config([*dataset, *_QUIET, *overrides])
     with _as_input(path):
         config.model = _typed("model", OmegaConf.create(plain).model)
+        config.metrics = plain.get("metrics")
         kept = {"dataset", "augment", *(["_target_"] if "data" in chosen else [])}
         for name, value in located(plain["data"], run_dir.absolute()).items():
             if name not in kept and f"data.{name}" not in chosen:
@@ -238,7 +239,9 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
     differing = [
         f"{key}={there.get(key)} there, {here.get(key)} here"
         for key in sorted(there.keys() | here.keys())
-        if key not in MAY_DIFFER and there.get(key) != here.get(key)
+        if key not in MAY_DIFFER
+        and there.get(key) != here.get(key)
+        and (there.get(key) or here.get(key)) != {}  # metrics=none is as no such group
     ]
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""

@@ -13,8 +13,6 @@ from mnist_lab.data.sets import AUGMENTS, FOLDERS, MAX_SEED, NUM_CLASSES, NUM_TR
 from mnist_lab.models import arguments
 from mnist_lab.models.arguments import ACTIVATIONS, OUTPUTS
 
-METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
-"""What a run can be judged by, and whether more or less of it is better."""
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
     *("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16"),
@@ -374,9 +372,12 @@ class Train:
     trainer: Any = MISSING
     logger: Any = None
     callbacks: Any = None
+    metrics: Any = None
     seed: int = knob(0, "seeds weights, order, dropout and augmentation", low=0, high=MAX_SEED)
     monitor: str = knob("val/acc", "metric that chooses the best checkpoint")
-    mode: str = knob("max", "whether more or less of it is better", choices=("max", "min"))
+    mode: str = knob(
+        "${best_mode:${monitor}}", "whether more or less of it is better", choices=("max", "min")
+    )
     allow_targets: list[str] = knob(
         [], "prefixes of your own _target_s that may be built, such as [my_package.]"
     )

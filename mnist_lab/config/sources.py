@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config import hydra_internals
+from mnist_lab.config.metrics import best_mode
 from mnist_lab.config.options import CONF
 from mnist_lab.config.schema import SCHEMAS, Train, typed_node
 from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
@@ -25,11 +26,12 @@ PRIMARY = "train"  # the config that Hydra starts from, conf/train.yaml
 
 
 def register() -> None:
-    """Give Hydra the schemas and the resolver that names runs."""
+    """Give Hydra the schemas and the resolvers of its interpolations."""
     hydra_internals.set_version_base()
     setup_globals()
     JobRuntime.instance().set("name", PRIMARY)
     hydra_internals.register_resolver("run_name", new_name)
+    hydra_internals.register_resolver("best_mode", best_mode, use_cache=False)
     _register_schemas()
 
 

@@ -25,21 +25,17 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.field import check_knob, knobs_of, nearest, requirement, shown
 from mnist_lab.config.messages import unknown_key
+from mnist_lab.config.metrics import TAKEN, measured, without_class
 from mnist_lab.config.options import choices
-from mnist_lab.config.schema import METRICS, SCHEMAS
+from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.data.sets import NUM_CLASSES
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 
-_BUILT = (
-    "model",
-    "data",
-    "optimizer",
-    "scheduler",
-    "trainer",
-    "callbacks",
-    "logger",
-)  # groups of what is built
+_BUILT = (  # groups of what is built
+    *("model", "data", "optimizer", "scheduler"),
+    *("trainer", "callbacks", "logger", "metrics"),
+)
 
 
 def check(config: DictConfig) -> None:
@@ -52,13 +48,16 @@ def check(config: DictConfig) -> None:
     for group in SCHEMAS:
         if group not in config or OmegaConf.is_missing(config, group):
             raise ConfigError(f"{group}: must be chosen, one of {', '.join(choices(group))}")
-    for group in ("callbacks", "logger"):
+    for group in ("callbacks", "logger", "metrics"):
         for name, node in (config[group] or {}).items():
             if not isinstance(node, DictConfig) or "_target_" not in node:
                 raise ConfigError(
                     f"{group}.{name}={shown(node)}: must be a mapping with a _target_; "
                     f"~{group}.{name} leaves it out"
                 )
+    for name in config.metrics or {}:
+        if TAKEN.fullmatch(str(name)) or "/" in str(name):
+            raise ConfigError(f"metrics.{name}: must have another name, without a /")
     for prefix, node in _typed_nodes(config):
         schema = OmegaConf.get_type(node)
         known = {field.name for field in fields(schema)}  # type: ignore[arg-type]
@@ -107,19 +106,20 @@ def _check_monitors(config: DictConfig) -> None:
     """
     if not is_the_labs(config.model._target_):
         return
-    callbacks = (config.callbacks or {}).items()
+    callbacks, known = (config.callbacks or {}).items(), measured(config.metrics)
     for prefix, node in [("", config), *((f"callbacks.{name}.", node) for name, node in callbacks)]:
         monitor, mode = node.get("monitor"), node.get("mode")
         if monitor is None:
             continue
-        if monitor not in METRICS:
-            allowed = ", ".join(METRICS)
+        needed = known.get(without_class(monitor), "")
+        if needed == "":
+            allowed = ", ".join(known)
             raise ConfigError(
-                f"{prefix}monitor={monitor}: must be one of {allowed}{nearest(monitor, METRICS)}"
+                f"{prefix}monitor={monitor}: must be one of {allowed}{nearest(monitor, known)}"
             )
-        if mode is not None and mode != METRICS[monitor]:
+        if needed is not None and mode not in (None, needed):
             raise ConfigError(
-                f"{prefix}mode={mode}: must be {METRICS[monitor]} where {prefix}monitor={monitor}"
+                f"{prefix}mode={mode}: must be {needed} where {prefix}monitor={monitor}"
             )
 
 

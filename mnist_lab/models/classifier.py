@@ -179,9 +179,9 @@ class Classifier(L.LightningModule, ABC):
         """Start the sums of the split."""
         self._evaluation = EvaluationSums(1, self.num_classes, self.device)
 
-    def validation_step(self, batch: tuple[Any, ...], batch_idx: int) -> None:
-        """Add a batch to the validation metrics."""
-        self._evaluate(batch)
+    def validation_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor | None:
+        """Add a batch to the validation metrics; return its logits ``(B, num_classes)``."""
+        return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss and accuracy."""

@@ -142,7 +142,7 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
             f"--compare: tested on {datasets[0]} and on {datasets[1]}; choose runs of one set"
         )
     pairs = _pairs(row_a, run_a, row_b, run_b)
-    chosen = run_a or row_a.best_run, run_b or row_b.best_run
+    chosen = run_a or board.best_run(row_a), run_b or board.best_run(row_b)
     from mnist_lab.inference.evaluate import predict_test_images
 
     return Comparison(

@@ -9,11 +9,11 @@ from typing import Any
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.read_runs import Run, differing, grouped
-from mnist_lab.runs.summary import csv_text, headings, metric_text
+from mnist_lab.runs.summary import added_metrics, csv_text, headings, metric_text
 
-SORTED_BY = "val/acc"  # never by test, which would no longer be an honest estimate
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
 _CONFIDENCE = 0.95
+_ADDED = 8  # columns of metrics besides the lab's own
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,6 @@ class Row:
         """Whether two runs have the same seed, so that they are not independent."""
         return len({str(run.seed) for run in self.runs}) < len(self.runs)
 
-    @property
-    def best_run(self) -> Run:
-        """The run that is best on validation; where there is none, the first."""
-        return max(self.runs, key=lambda run: _last_if_nan(run.metrics.get(SORTED_BY, math.nan)))
-
 
 def _last_if_nan(value: float) -> float:
     return -math.inf if math.isnan(value) else value
@@ -99,15 +94,31 @@ def _last_if_nan(value: float) -> float:
 class Leaderboard:
     """All rows, the best on validation first; those without validation come last.
 
+    They are sorted by the metric of validation that all runs monitor, else by ``val/acc``; never by
+    test, which would no longer be an honest estimate.
+
     Args:
         runs: finished ones.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         rows = [Row(group) for group in grouped(runs)]
+        monitors = {(run.settings.get("monitor"), run.settings.get("mode")) for run in runs}
+        monitor, mode = next(iter(monitors)) if len(monitors) == 1 else (None, None)
+        is_val = str(monitor).startswith("val/")
+        self.sorted_by = str(monitor) if is_val else "val/acc"
+        self.sign = -1 if is_val and mode == "min" else 1
         self.rows = sorted(
-            rows, key=lambda row: (-_last_if_nan(row.mean(SORTED_BY)), str(row.runs[0].directory))
+            rows,
+            key=lambda row: (
+                -_last_if_nan(self.sign * row.mean(self.sorted_by)),
+                str(row.runs[0].directory),
+            ),
         )
+        added = added_metrics(name for row in rows for name in row.metrics)
+        self.added = [  # columns of the table, between the splits' own and the cost
+            f"{split}/{name}" for name in added for split in ("val", "test")
+        ][:_ADDED]
         for number, row in enumerate(self.rows, start=1):
             row.number = number
         self.keys = [key for key in differing(row.settings for row in self.rows) if _is_choice(key)]
@@ -116,6 +127,13 @@ class Leaderboard:
             target: set(differing(row.settings for row in self.rows if row.target == target))
             for target in {row.target for row in self.rows}
         }
+
+    def best_run(self, row: Row) -> Run:
+        """Return the run that is best by what the rows are sorted by; where none is, the first."""
+        return max(
+            row.runs,
+            key=lambda run: _last_if_nan(self.sign * run.metrics.get(self.sorted_by, math.nan)),
+        )
 
     def label(self, row: Row) -> str:
         """Return a row's model, and the settings in which its rows differ."""

@@ -58,7 +58,7 @@ def page(
     runs = sum(len(row.runs) for row in board.rows)
     return environment.get_template("page.html.jinja").render(
         plotly_js=Markup(get_plotlyjs()),
-        summary=f"{runs:,} runs in {len(board.rows):,} rows, sorted by validation accuracy.",
+        summary=f"{runs:,} runs in {len(board.rows):,} rows, sorted by {board.sorted_by}.",
         comparison=comparison,
         columns=columns(board),
         rows=[cells(board, row) for row in board.rows],
@@ -98,7 +98,7 @@ def _model(name: str, predictions: "Predictions") -> dict[str, Any]:
 def columns(board: Leaderboard) -> list[str]:
     """Return the headings of the leaderboard."""
     # The result comes first: on a phone nothing else is seen without scrolling.
-    first, rest = SHOWN[:2], SHOWN[2:]
+    first, rest = SHOWN[:2], (*SHOWN[2:4], *board.added, *SHOWN[4:])
     intervals = [f"{name} 95 %" for name in first]
     return ["row", *first, *(board.headings or ["model"]), "n", *intervals, *rest]
 
@@ -116,7 +116,7 @@ def cells(board: Leaderboard, row: Row) -> list[Cell]:
     for name in SHOWN[:2]:
         text = interval_text(row.metrics.get(name))
         result.append(Cell(text, _metric(row, name).value if text else ""))
-    return [*result, *(_metric(row, name) for name in SHOWN[2:])]
+    return [*result, *(_metric(row, name) for name in (*SHOWN[2:4], *board.added, *SHOWN[4:]))]
 
 
 def _metric(row: Row, name: str) -> Cell:

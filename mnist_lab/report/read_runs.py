@@ -28,7 +28,7 @@ _NO_SETTINGS = (
     "callbacks.checkpoint.every_n_seconds",
     "callbacks.checkpoint.every_n_steps",
 )
-_NO_SETTINGS_BELOW = ("logger.", "callbacks.pictures.", "callbacks.progress.")
+_NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.progress.")
 _NOT_SEARCHED = {".hydra", ".git", "checkpoints", "ledger", "projector"}
 
 
@@ -142,9 +142,9 @@ def read_run(path: Path) -> Run:
     metrics = {}
     for name, value in runs.read_metrics(path).items():
         try:
-            metrics[str(name)] = float(value)
+            metrics[printable(str(name))] = float(value)
         except OverflowError:
-            metrics[str(name)] = math.nan
+            metrics[printable(str(name))] = math.nan
     settings = {printable(key): _plain(value) for key, value in values.items() if _is_setting(key)}
     return Run(path, settings, values.get("seed"), metrics)
 

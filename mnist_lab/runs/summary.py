@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,15 +12,26 @@ from mnist_lab.errors import printable
 
 
 def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
-    """Return accuracy and loss, a row for each split."""
+    """Return accuracy, loss and what metrics= has added, a row for each split."""
     table = Table("", title=title, title_justify="left", title_style="bold", show_edge=False)
     table.add_column("accuracy", justify="right")
     table.add_column("loss", justify="right")
+    added = added_metrics(metrics)
+    for name in added:
+        table.add_column(name, justify="right")
     for split in ("train", "val", "test"):
         if f"{split}/acc" in metrics and f"{split}/loss" in metrics:
             acc, loss = metrics[f"{split}/acc"], metrics[f"{split}/loss"]
-            table.add_row(split, f"{acc:.2%}", f"{loss:.4f}")
+            more = (metric_text(name, metrics.get(f"{split}/{name}")) for name in added)
+            table.add_row(split, f"{acc:.2%}", f"{loss:.4f}", *more)
     return table
+
+
+def added_metrics(names: Iterable[str]) -> list[str]:
+    """Return the metrics of validation and test besides the lab's own, without their splits."""
+    parts = [name.partition("/") for name in names if "_class_" not in name]
+    ends = dict.fromkeys(end for split, _, end in parts if split in ("val", "test"))
+    return [end for end in ends if end not in ("acc", "loss", "num_samples")]
 
 
 def headings(keys: Sequence[str]) -> list[str]:

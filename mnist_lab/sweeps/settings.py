@@ -7,11 +7,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.field import check_knob, nearest, shown
-from mnist_lab.config.schema import METRICS
+from mnist_lab.config.metrics import measured
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError
 
-COSTS = ("num_params", "time/fit", "time/total")  # objectives besides METRICS
+COSTS = ("num_params", "time/fit", "time/total")  # objectives besides what every run is judged by
 
 
 def read_settings(node: DictConfig) -> Settings:
@@ -68,13 +68,14 @@ def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[
     Raises:
         ConfigError: an objective is not measured, or does not go with sampler or pruner.
     """
-    allowed = {**METRICS, **dict.fromkeys(COSTS, "min")}
+    allowed = {**measured(config.metrics), **dict.fromkeys(COSTS, "min")}
     for name, mode in settings.objectives.items():
         key = f"hydra.sweeper.objectives.{name}"
         if name not in allowed and not is_own:
             raise ConfigError(f"{key}: must be one of {', '.join(allowed)}{nearest(name, allowed)}")
-        if mode not in ("max", "min") or mode != allowed.get(name, mode):
-            raise ConfigError(f"{key}={mode}: must be {allowed.get(name, 'max or min')}")
+        needed = allowed.get(name)
+        if mode not in ("max", "min") or mode != (needed or mode):
+            raise ConfigError(f"{key}={mode}: must be {needed or 'max or min'}")
     if settings.objectives and settings.pruner != "none":
         raise ConfigError(
             f"hydra.sweeper.pruner={settings.pruner}: must be none where there are several "

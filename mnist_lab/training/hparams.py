@@ -17,7 +17,7 @@ _PATHS = ("data.root", "trainer.default_root_dir")  # which are no hyperparamete
 def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
     """Log a run's settings as hyperparameters and as text, where a logger is TensorBoard's.
 
-    The HParams tab shows the scalars of the tags in ``METRICS`` as the run's metrics, so that it
+    The HParams tab shows the scalars of these tags as the run's metrics, so that it
     fills itself during the run, and no metric is logged twice.
 
     Args:
@@ -26,12 +26,14 @@ def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
     """
     from torch.utils.tensorboard.summary import hparams
 
+    added = config.get("metrics") or {}
+    names = [*METRICS, *(f"{split}/{name}" for name in added for split in ("best/val", "test"))]
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger):
             continue
         writer = logger.experiment.file_writer
         assert writer is not None
-        summaries = hparams(_settings(config), dict.fromkeys(METRICS, 0.0))  # type: ignore[no-untyped-call]
+        summaries = hparams(_settings(config), dict.fromkeys(names, 0.0))  # type: ignore[no-untyped-call]
         for summary in summaries:
             writer.add_summary(summary)
         text = "\n".join(f"    {line}" for line in portable(config).splitlines())  # Markdown: code
@@ -45,7 +47,7 @@ def log_best(loggers: Iterable[Logger], metrics: Mapping[str, float]) -> None:
         loggers: the run's loggers.
         metrics: the run's result.
     """
-    best = {f"best/{name}": metrics[name] for name in ("val/acc", "val/loss") if name in metrics}
+    best = {f"best/{name}": metrics[name] for name in metrics if name.startswith("val/")}
     for logger in loggers if best else []:
         logger.log_metrics(best, int(metrics["steps"]))
         logger.finalize("success")

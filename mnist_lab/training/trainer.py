@@ -1,5 +1,6 @@
 """Builds the model of a run, and its trainer with callbacks and loggers."""
 
+import inspect
 import logging
 import os
 import pkgutil
@@ -11,14 +12,17 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
 from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.hydra_internals import build
-from mnist_lab.errors import ConfigError
+from mnist_lab.data.sets import NUM_CLASSES
+from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
+from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import starts_by_copying
@@ -32,6 +36,7 @@ _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
     "Checkpoint directory",  # of a ModelCheckpoint that one adds
     "Encountered `nan` values in tensor",  # of a run that diverged, which is reported at its end
+    "Metric `.*` will save all targets",  # of a split, which is small
     "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",
     "You are trying to `self.log\\(\\)` but `Trainer\\(barebones=True\\)`",  # which is its point
@@ -96,6 +101,7 @@ def build_trainer(
     nodes = _callback_nodes(config, options, validates, is_quiet)
     options["callbacks"] = [
         *callbacks,
+        *_metrics(config, model, options),
         *map(build, nodes.values()),
         *_built(options.pop("callbacks", None) or []),
     ]
@@ -131,6 +137,32 @@ def _check(trainer: L.Trainer) -> None:
         for kind, reason in _REFUSED.items():
             if isinstance(callback, kind):
                 raise ConfigError(f"callbacks: {type(callback).__name__} {reason}")
+
+
+def _metrics(config: DictConfig, model: Any, options: Mapping[str, Any]) -> list[Metrics]:
+    """Build the callback of a config's metrics, where there are any to compute.
+
+    Raises:
+        ConfigError: one cannot be built, or judges in another direction than the config's mode.
+    """
+    nodes, built = config.get("metrics") or {}, {}
+    if not nodes or options.get("barebones"):
+        return []
+    num_classes = getattr(model, "num_classes", NUM_CLASSES)
+    for name, node in nodes.items():
+        found = pkgutil.resolve_name(node._target_)
+        taken = inspect.signature(found).parameters
+        known = {"num_classes": num_classes, "task": "multiclass"}
+        arguments = {key: known[key] for key in known if key in taken and key not in node}
+        try:
+            built[str(name)] = build(node, **arguments)
+        except InstantiationException as error:
+            raise ConfigError(f"metrics.{name}: {first_line(error.__cause__ or error)}") from error
+        mode = "min" if built[str(name)].higher_is_better is False else "max"
+        is_own = not node._target_.startswith("torchmetrics.")
+        if is_own and config.monitor == f"val/{name}" and config.mode != mode:
+            raise ConfigError(f"mode={config.mode}: must be {mode}, as {node._target_} says")
+    return [Metrics(built, num_classes)]
 
 
 def _built(value: Any) -> Any:

@@ -192,6 +192,8 @@ def _reason_in_config(job: Job) -> str | None:
     for name in config.callbacks or {}:
         if name not in _CALLBACKS:
             return f"callbacks.{name} is not stacked"
+    if config.get("metrics"):
+        return "metrics= is not stacked"
     if config.trainer.callbacks:
         return "trainer.callbacks is not stacked"
     if config.trainer.fast_dev_run:
