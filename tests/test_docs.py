@@ -25,7 +25,7 @@ def test_a_model_and_a_data_set_of_ones_own(
             path.write_text(text)
     assert lines.pop(0) == "export PYTHONPATH=."
     monkeypatch.syspath_prepend(tmp_path)
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         command = line.removeprefix("mnist-lab ")
         done = call(command + FEW * command.startswith("train"), tmp_path)

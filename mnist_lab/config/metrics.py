@@ -33,8 +33,8 @@ def best_mode(monitor: Any, *, _root_: Any) -> str:
         _root_: the whole config, whose targets are not checked yet: a class of another package
             than torchmetrics is not imported, and its mode taken to be ``max``.
     """
-    node = (_root_.get("metrics") or {}).get(without_class(str(monitor)).removeprefix("val/"))
-    target = str(node.get("_target_")) if hasattr(node, "get") else ""
+    node: Any = (_root_.get("metrics") or {}).get(without_class(str(monitor)).removeprefix("val/"))
+    target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
     if not target.startswith("torchmetrics."):
         return "max"
     try:

@@ -376,7 +376,9 @@ class Train:
     seed: int = knob(0, "seeds weights, order, dropout and augmentation", low=0, high=MAX_SEED)
     monitor: str = knob("val/acc", "metric that chooses the best checkpoint")
     mode: str = knob(
-        "${best_mode:${monitor}}", "whether more or less of it is better", choices=("max", "min")
+        "${best_mode:${monitor}}",
+        "whether more or less of it is better; max, or as the class of one of metrics= says",
+        choices=("max", "min"),
     )
     allow_targets: list[str] = knob(
         [], "prefixes of your own _target_s that may be built, such as [my_package.]"

@@ -161,7 +161,7 @@ def test_a_model_whose_outputs_are_nan() -> None:
 def test_a_metric_that_does_not_take_probabilities_is_refused_before_training() -> None:
     from torchmetrics import MeanSquaredError
 
-    with pytest.raises(ConfigError, match="metrics.mse: "):
+    with pytest.raises(ConfigError, match=r"metrics\.mse: "):
         Metrics({"mse": MeanSquaredError()})
 
 
