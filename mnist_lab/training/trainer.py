@@ -158,7 +158,8 @@ def _metrics(config: DictConfig, model: Any, options: Mapping[str, Any]) -> list
             built[str(name)] = build(node, **arguments)
         except InstantiationException as error:
             raise ConfigError(f"metrics.{name}: {first_line(error.__cause__ or error)}") from error
-        mode = "min" if built[str(name)].higher_is_better is False else "max"
+        # A class of torchmetrics chooses the mode where none is typed, and one's own is asked here.
+        mode = {True: "max", False: "min", None: config.mode}[built[str(name)].higher_is_better]
         is_own = not node._target_.startswith("torchmetrics.")
         if is_own and config.monitor == f"val/{name}" and config.mode != mode:
             raise ConfigError(f"mode={config.mode}: must be {mode}, as {node._target_} says")
