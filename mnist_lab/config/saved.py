@@ -236,12 +236,13 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
     plain: Any = OmegaConf.to_container(config)
     plain.pop("hydra", None)
     here = flat(in_run(plain, Path(os.path.abspath(run_dir))))
+    for values in (there, here):
+        if values.get("metrics") == {}:  # as in a run from before there was such a group
+            del values["metrics"]
     differing = [
         f"{key}={there.get(key)} there, {here.get(key)} here"
         for key in sorted(there.keys() | here.keys())
-        if key not in MAY_DIFFER
-        and there.get(key) != here.get(key)
-        and (there.get(key) or here.get(key)) != {}  # metrics=none is as no such group
+        if key not in MAY_DIFFER and there.get(key) != here.get(key)
     ]
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
