@@ -82,6 +82,6 @@ class Progress(TQDMProgressBar):
 def _shown(trainer: L.Trainer) -> dict[str, str]:
     """Return loss and accuracy, then what metrics= adds to the validation's."""
     metrics = trainer.callback_metrics
-    others = [name for name in metrics if name.startswith("val/") and "_class_" not in name]
+    others = [name for name in metrics if name.startswith("val/") and "class_" not in name]
     names = dict.fromkeys((*SHOWN, *others))
     return {name: f"{metrics[name]:.4f}" for name in names if name in metrics}

@@ -29,7 +29,7 @@ def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
 
 def added_metrics(names: Iterable[str]) -> list[str]:
     """Return the metrics of validation and test besides the lab's own, without their splits."""
-    parts = [name.partition("/") for name in names if "_class_" not in name]
+    parts = [name.partition("/") for name in names if "class_" not in name]
     ends = dict.fromkeys(end for split, _, end in parts if split in ("val", "test"))
     return [end for end in ends if end not in ("acc", "loss", "num_samples")]
 
