@@ -1,8 +1,12 @@
 """Classes as a user has them in a file of his own, and one thing that is none."""
 
+from typing import Any
+
 import lightning as L
+import torch
 from lightning.pytorch.profilers import SimpleProfiler
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
@@ -49,4 +53,53 @@ class Net(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, 10)``."""
         logits: Tensor = self.layers(images)
+        return logits
+
+
+class Images(L.LightningDataModule):
+    """Random images of any size.
+
+    Args:
+        shape: channels, height and width.
+        classes: number of classes.
+        says: whether it tells both to who asks.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...] = (3, 20, 24), classes: int = 4, says: bool = False
+    ) -> None:
+        super().__init__()
+        self.shape, self.classes = tuple(shape), classes
+        if says:
+            self.in_shape, self.num_classes = self.shape, classes
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return batches in an order of chance."""
+        return self._batches(shuffle=True)
+
+    def _batches(self, shuffle: bool = False) -> DataLoader[Any]:
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(64) % self.classes
+        images = torch.rand(64, *self.shape, generator=generator)
+        return DataLoader(TensorDataset(images, labels), batch_size=16, shuffle=shuffle)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the same images."""
+        return self._batches()
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the same images."""
+        return self._batches()
+
+
+class AnySize(nn.Module):
+    """A network that is told the size of the images."""
+
+    def __init__(self, in_shape: list[int]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(in_shape[0], 6, 3), nn.AdaptiveAvgPool2d(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, 6)``."""
+        logits: Tensor = self.layers(images).flatten(1)
         return logits

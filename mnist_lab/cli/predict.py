@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"--show {options.show}: a folder is required for {len(images)} images")
     model = load_run(options.run, targets)
     predictions: list[Prediction] = []
-    for chunk in _read(images, config.data.dataset):
+    for chunk in _read(images, config.data.get("dataset")):
         predictions += recognize(model, chunk.values(), list(chunk))
     if options.show and predictions:
         _write_inputs(options.show, predictions)

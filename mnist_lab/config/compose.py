@@ -29,7 +29,7 @@ from mnist_lab.config.overrides import (
     with_names,
 )
 from mnist_lab.config.paths import check_path, make_absolute
-from mnist_lab.config.resolve import reading, resolve, resolved
+from mnist_lab.config.resolve import follow_data, reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_run_places, check_texts
@@ -90,6 +90,8 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             check_run_places(config)
             self._check_hydra(config.hydra)
             make_absolute(config)
+            if mode == RunMode.RUN:
+                follow_data(config)
             self._check_code(config)
         return config
 
@@ -158,6 +160,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             config = self._composed_trial(master, overrides)
             check_run_places(config)
             make_absolute(config)
+            follow_data(config)
             self.composed[tuple(overrides)] = pickle.dumps(config)
             resolve(config, number)
             plain: Any = OmegaConf.to_container(config)

@@ -9,6 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from mnist_lab.config.allowlist import is_the_labs
+from mnist_lab.data.sets import NUM_CLASSES
+
 
 @contextlib.contextmanager
 def reading(config: DictConfig) -> Iterator[None]:
@@ -55,6 +58,13 @@ def resolve(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> N
                     config[name] = value
                 if OmegaConf.is_config(value):
                     OmegaConf.resolve(config[name])
+
+
+def follow_data(config: DictConfig) -> None:
+    """Give the model of a composed config the classes of the lab's data, where it has no number."""
+    is_known = is_the_labs(OmegaConf.select(config, "data._target_"))
+    if is_known and OmegaConf.select(config, "model.num_classes", default=0) is None:
+        config.model.num_classes = NUM_CLASSES
 
 
 def resolved(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> DictConfig:

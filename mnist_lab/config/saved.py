@@ -16,7 +16,7 @@ from mnist_lab.config.compose import compose_config
 from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
 from mnist_lab.config.options import choices
-from mnist_lab.config.overrides import opened_targets
+from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train, typed_node
 from mnist_lab.config.sources import register
@@ -53,6 +53,7 @@ MAY_DIFFER = (
         )
     ),
 )
+_FROM_DATA = ("model.num_classes", "model.in_shape")  # which a run takes where it is told none
 _DOES_NOT_FIT = (
     OmegaConfBaseException,
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
@@ -82,18 +83,26 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     allowed = opened_targets(overrides)
     check_targets(plain, allowed, is_typed=False)
     dataset = []
-    if "data" not in chosen:
+    data = plain.get("data") or {}
+    is_own = not is_the_labs(data.get("_target_")) and "dataset" not in data
+    own_data = "data" not in chosen and is_own
+    typed = [text for text, key in zip(overrides, chosen, strict=True) if key.startswith("data.")]
+    if "data" not in chosen and not own_data:
         with _as_input(path):
             name = plain["data"]["dataset"]
             if name not in choices("data"):
                 raise InputError(f"{path}: data.dataset={name}: no such set")
             dataset = [f"data={name}"]
-    config = compose_config([*dataset, *_QUIET, *overrides])
+    composed = [text for text in overrides if not (own_data and text in typed)]
+    config = compose_config([*dataset, *_QUIET, *composed])
     with _as_input(path):
         config.model = _typed("model", OmegaConf.create(plain).model)
         config.metrics = plain.get("metrics")
         kept = {"dataset", "augment", *(["_target_"] if "data" in chosen else [])}
-        for name, value in located(plain["data"], run_dir.absolute()).items():
+        data = located(plain["data"], run_dir.absolute())
+        if own_data:
+            config.data = _changed(OmegaConf.create(data), typed)
+        for name, value in data.items():
             if name not in kept and f"data.{name}" not in chosen:
                 config.data[name] = value
         if "trainer.precision" not in chosen:
@@ -101,6 +110,13 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     check(config)
     check_roles(OmegaConf.to_container(config), allowed)
     return config
+
+
+def _changed(data: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return a user's own data with other arguments."""
+    for override in parse_overrides(overrides):
+        OmegaConf.update(data, override.key_or_group.removeprefix("data."), override.value())
+    return data
 
 
 def _precision(manifest: Path) -> str:
@@ -242,7 +258,9 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
     differing = [
         f"{key}={there.get(key)} there, {here.get(key)} here"
         for key in sorted(there.keys() | here.keys())
-        if key not in MAY_DIFFER and there.get(key) != here.get(key)
+        if key not in MAY_DIFFER
+        and there.get(key) != here.get(key)
+        and not (key in _FROM_DATA and here.get(key) is None)
     ]
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from mnist_lab.config.field import knob
-from mnist_lab.data.sets import AUGMENTS, FOLDERS, MAX_SEED, NUM_CLASSES, NUM_TRAIN
+from mnist_lab.data.sets import AUGMENTS, FOLDERS, MAX_SEED, NUM_TRAIN
 from mnist_lab.models import arguments
 from mnist_lab.models.arguments import ACTIVATIONS, OUTPUTS
 
@@ -24,7 +24,16 @@ class Model:
     """What every model takes."""
 
     _target_: str = MISSING
-    num_classes: int = knob(NUM_CLASSES, "classes that the labels are of", arguments.NUM_CLASSES)
+    num_classes: int | None = knob(
+        None, "classes that the labels are of; null is the data's", arguments.NUM_CLASSES
+    )
+    in_shape: Any = knob(
+        None,
+        "channels, height and width of the images; null is the data's",
+        arguments.SIZE,
+        each=int,
+        length=3,
+    )
     init: str = knob("default", "weight initialisation", choices=arguments.INITS)
     label_smoothing: float = knob(
         0.0,

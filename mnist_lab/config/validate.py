@@ -92,7 +92,7 @@ def _check_combinations(config: DictConfig) -> None:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     model, data = config.model, config.data
     is_the_labs_data = is_the_labs(data._target_)
-    if is_the_labs_data and model.get("num_classes", NUM_CLASSES) < NUM_CLASSES:
+    if is_the_labs_data and (model.get("num_classes") or NUM_CLASSES) < NUM_CLASSES:
         raise ConfigError(
             f"model.num_classes={model.num_classes}: must be at least {NUM_CLASSES}, the classes "
             f"of data.dataset={data.dataset}"

@@ -12,7 +12,14 @@ from torch import Tensor
 from mnist_lab.data import augment as augments
 from mnist_lab.data.archive import Split, load_split
 from mnist_lab.data.loader import BatchLoader
-from mnist_lab.data.sets import AUGMENTS, EVAL_BATCH_SIZE, FOLDERS, MAX_SEED, NUM_TRAIN
+from mnist_lab.data.sets import (
+    AUGMENTS,
+    EVAL_BATCH_SIZE,
+    FOLDERS,
+    MAX_SEED,
+    NUM_CLASSES,
+    NUM_TRAIN,
+)
 from mnist_lab.errors import ConfigError
 
 
@@ -35,6 +42,9 @@ class MNISTDataModule(L.LightningDataModule):
     Raises:
         ConfigError: an argument is out of its range.
     """
+
+    num_classes = NUM_CLASSES
+    in_shape = (1, 28, 28)  # channels, height, width
 
     def __init__(
         self,

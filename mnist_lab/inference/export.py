@@ -19,12 +19,13 @@ from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
+from mnist_lab.models.layers import fitted
 
 TOLERANCE = 1e-4  # between logits, relative to the largest where that is above 1
 OPSET = 18  # the oldest that torch's exporter writes, and so what most runtimes read
 _BATCH = 500
 _CHECKED = 1_000  # test images
-_Logits: TypeAlias = Callable[[Tensor], Tensor]  # (B, 1, 28, 28) uint8 -> (B, num_classes)
+_Logits: TypeAlias = Callable[[Tensor], Tensor]  # (B, C, H, W) uint8 -> (B, num_classes)
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ class FromBytes(nn.Module):
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.net = model.net
+        self.in_shape = model.in_shape
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and probabilities, ``(B, num_classes)``, of ``(B, 1, 28, 28) uint8``."""
+        """Return logits and probabilities, ``(B, num_classes)``, of ``(B, *in_shape) uint8``."""
         logits = self.net(images.to(torch.float32) * PIXEL_SCALE)
         return logits, logits.softmax(dim=1)
 
@@ -83,6 +85,7 @@ def export(model: Classifier, path: Path, kind: str) -> Parity:
         _require_onnx()
     wrapped = FromBytes(model).eval()
     images = load_split("mnist", train=False, fills=False).images[:_CHECKED]
+    images = fitted(images, model.in_shape)
     with _quiet():
         content = _as_onnx(wrapped) if kind == "onnx" else _as_torch(wrapped)
         exported = _open_onnx(content) if kind == "onnx" else _open_torch(content)
@@ -121,9 +124,9 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _exported(wrapped: nn.Module) -> torch.export.ExportedProgram:
+def _exported(wrapped: FromBytes) -> torch.export.ExportedProgram:
     # A batch of 2, as torch takes 0 and 1 for sizes that never change.
-    example = (torch.zeros(2, 1, 28, 28, dtype=torch.uint8),)
+    example = (torch.zeros(2, *wrapped.in_shape, dtype=torch.uint8),)
     shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
     with torch.no_grad():
         program = torch.export.export(wrapped, example, dynamic_shapes=shapes)
@@ -132,13 +135,13 @@ def _exported(wrapped: nn.Module) -> torch.export.ExportedProgram:
     return program
 
 
-def _as_torch(wrapped: nn.Module) -> bytes:
+def _as_torch(wrapped: FromBytes) -> bytes:
     buffer = io.BytesIO()
     torch.export.save(_exported(wrapped), buffer)
     return buffer.getvalue()
 
 
-def _as_onnx(wrapped: nn.Module) -> bytes:
+def _as_onnx(wrapped: FromBytes) -> bytes:
     """Return a model that ONNX's own checker passes.
 
     Of torch's two exporters this is the one by ``torch.export``; the one by tracing is deprecated
@@ -163,7 +166,7 @@ def _as_onnx(wrapped: nn.Module) -> bytes:
 
 
 def _compare(wrapped: nn.Module, exported: _Logits, images: Tensor) -> Parity:
-    """Compare two models' logits of images ``(N, 1, 28, 28)``, in a batch of 1 and larger ones."""
+    """Compare two models' logits of images ``(N, C, H, W)``, in a batch of 1 and larger ones."""
     starts = range(1, len(images), _BATCH)
     batches = [images[:1], *(images[start : start + _BATCH] for start in starts)]
     with torch.no_grad():

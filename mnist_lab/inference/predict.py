@@ -16,6 +16,7 @@ from mnist_lab.files.images import read_image
 from mnist_lab.inference.digit_finder import to_input
 from mnist_lab.inference.evaluate import load_model
 from mnist_lab.models import Classifier
+from mnist_lab.models.layers import fitted
 
 SURE = 0.7  # probability below which a prediction is called unsure
 _BATCH = 256
@@ -70,7 +71,7 @@ def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
     """
     dataset = "mnist"
     if not isinstance(model, Classifier):
-        dataset = str(stored_config(Path(model), []).data.dataset)
+        dataset = str(stored_config(Path(model), []).data.get("dataset"))
         model = load_run(Path(model))
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", None) == 2:
         images = [images]
@@ -133,6 +134,7 @@ def recognize(
     rows: list[list[float]] = []
     for start in range(0, len(arrays), _BATCH):
         images = torch.from_numpy(np.stack(arrays[start : start + _BATCH])).unsqueeze(1)
+        images = fitted(images, model.in_shape)
         rows += model(images.to(model.device)).softmax(dim=1).tolist()
     model.train(was_training)
     return [_prediction(*values) for values in zip(names, arrays, rows, strict=True)]

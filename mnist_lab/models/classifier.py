@@ -1,7 +1,7 @@
 """Loss, metrics, steps and optimizer that every model shares."""
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import lightning as L
@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from mnist_lab.errors import ConfigError
 from mnist_lab.models.arguments import INITS, LABEL_SMOOTHING, NUM_CLASSES, OPTIMIZERS, SCHEDULERS
-from mnist_lab.models.layers import check_range, one_of
+from mnist_lab.models.layers import check_range, image_shape, one_of
 from mnist_lab.models.metrics import EvaluationSums, RunningSums, train_metrics
 from mnist_lab.models.optimizers import build_optimizer, build_schedule
 
@@ -22,6 +23,7 @@ class SharedArgs(TypedDict, total=False):
     """The arguments of ``Classifier``, which every model takes."""
 
     num_classes: int
+    in_shape: Sequence[int]
     init: str
     label_smoothing: float
     optimizer: Mapping[str, Any] | None
@@ -29,13 +31,14 @@ class SharedArgs(TypedDict, total=False):
 
 
 class Classifier(L.LightningModule, ABC):
-    """Classifies 28 x 28 images; a subclass builds ``self.net`` and calls ``initialize``.
+    """Classifies images; a subclass builds ``self.net`` and calls ``initialize``.
 
     All arguments are builtins, so that a checkpoint loads with ``weights_only=True`` anywhere.
     Validation and test losses are plain cross-entropy, without label smoothing.
 
     Args:
         num_classes: number of classes, 2 to 1,000.
+        in_shape: ``(channels, height, width)`` of the images.
         init: weight initialisation: ``default`` (torch's own), ``zeros``, ``glorot_uniform`` with
             zero biases, ``truncated_normal`` (standard deviation 0.1, cut at two of them) with
             biases of 0.1, or ``normal`` (weights and biases with standard deviation 1).
@@ -57,6 +60,7 @@ class Classifier(L.LightningModule, ABC):
     def __init__(
         self,
         num_classes: int = 10,
+        in_shape: Sequence[int] = (1, 28, 28),
         init: str = "default",
         label_smoothing: float = 0.0,
         optimizer: Mapping[str, Any] | None = None,
@@ -67,6 +71,7 @@ class Classifier(L.LightningModule, ABC):
         check_range("model.num_classes", num_classes, NUM_CLASSES)
         check_range("model.label_smoothing", label_smoothing, LABEL_SMOOTHING, float)
         self.num_classes = num_classes
+        self.in_shape = image_shape(in_shape)
         self.init = one_of("model.init", init, INITS)
         self.label_smoothing = label_smoothing
         self.optimizer_settings = {"name": "adam", **(optimizer or {})}
@@ -113,16 +118,39 @@ class Classifier(L.LightningModule, ABC):
                     nn.init.normal_(bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes)`` for ``(B, 1, 28, 28)`` images, uint8 or in [0, 1]."""
+        """Return logits ``(B, num_classes)`` for ``(B, *in_shape)`` images, uint8 or in [0, 1].
+
+        Raises:
+            ConfigError: the images are of another shape, which the network does not take.
+        """
         if images.dtype == torch.uint8:
             images = images.to(self.dtype).mul_(PIXEL_SCALE)
-        logits: Tensor = self.net(images)
+        try:
+            logits: Tensor = self.net(images)
+        except RuntimeError as error:
+            if images.shape[1:] == self.in_shape:
+                raise
+            raise ConfigError(
+                f"model.in_shape={list(self.in_shape)}: the data's images are "
+                f"{list(images.shape[1:])}, which {type(self).__name__} so built does not take"
+            ) from error
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
         """Return the mean loss of a batch, weighted where ranks hold unequal shares of it."""
         images, labels, *global_size = batch
         logits = self(images)  # (B, num_classes)
+        try:
+            loss, own = self._losses(logits, labels, global_size)
+        except IndexError as error:
+            raise self._beyond_classes(labels) from error
+        self._sums.add(own.detach(), logits.detach(), labels)
+        return loss
+
+    def _losses(
+        self, logits: Tensor, labels: Tensor, global_size: Sequence[Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss to take the gradient of, and the mean of this rank's samples."""
         if global_size:  # several ranks: their mean of this is the mean over the global batch
             total = F.cross_entropy(
                 logits, labels, reduction="sum", label_smoothing=self.label_smoothing
@@ -131,8 +159,14 @@ class Classifier(L.LightningModule, ABC):
             own = total / max(1, len(labels))
         else:
             loss = own = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self._sums.add(own.detach(), logits.detach(), labels)
-        return loss
+        return loss, own
+
+    def _beyond_classes(self, labels: Tensor) -> ConfigError:
+        """Return the error of labels that are no classes, which torch finds on a CPU."""
+        return ConfigError(
+            f"model.num_classes={self.num_classes}: data.labels go from {int(labels.min())} to "
+            f"{int(labels.max())}; must be from 0 to {self.num_classes - 1}"
+        )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log what every so many steps is due; a step may have taken several batches.
@@ -206,7 +240,10 @@ class Classifier(L.LightningModule, ABC):
         if len(labels) == 0:  # a rank without a share of the last batch
             return None
         logits: Tensor = self(images)
-        self._evaluation.add(logits[None], labels)
+        try:
+            self._evaluation.add(logits[None], labels)
+        except IndexError as error:
+            raise self._beyond_classes(labels) from error
         return logits
 
     def _log_evaluation(self, split: str) -> None:

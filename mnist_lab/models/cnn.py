@@ -1,5 +1,6 @@
 """Convolutional network."""
 
+import math
 from typing import Any, Unpack, final
 
 import torch
@@ -53,7 +54,7 @@ class CNN(Classifier):
         kernels = one_for_each("model.kernel_size", kernel_size, len(channels))
         pools = one_for_each("model.pool", pool, len(channels))
         layers: list[nn.Module] = []
-        width, side = 1, 28
+        width, *sides = self.in_shape
         for out, kernel, pooled in zip(channels, kernels, pools, strict=True):
             layers.append(nn.Conv2d(width, out, kernel, padding=kernel // 2))
             if batch_norm:
@@ -63,10 +64,11 @@ class CNN(Classifier):
                 layers += [*pooling, activation_layer(activation)]
             else:
                 layers += [activation_layer(activation), *pooling]
-            width, side = out, side // pooled
-            if side == 0:
-                raise ConfigError(f"model.pool={pool}: pools 28 pixels down to nothing")
-        features, dims = width * side * side, list(hidden_dims)
+            width, sides = out, [side // pooled for side in sides]
+            if 0 in sides:
+                pixels = min(self.in_shape[1:])
+                raise ConfigError(f"model.pool={pool}: pools {pixels} pixels down to nothing")
+        features, dims = width * math.prod(sides), list(hidden_dims)
         self.net = nn.Sequential(
             *layers,
             nn.Flatten(),

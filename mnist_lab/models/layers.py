@@ -1,9 +1,11 @@
 """The parts that networks are built from, and checks of what they are built with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.models.arguments import ACTIVATIONS, DROPOUT, OUTPUTS, SIZE, Range
@@ -48,6 +50,27 @@ def one_for_each(key: str, value: Any, count: int) -> list[Any]:
     if len(values) != count:
         raise ConfigError(f"{key}={value}: must be one value or a list of {count}, one for each")
     return values
+
+
+def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return ``(channels, height, width)``.
+
+    Raises:
+        ConfigError: it is another number of sizes, or one is out of range.
+    """
+    check_range("model.in_shape", list(shape), SIZE)
+    if len(shape) != 3:
+        raise ConfigError(f"model.in_shape={list(shape)}: must be channels, height and width")
+    return tuple(shape)
+
+
+def fitted(images: Tensor, in_shape: Sequence[int]) -> Tensor:
+    """Bring ``(B, C, H, W)`` uint8 images to a model's size, and one channel to several."""
+    channels, *sides = in_shape
+    if list(images.shape[2:]) != sides:
+        scaled = F.interpolate(images.float(), tuple(sides), mode="bilinear", antialias=True)
+        images = scaled.round().clamp(0, 255).to(torch.uint8)
+    return images.expand(-1, channels, -1, -1) if images.shape[1] != channels else images
 
 
 def activation_layer(name: str) -> nn.Module:

@@ -1,5 +1,6 @@
 """Multilayer perceptron."""
 
+import math
 from typing import Any, Unpack, final
 
 from torch import nn
@@ -10,7 +11,7 @@ from mnist_lab.models.layers import hidden_layers, output_layer
 
 @final
 class MLP(Classifier):
-    """Hidden layers of units between the 784 pixels and the classes.
+    """Hidden layers of units between the pixels and the classes.
 
     Args:
         hidden_dims: units of each hidden layer.
@@ -34,11 +35,11 @@ class MLP(Classifier):
         **shared: Unpack[SharedArgs],
     ) -> None:
         super().__init__(**shared)
-        dims = list(hidden_dims)
+        dims, pixels = list(hidden_dims), math.prod(self.in_shape)
         self.net = nn.Sequential(
             nn.Flatten(),
-            *hidden_layers(784, dims, activation, dropout, batch_norm),
-            nn.Linear(dims[-1] if dims else 784, self.num_classes),
+            *hidden_layers(pixels, dims, activation, dropout, batch_norm),
+            nn.Linear(dims[-1] if dims else pixels, self.num_classes),
             output_layer(output),
         )
         self.initialize()

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from mnist_lab.errors import ConfigError, first_line
+from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.named import build_named
+from mnist_lab.models.named import build_named, named_class, takes
 
 
 @final
@@ -19,9 +20,11 @@ class Module(Classifier):
 
     Args:
         net: ``_target_``, the dotted name of an ``nn.Module``'s class, and its arguments: numbers,
-            texts, lists, dicts, and further modules by ``_target_``. It takes ``(B, 1, 28, 28)``
-            floats from 0 to 1 and gives ``(B, num_classes)`` logits.
-        shared: the arguments of ``Classifier``.
+            texts, lists, dicts, and further modules by ``_target_``. It takes ``(B, *in_shape)``
+            floats from 0 to 1 and gives ``(B, num_classes)`` logits. Where its class has arguments
+            ``num_classes`` and ``in_shape``, they are the model's unless given.
+        shared: the arguments of ``Classifier``; without ``num_classes`` it has as many classes as
+            the network gives logits.
 
     Raises:
         ConfigError: there is no such class, it does not take its arguments or the images, or it
@@ -29,16 +32,27 @@ class Module(Classifier):
     """
 
     def __init__(self, net: Mapping[str, Any], **shared: Unpack[SharedArgs]) -> None:
-        super().__init__(**shared)
+        num_classes = shared.get("num_classes")
+        settings: Any = {**shared, "num_classes": num_classes or int(NUM_CLASSES.high)}
+        super().__init__(**settings)
         if not net.get("_target_"):
             raise ConfigError("model.net._target_: must be the dotted name of an nn.Module's class")
-        self.net = _built("model.net", net)
-        self._check_outputs(str(net["_target_"]))
+        named = named_class("model.net._target_", str(net["_target_"]), nn.Module)
+        known = {"num_classes": num_classes, "in_shape": list(self.in_shape)}
+        own = {
+            name: value
+            for name, value in known.items()
+            if value and takes(named, name, passed_on=False)
+        }
+        self.net = _built("model.net", {**own, **net})
+        self._check_outputs(str(net["_target_"]), num_classes)
+        self.hparams["num_classes"] = self.num_classes
         self.initialize()
 
     @torch.no_grad()
-    def _check_outputs(self, name: str) -> None:
-        images = torch.zeros(2, 1, 28, 28)
+    def _check_outputs(self, name: str, num_classes: int | None) -> None:
+        """Run the network on two images, and count its classes where nothing says how many."""
+        images = torch.zeros(2, *self.in_shape)
         if images.is_meta:  # built for its shapes alone, which not every network can be run for
             return
         self.net.eval()
@@ -47,11 +61,13 @@ class Module(Classifier):
         except Exception as error:
             reason = first_line(error)
             raise ConfigError(
-                f"model.net._target_={name}: does not take images (2, 1, 28, 28): {reason}"
+                f"model.net._target_={name}: does not take images {tuple(images.shape)}: {reason}"
             ) from error
         finally:
             self.net.train()
         shape = tuple(getattr(logits, "shape", ()))
+        if num_classes is None and len(shape) == 2 and shape[1] in NUM_CLASSES:
+            self.num_classes = shape[1]
         if shape != (2, self.num_classes):
             raise ConfigError(
                 f"model.net._target_={name}: gives {shape or type(logits).__name__} for 2 images, "

@@ -56,8 +56,14 @@ def build_named(key: str, name: str, role: type[_Class], *first: Any, **argument
         raise ConfigError(f"{key}={name}: {first_line(error)}") from error
 
 
-def takes(built: Any, name: str) -> bool:
-    """Return whether a class has an argument of a name, itself or by what it passes on."""
+def takes(built: Any, name: str, *, passed_on: bool = True) -> bool:
+    """Return whether a class has an argument of a name.
+
+    Args:
+        built: the class.
+        name: of the argument.
+        passed_on: whether one that takes any and passes them on counts.
+    """
     parameters: Mapping[str, inspect.Parameter] = inspect.signature(built).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
-    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+    return name in parameters or (passed_on and inspect.Parameter.VAR_KEYWORD in kinds)

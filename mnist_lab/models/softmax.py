@@ -1,5 +1,6 @@
 """Softmax regression."""
 
+import math
 from typing import Unpack, final
 
 from torch import nn
@@ -10,7 +11,7 @@ from mnist_lab.models.layers import output_layer
 
 @final
 class SoftmaxRegression(Classifier):
-    """One linear layer from the 784 pixels to the classes.
+    """One linear layer from the pixels to the classes.
 
     Args:
         output: the layer that the logits pass through last: ``identity``, or ``log_sigmoid`` for
@@ -23,6 +24,6 @@ class SoftmaxRegression(Classifier):
 
     def __init__(self, output: str = "identity", **shared: Unpack[SharedArgs]) -> None:
         super().__init__(**shared)
-        linear = nn.Linear(784, self.num_classes)
+        linear = nn.Linear(math.prod(self.in_shape), self.num_classes)
         self.net = nn.Sequential(nn.Flatten(), linear, output_layer(output))
         self.initialize()

@@ -26,6 +26,7 @@ from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
 from mnist_lab.training.checkpoints import newest, put_aside_damaged
 from mnist_lab.training.fit import own_checkpoint, train
+from mnist_lab.training.from_data import follow_data
 from mnist_lab.training.hparams import log_best, log_config
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.observer import current_observer
@@ -96,7 +97,11 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
             L.seed_everything(config.seed, workers=True, verbose=False)
             with settings_taken():
                 datamodule = build(config.data)
-                model = build_model(config)
+                followed = follow_data(config, datamodule)
+                model = build_model(followed)
+            if followed is not config and directory.is_rank_zero():
+                config = followed
+                directory.write(run_dir / directory.CONFIG, portable(config))
             trainer = _build_trainer(config, model, datamodule)
             if path is not None and own_checkpoint(trainer) is None:
                 raise InputError(

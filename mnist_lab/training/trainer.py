@@ -24,6 +24,7 @@ from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
+from mnist_lab.training.from_data import NUMBERS
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import starts_by_copying
 from mnist_lab.training.model_checkpoints import give_folders
@@ -63,7 +64,11 @@ def build_model(config: DictConfig) -> Any:
     settings = {name: _by_name(config[name]) for name in ("optimizer", "scheduler")}
     if config.model.get("net") is not None and is_the_labs(config.model._target_):
         settings["_recursive_"] = False  # the class and its arguments, which the checkpoint holds
-    return build(config.model, **settings)
+    node: Any = OmegaConf.to_container(config.model)
+    for name in NUMBERS:
+        if node.get(name, 0) is None:  # the class's own default
+            del node[name]
+    return build(OmegaConf.create(node), **settings)
 
 
 def _by_name(settings: DictConfig) -> Any:

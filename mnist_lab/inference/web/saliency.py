@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
+from mnist_lab.models.layers import fitted
 
 
 def saliency(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the top logit's gradient by each pixel, ``(28, 28) uint8``, 255 at its largest.
+    """Return the top logit's gradient by each pixel, ``(H, W) uint8``, 255 at its largest.
 
     Its absolute value is taken, as in Simonyan, Vedaldi and Zisserman, 2013
     (https://arxiv.org/abs/1312.6034).
@@ -18,12 +19,13 @@ def saliency(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         model: the model, in evaluation mode.
         pixels: ``(28, 28) uint8``.
     """
-    images = torch.from_numpy(pixels)[None, None].to(model.device, torch.float32) * PIXEL_SCALE
+    images = fitted(torch.from_numpy(pixels)[None, None], model.in_shape)
+    images = images.to(model.device, torch.float32) * PIXEL_SCALE
     images.requires_grad_()
     with torch.enable_grad():
         top = model(images).max()
         (gradient,) = torch.autograd.grad(top, images)
-    strength = gradient[0, 0].abs()
+    strength = gradient[0].abs().amax(dim=0)
     scaled: NDArray[np.uint8] = (
         (strength / strength.max().clamp(min=1e-12) * 255).byte().cpu().numpy()
     )
