@@ -1,16 +1,23 @@
 """Server of the page."""
 
+import asyncio
 import errno
 import socket
 from collections.abc import Mapping
 
+import h11
 import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mnist_lab.errors import BusyError, ConfigError, reason
 from mnist_lab.inference.web.app import build_app
 from mnist_lab.models import Classifier
 
 _LOOPBACK = ("127.0.0.1", "localhost")
+# Seconds in which a request's head, and then its body, must have arrived. Uvicorn waits for ever, and
+# halves of requests would keep everybody out. For a body the app's own limit comes first.
+_SECONDS = {h11.IDLE: 5, h11.SEND_BODY: 25}
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -46,9 +53,15 @@ def serve(models: Mapping[str, Classifier], listener: socket.socket) -> None:
     address, port = listener.getsockname()
     names = _LOOPBACK if address in _LOOPBACK else (address,)
     hosts = [f"{name}:{port}" for name in names] + (list(names) if port == 80 else [])
-    config = uvicorn.Config(
-        build_app(models, hosts),
-        http="h11",
+    config = configured(build_app(models, hosts))
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def configured(app: Starlette) -> uvicorn.Config:
+    """Return the server's settings for the page's application."""
+    return uvicorn.Config(
+        app,
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -59,4 +72,30 @@ def serve(models: Mapping[str, Classifier], listener: socket.socket) -> None:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+
+
+class _Connection(H11Protocol):
+    """A connection that ends where a request does not arrive in time, however slowly it comes."""
+
+    awaited: object = None  # the state that the limit is for
+    limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the head of a request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request, and wait for what is still missing."""
+        super().data_received(data)
+        self._wait()
+
+    def _wait(self) -> None:
+        state = self.conn.their_state
+        if state is self.awaited:
+            return
+        self.awaited = state
+        if self.limit is not None:
+            self.limit.cancel()
+        seconds = _SECONDS.get(state)
+        self.limit = self.loop.call_later(seconds, self.transport.abort) if seconds else None
