@@ -15,7 +15,7 @@ from mnist_lab.inference.web.app import build_app
 from mnist_lab.models import Classifier
 
 _LOOPBACK = ("127.0.0.1", "localhost")
-# Seconds in which a request's head, and then its body, must have arrived. Uvicorn waits for ever, and
+# Seconds in which a request's head, and then its body, must have arrived. Uvicorn sets no limit, so
 # halves of requests would keep everybody out. For a body the app's own limit comes first.
 _SECONDS = {h11.IDLE: 5, h11.SEND_BODY: 25}
 

@@ -78,7 +78,7 @@ async def _sent(parts: list[bytes]) -> set[Any]:
     state = ServerState()
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: config.http_protocol_class(config, state, {}), "::1"
+        lambda: config.http_protocol_class(config, state, {}), "127.0.0.1"
     )
     async with listener:
         reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
