@@ -35,6 +35,7 @@ _QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]
 MAY_DIFFER = (
     "allow_targets",
     "run_dir",
+    "threads",
     "data.root",
     "callbacks.checkpoint.every_n_seconds",
     "callbacks.checkpoint.every_n_steps",

@@ -389,6 +389,14 @@ class Train:
         "whether more or less of it is better; max, or as the class of one of metrics= says",
         choices=("max", "min"),
     )
+    threads: Any = knob(
+        "auto",
+        "of the CPU; auto is OMP_NUM_THREADS where it is set, else all cores that the run may use",
+        number=int,
+        words=("auto",),
+        low=1,
+        high=1024,
+    )
     allow_targets: list[str] = knob(
         [], "prefixes of your own _target_s that may be built, such as [my_package.]"
     )

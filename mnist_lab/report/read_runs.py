@@ -21,6 +21,7 @@ SEEDS = ("seed", "data.seed")
 _NO_SETTINGS = (
     "run_dir",
     "allow_targets",
+    "threads",
     "data.root",
     "trainer.default_root_dir",
     "trainer.enable_model_summary",

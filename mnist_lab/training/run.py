@@ -32,6 +32,7 @@ from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.observer import current_observer
 from mnist_lab.training.resume_logs import drop_kept, rewind
 from mnist_lab.training.resume_state import Snapshot, read_snapshot
+from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_model, build_trainer, machine
 
 _log = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
         _tie_ranks()
         path, snapshot = _resumed_from(run_dir, config)
         environment = manifest.environment()
-        with _recorded(run_dir, config, environment, snapshot.step if snapshot else 0):
+        from_step = snapshot.step if snapshot else 0
+        with threads_of(config), _recorded(run_dir, config, environment, from_step):
             L.seed_everything(config.seed, workers=True, verbose=False)
             with settings_taken():
                 datamodule = build(config.data)

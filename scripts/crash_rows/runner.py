@@ -15,8 +15,8 @@ from crash_rows.compare import differences, outcome
 
 _SMALL = (
     "model=mlp model.hidden_dims=[32] model.dropout=0.2 data.augment=affine trainer.max_epochs=3 "
-    "trainer.limit_train_batches=60 trainer.limit_val_batches=2 trainer.log_every_n_steps=10 "
-    "callbacks.checkpoint.every_n_steps=7 ~callbacks.pictures"
+    "trainer.limit_train_batches=60 trainer.limit_val_batches=2 trainer.limit_test_batches=2 "
+    "trainer.log_every_n_steps=10 callbacks.checkpoint.every_n_steps=7 ~callbacks.pictures"
 )
 _ADD = "+callbacks.x._target_=lightning.pytorch.callbacks."
 _OWN = "allow_targets=[crash_rows.] model._target_=crash_rows.models."

@@ -16,6 +16,7 @@ from mnist_lab.training.observer import Observer
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Metrics, Stack
 from mnist_lab.training.stacked.run import StackedRun
+from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_trainer, machine
 
 
@@ -35,7 +36,7 @@ def train_stack(
     start = time.monotonic()
     runs = [StackedRun(config) for config in configs]
     trainer = _quiet_trainer(runs[0])
-    with contextlib.ExitStack() as stack:
+    with threads_of(configs[0]), contextlib.ExitStack() as stack:
         for run in runs:
             stack.enter_context(run.recorded({**environment, **machine(trainer)}))
         datamodule = build(configs[0].data)
