@@ -146,7 +146,7 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
     path, folder = run_dir / CONFIG, (place or run_dir).absolute()
     check_path("the run's directory", str(folder))
     check_links(run_dir)
-    plain = OmegaConf.to_container(read_stored(path))
+    plain: Any = OmegaConf.to_container(read_stored(path))
     check_targets(plain, allowed, is_typed=False)
     if place is None:
         check_folders(plain)

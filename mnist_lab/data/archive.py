@@ -12,8 +12,6 @@ import io
 import logging
 import lzma
 import os
-import urllib.error
-import urllib.request
 import warnings
 import zlib
 from pathlib import Path
@@ -23,6 +21,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from mnist_lab.data.published import download
 from mnist_lab.data.sets import (
     FOLDERS,
     NUM_CLASSES,
@@ -42,29 +41,9 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-# Where the other sets are published, and the MD5 sums of their gzipped files there.
-SOURCES = {
-    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-}
-MD5 = {
-    "fashion_mnist": {
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
-    "kmnist": {
-        "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
-        "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
-        "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
-        "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
-    },
-}
 _IDX_UINT8 = 0x08
 _MAX_BYTES = 64_000_000  # of a file; the largest, 60,000 images, has 47 million
 _LOCK_SECONDS = 60  # unpacking takes under a second; a holder that hangs must not hang the others
-_NETWORK_SECONDS = 15  # without an answer
 _log = logging.getLogger(__name__)
 
 
@@ -194,7 +173,11 @@ def _filled(dataset: str, path: Path) -> bytearray:
         with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS if dataset == "mnist" else -1):
             if (content := _found(dataset, path)) is not None:
                 return content  # another process was faster
-            content = _unpack(path.name) if dataset == "mnist" else _download(dataset, path)
+            content = (
+                _unpack(path.name)
+                if dataset == "mnist"
+                else _unzip(download(dataset, f"{path.name}.gz"), path)
+            )
             write_atomic(path, content)
     except (OSError, NotImplementedError, http.client.HTTPException) as error:
         # NotImplementedError: no locks in this file system
@@ -242,27 +225,6 @@ def _unzip(packed: bytes, path: Path) -> bytearray:
     if len(content) > _MAX_BYTES:
         raise _corrupt(path, f"too large, {_MAX_BYTES:,} bytes at most once unpacked")
     return content
-
-
-def _download(dataset: str, path: Path) -> bytearray:
-    """Return a published file, checked by its MD5.
-
-    Raises:
-        OSError, HTTPException: it cannot be downloaded, or is another file.
-    """
-    packed = path.with_name(f"{path.name}.gz")
-    url = SOURCES[dataset] + packed.name
-    request = urllib.request.Request(url, headers={"User-Agent": "mnist_lab"})
-    _log.info("downloading %s", url)
-    try:
-        with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
-            content: bytes = response.read()
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[dataset][packed.name]:
-        raise OSError(f"{url} is not the published file")
-    return _unzip(content, packed)
 
 
 def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -166,18 +166,14 @@ def check_configs(place: Path, run: str, kind: str, name: str, few_images: Path)
     root = moved / f"x{name}" if kind == "below" else root
     os.chdir("/")
     before = sorted(place.rglob("*"))
-    for directory in (moved, Path(os.path.relpath(moved))):
-        resumed = run_config(directory, [])
-        assert (resumed.run_dir, resumed.logger.csv.save_dir) == (str(directory.absolute()),) * 2
-        again = run_config(directory, [], place=place / "again")
-        assert again.logger.csv.save_dir == again.run_dir == str(place / "again")
-        evaluated = stored_config(directory, [])
-        for found in (resumed, again, evaluated):
-            assert Path(os.path.abspath(found.data.root)) == root
-            assert has_set(found.data.root, "mnist")
-        assert (
-            read_run(directory).settings["model._target_"] == "mnist_lab.models.SoftmaxRegression"
-        )
+    relative = Path(os.path.relpath(moved))
+    resumed, again = run_config(relative, []), run_config(moved, [], place=place / "again")
+    assert (resumed.run_dir, resumed.logger.csv.save_dir) == (str(relative.absolute()),) * 2
+    assert again.logger.csv.save_dir == again.run_dir == str(place / "again")
+    for found in (resumed, again, stored_config(moved, [])):
+        assert Path(os.path.abspath(found.data.root)) == root
+        assert has_set(found.data.root, "mnist")
+    assert read_run(moved).settings["model._target_"] == "mnist_lab.models.SoftmaxRegression"
     assert sorted(place.rglob("*")) == before
 
 

@@ -32,7 +32,7 @@ from idx_damage import (
 )
 from measuring import CAN_MEASURE, measured
 
-from mnist_lab.data import archive
+from mnist_lab.data import published
 from mnist_lab.data.archive import MNIST_SHA256, Split, load_split
 from mnist_lab.data.sets import FOLDERS
 from mnist_lab.errors import InputError
@@ -282,8 +282,8 @@ def server(mnist_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
         for name in (IMAGES, LABELS)
     }
     md5 = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in files.items()}
-    monkeypatch.setitem(archive.MD5, "fashion_mnist", md5)
-    monkeypatch.setattr(archive, "_NETWORK_SECONDS", 0.3)
+    monkeypatch.setitem(published.MD5, "fashion_mnist", md5)
+    monkeypatch.setattr(published, "_NETWORK_SECONDS", 0.3)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server(files) as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
@@ -294,7 +294,7 @@ def server(mnist_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
 def test_missing_set_is_downloaded_once(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, mnist_test: Split
 ) -> None:
-    monkeypatch.setitem(archive.SOURCES, "fashion_mnist", server.url("good"))
+    monkeypatch.setitem(published.SOURCES, "fashion_mnist", server.url("good"))
     for _ in range(2):
         assert_same(load_split("fashion_mnist", False, tmp_path), mnist_test)
     assert server.asked == [f"/good/{IMAGES}.gz", f"/good/{LABELS}.gz"]
@@ -320,7 +320,7 @@ def test_failed_download_is_one_line_and_leaves_nothing(
     behaviour: str,
     reason: str,
 ) -> None:
-    monkeypatch.setitem(archive.SOURCES, "fashion_mnist", server.url(behaviour))
+    monkeypatch.setitem(published.SOURCES, "fashion_mnist", server.url(behaviour))
     raw = tmp_path / "FashionMNIST" / "raw"
     with pytest.raises(
         InputError,
@@ -331,12 +331,12 @@ def test_failed_download_is_one_line_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert {path.name for path in raw.iterdir()} == {".lock"}
-    monkeypatch.setitem(archive.SOURCES, "fashion_mnist", server.url("good"))
+    monkeypatch.setitem(published.SOURCES, "fashion_mnist", server.url("good"))
     assert_same(load_split("fashion_mnist", False, tmp_path), mnist_test)
 
 
 def test_no_network_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(archive.SOURCES, "kmnist", "http://nowhere.invalid/")
+    monkeypatch.setitem(published.SOURCES, "kmnist", "http://nowhere.invalid/")
     start = time.monotonic()
     with pytest.raises(InputError, match="could not be downloaded"):
         load_split("kmnist", True, tmp_path)
