@@ -31,7 +31,7 @@ from mnist_lab.data.sets import (
     folder_of,
 )
 from mnist_lab.errors import InputError, reason
-from mnist_lab.files.atomic import write_atomic
+from mnist_lab.files.atomic import remove_partials, write_atomic
 from mnist_lab.files.regular import read_regular
 
 PACKED = Path(__file__).parent / "mnist"
@@ -173,6 +173,7 @@ def _filled(dataset: str, path: Path) -> bytearray:
         with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS if dataset == "mnist" else -1):
             if (content := _found(dataset, path)) is not None:
                 return content  # another process was faster
+            remove_partials(path.parent, path.parent)
             content = (
                 _unpack(path.name)
                 if dataset == "mnist"

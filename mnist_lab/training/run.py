@@ -111,6 +111,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 )
             if trainer.is_global_zero:
                 _note_machine(run_dir, environment | machine(trainer), is_new=snapshot is None)
+                _note_data(run_dir, datamodule)
                 begin_logs(config, trainer.loggers, snapshot)
             metrics = train(model, datamodule, trainer, ckpt_path=path)
             if trainer.is_global_zero:
@@ -243,6 +244,18 @@ def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:
             display_path(run_dir),
             "; ".join(changes),
         )
+
+
+def _note_data(run_dir: Path, datamodule: L.LightningDataModule) -> None:
+    """Record what a run is trained on, and refuse to resume it on something else."""
+    data = _data_sha256(datamodule)
+    before = manifest.read_manifest(run_dir).get("data")
+    if before and data and before != data:
+        raise InputError(
+            f"{run_dir}: was started on data of other content; give the command that started it "
+            "again, with data.root=<the folder that has them>"
+        )
+    manifest.update_manifest(run_dir, data=data)
 
 
 def _weights_sha256(run_dir: Path, model: Classifier) -> dict[str, str]:

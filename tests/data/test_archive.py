@@ -144,7 +144,7 @@ def test_what_a_killed_process_left_is_cleared(own: Path, mnist_test: Split) -> 
 def test_failed_write_leaves_nothing_and_falls_back(
     tmp_path: Path, mnist_test: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)

@@ -24,6 +24,7 @@ def as_rank(datamodule: MNISTDataModule, rank: int, world_size: int) -> MNISTDat
         global_rank=rank,
         world_size=world_size,
         overfit_batches=0,
+        state=SimpleNamespace(fn="fit"),
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     return datamodule

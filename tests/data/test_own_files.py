@@ -218,3 +218,18 @@ def test_a_root_that_a_run_names_and_that_is_gone(root: Path, tmp_path: Path) ->
         done = call(command, tmp_path)
         assert done.returncode == 0, done.stderr
         assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_a_run_is_not_resumed_on_other_data(root: Path, tmp_path: Path) -> None:
+    raw, manifest = root / "MNIST" / "raw", tmp_path / "run" / "manifest.json"
+    command = f"{TRAIN} data.root={root} hydra.run.dir=run"
+    assert call(command, tmp_path).returncode == 0
+    manifest.write_text(manifest.read_text().replace('"finished"', '"interrupted"'))
+    whole = (raw / TRAIN_LABELS).read_bytes()
+    put(raw, TRAIN_LABELS, relabelled(whole))
+    for line in ("resume run", command):
+        done = call(line, tmp_path)
+        assert done.returncode == 3
+        assert "run: was started on data of other content; " in done.stderr
+    put(raw, TRAIN_LABELS, whole)
+    assert call("resume run", tmp_path).returncode == 0
