@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 _CHUNK = 256  # images that are held at a time
 _DESCRIPTION = """\
-Recognises the digit in each image: PNG, JPEG, WebP, BMP, GIF or TIFF of any size, photo or drawing,
-dark on light or light on dark. The digit is found and brought into MNIST's form; an MNIST image is
-left as it is, and so is one of 28 x 28 where the run was trained on another set. For an image that
-cannot be read there is one line, the others are still read, and the exit code is 3."""
+Recognises the digits in each image: PNG, JPEG, WebP, BMP, GIF or TIFF of any size, photo or
+drawing, dark on light or light on dark, on plain, ruled or squared paper or in a printed box. Each
+digit is found and brought into MNIST's form, and has a row: from left to right, line by line. An
+MNIST image is left as it is, and so is one of 28 x 28 where the run was trained on another set. For
+an image that cannot be read there is one line, the others are still read, and the exit code is
+3."""
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +48,7 @@ def main(arguments: list[str]) -> int:
         "--show",
         type=Path,
         metavar="PLACE",
-        help="write the model's input, 28 x 28: a .png for one image, a folder for several",
+        help="write the model's input, 28 x 28 a digit: a .png for one image, a folder for several",
     )
     options = parser.parse_intermixed_args(arguments)
     places, targets = split_targets(options.images, "IMAGE")
@@ -61,32 +63,33 @@ def main(arguments: list[str]) -> int:
     model = load_run(options.run, targets)
     predictions: list[Prediction] = []
     for chunk in _read(images, config.data.get("dataset")):
-        predictions += recognize(model, chunk.values(), list(chunk))
+        predictions += recognize(model, list(chunk.values()), list(chunk))
     if options.show and predictions:
         _write_inputs(options.show, predictions)
     _print(predictions, options.json)
-    return InputError.exit_code if len(predictions) < len(images) else 0
+    num_read = sum(prediction.position == 1 for prediction in predictions)
+    return InputError.exit_code if num_read < len(images) else 0
 
 
 def _read(
     images: Sequence[Path | InputError], dataset: str
-) -> Iterator[dict[str, NDArray[np.uint8]]]:
+) -> Iterator[dict[str, list[NDArray[np.uint8]]]]:
     """Yield the model's inputs by file name, in chunks; print a line for each bad image."""
     from rich.progress import track
 
     from mnist_lab.cli.terminal import Terminal
     from mnist_lab.errors import printable
     from mnist_lab.files.images import read_image
-    from mnist_lab.inference.digit_finder import to_input
+    from mnist_lab.inference.digit_finder import to_inputs
 
     console = Terminal(to_stderr=True)
     is_shown = console.is_terminal and len(images) > 1
-    chunk: dict[str, NDArray[np.uint8]] = {}
+    chunk: dict[str, list[NDArray[np.uint8]]] = {}
     for image in track(images, "reading", console=console, transient=True, disable=not is_shown):
         try:
             if isinstance(image, InputError):
                 raise image
-            chunk[printable(image)] = to_input(read_image(image), dataset)
+            chunk[printable(image)] = to_inputs(read_image(image), dataset)
         except InputError as error:
             print(f"mnist-lab predict: {error}", file=sys.stderr)
         if len(chunk) == _CHUNK:
@@ -117,28 +120,32 @@ def _table(predictions: Iterable[Prediction]) -> Table:
         if row.digit is not None:
             second = f"{row.runner_up} ({row.runner_up_probability:.1%})"
             cells = [str(row.digit), f"{row.probability:.1%}", second]
-        table.add_row(row.name, *cells, row.note)
+        place = f"{row.position} of {row.of}" if row.of > 1 else ""
+        table.add_row(row.name, *cells, ", ".join(filter(None, (place, row.note))))
     return table
 
 
 def _write_inputs(place: Path, predictions: Sequence[Prediction]) -> None:
-    """Write the model's inputs to one .png, or into a folder under the names of the images.
+    """Write the model's inputs, those of an image side by side, to one .png or into a folder.
 
     Raises:
         StorageError: they cannot be written.
     """
+    import numpy as np
     from PIL import Image
 
+    digits: dict[str, list[NDArray[np.uint8]]] = {}
+    for prediction in predictions:
+        digits.setdefault(prediction.name, []).append(prediction.pixels)
     with write_errors(place):
-        if place.suffix.lower() == ".png":
-            Image.fromarray(predictions[0].pixels).save(place)
-            return
-        place.mkdir(parents=True, exist_ok=True)
+        is_file = place.suffix.lower() == ".png"
+        if not is_file:
+            place.mkdir(parents=True, exist_ok=True)
         taken: set[str] = set()
-        for prediction in predictions:
-            stem = name = Path(prediction.name).stem
+        for image, pixels in digits.items():
+            stem = name = Path(image).stem
             numbers = count(2)
             while name in taken:  # images of one name in several folders
                 name = f"{stem}-{next(numbers)}"
             taken.add(name)
-            Image.fromarray(prediction.pixels).save(place / f"{name}.png")
+            Image.fromarray(np.hstack(pixels)).save(place if is_file else place / f"{name}.png")

@@ -1,6 +1,6 @@
 """Recognises the digits in images, for the command, the page and Python alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import InputError
 from mnist_lab.files.images import read_image
-from mnist_lab.inference.digit_finder import to_input
+from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.evaluate import load_model
 from mnist_lab.models import Classifier
 from mnist_lab.models.layers import fitted
@@ -24,10 +24,12 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """A model's prediction for one image.
+    """A model's prediction for one digit of an image.
 
     Args:
         name: the image's file, or its number.
+        position: of the digit in its image, from 1, row by row and from left to right.
+        of: number of digits in its image.
         digit: the most probable class; None where the image is empty.
         probability: of that class, 0 to 1.
         runner_up: the second most probable class; None where the image is empty.
@@ -38,6 +40,8 @@ class Prediction:
     """
 
     name: str
+    position: int
+    of: int
     digit: int | None
     probability: float
     runner_up: int | None
@@ -54,10 +58,11 @@ class Prediction:
 
 
 def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
-    """Return a model's prediction for each image, computed in float32.
+    """Return a model's prediction for each digit in each image, computed in float32.
 
-    Each image is brought into MNIST's form first; an MNIST image is left as it is, and so is one of
-    28 x 28 where the run was trained on another set.
+    Several digits in an image come row by row, from left to right; an image without one has one
+    prediction that says so. Digits are brought into MNIST's form first; an MNIST image is left as
+    it is, and so is one of 28 x 28 where the run was trained on another set.
 
     Args:
         model: a model, or a run's directory, whose best checkpoint is read.
@@ -75,11 +80,13 @@ def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
         model = load_run(Path(model))
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", None) == 2:
         images = [images]
-    names, pixels = [], []
-    for number, image in enumerate(images):
-        names.append(str(image) if isinstance(image, str | Path) else str(number))
-        pixels.append(to_input(_as_pillow(image), dataset))
-    return recognize(model, pixels, names)
+    images = list(images)
+    inputs = [to_inputs(_as_pillow(image), dataset) for image in images]
+    names = [
+        str(image) if isinstance(image, str | Path) else str(number)
+        for number, image in enumerate(images)
+    ]
+    return recognize(model, inputs, names)
 
 
 def _as_pillow(image: Any) -> Image.Image:
@@ -119,16 +126,21 @@ def load_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> Classifier:
 
 @torch.inference_mode()
 def recognize(
-    model: Classifier, pixels: Iterable[NDArray[np.uint8]], names: Sequence[str]
+    model: Classifier, inputs: Sequence[Sequence[NDArray[np.uint8]]], names: Sequence[str]
 ) -> list[Prediction]:
-    """Return a model's prediction for each of some images in MNIST's form.
+    """Return a model's prediction for each digit of some images.
 
     Args:
         model: the model; whether it is in training mode is left as it was.
-        pixels: ``(28, 28) uint8`` each.
-        names: the name of each.
+        inputs: the digits of each image, ``(28, 28) uint8`` each.
+        names: the name of each image.
     """
-    arrays = list(pixels)
+    arrays = [pixels for digits in inputs for pixels in digits]
+    places = [
+        (name, position, len(digits))
+        for name, digits in zip(names, inputs, strict=True)
+        for position in range(1, len(digits) + 1)
+    ]
     was_training = model.training
     model.eval()
     rows: list[list[float]] = []
@@ -137,15 +149,17 @@ def recognize(
         images = fitted(images, model.in_shape)
         rows += model(images.to(model.device)).softmax(dim=1).tolist()
     model.train(was_training)
-    return [_prediction(*values) for values in zip(names, arrays, rows, strict=True)]
+    return [_prediction(*values) for values in zip(places, arrays, rows, strict=True)]
 
 
-def _prediction(name: str, pixels: NDArray[np.uint8], probabilities: Sequence[float]) -> Prediction:
+def _prediction(
+    place: tuple[str, int, int], pixels: NDArray[np.uint8], probabilities: Sequence[float]
+) -> Prediction:
     if not pixels.any():
-        return Prediction(name, None, 0.0, None, 0.0, "empty: no digit found", (), pixels)
+        return Prediction(*place, None, 0.0, None, 0.0, "empty: no digit found", (), pixels)
     second, first = np.argsort(probabilities, kind="stable")[-2:].tolist()
     return Prediction(
-        name=name,
+        *place,
         digit=first,
         probability=probabilities[first],
         runner_up=second,

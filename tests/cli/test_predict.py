@@ -69,6 +69,31 @@ def test_table_of_every_kind_of_file(trained: Path, digits: Path, tmp_path: Path
     assert {row[0] for row in cells.values()} == {"7"}
 
 
+def test_several_digits_have_a_row_each(
+    trained: Path, digits: Path, tmp_path: Path, mnist_test: Split
+) -> None:
+    pixels = np.hstack(mnist_test.images[:3, 0].numpy())
+    Image.fromarray(pixels).save(tmp_path / "three.png")
+    done = call(f"predict {trained} three.png {digits}/003.png nowhere.png --show seen", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    rows = [
+        [cell.strip() for cell in line.split("│")]
+        for line in done.stdout.splitlines()
+        if "│" in line
+    ]
+    assert [row[0] for row in rows[:3]] == ["three.png"] * 3
+    assert [row[1] for row in rows] == ["7", "2", "1", "0"]
+    assert [row[4] for row in rows] == ["1 of 3", "2 of 3", "3 of 3", ""]
+    with Image.open(tmp_path / "seen" / "three.png") as seen:
+        assert seen.size == (84, 28)
+    done = call(f"predict {trained} three.png --json --show seen.png", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [(row["file"], row["position"], row["of"]) for row in json.loads(done.stdout)]
+    assert found == [("three.png", number, 3) for number in (1, 2, 3)]
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert seen.size == (84, 28)
+
+
 @pytest.mark.slow
 def test_pattern_and_one_image_to_a_file(trained: Path, digits: Path, tmp_path: Path) -> None:
     done = call(f"predict {trained} '{digits}/00[0-4].png'", tmp_path)
@@ -126,12 +151,12 @@ def test_an_image_that_is_meant_twice_is_read_once(trained: Path, digits: Path) 
 def test_no_bad_image_takes_long() -> None:
     from mnist_lab.errors import InputError
     from mnist_lab.files.images import decode_image
-    from mnist_lab.inference.digit_finder import to_mnist
+    from mnist_lab.inference.digit_finder import to_inputs
 
     for name, content in bad_contents().items():
         before = time.process_time()
         with pytest.raises(InputError, match="^" + name.replace(".", r"\.")):
-            to_mnist(decode_image(content, name))
+            to_inputs(decode_image(content, name))
         assert time.process_time() - before < 1, name
 
 

@@ -12,12 +12,18 @@ from PIL import Image, ImageDraw, ImageOps
 from sklearn.datasets import load_digits
 
 from mnist_lab.data.archive import Split
-from mnist_lab.inference.digit_finder import to_mnist
+from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.predict import load_run
 from mnist_lab.models import Classifier
 
 COUNT = 200
 _chance = np.random.default_rng(0)
+
+
+def to_mnist(image: Image.Image) -> np.ndarray:
+    """Return the only digit in an image."""
+    (digit,) = to_inputs(image)
+    return digit
 
 
 def as_jpeg(image: Image.Image, quality: int = 60) -> Image.Image:

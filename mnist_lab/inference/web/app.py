@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from mnist_lab.errors import InputError
 from mnist_lab.files.images import data_url, decode_image
-from mnist_lab.inference.digit_finder import to_mnist
+from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.predict import recognize
 from mnist_lab.inference.web.guard import Guard
 from mnist_lab.inference.web.saliency import saliency
@@ -102,9 +102,9 @@ class _Recognizer:
 
     def _predictions(self, content: bytearray) -> dict[str, Any]:
         with self.lock:
-            pixels = to_mnist(decode_image(content, "the image"))
-            runs = [_prediction(name, model, pixels) for name, model in self.models.items()]
-        return {"seen": data_url(pixels), "is_empty": not pixels.any(), "runs": runs}
+            digits = to_inputs(decode_image(content, "the image"))
+            runs = [_answer(name, model, digits) for name, model in self.models.items()]
+        return {"seen": data_url(np.hstack(digits)), "runs": runs}
 
 
 def _refusal(error: str, status: int) -> Response:
@@ -125,10 +125,10 @@ async def _body(request: Request) -> bytearray | None:
     return content
 
 
-def _prediction(name: str, model: Classifier, pixels: NDArray[np.uint8]) -> dict[str, Any]:
-    (prediction,) = recognize(model, [pixels], [name])
-    values = prediction.as_json()
-    values["run"] = values.pop("file")
-    if prediction.digit is not None:
-        values["saliency"] = data_url(saliency(model, pixels))
-    return values
+def _answer(name: str, model: Classifier, digits: list[NDArray[np.uint8]]) -> dict[str, Any]:
+    """Return a model's prediction for each digit, and their saliency side by side."""
+    predictions = recognize(model, [digits], [name])
+    answer: dict[str, Any] = {"run": name, "digits": [row.as_json() for row in predictions]}
+    if predictions[0].digit is not None:
+        answer["saliency"] = data_url(np.hstack([saliency(model, pixels) for pixels in digits]))
+    return answer

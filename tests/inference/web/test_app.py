@@ -1,6 +1,7 @@
 """The page as people use it, in headless Chromium."""
 
 import base64
+import io
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import browser
 import numpy as np
 import pytest
 from hostile_images import bad_contents
+from papers import PAPERS
 from playwright.sync_api import Page
 from served import as_png, asked
 
@@ -124,6 +126,29 @@ def test_an_image_that_is_dropped_pasted_or_chosen(page: Page, mnist_test: Split
     digits(page, "2")
 
 
+def test_a_photo_of_three_digits_has_a_row_for_each(page: Page, mnist_test: Split) -> None:
+    pixels = mnist_test.images[[0, 1, 2], 0].numpy()
+    photo = PAPERS["ruled"](np.random.default_rng(3), pixels)
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG")
+    hand_over(page, buffer.getvalue(), "three.jpg")
+    digits(page, "721")
+    card = page.locator(".card >> nth=0")
+    assert card.locator(".note").text_content() == "3 digits, from left to right"
+    rows = card.locator("li:visible")
+    assert rows.locator(".class").all_text_contents() == ["7", "2", "1"]
+    assert all(float(one.split()[0]) > 50 for one in rows.locator(".share").all_text_contents())
+    assert page.locator("#seen").evaluate("image => image.naturalWidth") == 3 * 28
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/page-three.png")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.set_viewport_size({"width": 1100, "height": 800})
+    hand_over(page, as_png(pixels[0]), "seven.png")
+    digits(page, "7")
+    assert len(card.locator("li:visible").all()) == 10
+
+
 def test_a_bad_image_is_a_line(page: Page) -> None:
     hand_over(page, b"<svg/>", "a.png")
     page.wait_for_selector("#message.error")
@@ -192,6 +217,7 @@ def test_still_answers_afterwards(port: int, mnist_test: Split) -> None:
         status, answer, _ = asked(port, "POST", "/predict", body)
         assert status == 200
         first, second = json.loads(answer)["runs"]
-        assert first["digit"] == second["digit"] == [7, 2, 1][number]
+        for run in (first, second):
+            assert [one["digit"] for one in run["digits"]] == [[7, 2, 1][number]]
     for one in idle:
         one.close()

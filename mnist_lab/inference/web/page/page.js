@@ -176,27 +176,35 @@ function show(answer) {
   for (const [name, card] of cards) showRun(card, answer?.runs.find((one) => one.run === name));
 }
 
+// One digit: its ten probabilities; several: each of them with its probability, in their order.
 function showRun(card, run) {
-  const shares = run?.probabilities ?? [];
-  card.querySelector(".digit").textContent = run?.digit ?? BLANK;
-  card.querySelector(".note").textContent = run?.note ?? "";
+  const digits = (run?.digits ?? []).filter((one) => one.digit !== null);
+  const [first] = digits;
+  const isOne = digits.length < 2;
+  const shares = isOne ? first?.probabilities ?? [] : digits.map((one) => one.probability);
+  const notes = (run?.digits ?? []).map((one) => one.note);
+  card.classList.toggle("several", !isOne);
+  card.querySelector(".digit").textContent = digits.map((one) => one.digit).join("") || BLANK;
+  card.querySelector(".note").textContent = isOne ? notes[0] ?? "" : `${digits.length} digits, from left to right`;
   image(card.querySelector(".saliency"), run?.saliency);
   const list = card.querySelector(".classes");
-  while (list.children.length < Math.max(10, shares.length)) list.append(row(list.children.length));
+  while (list.children.length < Math.max(10, shares.length)) list.append(row());
   [...list.children].forEach((item, number) => {
-    const share = shares[number] ?? 0;
-    item.classList.toggle("first", number === run?.digit);
-    item.querySelector(".bar").style.width = `${share * 100}%`;
-    item.querySelector(".share").textContent = shares.length ? `${(share * 100).toFixed(1)} %` : "";
+    const share = shares[number];
+    item.hidden = !isOne && share === undefined;
+    item.classList.toggle("first", !isOne || number === first?.digit);
+    item.querySelector(".class").textContent = isOne ? number : digits[number]?.digit ?? "";
+    item.querySelector(".bar").style.width = `${(share ?? 0) * 100}%`;
+    item.querySelector(".share").textContent = share === undefined ? "" : `${(share * 100).toFixed(1)} %`;
+    item.querySelector(".doubt").textContent = isOne ? "" : notes[number] ?? "";
   });
 }
 
-function row(number) {
+function row() {
   const item = document.createElement("li");
-  for (const [name, text] of [["class", number], ["track", ""], ["share", ""]]) {
+  for (const name of ["class", "track", "share", "doubt"]) {
     const part = document.createElement("span");
     part.className = name;
-    part.textContent = text;
     item.append(part);
   }
   const bar = document.createElement("div");
