@@ -1,7 +1,8 @@
 """Kills training processes, resumes their runs, and compares them with runs that nobody stopped.
 
 ``scripts/crash_test.py --kills 100`` kills at random instants, ``--each 10`` so often a run of each
-case: callbacks, precisions, optimizers, schedules. ``--saves``, ``--signals``,
+case: callbacks, precisions, optimizers, schedules, in twelve processes of seconds for each of its
+22 cases. ``--saves``, ``--signals``,
 ``--disk``, ``--ranks`` and ``--races`` say how often the other parts are to be done: kills inside a
 save, SIGTERM and SIGINT, full disks (needs root), a rank of two, two processes on one directory.
 Run it with the Python that mnist_lab is installed in.

@@ -25,8 +25,15 @@ def change(folder: Path, is_deleted: bool) -> None:
         (folder / "run").rename(folder / "elsewhere")
 
 
-@pytest.mark.parametrize("is_deleted", [False, True])
-@pytest.mark.parametrize("logger", ["none", "tensorboard"])
+@pytest.mark.parametrize(
+    ("is_deleted", "logger"),
+    [
+        (False, "tensorboard"),
+        (True, "none"),
+        pytest.param(False, "none", marks=pytest.mark.slow),
+        pytest.param(True, "tensorboard", marks=pytest.mark.slow),
+    ],
+)
 def test_it_ends_in_a_line_while_it_trains(
     is_deleted: bool, logger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +56,7 @@ def test_it_ends_in_a_line_while_it_trains(
         assert call(f"resume {tmp_path / 'elsewhere'}", tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("is_deleted", [False, True])
+@pytest.mark.parametrize("is_deleted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_ends_in_a_line_while_it_is_tested(
     is_deleted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

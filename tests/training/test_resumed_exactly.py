@@ -38,9 +38,12 @@ NEIGHBOURS = {
     "a table of rows": "logger=csv",
     "noise at the start of an epoch": "allow_targets=[own_callbacks.] "
     "+callbacks.x._target_=own_callbacks.Noise",
+    "much at once": " ".join(
+        MORE[name].replace("callbacks.x", f"callbacks.{name}")
+        for name in ("double", "lr_monitor_epoch", "saved_best_two", "ema")
+    ),
 }
-
-QUICK = {"double", "two_optimizers", "lr_monitor_epoch", "saved_best_two", "swa_batch_norm", "ema"}
+QUICK = {"two_optimizers", "swa_batch_norm", "much at once"}
 
 
 class Killed(BaseException):

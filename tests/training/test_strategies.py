@@ -10,12 +10,16 @@ _UNUSED = [
     f"{name}_find_unused_parameters_{value}" for name in _COPIES for value in ("true", "false")
 ]
 _NODE = "{_target_: lightning.pytorch.strategies.DDPStrategy, start_method: %s}"
+_NODES = [_NODE % way for way in ("spawn", "fork", "forkserver")]
+_QUICK = {("ddp_spawn", 1), ("ddp_fork", 2), ("ddp_notebook", 2), (_NODES[0], 2)}
+_CASES = [
+    pytest.param(strategy, devices, marks=() if (strategy, devices) in _QUICK else pytest.mark.slow)
+    for strategy in (*_COPIES, *_UNUSED, *_NODES)
+    for devices in (1, 2)
+]
 
 
-@pytest.mark.parametrize(
-    "strategy", [*_COPIES, *_UNUSED, *(_NODE % way for way in ("spawn", "fork", "forkserver"))]
-)
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(("strategy", "devices"), _CASES)
 def test_a_strategy_that_copies_this_process_is_refused(
     strategy: str, devices: int, tmp_path: Path
 ) -> None:
