@@ -13,7 +13,7 @@ from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError, InputError
-from mnist_lab.files.atomic import write_errors
+from mnist_lab.files.atomic import write_atomic, write_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,8 @@ def _write_inputs(place: Path, predictions: Sequence[Prediction]) -> None:
         StorageError: they cannot be written.
     """
     import numpy as np
-    from PIL import Image
+
+    from mnist_lab.files.images import png
 
     digits: dict[str, list[NDArray[np.uint8]]] = {}
     for prediction in predictions:
@@ -148,4 +149,4 @@ def _write_inputs(place: Path, predictions: Sequence[Prediction]) -> None:
             while name in taken:  # images of one name in several folders
                 name = f"{stem}-{next(numbers)}"
             taken.add(name)
-            Image.fromarray(np.hstack(pixels)).save(place if is_file else place / f"{name}.png")
+            write_atomic(place if is_file else place / f"{name}.png", png(np.hstack(pixels)))

@@ -91,7 +91,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="compare two rows by their numbers, or two runs by their directories: difference, "
         "interval, McNemar's test on the same test images",
     )
-    return parser.parse_intermixed_args(arguments)
+    options: argparse.Namespace = parser.parse_intermixed_args(arguments)
+    return options
 
 
 def _print_result(

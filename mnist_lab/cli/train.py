@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -197,7 +198,7 @@ class _Job:
                 Hydra would print a line of its own besides ours.
         """
         self.has_started = True
-        hydra = HydraConfig.get()
+        hydra: Any = HydraConfig.get()
         is_single = hydra.mode == RunMode.RUN
         try:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built

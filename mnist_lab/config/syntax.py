@@ -36,7 +36,7 @@ def explain_syntax(override: str, reason: str = "") -> str:
     key, _, value = _bare(override).partition("=")
     if reason:
         return f"{override}: cannot be read, {reason}"
-    is_uneven = any(override.count(left) != override.count(right) for left, right in _BRACKETS)
+    is_uneven = any(override.count(pair[0]) != override.count(pair[1]) for pair in _BRACKETS)
     wrong = f"{override}: cannot be read{', its brackets do not match' if is_uneven else ''}"
     for text in _candidates(key, value):
         if text.isprintable() and text != override and _reads(text):

@@ -173,7 +173,8 @@ def _filled(dataset: str, path: Path) -> bytearray:
         with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS if dataset == "mnist" else -1):
             if (content := _found(dataset, path)) is not None:
                 return content  # another process was faster
-            remove_partials(path.parent, path.parent)
+            if _is_own(path):
+                remove_partials(path.parent, path.parent)
             content = (
                 _unpack(path.name)
                 if dataset == "mnist"

@@ -53,7 +53,7 @@ def decode_image(content: bytes | bytearray, name: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of images that it reads all the same
         try:
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             _check_header(image, content, name)
             if image.format == "JPEG":
                 image.draft(None, (_ENOUGH, _ENOUGH))
@@ -107,11 +107,16 @@ def _too_large(limit: int) -> str:
     return f"at most {limit / 1e6:.0f} million pixels are read; scale it down"
 
 
-def data_url(pixels: NDArray[np.uint8]) -> str:
-    """Return ``(H, W)`` pixels as a PNG in a URL that a page can hold."""
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return ``(H, W)`` pixels as a PNG file."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return content.getvalue()
+
+
+def data_url(pixels: NDArray[np.uint8]) -> str:
+    """Return ``(H, W)`` pixels as a PNG in a URL that a page can hold."""
+    return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
 
 
 def find_images(places: list[str]) -> list[Path | InputError]:

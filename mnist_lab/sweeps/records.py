@@ -14,7 +14,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mnist_lab.config.field import shown
-from mnist_lab.errors import InputError, first_line
+from mnist_lab.errors import BusyError, InputError, first_line
+from mnist_lab.files.atomic import remove_partials
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold, is_held
@@ -187,6 +188,13 @@ class Ledger:
             if path.name != runs.LOCK:
                 with hold(path, self.sweep_dir):
                     pass
+
+    def remove_partials(self) -> None:
+        """Remove what killed writers have left, if nobody else works here; the caller locks it."""
+        if any(self._folder.glob(".*.partial")) and not any(map(self.is_worked_on, self)):
+            with contextlib.suppress(BusyError):
+                self.check_alone()
+                remove_partials(self._folder, self.sweep_dir)
 
     @contextlib.contextmanager
     def owner(self) -> Iterator[str]:

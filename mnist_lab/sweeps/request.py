@@ -51,7 +51,7 @@ class Request:
 
         A study that others share keeps its space.
         """
-        texts = identity.get("space")
+        texts: Any = identity.get("space")
         is_read = isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values())
         if self.settings.storage is not None or not is_read or texts == self.plan.space:
             return identity

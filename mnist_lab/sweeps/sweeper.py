@@ -194,6 +194,7 @@ def _opened(request: Request, ledger: Ledger) -> "Study":
     _content(folder, request)  # before anything is written
     try:
         with ledger.locked():
+            ledger.remove_partials()
             before = manifest.read_plan(folder)  # another process may have been faster
             content = _content(folder, request)
             study = Study(address)

@@ -248,6 +248,10 @@ def test_a_runs_config_where_its_command_is_given_again(
         (["logger.tensorboard.save_dir=/tmp"], 4, "save_dir=/tmp"),
         (["logger.tensorboard.save_dir='/tmp'"], 4, "/tmp"),
         (["logger.tensorboard.save_dir=a/../../b"], 4, "../b"),
+        (["logger.tensorboard.save_dir=."], 4, "save_dir"),  # the current folder
+        (["logger.tensorboard.save_dir=./x"], 4, "save_dir"),
+        (["logger.tensorboard.save_dir=''"], 4, "save_dir"),
+        (["+callbacks.checkpoint.dirpath=x"], 4, "dirpath"),
         (["+logger.x={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: /tmp}"], 4, "/tmp"),
         (["--config-dir=."], 3, "sweep.json"),
         ([5], 3, "sweep.json"),

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def arguments(verb: str, run_dir: Path) -> list[str]:
     return {
         "predict": ["predict", str(run_dir), "nothing.png"],
         "serve": ["serve", "--port=0", str(run_dir)],
-        "export": ["export", "--format=torch", str(run_dir)],
+        "export": ["export", "--format=torch", "--overwrite", str(run_dir)],
     }.get(verb, [verb, str(run_dir)])
 
 
@@ -206,9 +206,23 @@ LINKS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
 }
 
 
+def with_verbs() -> Iterator[Any]:
+    """Yield each link with two verbs, in turns, and with all of them where there is time."""
+    for turn, name in enumerate(LINKS):
+        verbs = [VERBS[(turn + step) % len(VERBS)] for step in (0, 3)]
+        yield pytest.param(name, verbs, id=name)
+        yield pytest.param(name, VERBS, id=f"{name}, all", marks=pytest.mark.slow)
+
+
 @pytest.mark.usefixtures("no_torch")
-@pytest.mark.parametrize("name", LINKS)
-def test_a_link(name: str, run_dir: Path, victim: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "verbs"), list(with_verbs()))
+def test_a_link(
+    name: str,
+    verbs: Sequence[str],
+    run_dir: Path,
+    victim: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     place, put = LINKS[name]
     finish(run_dir)
     path = run_dir / place
@@ -218,7 +232,7 @@ def test_a_link(name: str, run_dir: Path, victim: Path, capfd: pytest.CaptureFix
     path.parent.mkdir(parents=True, exist_ok=True)
     put(path, victim)
     before = listing(run_dir, "-") if put is not pipe else None
-    for verb in VERBS:
+    for verb in verbs:
         line = refused(arguments(verb, run_dir), 3 if verb == "report" else 4, capfd)
         assert "a link out of" in line or "not a regular file" in line
     again = [*made.START, f"hydra.run.dir={run_dir}"]
