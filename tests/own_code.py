@@ -103,3 +103,19 @@ class AnySize(nn.Module):
         """Return logits ``(B, 6)``."""
         logits: Tensor = self.layers(images).flatten(1)
         return logits
+
+
+class WithModule(Classifier):
+    """A model whose argument is a module.
+
+    Args:
+        layer: the module.
+        is_kept: whether checkpoints are to hold it.
+        shared: the arguments of ``Classifier``.
+    """
+
+    def __init__(self, layer: nn.Module, is_kept: bool = True, **shared: Any) -> None:
+        super().__init__(**shared)
+        if not is_kept:
+            del self.hparams["layer"]
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), layer)

@@ -24,6 +24,7 @@ from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import given_overrides, parse_overrides
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config
+from mnist_lab.config.sources import search_path
 from mnist_lab.config.sweep_schema import STUDY
 from mnist_lab.config.validate import check
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
@@ -59,7 +60,8 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
     if options.help:
         from mnist_lab.cli.train_help import train_help
 
-        print(train_help())
+        search_path(options.config_dir)  # says which is no folder
+        print(train_help(options.config_dir))
         return 0
     overrides = options.overrides
     loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)

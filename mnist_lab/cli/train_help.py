@@ -1,7 +1,7 @@
 """Text of ``mnist-lab train --help``, made from conf/ and the schemas."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,12 +26,20 @@ usage: mnist-lab train [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
 Hydra's own options are in mnist-lab train --hydra-help."""
 
 
-def train_help() -> str:
-    """Return the whole text."""
+def train_help(config_dirs: Sequence[str] = ()) -> str:
+    """Return the whole text.
+
+    Args:
+        config_dirs: the user's own conf folders, whose choices are listed as well.
+    """
     lines = [_HEAD]
-    for group in groups():
+    folders = [*map(Path, config_dirs), CONF]
+    for group in sorted({group for folder in folders for group in groups(folder)}):
         lines += ["", f"{group}="]
-        for name, text in choices(group).items():
+        options: dict[str, str] = {}
+        for folder in reversed(folders):  # the first that has a choice gives it
+            options |= choices(group, folder)
+        for name, text in sorted(options.items()):
             lines += _wrapped(f"  {name:16}  ", text)
     lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train])]
     for prefix, schemas in _by_prefix().items():
@@ -65,6 +73,8 @@ def choice_values(group: str, choice: str) -> dict[str, Any]:
     delta = _read(CONF / group / f"{choice}.yaml")
     values: dict[str, Any] = {}
     for base in delta.pop("defaults", []):
+        if base == "_self_" or not isinstance(base, str):
+            continue
         name = base.partition("@")[0]
         if not name.endswith("_schema"):
             values |= choice_values(group, name)
@@ -114,7 +124,7 @@ def _knob_lines(
             key = f"{prefix}{declared.name}"
             default = _default(values[key] if values else {"": default_of(declared)})
             yield from _wrapped("  ", f"{key}={default}")
-            yield from _wrapped("      ", text if needed == text else f"{text} ({needed})")
+            yield from _wrapped("      ", text if needed.endswith(text) else f"{text} ({needed})")
 
 
 def _default(values: dict[str, Any]) -> str:

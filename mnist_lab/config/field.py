@@ -13,6 +13,7 @@ from mnist_lab.models.arguments import Range
 _LARGEST = 10**15 - 1  # whole numbers beyond it are more than torch counts to
 _MOST_VALUES = 1_000  # in a list, such as of layers
 _TYPE_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_OTHER_WORDS = {"str": "a text: ", "list": "a list: ", "dict": "a mapping: "}
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def requirement(declared: Field[Any]) -> str:
     name = (
         knob.number.__name__ if knob.number else getattr(declared.type, "__name__", declared.type)
     )
-    kind = _TYPE_WORDS.get(str(name).removesuffix(" | None"), "")
+    name = str(name).removesuffix(" | None")
+    kind = _TYPE_WORDS.get(name, "")
     if knob.each and str(declared.type).startswith("list"):
         count = f" of {knob.length}" if isinstance(knob.length, int) else ""
         kind = kind.replace("a ", f"a list{count}, each a ")
@@ -141,7 +143,7 @@ def requirement(declared: Field[Any]) -> str:
         text = f"{text.replace('a number', 'a whole number')}, or a share of at most 1.0"
     if text and knob.words:
         text += ", or " + " or ".join(map(shown, knob.words))
-    return text or knob.text
+    return text or _OTHER_WORDS.get(name, "") + knob.text
 
 
 def shown(value: Any) -> str:

@@ -51,6 +51,8 @@ def with_names(override: Override, options: Sequence[str]) -> str:
         ConfigError: there must be a choice, or a value is neither a name nor a list of names.
     """
     value, line, group = override.value(), str(override.input_line), override.key_or_group
+    if override.is_delete() and not isinstance(value, str | QuotedString | int | float | None):
+        raise ConfigError(f"{line}: must be ~{group}, or ~{group}=CHOICE")
     values = value.list if isinstance(value, ChoiceSweep) else [value]
     if isinstance(value, dict | Glob | IntervalSweep | RangeSweep) or all(map(_is_name, values)):
         return line

@@ -57,10 +57,12 @@ def write_best(
 
 
 def _arguments(place: Path, loader: Loader, config: DictConfig) -> Iterator[str]:
-    """Yield the arguments that find the recipe, and the folder that the sweep's choices are in."""
+    """Yield the arguments that find the recipe, and the folders that the sweep's choices are in."""
     sources = config.hydra.runtime.config_sources
     own = [source.path for source in sources if source.provider == "command-line"]
-    yield from ("--config-dir", own[0] if own else str(place), f"experiment={NAME}")
+    for folder in own or [str(place)]:
+        yield from ("--config-dir", folder)
+    yield f"experiment={NAME}"
     if own:
         yield f"hydra.searchpath=[{QuotedString(str(place), Quote.single).with_quotes()}]"
     if loader.allowed:

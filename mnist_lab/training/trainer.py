@@ -1,6 +1,7 @@
 """Builds the model of a run, and its trainer with callbacks and loggers."""
 
 import inspect
+import io
 import logging
 import os
 import pkgutil
@@ -13,7 +14,12 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.errors import InstantiationException
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelPruning,
+    ProgressBar,
+)
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
@@ -58,6 +64,7 @@ def build_model(config: DictConfig) -> Any:
     It is the first that is built of a stack of trials, and so the classes of all are judged here.
 
     Raises:
+        ConfigError: an argument is an object that no checkpoint can hold.
         UntrustedError: a class has not the role that its place in the config asks for.
     """
     check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
@@ -68,7 +75,28 @@ def build_model(config: DictConfig) -> Any:
     for name in NUMBERS:
         if node.get(name, 0) is None:  # the class's own default
             del node[name]
-    return build(OmegaConf.create(node), **settings)
+    model = build(OmegaConf.create(node), **settings)
+    _check_arguments(model)
+    return model
+
+
+def _check_arguments(model: L.LightningModule) -> None:
+    """Refuse arguments that the model's checkpoints would keep, and could not be loaded with.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name, value in model.hparams.items():
+        content = io.BytesIO()
+        try:
+            torch.save(value, content)
+            torch.load(io.BytesIO(content.getvalue()), weights_only=True)
+        except Exception as error:
+            raise ConfigError(
+                f"model.{name}: is an object of {type(value).__name__}, which no checkpoint can "
+                "hold; take its name or its numbers and build it in the model, or leave it out "
+                f"there: save_hyperparameters(ignore=['{name}'])"
+            ) from error
 
 
 def _by_name(settings: DictConfig) -> Any:
@@ -110,6 +138,8 @@ def build_trainer(
         *map(build, nodes.values()),
         *_built(options.pop("callbacks", None) or []),
     ]
+    if not any(isinstance(callback, ProgressBar) for callback in options["callbacks"]):
+        options.setdefault("enable_progress_bar", False)  # Lightning would add its own
     if options.get("barebones"):
         options["logger"] = False
     elif "logger" not in options:

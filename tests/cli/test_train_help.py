@@ -1,6 +1,7 @@
 """``mnist-lab train --help`` names everything that can be chosen."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -37,6 +38,28 @@ def test_names_every_key_with_its_default() -> None:
     assert "  callbacks.checkpoint.every_n_seconds=20.0" in LINES
     assert "  data.root=null" in LINES
     assert {knob.name for knob in fields(Train) if knob.metadata} <= shown
+
+
+def test_names_the_choices_of_ones_own_folders(tmp_path: Path) -> None:
+    for folder, text in (("first", "One's own."), ("second", "Hidden.")):
+        (tmp_path / folder / "model").mkdir(parents=True)
+        (tmp_path / folder / "model" / "mine.yaml").write_text(f"# {text}\n{{}}\n")
+    (tmp_path / "second" / "places").mkdir()
+    (tmp_path / "second" / "places" / "here.yaml").write_text("# Here.\n{}\n")
+    text = train_help([str(tmp_path / "first"), str(tmp_path / "second")])
+    assert "\n  mine              One's own.\n" in text
+    assert "\nplaces=\n  here              Here.\n" in text
+    assert "Hidden" not in text
+
+
+def test_a_list_of_defaults_may_name_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "optimizer").mkdir()
+    text = "defaults: [adam_schema, _self_]\nlr: 0.25\n"
+    (tmp_path / "optimizer" / "adam.yaml").write_text(text)
+    monkeypatch.setattr("mnist_lab.cli.train_help.CONF", tmp_path)
+    assert choice_values("optimizer", "adam")["optimizer.lr"] == 0.25
 
 
 @pytest.mark.parametrize("group", SCHEMAS)

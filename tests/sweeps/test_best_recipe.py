@@ -77,6 +77,26 @@ def test_a_folder_of_ones_own_is_named_in_the_command(tmp_path: Path) -> None:
     assert composed(recipe, folder) == composed(overrides, conf)
 
 
+def test_each_folder_of_ones_own_is_named_in_order(tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in ("first", "second")]
+    for folder, width in zip(folders, (8, 16), strict=True):
+        for name, file in (("both", "model/both.yaml"), (folder[-1], f"model/of_{width}.yaml")):
+            path = Path(folder, file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"defaults: [mlp]\nhidden_dims: [{width}]  # {name}\n")
+    overrides = ["model=both", "seed=3"]
+    loader = Loader(overrides, folders)
+    config = loader.compose(overrides)
+    assert config.model.hidden_dims == [8]
+    assert Loader([], folders).compose(["model=of_16"]).model.hidden_dims == [16]
+    command = write_best(tmp_path, Record(7, {}, 7), loader, config, "val/acc=0.9")
+    named = ["--config-dir", folders[0], "--config-dir", folders[1], "experiment=best"]
+    assert shlex.split(command)[2:7] == named
+    recipe = shlex.split(command)[6:]
+    again: Any = OmegaConf.to_container(Loader(recipe, folders).compose(recipe))
+    assert again["model"]["hidden_dims"] == [8]
+
+
 def test_only_choices_and_values_that_were_set_are_written(tmp_path: Path) -> None:
     written(tmp_path, ["model=mlp", "model.hidden_dims=[64]", "seed=${hydra:job.num}"])
     recipe = OmegaConf.load(tmp_path / "experiment" / "best.yaml")

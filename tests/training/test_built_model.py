@@ -1,0 +1,34 @@
+"""What a model may be given as its arguments."""
+
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_lab.config.compose import compose_config
+from mnist_lab.errors import ConfigError
+from mnist_lab.training.trainer import build_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:Attribute 'layer' is an instance")  # Lightning's
+
+
+def config_with_module(is_kept: bool) -> DictConfig:
+    """Return a config whose own model takes a module; its package is opened without a dot."""
+    plain: Any = OmegaConf.to_container(compose_config(["allow_targets=[own_code]"]))
+    layer = {"_target_": "torch.nn.ReLU"}
+    plain["model"] = {"_target_": "own_code.WithModule", "is_kept": is_kept, "layer": layer}
+    config = OmegaConf.create(plain)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def test_a_module_is_refused_that_no_checkpoint_could_hold() -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.layer: is an object of ReLU, which no checkpoint"
+    ):
+        build_model(config_with_module(is_kept=True))
+
+
+def test_a_module_that_the_model_leaves_out_is_taken() -> None:
+    model = build_model(config_with_module(is_kept=False))
+    assert "layer" not in model.hparams
