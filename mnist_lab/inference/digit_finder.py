@@ -167,7 +167,7 @@ def _in_reading_order(groups: list[list[int]], boxes: list[Box]) -> list[list[in
 def _overlap(side: slice, other: slice) -> float:
     """Return the share of the shorter of two sides that lies within the other."""
     common = min(side.stop, other.stop) - max(side.start, other.start)
-    return max(0, common) / min(side.stop - side.start, other.stop - other.start)
+    return float(max(0, common) / min(side.stop - side.start, other.stop - other.start))
 
 
 def _gap(box: Box, other: Box) -> int:

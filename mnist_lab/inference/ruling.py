@@ -25,7 +25,7 @@ def without_lines(ink: Array) -> Array:
         if not is_inside or min(side.stop - side.start for side in box) < _SMALLEST:
             continue
         lines = lines_across(np.where(labels[box] == number, clear[box], 0), is_box=True)
-        sides = lines.any(axis=1), lines.any(axis=0)
+        sides = [np.asarray(lines.any(axis=axis)) for axis in (1, 0)]
         is_box = all(s[: len(s) // 4].any() and s[-len(s) // 4 :].any() for s in sides)
         rest = np.where(lines, 0, clear[box])
         if is_box and rest.sum() > 0.2 * clear[box].sum():  # else it is a zero
@@ -80,7 +80,7 @@ def _rows_across(ink: Array, is_box: bool) -> Array:
     line = (labels > 0 if is_ruled else np.isin(labels, lines)) & (mask > 0)
     certain = line & (straight > 0)
     if not certain.any():
-        return certain[pad:-pad]
+        return np.asarray(certain[pad:-pad])
     starts = line & ~np.roll(line, 1, axis=0)
     width_of_line = int(1.5 * line.sum() / starts.sum()) + 2
     stroke = ndimage.grey_opening(mask, size=(width_of_line, 1)) > 0
