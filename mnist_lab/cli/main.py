@@ -32,10 +32,25 @@ def command(arguments: list[str] | None = None) -> int:
     Threads have ended and every other exit function has run by then, as this one is the first to be
     registered; what remains of Python's own way out frees memory, for a second or so.
     """
+    _open_streams()
     codes: list[int] = []
     atexit.register(_end_with, codes)
     codes.append(main(arguments))
     return codes[0]
+
+
+def _open_streams() -> None:
+    """Open the null device for standard streams that the starter closed, as some schedulers do.
+
+    Python has None for them, and the next file that is opened would get the number of one.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(null := os.open(os.devnull, os.O_RDWR), number)
+            if null != number:
+                os.close(null)
+            stream = os.fdopen(number, "w" if number else "r", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _end_with(codes: list[int]) -> None:

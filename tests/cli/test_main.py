@@ -179,3 +179,13 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 def test_only_what_is_missing_is_asked_for(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb]) == 2
     assert "the following arguments are required: run; " in capsys.readouterr().err
+
+
+def test_closed_standard_streams_are_none_of_a_runs_business(tmp_path: Path) -> None:
+    command = (
+        f"{shlex.quote(str(COMMAND))} train model=softmax trainer.max_steps=2 hydra.run.dir=run"
+    )
+    limits = "trainer.limit_val_batches=1 trainer.limit_test_batches=1"
+    shell = ["bash", "-c", f"exec <&- >&- 2>&-; {command} {limits}"]
+    assert subprocess.run(shell, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "run" / "metrics.json").is_file()
