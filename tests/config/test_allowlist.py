@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from omegaconf import MISSING
 
 from mnist_lab.config.allowlist import check_roles, check_targets
 from mnist_lab.config.schema import SCHEMAS
@@ -102,7 +103,7 @@ def test_typed_again_where_it_came_with_a_directory(place: str, target: str) -> 
 def test_what_is_shipped_comes_with_a_directory() -> None:
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
-            if target := getattr(schema, "_target_", None):
+            if (target := getattr(schema, "_target_", MISSING)) != MISSING:
                 plain = at(f"{group}.{name}" if group == "callbacks" else group, target)
                 check_targets(plain, [], is_typed=False)
                 check_roles(plain, [])

@@ -11,6 +11,7 @@ from mnist_lab.errors import ConfigError, UntrustedError
 
 CHOICES = [(group, name) for group in groups() for name in choices(group)]
 TRAINERS = choices("trainer")
+OWN = {"optimizer": "torch.optim.RMSprop", "scheduler": "torch.optim.lr_scheduler.StepLR"}
 
 
 def test_every_folder_is_known() -> None:
@@ -21,7 +22,8 @@ def test_every_folder_is_known() -> None:
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_choice_composes(group: str, name: str) -> None:
-    config = compose(f"{group}={name}")
+    its_class = [f"{group}._target_={OWN[group]}"] if name == "own" else []
+    config = compose(f"{group}={name}", *its_class)
     assert config.hydra.runtime.choices[group] == name
 
 
