@@ -84,7 +84,8 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     allowed = opened_targets(overrides)
     check_targets(plain, allowed, is_typed=False)
     dataset = []
-    data = plain.get("data") or {}
+    with _as_input(path):
+        data = dict(plain.get("data") or {})
     is_own = not is_the_labs(data.get("_target_")) and "dataset" not in data
     own_data = "data" not in chosen and is_own
     typed = [text for text, key in zip(overrides, chosen, strict=True) if key.startswith("data.")]

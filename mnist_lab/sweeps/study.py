@@ -174,8 +174,15 @@ class Study:
 
     @property
     def identity(self) -> dict[str, Any] | None:
-        """The identity of the study's sweep; None where no sweep has set it."""
-        return self.optuna.user_attrs.get("plan")
+        """The identity of the study's sweep; None where no sweep has set it.
+
+        Raises:
+            InputError: it is none that mnist_lab wrote.
+        """
+        stored = self.optuna.user_attrs.get("plan")
+        if not isinstance(stored, dict | None):
+            raise InputError(f"{self.address.storage}: its plan is none that mnist_lab wrote")
+        return stored
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         """Store the identity of the study's sweep."""

@@ -8,15 +8,16 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.resolve import follow_data
 from mnist_lab.runs.manifest import flat
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.records import Record
 
 
 def composed(overrides: list[str], folder: str | None = None) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(
-        Loader(overrides, [folder] if folder else []).compose(overrides)
-    )
+    config = Loader(overrides, [folder] if folder else []).compose(overrides)
+    follow_data(config)  # as each trial of a sweep does
+    plain: Any = OmegaConf.to_container(config)
     del plain["hydra"]
     return flat(plain)
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.compose import Loader
-from mnist_lab.config.resolve import resolved, run_dir_of
+from mnist_lab.config.resolve import follow_data, resolved, run_dir_of
 from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.sweeps.compose import checked_trials
 
@@ -41,6 +41,7 @@ def test_configs_are_those_of_hydra(point: list[str]) -> None:
     overrides = [*fixed[:2], *point]
     of_hydra = hydra_internals.ConfigLoaderImpl.load_sweep_config(loader, master, overrides)
     of_hydra.hydra.mode = RunMode.MULTIRUN
+    follow_data(of_hydra)
     ours = loader.trial(master, overrides, 5)
     expected = plain(resolved(of_hydra, 5))
     assert {**plain(ours), "hydra": None} == {**expected, "hydra": None}

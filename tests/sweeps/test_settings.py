@@ -20,7 +20,7 @@ def read(**values: Any) -> Settings:
 
 
 def run_config(**values: Any) -> Any:
-    plain = {"monitor": "val/acc", "mode": "max", "data": {"val_size": 5000}}
+    plain = {"monitor": "val/acc", "mode": "max", "metrics": None, "data": {"val_size": 5000}}
     return OmegaConf.create(plain | {"trainer": {"limit_val_batches": None}} | values)
 
 
