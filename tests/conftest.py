@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers share the cores
 
@@ -16,6 +17,8 @@ from filelock import FileLock
 from mnist_lab.data.archive import Split, load_split
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup, which a run would respect
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
