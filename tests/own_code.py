@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.profilers import SimpleProfiler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -119,3 +120,37 @@ class WithModule(Classifier):
         if not is_kept:
             del self.hparams["layer"]
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), layer)
+
+
+class Lit(L.LightningModule):
+    """A LightningModule that knows nothing of the lab.
+
+    Args:
+        width: units of its hidden layer.
+    """
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.net = Net(width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, 10)``."""
+        logits: Tensor = self.net(images / 255)
+        return logits
+
+    def _loss(self, name: str, batch: Any) -> Tensor:
+        loss = F.cross_entropy(self(batch[0]), batch[1])
+        self.log(name, loss)
+        return loss
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss."""
+        return self._loss("train_loss", batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the loss."""
+        self._loss("val_loss", batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return an optimizer of its own."""
+        return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import torch
@@ -12,6 +12,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from mnist_lab.config.allowlist import is_the_labs
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import stored_config
@@ -25,14 +26,14 @@ from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints import check_weights, newest
 from mnist_lab.training.fit import evaluate_on, quiet_trainer
 from mnist_lab.training.precision import can_compute
-from mnist_lab.training.trainer import build_trainer
+from mnist_lab.training.trainer import build_model, build_trainer
 
 _MAX_SETTINGS = 10_000
 _log = logging.getLogger(__name__)
 
 
 def evaluate(
-    model: Classifier | str | Path,
+    model: L.LightningModule | str | Path,
     datamodule: L.LightningDataModule | None = None,
     trainer: L.Trainer | None = None,
 ) -> dict[str, float]:
@@ -47,7 +48,7 @@ def evaluate(
         InputError: the run's directory or its checkpoint cannot be read.
         UntrustedError: the run names code that is not the lab's.
     """
-    if isinstance(model, Classifier):
+    if isinstance(model, L.LightningModule):
         trainer = trainer or quiet_trainer(model)
         return evaluate_on(trainer, model, datamodule or MNISTDataModule())
     return evaluate_run(Path(model), [], datamodule, trainer)
@@ -73,7 +74,7 @@ def evaluate_run(
         UntrustedError: the run names code that is not the lab's and was not allowed.
     """
     config = _config_for_this_device(run_dir, overrides)
-    model = load_model(run_dir, config.model)
+    model = load_model(run_dir, config)
     datamodule = datamodule or build(config.data)
     try:
         trainer = trainer or build_trainer(config, model, validates=False)
@@ -95,12 +96,13 @@ def _config_for_this_device(run_dir: Path, overrides: Sequence[str]) -> DictConf
     return config
 
 
-def load_model(run_dir: Path, node: DictConfig) -> Classifier:
+def load_model(run_dir: Path, config: DictConfig) -> Any:
     """Rebuild a run's model with the weights of its best checkpoint, else its newest, on the CPU.
 
     Args:
         run_dir: the run's directory.
-        node: the model's in the run's config; the caller has checked that it may be built.
+        config: the run's; the caller has checked that its model may be built. A LightningModule
+            that is no ``Classifier`` is built as it says, any other as the checkpoint does.
 
     Raises:
         InputError: there is no checkpoint, or it is corrupt or another model's.
@@ -114,12 +116,18 @@ def load_model(run_dir: Path, node: DictConfig) -> Classifier:
     else:
         raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
     settings, weights = checkpoint.get("hyper_parameters", {}), checkpoint["state_dict"]
-    target = str(node._target_)
-    model_class = cast(type[Classifier], get_class(target))
+    target = str(config.model._target_)
+    model_class: Any = get_class(target)
+    if not issubclass(model_class, Classifier):
+        model = build_model(config)
+        check_weights(path, checkpoint, model)
+        model.load_state_dict(weights)
+        return model
     try:
         if _count(settings) > _MAX_SETTINGS:
             raise ValueError(f"it has more than {_MAX_SETTINGS:,} hyperparameters")
-        if "net" in node and settings.get("net") != OmegaConf.to_container(node.net):
+        plain: Any = OmegaConf.to_container(config.model)
+        if is_the_labs(target) and settings.get("net") != plain.get("net"):
             raise ValueError("its net is not the model.net of config.yaml, which alone is built")
         with torch.device("meta"):  # costs nothing, whatever sizes the file asks for
             expected = model_class(**settings)
@@ -159,7 +167,7 @@ def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predict
     """
     config = _config_for_this_device(run_dir, overrides)
     config.trainer.devices = 1
-    model = load_model(run_dir, config.model)
+    model = load_model(run_dir, config)
     datamodule = build(config.data)
     trainer = build_trainer(config, model, validates=False)
     batches = trainer.predict(model, datamodule=datamodule) or []

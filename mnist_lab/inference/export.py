@@ -59,6 +59,11 @@ class FromBytes(nn.Module):
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
+        if not isinstance(model, Classifier):
+            raise ConfigError(
+                f"{type(model).__name__}: only a mnist_lab.models.Classifier is exported; "
+                "model=module makes one of your network"
+            )
         self.net = model.net
         self.in_shape = model.in_shape
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.images import read_image
 from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.evaluate import load_model
+from mnist_lab.inference.logits import logits_of
 from mnist_lab.models import Classifier
-from mnist_lab.models.layers import fitted
 
 SURE = 0.7  # probability below which a prediction is called unsure
 _BATCH = 256
@@ -75,7 +76,7 @@ def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
         UntrustedError: the run names code.
     """
     dataset = "mnist"
-    if not isinstance(model, Classifier):
+    if not isinstance(model, L.LightningModule):
         dataset = str(stored_config(Path(model), []).data.get("dataset"))
         model = load_run(Path(model))
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", None) == 2:
@@ -118,7 +119,7 @@ def load_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> Classifier:
         UntrustedError: the run names code that is neither the lab's nor allowed.
     """
     config = stored_config(run_dir, allow_targets)
-    model = load_model(run_dir, config.model).float().eval()
+    model = load_model(run_dir, config).float().eval()
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise InputError(f"{run_dir}: training diverged: weights are NaN or infinite")
     return model
@@ -146,8 +147,7 @@ def recognize(
     rows: list[list[float]] = []
     for start in range(0, len(arrays), _BATCH):
         images = torch.from_numpy(np.stack(arrays[start : start + _BATCH])).unsqueeze(1)
-        images = fitted(images, model.in_shape)
-        rows += model(images.to(model.device)).softmax(dim=1).tolist()
+        rows += logits_of(model, images.to(model.device)).softmax(dim=1).tolist()
     model.train(was_training)
     return [_prediction(*values) for values in zip(places, arrays, rows, strict=True)]
 

@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import DoublePrecision, HalfPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.files.checkpoint import read_checkpoint
@@ -190,9 +191,11 @@ def evaluate_on(
     """
     metrics: dict[str, float] = {}
     with settings_taken(), weights_kept(trainer, model):
-        if getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
+        validates = is_overridden("validation_step", model)
+        if validates and getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
             trainer.validate(model, datamodule=datamodule, verbose=False)
             logged = trainer.callback_metrics
-            metrics |= {name: logged[name].item() for name in logged if name.startswith("val/")}
-        metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
+            metrics |= {name: logged[name].item() for name in logged if name.startswith("val")}
+        if is_overridden("test_step", model):
+            metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
     return metrics

@@ -16,7 +16,8 @@ def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> An
     """
     if precision != "auto":
         return precision
-    return "bf16-mixed" if model.gains_by_bf16 and _has_bf16(accelerator) else "32-true"
+    gains = getattr(model, "gains_by_bf16", False)  # which a LightningModule may not say
+    return "bf16-mixed" if gains and _has_bf16(accelerator) else "32-true"
 
 
 def _has_bf16(accelerator: str) -> bool:

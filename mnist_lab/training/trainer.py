@@ -29,6 +29,7 @@ from mnist_lab.data.sets import NUM_CLASSES
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.models.metric_callback import Metrics
+from mnist_lab.models.named import takes
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
 from mnist_lab.training.from_data import NUMBERS
 from mnist_lab.training.library_errors import settings_taken
@@ -68,7 +69,9 @@ def build_model(config: DictConfig) -> Any:
         UntrustedError: a class has not the role that its place in the config asks for.
     """
     check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
-    settings = {name: _by_name(config[name]) for name in ("optimizer", "scheduler")}
+    built = pkgutil.resolve_name(str(config.model._target_))
+    names = [name for name in ("optimizer", "scheduler") if takes(built, name)]
+    settings = {name: _by_name(config[name]) for name in names}
     if config.model.get("net") is not None and is_the_labs(config.model._target_):
         settings["_recursive_"] = False  # the class and its arguments, which the checkpoint holds
     node: Any = OmegaConf.to_container(config.model)
