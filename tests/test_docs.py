@@ -25,12 +25,12 @@ def test_a_model_and_a_data_set_of_ones_own(
             path.write_text(text)
     assert lines.pop(0) == "export PYTHONPATH=."
     monkeypatch.syspath_prepend(tmp_path)
-    assert len(lines) == 5
+    assert len(lines) == 9
     for line in lines:
         command = line.removeprefix("mnist-lab ")
         done = call(command + FEW * command.startswith("train"), tmp_path)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    for name in ("residual", "parity"):
+    for name in ("residual", "parity", "wide"):
         del sys.modules[name]
 
 

@@ -119,7 +119,7 @@ def load_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> Classifier:
         UntrustedError: the run names code that is neither the lab's nor allowed.
     """
     config = stored_config(run_dir, allow_targets)
-    model = load_model(run_dir, config).float().eval()
+    model: Classifier = load_model(run_dir, config).float().eval()
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise InputError(f"{run_dir}: training diverged: weights are NaN or infinite")
     return model

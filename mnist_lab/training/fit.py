@@ -141,7 +141,7 @@ def wait_for_step(trainer: L.Trainer) -> Iterator[None]:
         yield
 
 
-def quiet_trainer(model: Classifier, **options: Any) -> L.Trainer:
+def quiet_trainer(model: L.LightningModule, **options: Any) -> L.Trainer:
     """Return a trainer on one device that shows little and keeps no files.
 
     Args:
@@ -182,7 +182,7 @@ def load_best(model: Classifier, trainer: L.Trainer) -> None:
 
 
 def evaluate_on(
-    trainer: L.Trainer, model: Classifier, datamodule: L.LightningDataModule
+    trainer: L.Trainer, model: L.LightningModule, datamodule: L.LightningDataModule
 ) -> dict[str, float]:
     """Return the metrics of validation, where there are images for it, and of test.
 
@@ -191,8 +191,8 @@ def evaluate_on(
     """
     metrics: dict[str, float] = {}
     with settings_taken(), weights_kept(trainer, model):
-        validates = is_overridden("validation_step", model)
-        if validates and getattr(datamodule, "val_size", 1) and trainer.limit_val_batches:
+        has_images = getattr(datamodule, "val_size", 1) and trainer.limit_val_batches
+        if has_images and is_overridden("validation_step", model):
             trainer.validate(model, datamodule=datamodule, verbose=False)
             logged = trainer.callback_metrics
             metrics |= {name: logged[name].item() for name in logged if name.startswith("val")}

@@ -3,13 +3,13 @@
 from importlib.util import find_spec
 from typing import Any
 
+import lightning as L
 import torch
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.models import Classifier
 
 
-def resolve_precision(precision: Any, model: Classifier, accelerator: str) -> Any:
+def resolve_precision(precision: Any, model: L.LightningModule, accelerator: str) -> Any:
     """Return the precision that ``auto`` stands for; any other one is returned as it is.
 
     It is bf16-mixed for a model that gains by it on a device with native bf16, else 32-true.
