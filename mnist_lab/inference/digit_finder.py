@@ -112,8 +112,10 @@ def _digits(ink: Array, several: bool) -> list[Array]:
     scores = ndimage.sum_labels(ink, labels, numbers)
     scores[ndimage.maximum(ink, labels, numbers) <= STRONG] = 0
     if min(ink.shape) > SMALL_IMAGE:  # what runs off a large image is a shadow or the paper's edge
-        edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-        inside = np.where(np.isin(numbers, edges), 0, scores)
+        sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+        along = [side[0] for side in sides if (side == side[0]).all()]
+        scores[np.isin(numbers, along)] = 0
+        inside = np.where(np.isin(numbers, np.concatenate(sides)), 0, scores)
         if inside.max() > 0.02 * scores.max():
             scores = inside
     if scores.max() <= 0:
