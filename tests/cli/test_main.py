@@ -135,7 +135,7 @@ COMPLETIONS = {
     "mnist-lab ": list(VERBS),
     "mnist-lab tr": ["train"],
     "mnist-lab train mod": ["mode=", "model.", "model="],
-    "mnist-lab train model=": ["model=cnn", "model=mlp", "model=softmax"],
+    "mnist-lab train model=": ["model=cnn", "model=mlp", "model=module", "model=softmax"],
     "mnist-lab train model=c": ["model=cnn"],
     "mnist-lab train optimizer.": [
         f"optimizer.{name}" for name in ("betas.", "eps=", "lr=", "name=", "weight_decay=")
