@@ -115,7 +115,7 @@ def test_every_encoding(
 
 def a_prediction(name: str) -> Prediction:
     pixels: Any = np.zeros((28, 28), np.uint8)
-    return Prediction(name, 7, 0.99, 1, 0.01, "", (), pixels)
+    return Prediction(name, 1, 1, 7, 0.99, 1, 0.01, "", (), pixels)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
