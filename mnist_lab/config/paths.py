@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config.allowlist import find
 from mnist_lab.errors import ConfigError
 
 _GROUPS = ("data", "logger", "callbacks", "trainer")
+_RUNS = ("${run_dir}", "${hydra:")
 _PATHS = ("data.root", "default_root_dir", "dirpath", "save_dir")  # a key, or the end of one
 
 
@@ -35,10 +35,9 @@ def make_absolute(config: DictConfig) -> None:
         for key, text, _ in find(plain.get(group) if group else plain, end, group):
             if not isinstance(text, str) or "://" in text or (group and key != name):
                 continue
-            try:
-                path = str(OmegaConf.select(config, key))
-            except OmegaConfBaseException:  # in the run's directory, which has no name yet
+            if any(start in text for start in _RUNS):  # in the run's directory, without a name yet
                 continue
+            path = str(OmegaConf.select(config, key))
             check_path(key, path)
             if not os.path.isabs(path):
                 home = os.path.expanduser(path)
