@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "file.txt").write_text("a text")
     monkeypatch.chdir(tmp_path)
     for name in ("run", "sweep"):
-        monkeypatch.setattr(f"mnist_lab.cli.train.{name}", lambda *_: None)
+        monkeypatch.setattr(f"mnist_lab.cli.train.{name}", lambda *_: SimpleNamespace(failed=False))
     monkeypatch.setattr("mnist_lab.cli.train.print_outcome", lambda _: None)
     return tmp_path
 
