@@ -371,6 +371,44 @@ class EarlyStopping:
 
 
 @dataclass
+class MovingAverage:
+    """The arguments of Lightning's EMAWeightAveraging."""
+
+    _target_: str = "lightning.pytorch.callbacks.EMAWeightAveraging"
+    device: str | None = knob(None, "device of the average; null is the model's")
+    use_buffers: bool = knob(True, "whether buffers, as batch norm has, are averaged")
+    decay: float = knob(0.999, "share of the average that is kept at an update", low=0, below=1)
+    update_every_n_steps: int = knob(1, "optimizer steps between updates; 0: none", low=0)
+    update_starting_at_step: int | None = knob(None, "first step that counts; null: 0", low=0)
+    update_starting_at_epoch: int | None = knob(
+        None, "epoch from which an epoch's end is an update; null: none is", low=0
+    )
+
+
+@dataclass
+class WeightMean:
+    """The arguments of Lightning's StochasticWeightAveraging: Izmailov and others, 2018."""
+
+    _target_: str = "lightning.pytorch.callbacks.StochasticWeightAveraging"
+    swa_lrs: Any = knob(
+        1e-3,
+        "learning rate while weights are averaged; a list has one a group",
+        above=0,
+        each=float,
+    )
+    swa_epoch_start: Any = knob(
+        0.8,
+        "epoch (int) or share (float) of the epochs where it begins",
+        number=float,
+        above=0,
+        share=True,
+    )
+    annealing_epochs: int = knob(10, "epochs in which the learning rate comes to swa_lrs", low=0)
+    annealing_strategy: str = knob("cos", "how it comes there", choices=("cos", "linear"))
+    device: str | None = knob("cpu", "device of the mean; null is the model's")
+
+
+@dataclass
 class Train:
     """One run."""
 
@@ -423,6 +461,8 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "checkpoint": Checkpoint,
         "pictures": Pictures,
         "early_stopping": EarlyStopping,
+        "ema": MovingAverage,
+        "swa": WeightMean,
     },
 }
 

@@ -44,6 +44,7 @@ _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
     "Checkpoint directory",  # of a ModelCheckpoint that one adds
     "Encountered `nan` values in tensor",  # of a run that diverged, which is reported at its end
+    "SWA is currently only supported every epoch",  # of the schedule that it takes the place of
     "Metric `.*` will save all targets",  # of a split, which is small
     "Experiment logs directory",  # the run's own, whose rows are kept
     "The number of training batches",

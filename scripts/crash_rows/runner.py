@@ -35,12 +35,12 @@ MORE = {
     "+callbacks.x.save_top_k=-1",
     "saved_one_name": f"{_ADD}ModelCheckpoint +callbacks.x.filename=fixed "
     "+callbacks.x.enable_version_counter=false +callbacks.x.save_last=true",
-    "swa": f"{_ADD}StochasticWeightAveraging +callbacks.x.swa_lrs=0.01 "
-    "+callbacks.x.swa_epoch_start=1 scheduler=none",
-    "swa_batch_norm": f"{_ADD}StochasticWeightAveraging +callbacks.x.swa_lrs=0.01 "
-    "+callbacks.x.swa_epoch_start=2 model.batch_norm=true scheduler=none",
-    "ema": f"{_ADD}EMAWeightAveraging +callbacks.x.decay=0.95",
-    "ema_double": f"{_ADD}EMAWeightAveraging +callbacks.x.decay=0.95 trainer.precision=64-true",
+    "swa": "callbacks=swa callbacks.swa.swa_lrs=0.01 callbacks.swa.swa_epoch_start=1 "
+    "scheduler=none",
+    "swa_batch_norm": "callbacks=swa callbacks.swa.swa_lrs=0.01 callbacks.swa.swa_epoch_start=2 "
+    "model.batch_norm=true",
+    "ema": "callbacks=ema callbacks.ema.decay=0.95",
+    "ema_double": "callbacks=ema callbacks.ema.decay=0.95 trainer.precision=64-true",
     "plateau": "scheduler=plateau trainer.val_check_interval=20",
     "stops_early": "callbacks=early_stopping callbacks.early_stopping.patience=0 "
     "callbacks.early_stopping.min_delta=0.05 trainer.val_check_interval=15",

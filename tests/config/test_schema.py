@@ -8,7 +8,11 @@ import lightning as L
 import pytest
 import torch
 from hydra.utils import get_class
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    StochasticWeightAveraging,
+)
 from omegaconf import MISSING, OmegaConf
 from torch.optim import lr_scheduler as schedules
 
@@ -70,6 +74,8 @@ def test_lab_classes(schema: Any) -> None:
         (schemas.Plateau, schedules.ReduceLROnPlateau),
         (schemas.Checkpoint, Checkpoint),
         (schemas.EarlyStopping, EarlyStopping),
+        (schemas.MovingAverage, EMAWeightAveraging),
+        (schemas.WeightMean, StochasticWeightAveraging),
     ],
 )
 def test_library_classes(schema: Any, target: Any) -> None:
@@ -87,13 +93,16 @@ def test_library_classes(schema: Any, target: Any) -> None:
         schemas.Plateau: {"patience"},
         schemas.Checkpoint: {"monitor", "mode"},  # follow monitor and mode
         schemas.EarlyStopping: {"mode"},
+        schemas.WeightMean: {"device"},  # the same one as a text
     }
     assert different == ours.get(schema, set())
 
 
 def test_callbacks_miss_no_argument() -> None:
     assert parameters(Checkpoint.__init__).keys() == knobs(schemas.Checkpoint).keys()
-    assert parameters(EarlyStopping.__init__).keys() == knobs(schemas.EarlyStopping).keys()
+    for schema in (schemas.EarlyStopping, schemas.MovingAverage, schemas.WeightMean):
+        taken = parameters(get_class(schema._target_).__init__).keys()
+        assert taken - {"avg_fn", "kwargs"} == knobs(schema).keys()  # which take functions
 
 
 def test_trainer() -> None:

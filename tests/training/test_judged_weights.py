@@ -1,5 +1,6 @@
 """The weights that are kept, tested and evaluated are those that a validation judged."""
 
+import faulthandler
 import json
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ _OWN = "allow_targets=[own_callbacks.] +callbacks.x._target_=own_callbacks."
 AVERAGES = {
     "mean from the first epoch": f"{_LIGHTNINGS}StochasticWeightAveraging "
     "+callbacks.x.swa_lrs=0.05 +callbacks.x.swa_epoch_start=1",
-    "mean with batch norm": f"{_LIGHTNINGS}StochasticWeightAveraging +callbacks.x.swa_lrs=0.05 "
-    "+callbacks.x.swa_epoch_start=2 model.batch_norm=true",
+    "mean with batch norm": "callbacks=swa callbacks.swa.swa_epoch_start=2 model.batch_norm=true "
+    "scheduler=one_cycle",
     "moving average": f"{_LIGHTNINGS}EMAWeightAveraging +callbacks.x.decay=0.9",
     "moving average after an epoch": f"{_LIGHTNINGS}EMAWeightAveraging "
     "+callbacks.x.update_starting_at_epoch=0 +callbacks.x.update_every_n_steps=0",
-    "moving average in double": f"{_LIGHTNINGS}EMAWeightAveraging trainer.precision=64-true",
+    "moving average in double": "callbacks=ema trainer.precision=64-true",
     "average of all": f"{_LIGHTNINGS}WeightAveraging",
     "swapped for validation alone": f"{_OWN}Swapped",
     "swapped in the second epoch": f"{_OWN}SwappedOnce",
@@ -122,3 +123,17 @@ def test_weights_that_the_end_of_training_brings_may_be_the_best(tmp_path: Path)
     assert best["global_step"] == 40
     assert sha256_of(best["state_dict"]) == sha256_of(last["state_dict"])
     assert json.loads((run_dir / "metrics.json").read_text())["val/acc"] > 0.3
+
+
+@pytest.mark.slow
+def test_a_moving_average_of_the_default_cnn_is_no_worse_over_five_seeds(tmp_path: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()  # ten runs take longer than other tests may
+    command = "train -m model=cnn callbacks=default,ema seed=range(5) logger=none"
+    assert call(f"{command} hydra.sweep.dir=sweep", tmp_path).returncode == 0
+    trials = json.loads((tmp_path / "sweep" / "leaderboard.json").read_text())["trials"]
+    default, average = (
+        [t["metrics"]["test/acc"] for t in trials if t["params"]["callbacks"] == choice]
+        for choice in ("default", "ema")
+    )
+    assert len(default) == len(average) == 5
+    assert sum(average) >= sum(default)

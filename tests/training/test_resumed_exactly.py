@@ -85,3 +85,16 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(name: str, tmp_path: Pat
     assert "resumes from step" in done.stdout
     before, after = outcome(whole), outcome(broken)
     assert {what: (before[what], after[what]) for what in differences(before, after)} == {}
+
+
+@pytest.mark.slow
+def test_an_average_is_the_same_after_a_kill_before_any_step(tmp_path: Path) -> None:
+    command = f"train {SHORT} callbacks=ema hydra.run.dir="
+    assert call(f"{command}{tmp_path / 'whole'}", tmp_path).returncode == 0
+    before = outcome(tmp_path / "whole")
+    for number in range(1, 48, 2):
+        broken = tmp_path / str(number)
+        killed_at(number, f"{command}{broken}", tmp_path)
+        assert call(f"{command}{broken}", tmp_path).returncode == 0
+        after = outcome(broken)
+        assert {what: (before[what], after[what]) for what in differences(before, after)} == {}
