@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_lab.files.cores import given_cores, usable_cores
 
 if TYPE_CHECKING:
+    from mnist_lab.config.compose import compose
     from mnist_lab.data import MNISTDataModule
     from mnist_lab.inference.evaluate import evaluate
     from mnist_lab.inference.predict import predict
@@ -33,6 +34,7 @@ __all__ = [
     "Classifier",
     "MNISTDataModule",
     "SoftmaxRegression",
+    "compose",
     "evaluate",
     "predict",
     "train",
@@ -44,6 +46,7 @@ _HOMES = {
     "MLP": "models",
     "MNISTDataModule": "data",
     "SoftmaxRegression": "models",
+    "compose": "config.compose",
     "evaluate": "inference.evaluate",
     "predict": "inference.predict",
     "train": "training.fit",

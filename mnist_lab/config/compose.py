@@ -233,16 +233,29 @@ def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
         raise ConfigError("the config is nested too deeply, or without an end") from None
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Compose and check a config outside a Hydra job.
+def compose(*overrides: str | Sequence[str]) -> DictConfig:
+    """Compose and check a config as ``mnist-lab train`` does, without a run.
+
+    ``hydra.utils.instantiate`` builds ``config.model`` and ``config.data``; the optimizer and the
+    schedule are arguments of the model: ``instantiate(config.model, optimizer=config.optimizer)``.
+
+    Args:
+        overrides: as they are typed, ``compose("model=cnn", "optimizer.lr=1e-3")``; also a list.
+
+    Returns:
+        The config, resolved; its ``run_dir`` is the current folder.
 
     Raises:
         ConfigError: an override is wrong.
         UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
     """
-    config = Loader(overrides).compose(overrides)
+    texts = [text for part in overrides for text in ([part] if isinstance(part, str) else part)]
+    config = Loader(texts).compose(texts)
     resolve(config)
     with flag_override(config, ["struct", "readonly"], [False, False]):
         del config["hydra"]
     check(config)
+    if "net" in config.model:  # the model builds it from its settings, which its checkpoint holds
+        with flag_override(config.model, "struct", False):
+            config.model._recursive_ = False
     return config

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config.allowlist import check_roles, check_targets, find, is_the_labs, renamed
-from mnist_lab.config.compose import compose_config
+from mnist_lab.config.compose import compose
 from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
 from mnist_lab.config.options import choices
@@ -96,7 +96,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
                 raise InputError(f"{path}: data.dataset={name}: no such set")
             dataset = [f"data={name}"]
     composed = [text for text in overrides if not (own_data and text in typed)]
-    config = compose_config([*dataset, *_QUIET, *composed])
+    config = compose([*dataset, *_QUIET, *composed])
     with _as_input(path):
         config.model = _typed("model", OmegaConf.create(plain).model)
         config.metrics = plain.get("metrics")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.models.arguments import INITS, LABEL_SMOOTHING, NUM_CLASSES, OPTIMIZERS, SCHEDULERS
-from mnist_lab.models.layers import check_range, image_shape, one_of
+from mnist_lab.models.layers import check_range, image_shape, one_of, plain
 from mnist_lab.models.metrics import EvaluationSums, RunningSums, train_metrics
 from mnist_lab.models.optimizers import build_optimizer, build_schedule
 
@@ -22,8 +22,8 @@ PIXEL_SCALE = 1 / 255  # of uint8 images, which models see in [0, 1]
 class SharedArgs(TypedDict, total=False):
     """The arguments of ``Classifier``, which every model takes."""
 
-    num_classes: int
-    in_shape: Sequence[int]
+    num_classes: int | None
+    in_shape: Sequence[int] | None
     init: str
     label_smoothing: float
     optimizer: Mapping[str, Any] | None
@@ -37,8 +37,8 @@ class Classifier(L.LightningModule, ABC):
     Validation and test losses are plain cross-entropy, without label smoothing.
 
     Args:
-        num_classes: number of classes, 2 to 1,000.
-        in_shape: ``(channels, height, width)`` of the images.
+        num_classes: number of classes, 2 to 1,000; None is MNIST's 10.
+        in_shape: ``(channels, height, width)`` of the images; None is MNIST's ``(1, 28, 28)``.
         init: weight initialisation: ``default`` (torch's own), ``zeros``, ``glorot_uniform`` with
             zero biases, ``truncated_normal`` (standard deviation 0.1, cut at two of them) with
             biases of 0.1, or ``normal`` (weights and biases with standard deviation 1).
@@ -59,23 +59,27 @@ class Classifier(L.LightningModule, ABC):
 
     def __init__(
         self,
-        num_classes: int = 10,
-        in_shape: Sequence[int] = (1, 28, 28),
+        num_classes: int | None = 10,
+        in_shape: Sequence[int] | None = (1, 28, 28),
         init: str = "default",
         label_smoothing: float = 0.0,
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        num_classes = 10 if num_classes is None else num_classes
+        in_shape = (1, 28, 28) if in_shape is None else in_shape
         self.save_hyperparameters(logger=False)
+        self.hparams.update(num_classes=num_classes, in_shape=in_shape)
+        self.hparams.update(plain(self.hparams))
         check_range("model.num_classes", num_classes, NUM_CLASSES)
         check_range("model.label_smoothing", label_smoothing, LABEL_SMOOTHING, float)
         self.num_classes = num_classes
         self.in_shape = image_shape(in_shape)
         self.init = one_of("model.init", init, INITS)
         self.label_smoothing = label_smoothing
-        self.optimizer_settings = {"name": "adam", **(optimizer or {})}
-        self.scheduler_settings = {"name": "none", **(scheduler or {})}
+        self.optimizer_settings = {"name": "adam", **plain(optimizer or {})}
+        self.scheduler_settings = {"name": "none", **plain(scheduler or {})}
         for key, settings, names in (
             ("optimizer.name", self.optimizer_settings, OPTIMIZERS),
             ("scheduler.name", self.scheduler_settings, SCHEDULERS),

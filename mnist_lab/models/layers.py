@@ -1,6 +1,6 @@
 """The parts that networks are built from, and checks of what they are built with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,18 @@ def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
     return value
 
 
+def is_list(value: Any) -> bool:
+    """Return whether a value is a list of any kind, or a tuple."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def plain(value: Any) -> Any:
+    """Return lists and mappings of any kind, as OmegaConf's, as those that a checkpoint holds."""
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    return [plain(part) for part in value] if is_list(value) and type(value) is not tuple else value
+
+
 def check_range(key: str, value: Any, allowed: Range, number: type = int) -> None:
     """Check a number, or each of a list of them.
 
@@ -34,7 +46,7 @@ def check_range(key: str, value: Any, allowed: Range, number: type = int) -> Non
     Raises:
         ConfigError: a number is out of range, or is none.
     """
-    for entry in value if isinstance(value, list | tuple) else [value]:
+    for entry in value if is_list(value) else [value]:
         if entry not in allowed or (number is int and not isinstance(entry, int)):
             kind = "a whole number" if number is int else "a number"
             raise ConfigError(f"{key}={value}: must be {kind} {allowed}")
@@ -46,7 +58,7 @@ def one_for_each(key: str, value: Any, count: int) -> list[Any]:
     Raises:
         ConfigError: the list has another length.
     """
-    values = list(value) if isinstance(value, list | tuple) else [value] * count
+    values = list(value) if is_list(value) else [value] * count
     if len(values) != count:
         raise ConfigError(f"{key}={value}: must be one value or a list of {count}, one for each")
     return values

@@ -9,6 +9,7 @@ from torch import nn
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.models.classifier import Classifier, SharedArgs
+from mnist_lab.models.layers import is_list, plain
 from mnist_lab.models.named import build_named, named_class, takes
 
 
@@ -44,7 +45,7 @@ class Module(Classifier):
             for name, value in known.items()
             if value and takes(named, name, passed_on=False)
         }
-        self.net = _built("model.net", {**own, **net})
+        self.net = _built("model.net", {**own, **plain(net)})
         self._check_outputs(str(net["_target_"]), num_classes)
         self.hparams["num_classes"] = self.num_classes
         self.initialize()
@@ -77,7 +78,7 @@ class Module(Classifier):
 
 def _built(key: str, node: Any) -> Any:
     """Build what an argument names by ``_target_``, and what that is given."""
-    if isinstance(node, list | tuple):
+    if is_list(node):
         return [_built(f"{key}.{number}", part) for number, part in enumerate(node)]
     if not isinstance(node, Mapping):
         return node

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.compose import Loader, compose_config
+import mnist_lab
+from mnist_lab.config.compose import Loader
 from mnist_lab.config.paths import located, stored
 from mnist_lab.config.resolve import resolved
 from mnist_lab.config.saved import check_same_config, portable, read_stored, run_config
@@ -189,7 +190,7 @@ def test_the_current_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def composed() -> DictConfig:
     """A config as it is compared, in which the run's directory is a dot."""
-    config = compose_config(["logger=many", "callbacks=none"])
+    config = mnist_lab.compose(["logger=many", "callbacks=none"])
     OmegaConf.set_struct(config, False)
     return config
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mnist_lab.config.compose import compose_config
+from mnist_lab.config.compose import compose
 from mnist_lab.config.saved import run_config, stored_config
 from mnist_lab.errors import ConfigError, InputError, UntrustedError
 from mnist_lab.runs.directory import CONFIG, MANIFEST
 
 
 def store_run(folder: Path, *overrides: str) -> Path:
-    config = compose_config(overrides)
+    config = compose(overrides)
     (folder / CONFIG).write_text(OmegaConf.to_yaml(config))
     (folder / MANIFEST).write_text('{"precision": "bf16-mixed"}')
     return folder

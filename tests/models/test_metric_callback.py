@@ -166,10 +166,10 @@ def test_a_metric_that_does_not_take_probabilities_is_refused_before_training() 
 
 
 def test_no_metric_no_callback() -> None:
-    from mnist_lab.config.compose import compose_config
+    from mnist_lab.config.compose import compose
     from mnist_lab.training.trainer import build_trainer
 
-    config = compose_config(["model=softmax", "logger=none", "trainer=cpu"])
+    config = compose(["model=softmax", "logger=none", "trainer=cpu"])
     built = build_trainer(config, SoftmaxRegression(), validates=True)
     assert not any(isinstance(callback, Metrics) for callback in built.callbacks)  # type: ignore[attr-defined]
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.compose import compose_config
+from mnist_lab.config.compose import compose
 from mnist_lab.errors import ConfigError
 from mnist_lab.training.trainer import build_model
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Attribute 'layer' is an instance
 
 def config_with_module(is_kept: bool) -> DictConfig:
     """Return a config whose own model takes a module; its package is opened without a dot."""
-    plain: Any = OmegaConf.to_container(compose_config(["allow_targets=[own_code]"]))
+    plain: Any = OmegaConf.to_container(compose(["allow_targets=[own_code]"]))
     layer = {"_target_": "torch.nn.ReLU"}
     plain["model"] = {"_target_": "own_code.WithModule", "is_kept": is_kept, "layer": layer}
     config = OmegaConf.create(plain)

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
-from mnist_lab.config.compose import compose_config
+from mnist_lab.config.compose import compose
 from mnist_lab.runs.directory import CONFIG, MANIFEST
 from mnist_lab.training.trainer import build_trainer
 
@@ -44,7 +44,7 @@ def test_an_exit_in_another_thread() -> None:
 def test_the_cpu_is_deterministic_also_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     before = torch.are_deterministic_algorithms_enabled()
-    config = compose_config(["trainer=cpu", "logger=none", "callbacks=none"])
+    config = compose(["trainer=cpu", "logger=none", "callbacks=none"])
     config.trainer.default_root_dir = None
     build_trainer(config, SoftmaxRegression(), validates=True)
     assert torch.are_deterministic_algorithms_enabled() == before
@@ -58,7 +58,7 @@ def test_evaluating_where_the_runs_precision_is_not(
     model = SoftmaxRegression()
     train(model, MNISTDataModule(), trainer)
     trainer.save_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
-    config = compose_config(["model=softmax"])
+    config = compose(["model=softmax"])
     config.run_dir = str(tmp_path)
     (tmp_path / CONFIG).write_text(OmegaConf.to_yaml(config))
     (tmp_path / MANIFEST).write_text('{"precision": "transformer-engine"}')
