@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mnist_lab.inference.evaluate import evaluate
     from mnist_lab.inference.predict import predict
     from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
+    from mnist_lab.report.plot import plot
     from mnist_lab.training.fit import train
 
 # MKL's strict mode, read when torch first multiplies: all but very small products have the same
@@ -36,6 +37,7 @@ __all__ = [
     "SoftmaxRegression",
     "compose",
     "evaluate",
+    "plot",
     "predict",
     "train",
 ]
@@ -48,6 +50,7 @@ _HOMES = {
     "SoftmaxRegression": "models",
     "compose": "config.compose",
     "evaluate": "inference.evaluate",
+    "plot": "report.plot",
     "predict": "inference.predict",
     "train": "training.fit",
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
-from mnist_lab.training.fit import quiet_trainer
+from mnist_lab.training.fit import default_trainer
 
 MODELS = {
     "softmax": SoftmaxRegression,
@@ -23,7 +23,7 @@ every_model = pytest.mark.parametrize("model_class", MODELS.values(), ids=MODELS
 
 
 def trainer(model: Classifier, **options: Any) -> L.Trainer:
-    return quiet_trainer(
+    return default_trainer(
         model, **{"accelerator": "cpu", "enable_progress_bar": False, "precision": 32, **options}
     )
 

@@ -20,7 +20,7 @@ ALLOWED = {
     "training": ["errors", "files", "models", "data", "runs", "config"],
     "inference": ["errors", "files", "models", "data", "runs", "config", "training"],
     "sweeps": ["errors", "files", "runs", "config", "training"],
-    "callbacks": ["errors", "files", "inference"],
+    "callbacks": ["errors", "files", "inference", "training.progress"],
     "report": ["errors", "files", "runs", "config", "inference"],
     "cli": [
         *("errors", "files", "models", "data", "runs", "config", "training", "inference"),

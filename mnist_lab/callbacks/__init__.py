@@ -1,6 +1,6 @@
 """Callbacks that watch a run: TensorBoard images and progress."""
 
 from mnist_lab.callbacks.pictures import Pictures
-from mnist_lab.callbacks.progress import Progress
+from mnist_lab.training.progress import Progress
 
 __all__ = ["Pictures", "Progress"]

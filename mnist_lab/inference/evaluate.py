@@ -24,7 +24,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints import check_weights, newest
-from mnist_lab.training.fit import evaluate_on, quiet_trainer
+from mnist_lab.training.fit import default_trainer, evaluate_on
 from mnist_lab.training.precision import can_compute
 from mnist_lab.training.trainer import build_model, build_trainer
 
@@ -42,14 +42,14 @@ def evaluate(
     Args:
         model: a model, or a run's directory, whose best checkpoint is evaluated.
         datamodule: the data; by default the run's own, or MNIST for a model.
-        trainer: the trainer; by default the run's own, or a quiet one on one device for a model.
+        trainer: the trainer; by default the run's own, or one on one device for a model.
 
     Raises:
         InputError: the run's directory or its checkpoint cannot be read.
         UntrustedError: the run names code that is not the lab's.
     """
     if isinstance(model, L.LightningModule):
-        trainer = trainer or quiet_trainer(model)
+        trainer = trainer or default_trainer(model)
         return evaluate_on(trainer, model, datamodule or MNISTDataModule())
     return evaluate_run(Path(model), [], datamodule, trainer)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.plugins import DoublePrecision, HalfPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -23,7 +23,9 @@ from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.judged_weights import weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken
 from mnist_lab.training.lightning_internals import keep_signal_handlers
+from mnist_lab.training.noise import ignore_noise
 from mnist_lab.training.precision import resolve_precision
+from mnist_lab.training.progress import Progress
 
 
 def train(
@@ -38,10 +40,11 @@ def train(
     Args:
         model: the model; afterwards it holds the weights that were tested.
         datamodule: the data; None is ``MNISTDataModule()``.
-        trainer: the trainer; None is a quiet one that keeps no files, made from the options.
+        trainer: the trainer; None is one that keeps no files, made from the options.
         ckpt_path: the checkpoint to resume from, to the same bits if the trainer has the lab's
             ``Checkpoint`` callback and that callback saved it.
-        trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``.
+        trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``; with
+            ``enable_progress_bar=False`` nothing is shown.
 
     Returns:
         Flat metrics, ``val/acc``, ``test/loss`` and the like, with ``time/fit`` in seconds and the
@@ -53,7 +56,8 @@ def train(
     """
     if trainer is not None and trainer_options:
         raise ValueError("give a trainer or options for one, not both")
-    trainer = trainer or quiet_trainer(model, **trainer_options)
+    ignore_noise()
+    trainer = trainer or default_trainer(model, **trainer_options)
     datamodule = datamodule if datamodule is not None else MNISTDataModule()
     use_fast_loop(trainer)
     checkpoint = own_checkpoint(trainer)
@@ -141,8 +145,8 @@ def wait_for_step(trainer: L.Trainer) -> Iterator[None]:
         yield
 
 
-def quiet_trainer(model: L.LightningModule, **options: Any) -> L.Trainer:
-    """Return a trainer on one device that shows little and keeps no files.
+def default_trainer(model: L.LightningModule, **options: Any) -> L.Trainer:
+    """Return a trainer on one device that shows its progress and keeps no files.
 
     Args:
         model: the model, which ``precision=auto`` is resolved for.
@@ -160,7 +164,12 @@ def quiet_trainer(model: L.LightningModule, **options: Any) -> L.Trainer:
     }
     options = defaults | options
     options["precision"] = resolve_precision(options["precision"], model, options["accelerator"])
-    return L.Trainer(**options)
+    callbacks = options.get("callbacks") or []
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+    is_shown = options.get("enable_progress_bar", not options.get("barebones"))
+    if is_shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        callbacks = [Progress(), *callbacks]
+    return L.Trainer(**options | {"callbacks": callbacks})
 
 
 def load_best(model: Classifier, trainer: L.Trainer) -> None:

@@ -2,10 +2,8 @@
 
 import inspect
 import io
-import logging
 import os
 import pkgutil
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -35,23 +33,9 @@ from mnist_lab.training.from_data import NUMBERS
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import starts_by_copying
 from mnist_lab.training.model_checkpoints import give_folders
+from mnist_lab.training.noise import ignore_noise
 from mnist_lab.training.precision import device_type, resolve_precision
 
-# What Lightning announces at each start, in INFO and in warnings that nobody here can act on.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-_NOISE = (
-    "`isinstance\\(treespec, LeafSpec\\)`",
-    "Checkpoint directory",  # of a ModelCheckpoint that one adds
-    "Encountered `nan` values in tensor",  # of a run that diverged, which is reported at its end
-    "SWA is currently only supported every epoch",  # of the schedule that it takes the place of
-    "Metric `.*` will save all targets",  # of a split, which is small
-    "Experiment logs directory",  # the run's own, whose rows are kept
-    "The number of training batches",
-    "You are trying to `self.log\\(\\)` but `Trainer\\(barebones=True\\)`",  # which is its point
-    "The `srun` command is available",  # on every SLURM machine, where one run needs none
-    "Precision bf16-mixed is not supported by the model summary",
-)
 _SEARCHES = "changes a setting of which config.yaml says something else; search with a sweep, -m "
 _REFUSED: dict[type[L.Callback], str] = {
     BatchSizeFinder: f"{_SEARCHES}data.batch_size=64,256",
@@ -132,8 +116,7 @@ def build_trainer(
         ConfigError: Lightning refuses a setting.
     """
     do_without_tensorflow()
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message)
+    ignore_noise()
     options = _options(config.trainer, is_quiet)
     nodes = _callback_nodes(config, options, validates, is_quiet)
     options["callbacks"] = [

@@ -1,4 +1,4 @@
-"""Progress as a bar on a terminal, and as a line an epoch in a file."""
+"""Progress as a bar on a terminal or in a notebook, and as a line an epoch in a file."""
 
 import sys
 from typing import Any
@@ -9,19 +9,24 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from typing_extensions import override
 
 REFRESHES_AN_EPOCH = 20
+_BAR = 20  # characters
 SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class Progress(TQDMProgressBar):
     """Shows where a run is, a few times an epoch: a bar that is drawn at every step costs more.
 
-    Where standard error is not a terminal, it prints a line at the end of each epoch.
+    Where standard error is not a terminal, it prints a line at the end of each epoch. In a notebook
+    these lines and a bar are one output, which is text and needs no widgets.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._batches_per_refresh = 1
-        self._on_terminal = sys.stderr.isatty()
+        self._display = _notebook_display()
+        self._output: Any = None  # the notebook's, which can be changed
+        self._lines: list[str] = []
+        self._on_terminal = sys.stderr.isatty() and self._display is None
         self._unprinted: int | None = None  # number of the epoch whose line is still to come
 
     @property
@@ -40,6 +45,17 @@ class Progress(TQDMProgressBar):
         super().on_train_start(*arguments)
         batches = self.trainer.num_training_batches
         self._batches_per_refresh = max(1, int(min(batches, 10_000)) // REFRESHES_AN_EPOCH)
+        if self._display:
+            self._output = self._display(_as_text(), raw=True, display_id=True)
+
+    @override
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        super().on_train_batch_end(trainer, *arguments)
+        done = trainer.fit_loop.batch_idx + 1
+        if self._output and done % self._batches_per_refresh == 0:
+            share = done / trainer.num_training_batches
+            line = f"{_epoch(trainer)}  {'█' * round(share * _BAR):░<{_BAR}} {share:4.0%}"
+            self._output.update(_as_text(*self._lines, line), raw=True)
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
@@ -60,11 +76,14 @@ class Progress(TQDMProgressBar):
         """Print an epoch's line, after the model has logged the epoch's own metrics."""
         if self._unprinted is None or self._on_terminal or not trainer.is_global_zero:
             return
-        limit = trainer.max_epochs
-        total = f"/{limit}" if limit is not None and limit > 0 else ""
         values = "  ".join(f"{name} {value}" for name, value in _shown(trainer).items())
-        print(f"epoch {self._unprinted}{total}  {values}", flush=True)
+        line = f"{_epoch(trainer, self._unprinted)}  {values}"
         self._unprinted = None
+        if self._output is None:
+            print(line, flush=True)
+            return
+        self._lines.append(line)
+        self._output.update(_as_text(*self._lines), raw=True)
 
     @override
     def init_validation_tqdm(self) -> Tqdm:
@@ -85,3 +104,20 @@ def _shown(trainer: L.Trainer) -> dict[str, str]:
     others = [name for name in metrics if name.startswith("val/") and "class_" not in name]
     names = dict.fromkeys((*SHOWN, *others))
     return {name: f"{metrics[name]:.4f}" for name in names if name in metrics}
+
+
+def _epoch(trainer: L.Trainer, number: int | None = None) -> str:
+    limit = trainer.max_epochs
+    total = f"/{limit}" if limit is not None and limit > 0 else ""
+    return f"epoch {number or trainer.current_epoch + 1}{total}"
+
+
+def _as_text(*lines: str) -> dict[str, str]:
+    return {"text/plain": "\n".join(lines)}
+
+
+def _notebook_display() -> Any:
+    """Return what shows an object in the notebook whose kernel this process is, or None."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return ipython.display.display if hasattr(shell, "kernel") else None

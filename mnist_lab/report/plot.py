@@ -1,0 +1,65 @@
+"""Charts of a report for a notebook."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.report.curves import curves
+from mnist_lab.report.leaderboard import Leaderboard
+from mnist_lab.report.read_runs import collect
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_CHARTS = ("curves", "time", "parameters", "confusion")
+_CURVES = 10  # best rows whose learning curves are drawn
+_log = logging.getLogger(__name__)
+
+
+def plot(*places: str | Path, chart: str = "curves") -> "go.Figure":
+    """Draw a chart of ``mnist-lab report``, which a notebook shows.
+
+    Args:
+        places: directories of runs and sweeps, or above them.
+        chart: ``curves`` are the learning curves of the best rows; ``time`` and ``parameters`` are
+            each row's accuracy against seconds of training and number of parameters;
+            ``confusion`` is the best row's confusion matrix of the test images.
+
+    Returns:
+        Plotly's figure.
+
+    Raises:
+        ConfigError: there is no such chart, or Plotly is not installed.
+        InputError: there is no finished run, or nothing of it to draw.
+    """
+    if chart not in _CHARTS:
+        raise ConfigError(f"chart={chart}: must be one of {', '.join(_CHARTS)}")
+    try:
+        from mnist_lab.report import charts
+    except ImportError as error:
+        needed = "pip install 'mnist_lab[report]'"
+        raise ConfigError(f"plot: {error.name} is not installed; {needed}") from None
+    collected = collect(map(Path, places))
+    for line in collected.broken:
+        _log.warning("left out: %s", line)
+    if not collected.runs:
+        raise InputError(f"{', '.join(map(str, places))}: no finished run in or below it")
+    board = Leaderboard(collected.runs)
+    match chart:
+        case "curves":
+            best = {board.name(row): board.best_run(row).directory for row in board.rows[:_CURVES]}
+            figure = charts.learning_curves({name: curves(run) for name, run in best.items()})
+        case "time":
+            figure = charts.accuracy_against(board, "time/fit", "seconds of training")
+        case "parameters":
+            figure = charts.accuracy_against(board, "num_params", "parameters")
+        case _:
+            from mnist_lab.inference.evaluate import predict_test_images
+
+            row = board.rows[0]
+            predictions = predict_test_images(board.best_run(row).directory)
+            figure = charts.confusion_matrix(predictions.confusion(), board.name(row))
+    if figure is None:
+        raise InputError(f"{', '.join(map(str, places))}: nothing logged that this chart draws")
+    return figure

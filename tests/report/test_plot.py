@@ -1,0 +1,44 @@
+"""Charts of a report from Python."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from made_runs import make_run
+from torch.utils.tensorboard import SummaryWriter
+
+from mnist_lab import plot
+from mnist_lab.errors import ConfigError, InputError
+
+
+def test_charts_of_runs(tmp_path: Path) -> None:
+    for number, accuracy in enumerate((0.91, 0.95)):
+        run = make_run(tmp_path / f"{number}", 0, accuracy, model={"hidden_dims": [number + 1]})
+        with SummaryWriter(str(run)) as writer:
+            writer.add_scalar("val/acc", accuracy, 99)
+    (curve,) = plot(tmp_path / "1").data
+    assert [round(value, 2) for value in curve.y] == [0.95]
+    assert len(plot(str(tmp_path / "0"), tmp_path / "1").data) == 2
+    for chart in ("time", "parameters"):
+        assert list(plot(tmp_path, chart=chart).data[0].y) == [0.95, 0.91]
+
+
+def test_what_there_is_nothing_to_draw_of(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished run in or below it"):
+        plot(tmp_path)
+    make_run(tmp_path / "run", 0, 0.9)
+    with pytest.raises(InputError, match=re.escape("run: nothing logged that this chart draws")):
+        plot(tmp_path / "run")
+    with pytest.raises(ConfigError, match="chart=curve: must be one of curves, time"):
+        plot(tmp_path, chart="curve")
+
+
+def test_plotly_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("mnist_lab.report.charts", raising=False)
+    monkeypatch.delitem(sys.modules, "mnist_lab.report.charts", raising=False)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(ConfigError, match=r"plotly.* is not installed; pip install"):
+        plot(tmp_path)
