@@ -65,10 +65,6 @@ def refuse_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None
 def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:
     """Return the paths that a verb is to read, each once, and its ``allow_targets`` overrides.
 
-    Args:
-        words: paths and overrides, in any order.
-        what: the verb's name for the paths.
-
     Raises:
         ConfigError: there is no path, or an override is wrong.
     """

@@ -126,11 +126,7 @@ def _table(predictions: Iterable[Prediction]) -> Table:
 
 
 def _write_inputs(place: Path, predictions: Sequence[Prediction]) -> None:
-    """Write the model's inputs, those of an image side by side, to one .png or into a folder.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
+    """Write the model's inputs, those of an image side by side, to one .png or into a folder."""
     import numpy as np
 
     from mnist_lab.files.images import png

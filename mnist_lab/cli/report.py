@@ -130,12 +130,7 @@ def _check_installed(names: Iterable[str]) -> None:
 
 
 def _check_can_write(path: Path) -> None:
-    """Check before the work that its result can be written.
-
-    Raises:
-        ConfigError: the path is a directory.
-        StorageError: its folder does not exist.
-    """
+    """Check before the work that its result can be written."""
     if path.is_dir():
         raise ConfigError(f"--html {path}: must be a file; it is a directory")
     if not path.parent.is_dir():
@@ -209,11 +204,7 @@ def _texts(row: Row, keys: Sequence[str], added: Sequence[str]) -> list[str]:
 def _write_page(
     path: Path, board: Leaderboard, comparison: "Comparison | None", overrides: Sequence[str]
 ) -> None:
-    """Write the page.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+    """Write the page."""
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
     from mnist_lab.runs.directory import write

@@ -56,11 +56,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check_address(address: str) -> None:
-    """Require one address, as each request's Host is checked against it.
-
-    Raises:
-        ConfigError: it is no IPv4 address, or stands for all of this machine's.
-    """
+    """Require one address, as each request's Host is checked against it."""
     try:
         is_valid = address == "localhost" or not IPv4Address(address).is_unspecified
     except ValueError:

@@ -30,8 +30,7 @@ from mnist_lab.config.validate import check
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.runs.directory import claimed
 from mnist_lab.sweeps.compose import checked_trials
-from mnist_lab.sweeps.launch.plugins import register
-from mnist_lab.sweeps.launch.registry import prepare_launcher
+from mnist_lab.sweeps.launch.registry import prepare_launcher, register
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.training.observer import current_observer
 
@@ -243,9 +242,7 @@ class _Job:
 def _mendable(error: Exception, is_own_code: bool) -> Exception:
     """Return the error of ours that Hydra wrapped, or one line for arguments that do not fit.
 
-    Args:
-        error: what a run raised.
-        is_own_code: whether the user's own classes are built, whose traceback is worth having.
+    An error of the user's own classes stays as it is, as its traceback is worth having.
     """
     if not isinstance(error, InstantiationException):
         return error

@@ -107,13 +107,7 @@ def _by_prefix() -> dict[str, list[Any]]:
 def _knob_lines(
     prefix: str, schemas: list[Any], values: dict[str, dict[str, Any]] | None = None
 ) -> Iterator[str]:
-    """Yield the lines of each knob; one that several schemas share comes once.
-
-    Args:
-        prefix: what comes before their names.
-        schemas: whose knobs they are.
-        values: for each key, its value under each choice; None is the schema's default.
-    """
+    """Yield the lines of each knob; one that several schemas share comes once."""
     seen: set[str] = set()
     for schema in schemas:
         for declared, knob in knobs_of(schema):

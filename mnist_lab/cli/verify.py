@@ -50,11 +50,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check_record(run_dir: Path) -> None:
-    """Check that the run's manifest has the hashes to compare with.
-
-    Raises:
-        InputError: it lacks them, or the metrics cannot be read.
-    """
+    """Check that the run's manifest has the hashes to compare with."""
     hashes = read_manifest(run_dir).get("sha256") or {}
     for name in ("model", "last") if (run_dir / directory.LAST).exists() else ("model",):
         if name not in hashes:

@@ -147,11 +147,6 @@ class Loader(hydra_internals.ConfigLoaderImpl):
     def trial(self, master: DictConfig, overrides: Sequence[str], number: int = 0) -> DictConfig:
         """Compose a trial, keep it for the launcher, and return a copy with its values resolved.
 
-        Args:
-            master: the sweep's config.
-            overrides: all of the trial's.
-            number: its place in the sweep.
-
         Raises:
             ConfigError: an override does not fit.
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.

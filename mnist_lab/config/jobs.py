@@ -14,13 +14,7 @@ from mnist_lab.config.sources import PRIMARY
 
 
 def run(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Any:
-    """Run one job with a composed config, as ``hydra.main`` does with one that it composes.
-
-    Args:
-        loader: composed it.
-        config: of the run.
-        task: trains as a config says.
-    """
+    """Run one job with a composed config, as ``hydra.main`` does with one that it composes."""
     context = hydra_internals.job_context(loader, config)
     context.callbacks.on_run_start(config=config, config_name=PRIMARY)
     job = run_job(
@@ -35,13 +29,7 @@ def run(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -
 
 
 def sweep(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Any:
-    """Run a sweep with a composed config by the sweeper that it chooses.
-
-    Args:
-        loader: composed it.
-        config: of the sweep.
-        task: trains as a trial's config says.
-    """
+    """Run a sweep with a composed config by the sweeper that it chooses."""
     hydra_internals.configure_log(config)
     context = hydra_internals.job_context(loader, config)
     context.callbacks.on_multirun_start(config=config, config_name=PRIMARY)

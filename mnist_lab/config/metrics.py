@@ -12,11 +12,7 @@ TAKEN = re.compile(r"acc|loss|num_samples|acc_class_\d+")
 
 
 def measured(metrics: Mapping[str, Any] | None) -> dict[str, str | None]:
-    """Return what a run can be judged by, each with the mode that it must have, None for any.
-
-    Args:
-        metrics: the config's group of this name.
-    """
+    """Return what a run can be judged by, each with the mode that it must have, None for any."""
     return {**METRICS, **{f"val/{name}": None for name in metrics or {}}}
 
 

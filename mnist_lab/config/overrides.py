@@ -43,10 +43,6 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 def with_names(override: Override, options: Sequence[str]) -> str:
     """Return an override of a group as Hydra takes it: null chooses nothing, a number is a name.
 
-    Args:
-        override: the override.
-        options: what can be chosen.
-
     Raises:
         ConfigError: there must be a choice, or a value is neither a name nor a list of names.
     """

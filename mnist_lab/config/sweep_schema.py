@@ -62,20 +62,11 @@ class Settings:
         return self.sampler == "grid"
 
     def total(self, num_points: int) -> int:
-        """Return how many trials the sweep has.
-
-        Args:
-            num_points: the combinations of a grid.
-        """
+        """Return how many trials the sweep has."""
         return num_points if self.is_grid else self.n_trials or _DEFAULT_TRIALS
 
     def at_once(self, total: int, launcher: str) -> int:
-        """Return how many trials a launcher gets at once.
-
-        Args:
-            total: the trials of the sweep.
-            launcher: its class.
-        """
+        """Return how many trials a launcher gets at once."""
         default = total if self.is_grid else _DEFAULT_BATCH
         return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)
 

@@ -27,9 +27,6 @@ _HYDRAS, _RUN = "${hydra:runtime.output_dir}", "${run_dir}"
 def check_run_places(config: DictConfig) -> None:
     """Refuse another directory for a run than the one that Hydra gives it, and locks.
 
-    Args:
-        config: a config before it is resolved.
-
     Raises:
         ConfigError: the command line or a file names one.
     """

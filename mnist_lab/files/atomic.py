@@ -62,11 +62,6 @@ def replace_atomic(
 def link_atomic(path: Path, name: Path, root: Path | None = None) -> None:
     """Give a file a second name in its folder, which another file may have.
 
-    Args:
-        path: the file.
-        name: its second name.
-        root: as in ``replace_atomic``.
-
     Raises:
         OSError: it cannot be done; some file systems have one name for a file.
         UntrustedError: a folder below ``root`` is a link.

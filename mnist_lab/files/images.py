@@ -80,11 +80,7 @@ def decode_image(content: bytes | bytearray, name: str) -> Image.Image:
 
 
 def _check_header(image: Image.Image, content: bytes | bytearray, name: str) -> None:
-    """Refuse an image that takes too long or too much memory to decode, or has several frames.
-
-    Raises:
-        InputError: it is refused.
-    """
+    """Refuse an image that takes too long or too much memory to decode, or has several frames."""
     is_jpeg = image.format in ("JPEG", "MPO")  # MPO: a phone's JPEG followed by other images
     limit = MAX_PIXELS
     if is_jpeg and image.info.get("progressive"):

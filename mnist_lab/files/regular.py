@@ -45,11 +45,6 @@ def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
 def read_regular(path: Path, max_bytes: int, name: str | None = None) -> bytes:
     """Return the content of a regular file.
 
-    Args:
-        path: the file.
-        max_bytes: the most that is read.
-        name: the file's name in messages; None is the path.
-
     Raises:
         InputError: the file is missing, not regular, too large, or not readable.
     """

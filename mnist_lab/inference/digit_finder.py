@@ -129,13 +129,7 @@ def _digits(ink: Array, several: bool) -> list[Array]:
 
 
 def _grouped(order: list[int], boxes: list[Box], several: bool) -> list[list[int]]:
-    """Return the shapes of each digit: one of much ink, then the parts that are close to it.
-
-    Args:
-        order: numbers of the shapes, that of most ink first.
-        boxes: of all shapes.
-        several: whether a shape that is as tall and stands beside another is a digit of its own.
-    """
+    """Return the shapes of each digit: one of much ink, then the parts that are close to it."""
     heights = [box[0].stop - box[0].start for box in boxes]
     groups: list[list[int]] = []
     for number in order:

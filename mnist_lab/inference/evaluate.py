@@ -62,12 +62,6 @@ def evaluate_run(
 ) -> dict[str, float]:
     """Evaluate a run's best checkpoint on the run's data, or on other data that overrides name.
 
-    Args:
-        run_dir: the run's directory.
-        overrides: Hydra overrides of the data and trainer groups.
-        datamodule: data to use instead of the data group's.
-        trainer: trainer to use instead of the trainer group's.
-
     Raises:
         ConfigError: an override is wrong or of another group.
         InputError: the run's directory or its checkpoint cannot be read.
@@ -155,10 +149,6 @@ def _count(settings: Any) -> int:
 
 def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predictions:
     """Return the predictions of a run's best checkpoint on the test images of the run's data.
-
-    Args:
-        run_dir: the run's directory.
-        overrides: ``allow_targets``, where the model is the user's own.
 
     Raises:
         InputError: the run's directory or its checkpoint cannot be read, or the model gives no

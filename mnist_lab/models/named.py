@@ -33,13 +33,6 @@ def named_class(key: str, name: str, role: type[_Class]) -> type[_Class]:
 def build_named(key: str, name: str, role: type[_Class], *first: Any, **arguments: Any) -> _Class:
     """Build an object of the class of a dotted name.
 
-    Args:
-        key: where the name is set in a config, beside its arguments.
-        name: as in ``named_class``.
-        role: as in ``named_class``.
-        first: arguments that the lab gives, by position.
-        arguments: by their names.
-
     Raises:
         ConfigError: there is no such class, or it does not take the arguments.
     """

@@ -24,11 +24,7 @@ def short(text: str, most: int = _MAX_LABEL) -> str:
 
 
 def learning_curves(curves_of: Mapping[str, Mapping[str, Curve]]) -> go.Figure | None:
-    """Draw the curves of some runs, one metric at a time.
-
-    Args:
-        curves_of: for each run, its curves by metric.
-    """
+    """Draw the curves of some runs, one metric at a time."""
     names = [name for name in CURVES if any(name in curves for curves in curves_of.values())]
     if not names:
         return None
@@ -118,12 +114,7 @@ def _log_ticks(values: Sequence[float]) -> list[float]:
 
 
 def confusion_matrix(counts: Any, name: str) -> go.Figure:
-    """Draw counts ``(C, C)`` by label and prediction, coloured by their square roots.
-
-    Args:
-        counts: images by label and prediction.
-        name: the model's.
-    """
+    """Draw counts ``(C, C)`` by label and prediction, coloured by their square roots."""
     total = counts.sum(dim=1, keepdim=True).clamp(min=1)
     share = (counts / total).sqrt().tolist()
     table = counts.tolist()

@@ -126,11 +126,6 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
     Metrics of rows are compared over the seeds that both have, predictions between the run of each
     row that is best on validation.
 
-    Args:
-        board: the leaderboard that has both.
-        names: two numbers of rows, or directories of runs.
-        overrides: ``allow_targets``, for models of the user's own.
-
     Raises:
         ConfigError: there is no such row or run, or they were tested on other images.
         InputError: a checkpoint cannot be read.

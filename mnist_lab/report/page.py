@@ -45,14 +45,7 @@ def page(
     models: Iterable[tuple[str, "Predictions"]],
     comparison: Sequence[str] = (),
 ) -> str:
-    """Return the whole page.
-
-    Args:
-        board: the rows.
-        curves: learning curves, by the names of their runs.
-        models: predictions of the best models for the test images, by name.
-        comparison: lines about two rows.
-    """
+    """Return the whole page."""
     # Names and values come from files, and a directory may be called <script>.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     runs = sum(len(row.runs) for row in board.rows)

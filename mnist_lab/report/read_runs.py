@@ -88,10 +88,6 @@ def collect(
 ) -> Collected:
     """Read every run in or below some directories.
 
-    Args:
-        places: the directories.
-        watched: shows the progress of the reading.
-
     Raises:
         InputError: a place is no directory.
     """

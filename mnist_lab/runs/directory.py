@@ -193,10 +193,6 @@ def place_of(folder: Path) -> tuple[int, int]:
 def check_place(folder: Path, place: tuple[int, int]) -> None:
     """Check that a run's directory is the one that the run began in.
 
-    Args:
-        folder: the directory.
-        place: what ``place_of`` returned at the beginning.
-
     Raises:
         StorageError: it was moved, deleted or replaced.
     """

@@ -62,13 +62,7 @@ def is_finished(run_dir: Path) -> bool:
 
 @contextlib.contextmanager
 def attempt(run_dir: Path, environment: Mapping[str, Any], from_step: int) -> Iterator[None]:
-    """Record in the manifest that this process works on a run, and how that ends.
-
-    Args:
-        run_dir: the run's directory, which this process holds.
-        environment: what the figures depend on besides the config.
-        from_step: the step that the run starts or is resumed at.
-    """
+    """Record in the manifest that this process works on a run, and how that ends."""
     manifest = read_manifest(run_dir) if (run_dir / MANIFEST).exists() else {}
     this = {
         "started": now(),

@@ -87,11 +87,7 @@ def _handle(signum: int, _: FrameType | None) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have this process end within a second of its parent's end, whatever either is doing.
-
-    Args:
-        parent: number of the process that started this one.
-    """
+    """Have this process end within a second of its parent's end, whatever either is doing."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -28,13 +28,6 @@ def write_best(
     The file has the choices that are not the defaults, and each value that the command line, an
     experiment or the search has set.
 
-    Args:
-        sweep_dir: the sweep's directory.
-        record: the best trial.
-        loader: reads config files.
-        config: the trial's, with its interpolations.
-        value: the trial's result, for people.
-
     Raises:
         StorageError: the file cannot be written.
     """

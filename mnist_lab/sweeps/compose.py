@@ -16,11 +16,6 @@ def checked_trials(
 ) -> Iterator[DictConfig]:
     """Compose each trial, check it as a single run is checked, and that all can be compared.
 
-    Args:
-        loader: composes, and keeps the configs for the launcher.
-        master: the sweep's config.
-        trials: number and overrides of each.
-
     Yields:
         Their resolved configs.
 
@@ -53,11 +48,7 @@ def checked_trials(
 
 
 def _folder(config: DictConfig, others: Container[str]) -> str:
-    """Return a trial's folder in its sweep's directory.
-
-    Raises:
-        ConfigError: it is elsewhere, or another trial's.
-    """
+    """Return a trial's folder in its sweep's directory."""
     with reading(config):
         folder = str(config.hydra.sweep.subdir)
     path = PurePath(folder)

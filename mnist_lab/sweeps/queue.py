@@ -90,9 +90,6 @@ class Search:
     def next_batch(self, size: int) -> list[Record]:
         """Take trials to run; an empty list means that none are left.
 
-        Args:
-            size: maximum number of trials.
-
         Raises:
             LabError: the directory or the storage cannot be written.
         """
@@ -154,12 +151,7 @@ class Search:
         ]
 
     def _ask(self, first: int, trials: list[FrozenTrial]) -> Record | None:
-        """Create a new trial, unless there are enough.
-
-        Args:
-            first: number in the study of the round's first trial.
-            trials: all trials; the new one is added.
-        """
+        """Create a new trial, unless there are enough."""
         while (number := _first_free(trials)) < self._total:
             record = self._create(number, *self._values(number, trials), trials, round=first)
             if self._settings.storage is None:

@@ -60,10 +60,7 @@ def check_settings(settings: Settings) -> None:
 def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[str, str]:
     """Return the metrics that trials are ranked by, each with its mode, the monitored one first.
 
-    Args:
-        settings: of the sweep.
-        config: of a trial.
-        is_own: whether the model is the user's, which may log any metric.
+    A model of the user's own may log any metric.
 
     Raises:
         ConfigError: an objective is not measured, or does not go with sampler or pruner.

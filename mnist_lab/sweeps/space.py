@@ -111,8 +111,7 @@ class Space:
     def probes(self, limit: int) -> Iterator[dict[str, str]]:
         """Yield points with every choice and the ends of every interval.
 
-        Args:
-            limit: maximum of combinations; if there are more, one dimension varies at a time.
+        They are all combinations; where those are more than a limit, one dimension varies at once.
         """
         probes = [dimension.probes() for dimension in self.dimensions]
         if math.prod(map(len, probes)) <= limit:
@@ -205,11 +204,7 @@ def parse_space(
 
 
 def _check_can_vary(override: Override) -> None:
-    """Check that a key may have several values in a sweep.
-
-    Raises:
-        ConfigError: it is of the sweep as a whole.
-    """
+    """Check that a key may have several values in a sweep."""
     if override.is_hydra_override() or override.key_or_group in _SAME_FOR_ALL:
         raise ConfigError(
             f"{override.input_line}: must have one value, as it is the same for all trials"
@@ -257,11 +252,7 @@ def _values(override: Override, seed: int) -> tuple[str, ...]:
 
 
 def _interval(interval: Interval) -> Interval:
-    """Check the bounds.
-
-    Raises:
-        ConfigError: Optuna cannot sample between them.
-    """
+    """Check the bounds."""
     low, high, text = interval.low, interval.high, interval.text
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(f"{text}: must be between two finite numbers")

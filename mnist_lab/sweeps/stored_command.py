@@ -27,11 +27,6 @@ def resuming_arguments(folder: Path, typed: Sequence[str], config_dirs: Sequence
     A typed override takes the place of the file's. Targets that were opened, places, addresses,
     names of studies and shell lines are never read from the file.
 
-    Args:
-        folder: the sweep's directory.
-        typed: overrides that were typed.
-        config_dirs: conf folders that were typed.
-
     Raises:
         ConfigError: an override cannot be read.
         InputError: the directory holds no sweep, or its file is corrupt.

@@ -364,12 +364,7 @@ def _url(path: Path) -> str:
 
 
 def _check_journal(path: Path) -> None:
-    """Check a file's first line; Optuna would append to any text whose last line it cannot read.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is not a journal.
-    """
+    """Check a file's first line; Optuna would append to any text whose last line it cannot read."""
     if not path.exists():
         return
     if not path.is_file():
@@ -396,12 +391,7 @@ def check_database(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _one_line_errors(storage: str) -> Iterator[None]:
-    """Re-raise what Optuna and its storage raise on what they cannot open or read.
-
-    Raises:
-        InputError: the storage is of another kind, or corrupt.
-        StorageError: it cannot be reached.
-    """
+    """Re-raise what Optuna and its storage raise on what they cannot open or read."""
     try:
         yield
     except LabError:
@@ -431,12 +421,7 @@ def _is_damage(error: BaseException | None) -> bool:
 
 
 def _open_storage(storage: str) -> BaseStorage:
-    """Open a storage.
-
-    Raises:
-        ConfigError: it is none, or its driver is not installed.
-        Exception: what ``_one_line_errors`` takes.
-    """
+    """Open a storage."""
     if "://" not in storage:
         _check_journal(Path(storage))
         return JournalStorage(JournalFileBackend(storage))

@@ -178,11 +178,7 @@ class StudySweeper(Sweeper):
 
 
 def _opened(request: Request, ledger: Ledger) -> "Study":
-    """Open a sweep's directory and its study; both may exist.
-
-    Raises:
-        LabError: it holds another sweep, an option is wrong, or something cannot be written.
-    """
+    """Open a sweep's directory and its study; both may exist."""
     # Optuna takes 0.15 s to import, which a wrong config need not wait for.
     from mnist_lab.sweeps.queue import check_options
     from mnist_lab.sweeps.study import Study, check_database
@@ -211,12 +207,7 @@ def _opened(request: Request, ledger: Ledger) -> "Study":
 
 
 def _widened(study: "Study", request: Request, ledger: Ledger) -> "Study":
-    """Give a study a wider space, and say how far the result is that of one that began with it.
-
-    Raises:
-        BusyError: another process works on the sweep.
-        ConfigError: it is another sweep.
-    """
+    """Give a study a wider space, and say how far the result is that of one that began with it."""
     place, before = display_path(ledger.sweep_dir), study.identity or {}
     with contextlib.ExitStack() as stack:
         stack.callback(study.close)
@@ -246,11 +237,7 @@ def _widened(study: "Study", request: Request, ledger: Ledger) -> "Study":
 
 
 def _content(folder: Path, request: Request) -> dict[str, Any]:
-    """Return what ``sweep.json`` has to be, with what the directory's own says already.
-
-    Raises:
-        ConfigError: it holds another sweep, or runs of none.
-    """
+    """Return what ``sweep.json`` has to be, with what the directory's own says already."""
     # Looked for first: another process that begins the sweep writes its file before it runs any.
     has_runs = any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists()
     before, place = manifest.read_plan(folder), display_path(folder)
@@ -290,14 +277,7 @@ def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) ->
 
 
 def _checked_study(study: "Study", folder: Path, request: Request) -> str:
-    """Check that a study, which other directories may share, belongs to this sweep.
-
-    Returns:
-        The name of this directory in the study.
-
-    Raises:
-        ConfigError: it belongs to another sweep.
-    """
+    """Check that a study belongs to this sweep, and return the name of this directory in it."""
     content = manifest.read_plan(folder)
     assert content is not None
     identity = manifest.identity_of(content)

@@ -42,12 +42,7 @@ class Sweep:
     objectives: tuple[str, ...]
 
     def trial(self, number: int, study: "Study | None" = None) -> "Trial":
-        """Open a trial that this process is to run.
-
-        Args:
-            number: its number in the sweep.
-            study: the study if it is open already.
-        """
+        """Open a trial that this process is to run."""
         if study is None:
             from mnist_lab.sweeps.study import Study
 
@@ -85,13 +80,7 @@ class Trial:
         return [Watch(self, monitor)]
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
-        """Report the monitored metric after an epoch, and return whether the trial should end.
-
-        Args:
-            epoch: from 0.
-            value: the monitored metric after it.
-            is_last: whether the trial ends with this epoch anyway.
-        """
+        """Report the monitored metric after an epoch, and return whether the trial should end."""
         if self._study.address.pruner == "none":
             return False
         self._report = self._study.prunes(self.record.trial, epoch, value, may_end=not is_last)

@@ -127,11 +127,6 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModu
     Torch's fused optimizers do not check the shapes of their state, and write beyond its end. The
     optimizers of a user's own ``configure_optimizers`` are not known here.
 
-    Args:
-        path: the checkpoint's file.
-        checkpoint: its content.
-        model: the model, on any device.
-
     Raises:
         InputError: names or shapes differ.
     """

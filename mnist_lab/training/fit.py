@@ -75,15 +75,7 @@ def train(
 def fit_metrics(
     model: Classifier, epochs: int, steps: int, seconds: float, logged: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return the metrics of a run's training.
-
-    Args:
-        model: the trained model.
-        epochs: epochs trained.
-        steps: optimizer steps taken.
-        seconds: time of training.
-        logged: metrics of the last epoch.
-    """
+    """Return the metrics of a run's training."""
     return {
         "time/fit": seconds,
         "epochs": float(epochs),
@@ -106,14 +98,7 @@ def _fit(
     ckpt_path: str | Path | None,
     checkpoint: Checkpoint | None,
 ) -> None:
-    """Fit, and end on a signal with its usual exit code, which Lightning's is not.
-
-    Raises:
-        ConfigError: Lightning does not take a setting.
-        InputError: the checkpoint does not fit.
-        KeyboardInterrupt: Ctrl-C was pressed.
-        SystemExit: with 143, the process was asked to end.
-    """
+    """Fit, and end on a signal with its usual exit code, which Lightning's is not."""
     if isinstance(trainer.precision_plugin, DoublePrecision | HalfPrecision):
         # Lightning does this after a checkpoint is restored, which would round its weights.
         trainer.precision_plugin.convert_module(model)

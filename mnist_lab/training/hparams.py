@@ -19,10 +19,6 @@ def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
 
     The HParams tab shows the scalars of these tags as the run's metrics, so that it
     fills itself during the run, and no metric is logged twice.
-
-    Args:
-        loggers: the run's loggers.
-        config: the resolved config.
     """
     from torch.utils.tensorboard.summary import hparams
 
@@ -41,12 +37,7 @@ def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
 
 
 def log_best(loggers: Iterable[Logger], metrics: Mapping[str, float]) -> None:
-    """Log the validation metrics of the best checkpoint, beside the curves of all epochs.
-
-    Args:
-        loggers: the run's loggers.
-        metrics: the run's result.
-    """
+    """Log the validation metrics of the best checkpoint, beside the curves of all epochs."""
     best = {f"best/{name}": metrics[name] for name in metrics if name.startswith("val/")}
     for logger in loggers if best else []:
         logger.log_metrics(best, int(metrics["steps"]))

@@ -51,18 +51,11 @@ class JudgedWeights:
 
 def judge(trainer: L.Trainer) -> None:
     """Validate a model whose training has ended, as within training but without a point logged."""
-    with nothing_logged(trainer):
+    mute(trainer)
+    try:
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.run()
         trainer.training = True
-
-
-@contextmanager
-def nothing_logged(trainer: L.Trainer) -> Iterator[None]:
-    """Keep metrics from the loggers."""
-    mute(trainer)
-    try:
-        yield
     finally:
         unmute(trainer)
 
@@ -103,10 +96,6 @@ class _Keeper(L.Callback):
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
 
-    def _put_back(self, model: L.LightningModule, batch_idx: int) -> None:
-        if batch_idx == 0:
-            model.load_state_dict(self._weights, strict=False)
-
     @override
     def on_validation_batch_start(
         self,
@@ -116,15 +105,7 @@ class _Keeper(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._put_back(pl_module, batch_idx)
+        if batch_idx == 0:
+            pl_module.load_state_dict(self._weights, strict=False)
 
-    @override
-    def on_test_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._put_back(pl_module, batch_idx)
+    on_test_batch_start = on_validation_batch_start

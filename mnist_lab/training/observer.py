@@ -15,11 +15,7 @@ class Observer(Protocol):
     """Follows a run; a sweep's trial is one. An observed run shows no progress of its own."""
 
     def callbacks(self, monitor: str) -> "list[L.Callback]":
-        """Return the callbacks that come before all others.
-
-        Args:
-            monitor: the run's monitored metric.
-        """
+        """Return the callbacks that come before all others."""
 
     def end_epoch(
         self, metrics: Mapping[str, float], epoch: int, monitor: str, is_last: bool = False

@@ -69,11 +69,7 @@ def build_model(config: DictConfig) -> Any:
 
 
 def _check_arguments(model: L.LightningModule) -> None:
-    """Refuse arguments that the model's checkpoints would keep, and could not be loaded with.
-
-    Raises:
-        ConfigError: there is one.
-    """
+    """Refuse arguments that the model's checkpoints would keep, and could not be loaded with."""
     for name, value in model.hparams.items():
         content = io.BytesIO()
         try:
@@ -145,11 +141,7 @@ def build_trainer(
 
 
 def _check(trainer: L.Trainer) -> None:
-    """Refuse what cannot be resumed, evaluated or ended as every run is.
-
-    Raises:
-        ConfigError: there is a callback or a strategy of that kind.
-    """
+    """Refuse what cannot be resumed, evaluated or ended as every run is."""
     if starts_by_copying(trainer):
         raise ConfigError(
             "trainer.strategy: starts its processes by copying this one, which holds the run's "
@@ -162,11 +154,7 @@ def _check(trainer: L.Trainer) -> None:
 
 
 def _metrics(config: DictConfig, model: Any, options: Mapping[str, Any]) -> list[Metrics]:
-    """Build the callback of a config's metrics, where there are any to compute.
-
-    Raises:
-        ConfigError: one cannot be built, or judges in another direction than the config's mode.
-    """
+    """Build the callback of a config's metrics, where there are any to compute."""
     nodes, built = config.get("metrics") or {}, {}
     if not nodes or options.get("barebones"):
         return []

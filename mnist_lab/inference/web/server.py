@@ -23,10 +23,6 @@ _SECONDS = {h11.IDLE: 5, h11.SEND_BODY: 25}
 def listen(address: str, port: int) -> socket.socket:
     """Return a socket that listens, which the caller closes.
 
-    Args:
-        address: the IPv4 address to listen on.
-        port: the port; 0 takes one that is free.
-
     Raises:
         BusyError: another process listens on the port.
         ConfigError: this machine has no such address, or the port needs more rights.
@@ -44,12 +40,7 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def serve(models: Mapping[str, Classifier], listener: socket.socket) -> None:
-    """Serve the page until Ctrl-C or SIGTERM, after which the caller's own handler is called.
-
-    Args:
-        models: the models by the names of their runs.
-        listener: the socket to serve it on.
-    """
+    """Serve the page until Ctrl-C or SIGTERM, after which the caller's own handler is called."""
     address, port = listener.getsockname()
     names = _LOOPBACK if address in _LOOPBACK else (address,)
     hosts = [f"{name}:{port}" for name in names] + (list(names) if port == 80 else [])

@@ -7,15 +7,12 @@ line says why.
 
 import contextlib
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.core.utils import JobReturn, run_job, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_lab.config.hydra_internals import BasicLauncher, configure_log
@@ -59,7 +56,7 @@ class Job:
         return Path(self.config.run_dir)
 
 
-class FusedLauncher(Launcher):
+class FusedLauncher(BasicLauncher):
     """Trains the trials that fit together as one stack.
 
     Args:
@@ -70,19 +67,6 @@ class FusedLauncher(Launcher):
     def __init__(self, max_stack: int | None = None) -> None:
         super().__init__()
         self.max_stack = max_stack
-
-    def setup(
-        self,
-        *,
-        hydra_context: HydraContext,
-        task_function: Callable[[DictConfig], Any],
-        config: DictConfig,
-    ) -> None:
-        """Keep what Hydra hands over."""
-        assert isinstance(task_function, TrialTask)
-        self._context, self._task, self._config = hydra_context, task_function, config
-        self._alone = BasicLauncher()
-        self._alone.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -107,21 +91,24 @@ class FusedLauncher(Launcher):
         if reason is not None and len(jobs) > 1:
             _log.warning("%d trials run one by one: %s", len(jobs), reason)
         for job in jobs:
-            self._alone.launch([job.overrides], job.number)
+            super().launch([job.overrides], job.number)
 
     def _job(self, overrides: Sequence[str], number: int) -> Job:
         """Compose a trial as Hydra does, with what Hydra leaves in its directory."""
-        config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        assert self.hydra_context is not None
+        assert self.config is not None
+        loader = self.hydra_context.config_loader
+        config = loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
         done = run_job(
-            hydra_context=self._context,
+            hydra_context=self.hydra_context,
             task_function=lambda _: None,
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        configure_log(self._config)
+        configure_log(self.config)
         assert done.hydra_cfg is not None
         assert done.cfg is not None
         with reading(done.hydra_cfg):
@@ -133,11 +120,12 @@ class FusedLauncher(Launcher):
 
         Only when they run alone does it show whose error it is.
         """
+        assert isinstance(self.task_function, TrialTask)
         environment = manifest.environment()
         with contextlib.ExitStack() as stack, signals.signals_end_run():
             trials: list[Trial] = []
             for job in jobs:
-                trial = self._task.open(job.number)
+                trial = self.task_function.open(job.number)
                 trial.start(job.run_dir)
                 stack.enter_context(trial.recorded())
                 trials.append(trial)

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -90,7 +90,7 @@ class Job:
         return f"trial {self.first}" if last == self.first else f"trials {self.first} to {last}"
 
 
-class Engine(Launcher):
+class Engine(BasicLauncher):
     """Distributes trials to processes, and waits for them.
 
     Args:
@@ -102,16 +102,6 @@ class Engine(Launcher):
         super().__init__()
         self.fused = fused
         self.per_job = per_job
-
-    def setup(
-        self,
-        *,
-        hydra_context: HydraContext,
-        task_function: Callable[[DictConfig], Any],
-        config: DictConfig,
-    ) -> None:
-        """Store Hydra's arguments."""
-        self._context, self._task, self._config = hydra_context, task_function, config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -128,11 +118,13 @@ class Engine(Launcher):
         return []
 
     def _job(self, overrides: Sequence[Sequence[str]], first: int) -> Job:
-        loader = self._context.config_loader
+        task: Any = self.task_function
+        assert self.hydra_context is not None
+        assert self.config is not None
+        loader = self.hydra_context.config_loader
         assert isinstance(loader, Loader)
-        context = replace(self._context, config_loader=loader.only(overrides))
-        task: Any = self._task
-        return Job(context, task, self._config, list(map(list, overrides)), first, self.fused)
+        context = replace(self.hydra_context, config_loader=loader.only(overrides))
+        return Job(context, task, self.config, list(map(list, overrides)), first, self.fused)
 
     def stack_size(self, num_trials: int) -> int:
         """Return the default number of trials that a process trains as one program."""
@@ -144,7 +136,8 @@ class Engine(Launcher):
 
     def _new_folder(self) -> Path:
         """Return a folder that nothing was in before, since what is in it is unpickled."""
-        logs = Path(str(self._config.hydra.sweep.dir)).absolute() / JOBS
+        assert self.config is not None
+        logs = Path(str(self.config.hydra.sweep.dir)).absolute() / JOBS
         with write_errors(logs):
             logs.mkdir(exist_ok=True)
             return Path(tempfile.mkdtemp(prefix=f"{datetime.now():%Y-%m-%d_%H-%M-%S}_", dir=logs))

@@ -1,16 +1,20 @@
-"""Checks of ``hydra.launcher``, and registration of the launcher that it names."""
+"""Checks of ``hydra.launcher``, and registration of the lab's plugins with Hydra."""
 
+import contextlib
 import importlib
+import sys
 from dataclasses import fields
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
+from hydra.core.plugins import Plugins
+from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.field import check_knob, shown
-from mnist_lab.config.sweep_schema import LAUNCHERS, Fused, Parallel, Ray, Slurm
+from mnist_lab.config.sweep_schema import LAUNCHERS, PACKAGE, Fused, Parallel, Ray, Slurm
 from mnist_lab.errors import ConfigError
-from mnist_lab.sweeps.launch.plugins import register
 
 _NEEDS = {Parallel: ("submitit", "submitit"), Slurm: ("submitit", "submitit"), Ray: ("ray", "ray")}
 """The module that each launcher needs, and the extra that installs it."""
@@ -44,3 +48,22 @@ def prepare_launcher(node: DictConfig) -> None:
     name = "fused" if schema is Fused else "processes"
     file = importlib.import_module(f"mnist_lab.sweeps.launch.{name}")
     register(getattr(file, schema._target_.rpartition(".")[2]))  # type: ignore[attr-defined]
+
+
+def register(plugin: type[Plugin]) -> None:
+    """Let Hydra build a plugin as ``hydra_plugins.mnist_lab.<its name>``.
+
+    Hydra looks the name up among modules. There is one in memory, since a folder hydra_plugins
+    would have to lie beside mnist_lab.
+    """
+    plugins = Plugins.instance()  # which looks through the package that is there, if one is
+    parent, _, name = PACKAGE.partition(".")
+    if PACKAGE not in sys.modules:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(parent)
+        package = sys.modules.setdefault(parent, ModuleType(parent))
+        sys.modules[PACKAGE] = ModuleType(PACKAGE, __doc__)
+        setattr(package, name, sys.modules[PACKAGE])
+    plugin.__module__ = PACKAGE
+    setattr(sys.modules[PACKAGE], plugin.__name__, plugin)
+    plugins.register(plugin)

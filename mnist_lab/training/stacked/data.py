@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -56,11 +55,7 @@ class StackedLoader:
         return loader
 
     def _gathered(self, orders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches, each of one gather, which takes less memory than one ahead for each seed.
-
-        Args:
-            orders: ``(S, N)``, positions in the order of each seed.
-        """
+        """Yield batches by orders ``(S, N)``, each of one gather, which takes the least memory."""
         images, labels = self.loader.images, self.loader.labels
         rows, orders = images.flatten(1), orders.to(images.device, torch.int32)
         for chosen in torch.split(orders, self.loader.batch_size, dim=1):
@@ -69,42 +64,19 @@ class StackedLoader:
             yield gathered, labels.index_select(0, flat).view(shape)
 
 
-class StackedData(L.LightningDataModule):
+class StackedData(MNISTDataModule):
     """Serves a stack on one device: training batches by data seed, the others once for all.
 
     Args:
-        datamodule: the data module of any of the trials; all agree in all but ``seed``.
+        datamodule: the data module of any of the trials, whose data it shares; all agree in all but
+            ``seed``.
         seeds: returns the distinct data seeds of the trials that are in the stack.
     """
 
     def __init__(self, datamodule: MNISTDataModule, seeds: Seeds) -> None:
-        super().__init__()
-        self.datamodule = datamodule
+        vars(self).update(vars(datamodule))
         self.seeds = seeds
 
-    def prepare_data(self) -> None:
-        """Unpack or download the set."""
-        self.datamodule.prepare_data()
-
-    def setup(self, stage: str) -> None:
-        """Read what the stage needs."""
-        self.datamodule.trainer = self.trainer
-        self.datamodule.setup(stage)
-
-    def train_dataloader(self) -> StackedLoader:
+    def train_dataloader(self) -> Any:
         """Return the training batches."""
-        return StackedLoader(self.datamodule.train_dataloader(), self.seeds)
-
-    def val_dataloader(self) -> Any:
-        """Return the validation batches, ``(B, 1, 28, 28)``; none where there is no split."""
-        return self.datamodule.val_dataloader()
-
-    def test_dataloader(self) -> BatchLoader:
-        """Return the test batches, ``(B, 1, 28, 28)``."""
-        return self.datamodule.test_dataloader()
-
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Leave batches alone that are on the device already."""
-        return self.datamodule.transfer_batch_to_device(batch, device, dataloader_idx)
+        return StackedLoader(super().train_dataloader(), self.seeds)

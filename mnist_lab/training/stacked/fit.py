@@ -90,17 +90,10 @@ def fit(
 
 
 def evaluate(stack: Stack, datamodule: MNISTDataModule, trainer: L.Trainer) -> Metrics:
-    """Return each trial's metrics of validation, where there are images for it, and of test.
-
-    Args:
-        stack: the trials.
-        datamodule: the data module of any trial.
-        trainer: the trainer that evaluates.
-    """
-    data = StackedData(datamodule, lambda: stack.data_seeds)
+    """Return each trial's metrics of validation, where there are images for it, and of test."""
     if datamodule.val_size and trainer.limit_val_batches:
-        trainer.validate(stack, data, verbose=False)
-    trainer.test(stack, data, verbose=False)
+        trainer.validate(stack, datamodule, verbose=False)
+    trainer.test(stack, datamodule, verbose=False)
     return {
         trial: {name: metrics[name] for name in metrics if name.startswith(("val/", "test/"))}
         for trial, metrics in stack.metrics.items()

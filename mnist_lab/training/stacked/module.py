@@ -53,13 +53,10 @@ class Stack(L.LightningModule):
     Trials are numbered by their place in ``models``, also when others have left.
 
     Args:
-        models: models that ``stack_key`` finds equal; their weights are copied.
+        models: models of the same layers and optimizer; their weights are copied.
         data_seeds: for each the seed of its data module; None is the same seed for all.
         rng_states: for each ``torch.get_rng_state()`` after it was built, from which a lone run
             draws dropout; None seeds with the trials' numbers.
-
-    Raises:
-        ConfigError: the models cannot be one stack.
     """
 
     def __init__(

@@ -1,12 +1,11 @@
 """A stack of networks: which models can be stacked, and their networks as one."""
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 
-from mnist_lab.errors import ConfigError
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.models.classifier import PIXEL_SCALE
 from mnist_lab.training.stacked.layers import (
@@ -37,16 +36,6 @@ def reason_not_stacked(model: Classifier) -> str | None:
     return None
 
 
-def stack_key(model: Classifier) -> Hashable:
-    """Return what must be equal of two models for them to be in one stack.
-
-    It is the kinds and sizes of layers and the optimizer's name. Rates of dropout, schedules and
-    all other settings may differ, and with them whether there is a layer of dropout.
-    """
-    layers = [str(layer) for layer, _ in _layers(model)]
-    return type(model).__name__, tuple(layers), model.optimizer_settings["name"]
-
-
 def _layers(model: Classifier) -> list[tuple[nn.Module, float]]:
     """Return the layers of a model's network, each with the rate of dropout that follows it."""
     assert isinstance(model.net, nn.Sequential)
@@ -63,20 +52,13 @@ class StackedNet(nn.Module):
     """The networks of K models as one.
 
     Args:
-        models: the models, all with one ``stack_key``.
+        models: the models, of the same layers; whether dropout follows one, and its rate, may
+            differ.
         generators: for each what draws its dropout on a CPU.
-
-    Raises:
-        ConfigError: a model cannot be stacked, or not with the others.
     """
 
     def __init__(self, models: Sequence[Classifier], generators: list[Generator]) -> None:
         super().__init__()
-        for model in models:
-            if reason := reason_not_stacked(model):
-                raise ConfigError(reason)
-        if len({stack_key(model) for model in models}) != 1:
-            raise ConfigError("models of different networks or optimizers cannot be one stack")
         self.layers = nn.ModuleList()
         self._pixel_buffer: Tensor | None = None  # (S, B, 1, 28, 28) float32
         self._sources: list[tuple[nn.Module, list[nn.Module]]] = []  # with each trial's own

@@ -94,13 +94,7 @@ class StackedRun:
         return self.checkpoint is not None and self.checkpoint.is_time
 
     def save(self, state: TrialState, batches: int, is_finished: bool) -> None:
-        """Write the last checkpoint and the best one, as a lone run has them.
-
-        Args:
-            state: the trial's state between two epochs.
-            batches: number of batches in an epoch.
-            is_finished: whether no step is left.
-        """
+        """Write the last checkpoint and the best one, as a lone run has them."""
         self.last = state
         if self.best is None and is_finished:
             self.best = state

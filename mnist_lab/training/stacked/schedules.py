@@ -35,11 +35,7 @@ class StackedSchedules:
             self._schedules.append(schedule)
 
     def step(self, ends_epoch: bool) -> None:
-        """Step those that go by step, after the last step of an epoch also those that go by epoch.
-
-        Args:
-            ends_epoch: whether this was the last step.
-        """
+        """Step those that go by step, and where a step ends an epoch those that go by epoch."""
         for schedule in self._schedules:
             if schedule is None or "monitor" in schedule:
                 continue
@@ -48,9 +44,6 @@ class StackedSchedules:
 
     def step_plateaus(self, metrics: Sequence[Mapping[str, float]]) -> None:
         """Step those that look at a metric, after an epoch.
-
-        Args:
-            metrics: of each trial.
 
         Raises:
             ConfigError: the metric is not there.

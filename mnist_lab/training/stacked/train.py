@@ -25,11 +25,6 @@ def train_stack(
 ) -> None:
     """Train trials whose configs fit together, and test those that reach their end.
 
-    Args:
-        configs: the resolved config of each trial; this process holds their run directories.
-        observers: what follows each trial.
-        environment: what the figures depend on besides the configs.
-
     Raises:
         Exception: of the whole stack; trials that have ended before it keep their results.
     """

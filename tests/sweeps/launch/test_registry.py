@@ -1,17 +1,18 @@
-"""Checks of a launcher's settings before it is built."""
+"""Checks of a launcher's settings, and plugins that Hydra finds without a folder for them."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
-from mnist_lab.config.sweep_schema import Fused, Parallel, Ray, Slurm
+from mnist_lab.config.sweep_schema import PACKAGE, Fused, Parallel, Ray, Slurm
 from mnist_lab.errors import ConfigError
 from mnist_lab.sweeps.launch import registry
-from mnist_lab.sweeps.launch.registry import prepare_launcher
+from mnist_lab.sweeps.launch.registry import prepare_launcher, register
 from mnist_lab.sweeps.trial import Sweep, TrialTask
 
 
@@ -49,3 +50,31 @@ def test_hydra_can_build_what_was_prepared() -> None:
 
 def test_a_launcher_of_hydra_is_left_alone() -> None:
     prepare_launcher(OmegaConf.create({"_target_": "hydra.BasicLauncher"}))
+
+
+class Mine(Launcher):
+    """A launcher that does nothing."""
+
+    def __init__(self, knob: int) -> None:
+        self.knob = knob
+
+    def setup(self, **_: Any) -> None:
+        pass
+
+    def launch(self, job_overrides: Any, initial_job_idx: int) -> Any:
+        return []
+
+
+@pytest.mark.parametrize("again", range(2))
+def test_hydra_builds_what_is_registered(again: int) -> None:
+    register(Mine)
+    config = OmegaConf.create(
+        {"hydra": {"launcher": {"_target_": f"{PACKAGE}.Mine", "knob": again}}}
+    )
+    launcher = Plugins.instance().instantiate_launcher(
+        HydraContext(config_loader=None, callbacks=None),  # type: ignore[arg-type]
+        lambda _: None,
+        config,
+    )
+    assert isinstance(launcher, Mine)
+    assert launcher.knob == again

@@ -224,11 +224,6 @@ def test_running_sums_are_those_of_a_lone_classifier() -> None:
     assert running["recent"].shape == found[0]["recent"].shape == (3, 0)
 
 
-def test_different_models_are_refused() -> None:
-    with pytest.raises(ConfigError, match="cannot be one stack"):
-        built([Trial(0, (16,)), Trial(0, (17,))])
-
-
 def test_plateau_needs_a_validation_in_each_epoch() -> None:
     stack, data = built([Trial(0, settings={"scheduler": {"name": "plateau"}})])
     with pytest.raises(ConfigError, match="needs val/loss"):

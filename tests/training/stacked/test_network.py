@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from mnist_lab import CNN, MLP, SoftmaxRegression
-from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
-from mnist_lab.training.stacked.network import StackedNet, reason_not_stacked, stack_key
+from mnist_lab.training.stacked.network import StackedNet, reason_not_stacked
 
 
 @pytest.mark.parametrize(
@@ -23,37 +22,6 @@ from mnist_lab.training.stacked.network import StackedNet, reason_not_stacked, s
 )
 def test_why_not(model: Classifier, reason: str | None) -> None:
     assert reason_not_stacked(model) == reason
-
-
-SAME: list[dict[str, Any]] = [
-    {"dropout": 0.5},
-    {"init": "zeros"},
-    {"label_smoothing": 0.1},
-    {"optimizer": {"lr": 0.5, "betas": [0.5, 0.5]}},
-    {"scheduler": {"name": "cosine"}},
-]
-OTHER: list[dict[str, Any]] = [
-    {"hidden_dims": [5]},
-    {"activation": "tanh"},
-    {"batch_norm": True},
-    {"output": "log_sigmoid"},
-    {"num_classes": 5},
-    {"optimizer": {"name": "sgd"}},
-]
-
-
-def test_key_holds_what_must_be_equal() -> None:
-    key = stack_key(MLP(**{"hidden_dims": [4]}))
-    assert all(stack_key(MLP(**{"hidden_dims": [4], **some})) == key for some in SAME)
-    assert all(stack_key(MLP(**{"hidden_dims": [4], **some})) != key for some in OTHER)
-    assert stack_key(MLP([])) != stack_key(SoftmaxRegression())
-
-
-def test_models_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ConfigError, match="CNN is not stacked"):
-        StackedNet([CNN([2], 3, 2, [4])], [torch.Generator()])
-    with pytest.raises(ConfigError, match="different networks or optimizers"):
-        StackedNet([MLP([4]), MLP([5])], [torch.Generator(), torch.Generator()])
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_norm": True}, {"activation": "gelu"}])
