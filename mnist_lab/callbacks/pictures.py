@@ -1,6 +1,7 @@
 """Images, PR curves, histograms and projector of a tested model, for TensorBoard."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ NUM_PROJECTED = 1_000  # test images in the projector
 _MOST_CURVES = 100  # classes that get a PR curve
 
 
+@dataclass(eq=False, repr=False)
 class Pictures(L.Callback):
     """Adds images of the tested model to TensorBoard, once, after the test.
 
@@ -41,28 +43,18 @@ class Pictures(L.Callback):
         projector: the penultimate layer of 1,000 test images, with the images.
     """
 
-    def __init__(
-        self,
-        confusion: bool = True,
-        mistakes: bool = True,
-        samples: bool = True,
-        per_class: bool = True,
-        pr_curves: bool = True,
-        reliability: bool = True,
-        filters: bool = True,
-        histograms: bool = True,
-        projector: bool = True,
-    ) -> None:
-        super().__init__()
-        self.confusion = confusion
-        self.mistakes = mistakes
-        self.samples = samples
-        self.per_class = per_class
-        self.pr_curves = pr_curves
-        self.reliability = reliability
-        self.filters = filters
-        self.histograms = histograms
-        self.projector = projector
+    confusion: bool = True
+    mistakes: bool = True
+    samples: bool = True
+    per_class: bool = True
+    pr_curves: bool = True
+    reliability: bool = True
+    filters: bool = True
+    histograms: bool = True
+    projector: bool = True
+
+    def __post_init__(self) -> None:
+        """Begin without batches."""
         self._batches: list[_Batch] = []  # of this rank
         self._shares: list[tuple[_Batch, ...]] = []  # of all ranks, for each batch
 

@@ -10,11 +10,7 @@ from mnist_lab.runs.directory import finite, is_rank_zero
 
 
 def main(arguments: list[str]) -> int:
-    """Evaluate a run and print its metrics.
-
-    Raises:
-        LabError: an override is wrong, or the run cannot be read.
-    """
+    """Evaluate a run and print its metrics."""
     parser = Parser(
         "mnist-lab evaluate",
         description="Evaluates a run's best checkpoint again, from its directory alone.",

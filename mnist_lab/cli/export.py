@@ -17,11 +17,7 @@ images. onnx needs: pip install 'mnist_lab[export]'"""
 
 
 def main(arguments: list[str]) -> int:
-    """Export a run's model, and print the file's name and size and how its logits compare.
-
-    Raises:
-        LabError: the run cannot be read, or the file cannot be written.
-    """
+    """Export a run's model, and print the file's name and size and how its logits compare."""
     parser = Parser("mnist-lab export", description=_DESCRIPTION)
     parser.add_argument("run", type=Path, help="the run's directory")
     parser.add_argument(

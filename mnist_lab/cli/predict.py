@@ -33,11 +33,7 @@ an image that cannot be read there is one line, the others are still read, and t
 
 
 def main(arguments: list[str]) -> int:
-    """Recognise the digits in images and print them.
-
-    Raises:
-        LabError: an argument, the run or the place to write to is wrong.
-    """
+    """Recognise the digits in images and print them."""
     parser = Parser("mnist-lab predict", description=_DESCRIPTION)
     parser.add_argument("run", type=Path, help="the run's directory")
     parser.add_argument(

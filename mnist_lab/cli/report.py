@@ -38,11 +38,7 @@ _NEEDED_FOR = {"plotly": "the page", "jinja2": "the page", "scipy": "intervals"}
 
 
 def main(arguments: list[str]) -> int:
-    """Report on runs; return 0 if there was one at least.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Report on runs; return 0 if there was one at least."""
     options = _parse(arguments)
     places, overrides = split_targets(options.places, "DIR")
     _check_installed(("scipy", "plotly", "jinja2") if options.html else ("scipy",))

@@ -17,11 +17,7 @@ page is for this machine alone, and fetches nothing from elsewhere. It needs: pi
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the page until it is stopped.
-
-    Raises:
-        LabError: an argument or a run is wrong, or the port cannot be listened on.
-    """
+    """Serve the page until it is stopped."""
     parser = Parser("mnist-lab serve", description=_DESCRIPTION)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")

@@ -43,9 +43,6 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
     Args:
         arguments: of the command.
         typed: the overrides among them that were typed, where the others are from a file.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
     """
     if folder := os.environ.get("MNIST_LAB_DATA"):  # as hydra.job.chdir changes the folder
         os.environ["MNIST_LAB_DATA"] = os.path.abspath(os.path.expanduser(folder))

@@ -19,11 +19,7 @@ from mnist_lab.runs.manifest import differences, is_finished, read_manifest
 
 
 def main(arguments: list[str]) -> int:
-    """Run a run again in a temporary folder; return 0 if the results are the same, else 1.
-
-    Raises:
-        LabError: the run is not finished, or it cannot be read or run.
-    """
+    """Run a run again in a temporary folder; return 0 if the results are the same, else 1."""
     parser = Parser(
         "mnist-lab verify",
         description="Runs a finished run again, which takes as long as it took, and says whether "

@@ -21,6 +21,9 @@ from mnist_lab.config.messages import explain
 from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.errors import ConfigError, first_line
 
+# Trials of a sweep are compared by the same metric, below one directory, with the same code.
+_SAME_FOR_ALL = ("allow_targets", "mode", "monitor", "run_dir", "sweep")
+
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Parse overrides of the command line.
@@ -125,19 +128,29 @@ def key_and_value(override: Override) -> tuple[str, str]:
     return override.get_key_element(), override.get_value_element_as_str()
 
 
+def check_can_vary(override: Override) -> None:
+    """Check that a key may have several values in a sweep.
+
+    Raises:
+        ConfigError: it is of the sweep as a whole.
+    """
+    if override.is_hydra_override() or override.key_or_group in _SAME_FOR_ALL:
+        raise ConfigError(
+            f"{override.input_line}: must have one value, as it is the same for all trials"
+        )
+
+
 def check_sweeps(overrides: Sequence[Override], mode: RunMode) -> None:
-    """Check that only a sweep has several values of a key, and none below ``hydra``.
+    """Check that only a sweep has several values of a key, and only of one that may vary.
 
     Raises:
         ConfigError: another key has several.
     """
     for override in overrides:
-        if override.is_sweep_override() and mode == RunMode.RUN:
-            raise ConfigError(
-                f"{override.input_line}: several values are a sweep, which needs -m; a list is "
-                "written [1,2]"
-            )
-        if override.is_sweep_override() and override.is_hydra_override():
-            raise ConfigError(
-                f"{override.input_line}: must have one value, as it is the same for all trials"
-            )
+        if override.is_sweep_override():
+            if mode == RunMode.RUN:
+                raise ConfigError(
+                    f"{override.input_line}: several values are a sweep, which needs -m; a list is "
+                    "written [1,2]"
+                )
+            check_can_vary(override)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ GATHERED_AT_ONCE = 4096  # samples; one gather for many small batches costs less
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, int]
 
 
+@dataclass(eq=False, repr=False)
 class BatchLoader:
     """An iterable of ``(images, labels)`` batches over uint8 images that stay in memory.
 
@@ -32,28 +34,20 @@ class BatchLoader:
         world_size: number of shares.
     """
 
-    def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        augment: Augment | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.images = images
-        self.labels = labels
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.augment = augment
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
-        self.start_batch = 0  # where the next iteration begins, once
+    images: Tensor
+    labels: Tensor
+    batch_size: int
+    _: KW_ONLY
+    shuffle: bool = False
+    seed: int = 0
+    augment: Augment | None = None
+    rank: int = 0
+    world_size: int = 1
+    epoch: int = field(default=0, init=False)
+    start_batch: int = field(default=0, init=False)  # where the next iteration begins, once
+
+    def __post_init__(self) -> None:
+        """Let Lightning choose the epoch."""
         self.batch_sampler = SimpleNamespace(sampler=self)  # where Lightning looks for set_epoch
 
     def __len__(self) -> int:

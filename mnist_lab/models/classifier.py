@@ -218,28 +218,7 @@ class Classifier(L.LightningModule, ABC):
         self._evaluation = EvaluationSums(1, self.num_classes, self.device)
 
     def validation_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor | None:
-        """Add a batch to the validation metrics; return its logits ``(B, num_classes)``."""
-        return self._evaluate(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation loss and accuracy."""
-        self._log_evaluation("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Start the sums of the split."""
-        self.on_validation_epoch_start()
-
-    def test_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor | None:
-        """Add a batch to the test metrics; return its logits ``(B, num_classes)`` for images."""
-        return self._evaluate(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log loss, accuracy, number of samples and per-class accuracy; keep the matrix."""
-        self._log_evaluation("test")
-        (confusion,) = self._evaluation.confusion.cpu()
-        self.test_confusion_matrix = confusion  # (num_classes, num_classes), rows are labels
-
-    def _evaluate(self, batch: tuple[Any, ...]) -> Tensor | None:
+        """Add a batch to the metrics of the split; return its logits ``(B, num_classes)``."""
         images, labels = batch[:2]
         if len(labels) == 0:  # a rank without a share of the last batch
             return None
@@ -249,6 +228,22 @@ class Classifier(L.LightningModule, ABC):
         except IndexError as error:
             raise self._beyond_classes(labels) from error
         return logits
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation loss and accuracy."""
+        self._log_evaluation("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start the sums of the split."""
+        self.on_validation_epoch_start()
+
+    test_step = validation_step
+
+    def on_test_epoch_end(self) -> None:
+        """Log loss, accuracy, number of samples and per-class accuracy; keep the matrix."""
+        self._log_evaluation("test")
+        (confusion,) = self._evaluation.confusion.cpu()
+        self.test_confusion_matrix = confusion  # (num_classes, num_classes), rows are labels
 
     def _log_evaluation(self, split: str) -> None:
         """Log the metrics of a split over all ranks."""

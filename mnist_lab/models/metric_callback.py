@@ -70,13 +70,8 @@ class Metrics(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._log(trainer, pl_module, "val")
 
-    @override
-    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.on_validation_epoch_start(trainer, pl_module)
-
-    @override
-    def on_test_batch_end(self, *arguments: Any) -> None:
-        self.on_validation_batch_end(*arguments)
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

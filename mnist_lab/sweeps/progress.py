@@ -14,6 +14,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record, counts
+from mnist_lab.sweeps.results import Leaderboard
 
 _EVERY = 1.0  # seconds between two looks at the ledger, to which any process may write
 
@@ -30,7 +31,8 @@ class Display:
     def __init__(self, ledger: Ledger, total: int, objectives: Mapping[str, str]) -> None:
         self._ledger = ledger
         self._total = total
-        self._objective, self._mode = next(iter(objectives.items()))
+        self._objectives = objectives
+        self._objective = next(iter(objectives))
         self._records: dict[int, Record] = {}
         self._start = time.monotonic()
         self._done_before = 0
@@ -105,15 +107,8 @@ class Display:
         parts = [f"{self._num_done()}/{self._total} done"] if self._progress.disable else []
         states = (RunState.RUNNING, RunState.PRUNED, RunState.FAILED)
         parts += [f"{number_of[state]} {state}" for state in states if number_of[state]]
-        sign = 1 if self._mode == "max" else -1
-        ranked = [
-            (sign * record.values[0], -record.number, record)
-            for record in self._records.values()
-            if record.state == RunState.FINISHED and record.values
-        ]
-        if ranked:
-            best = max(ranked)[2]
-            assert best.values is not None
+        best = Leaderboard(list(self._records.values()), self._objectives).best
+        if best is not None and best.values:
             parts.append(f"best {self._objective} {best.values[0]:.4f} (trial {best.number})")
         if left := self._seconds_left():
             parts.append(f"{timedelta(seconds=round(left))} left")

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ _TRIED = 12  # trials, more than the start-up trials of samplers and pruners by 
 _STARTS = 2  # of a trial whose process dies each time, after which it has failed
 
 
+@dataclass
 class Search:
     """Hands out a sweep's trials; several processes may share them, and none gets another's.
 
@@ -46,45 +48,39 @@ class Search:
         InputError: study and records do not belong together.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        ledger: Ledger,
-        settings: Settings,
-        space: Space,
-        owner: str,
-        home: str,
-        total: int,
-    ) -> None:
-        self._study = study
-        self._ledger = ledger
-        self._settings = settings
-        self._owner = owner
-        self._home = home
-        self._total = total
-        self._distributions = space.distributions()
+    study: Study
+    ledger: Ledger
+    settings: Settings
+    space: Space
+    owner: str
+    home: str
+    total: int
+
+    def __post_init__(self) -> None:
+        """Check that study and records belong together."""
+        self._distributions = self.space.distributions()
         self._starts: dict[int, int] = {}  # of each trial, by this process
-        self._retries = settings.retry_failed
-        trials = study.trials()
-        self._grid = _ordered(space.grid(), trials) if settings.is_grid else None
+        self._retries = self.settings.retry_failed
+        trials = self.study.trials()
+        self._grid = _ordered(self.space.grid(), trials) if self.settings.is_grid else None
         for trial in trials:  # each end is recorded before the study is told
             notes = Notes.of(trial)
-            is_own = notes.home == home and not notes.is_surplus
-            if is_own and trial.state.is_finished() and notes.number not in ledger:
+            is_own = notes.home == self.home and not notes.is_surplus
+            if is_own and trial.state.is_finished() and notes.number not in self.ledger:
                 raise InputError(
-                    f"{ledger.sweep_dir}: lacks the record of trial {notes.number}, which its "
+                    f"{self.ledger.sweep_dir}: lacks the record of trial {notes.number}, which its "
                     "study has; put it back, or choose another hydra.sweep.dir"
                 )
             if is_own and trial.params.keys() != self._distributions.keys():
                 raise InputError(
-                    f"{study.address.storage}: trial {trial.number}: must have values of "
+                    f"{self.study.address.storage}: trial {trial.number}: must have values of "
                     f"{', '.join(self._distributions)}"
                 )
-        recorded = [record.trial for record in ledger]
+        recorded = [record.trial for record in self.ledger]
         if recorded and max(recorded) >= len(trials):
             raise InputError(
-                f"{study.address.storage}: lacks trials of which {ledger.sweep_dir} has records; "
-                "put it back, or choose another hydra.sweep.dir"
+                f"{self.study.address.storage}: lacks trials of which {self.ledger.sweep_dir} has "
+                "records; put it back, or choose another hydra.sweep.dir"
             )
 
     def next_batch(self, size: int) -> list[Record]:
@@ -93,9 +89,9 @@ class Search:
         Raises:
             LabError: the directory or the storage cannot be written.
         """
-        with self._ledger.locked():
+        with self.ledger.locked():
             batch = self._left_over()
-            trials = self._study.trials()
+            trials = self.study.trials()
             if self._retries:
                 batch += self._again(trials)
                 self._retries = False
@@ -111,40 +107,40 @@ class Search:
     def _left_over(self) -> list[Record]:
         """Take over the trials whose process has ended; tell the study the ends it missed."""
         batch = []
-        for trial in self._study.trials():
+        for trial in self.study.trials():
             notes = Notes.of(trial)
-            if trial.state.is_finished() or notes.home != self._home:
+            if trial.state.is_finished() or notes.home != self.home:
                 continue
             number = notes.number
-            if number not in self._ledger or self._ledger[number].trial < trial.number:
+            if number not in self.ledger or self.ledger[number].trial < trial.number:
                 batch.append(self._record(trial))  # its process was killed before it could
                 continue
-            record = self._ledger[number]
+            record = self.ledger[number]
             if not self._is_free(record):
                 continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
-                self._study.settle(record)
+                self.study.settle(record)
             elif self._starts.get(number, 0) >= _STARTS:
                 self.fail(record, f"its process ended without an error, {_STARTS} times")
             else:
-                record.owner = self._owner
-                self._ledger.write(record)
+                record.owner = self.owner
+                self.ledger.write(record)
                 batch.append(record)
         return batch
 
     def _is_free(self, record: Record) -> bool:
-        is_left = record.owner == self._owner or not self._ledger.is_alive(record.owner)
-        return is_left and not self._ledger.is_worked_on(record)
+        is_left = record.owner == self.owner or not self.ledger.is_alive(record.owner)
+        return is_left and not self.ledger.is_worked_on(record)
 
     def fail(self, record: Record, error: str) -> None:
         """Record a failure of a trial that did not end by itself."""
         record.state, record.error, record.ended = RunState.FAILED, error, directory.now()
-        self._ledger.write(record)
-        self._study.settle(record)
+        self.ledger.write(record)
+        self.study.settle(record)
 
     def _again(self, trials: list[FrozenTrial]) -> list[Record]:
         """Retry the trials that have failed, each as a new one in the study."""
-        failed = [record for record in self._ledger if record.state == RunState.FAILED]
+        failed = [record for record in self.ledger if record.state == RunState.FAILED]
         return [
             self._create(record.number, trials[record.trial].params, {}, trials, is_retry=True)
             for record in failed
@@ -152,16 +148,16 @@ class Search:
 
     def _ask(self, first: int, trials: list[FrozenTrial]) -> Record | None:
         """Create a new trial, unless there are enough."""
-        while (number := _first_free(trials)) < self._total:
+        while (number := _first_free(trials)) < self.total:
             record = self._create(number, *self._values(number, trials), trials, round=first)
-            if self._settings.storage is None:
+            if self.settings.storage is None:
                 return record
-            trials[:] = self._study.trials()
+            trials[:] = self.study.trials()
             if number not in _numbers(trials[: record.trial]):
                 return record
             # A process with another directory, and so with another lock, was faster.
-            self._study.give_up(record.trial)
-            self._ledger.remove(record)
+            self.study.give_up(record.trial)
+            self.ledger.remove(record)
         return None
 
     def _values(
@@ -170,8 +166,8 @@ class Search:
         """Return the values of a new trial, and the system attributes that the sampler sets."""
         if self._grid is not None:
             return self._grid[number], {}
-        sampler = build_sampler(self._settings, number)
-        copied = self._study.copy(trials, sampler)
+        sampler = build_sampler(self.settings, number)
+        copied = self.study.copy(trials, sampler)
         with taking_options("sampler", type(sampler).__name__):
             suggested = copied.ask(self._distributions)
         return suggested.params, copied.get_trials(deepcopy=False)[-1].system_attrs
@@ -189,18 +185,18 @@ class Search:
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=self._distributions,
-            user_attrs=Notes(self._home, number, **attrs).attrs(),
+            user_attrs=Notes(self.home, number, **attrs).attrs(),
             system_attrs=system_attrs,
         )
-        trials.append(self._study.create(trial))
+        trials.append(self.study.create(trial))
         return self._record(trials[-1])
 
     def _record(self, trial: FrozenTrial) -> Record:
         number = Notes.of(trial).number
-        attempts = self._ledger[number].attempts if number in self._ledger else 0
+        attempts = self.ledger[number].attempts if number in self.ledger else 0
         params = {key: str(trial.params[key]) for key in self._distributions}
-        record = Record(number, params, trial.number, owner=self._owner, attempts=attempts)
-        self._ledger.write(record)
+        record = Record(number, params, trial.number, owner=self.owner, attempts=attempts)
+        self.ledger.write(record)
         return record
 
 

@@ -13,14 +13,13 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from mnist_lab.config.messages import explain
+from mnist_lab.config.overrides import check_can_vary
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.runs.manifest import flat
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# Trials of a sweep are compared by the same metric, below one directory, with the same code.
-_SAME_FOR_ALL = ("allow_targets", "mode", "monitor", "run_dir", "sweep")
 _PROBE = 0.382  # position in an interval of a third value to check, besides the ends
 
 
@@ -196,19 +195,11 @@ def parse_space(
     fixed = []
     for override in by_key.values():
         if override.is_sweep_override():
-            _check_can_vary(override)
+            check_can_vary(override)
             dimensions.append(_dimension(override, is_grid, seed))
         else:
             fixed.append(str(override.input_line))
     return Space(tuple(dimensions), tuple(fixed), is_grid)
-
-
-def _check_can_vary(override: Override) -> None:
-    """Check that a key may have several values in a sweep."""
-    if override.is_hydra_override() or override.key_or_group in _SAME_FOR_ALL:
-        raise ConfigError(
-            f"{override.input_line}: must have one value, as it is the same for all trials"
-        )
 
 
 def _dimension(override: Override, is_grid: bool, seed: int) -> Dimension:

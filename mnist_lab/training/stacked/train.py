@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
@@ -57,6 +58,7 @@ def train_stack(
             observers[number].finished(result)
 
 
+@dataclass
 class _Guide:
     """Decides after each epoch which trials leave a stack, and has their metrics and checkpoints.
 
@@ -65,22 +67,18 @@ class _Guide:
         trainer: the trainer of the stack.
         runs: the run of each trial.
         observers: what follows each trial.
+        finished: trials to be tested.
     """
 
-    def __init__(
-        self,
-        network: Stack,
-        trainer: L.Trainer,
-        runs: Sequence[StackedRun],
-        observers: Sequence[Observer],
-    ) -> None:
-        self._network, self._trainer = network, trainer
-        self._runs, self._observers = runs, observers
-        self.finished: list[int] = []  # trials to be tested
+    network: Stack
+    trainer: L.Trainer
+    runs: Sequence[StackedRun]
+    observers: Sequence[Observer]
+    finished: list[int] = field(default_factory=list)
 
     def on_log(self, step: int, metrics: Metrics) -> None:
         for number, its_metrics in metrics.items():
-            for logger in self._runs[number].loggers:
+            for logger in self.runs[number].loggers:
                 logger.log_metrics(its_metrics, step=step)
 
     def on_epoch_end(self, epoch: int, metrics: Metrics) -> list[int]:
@@ -92,20 +90,20 @@ class _Guide:
         signum = signals.noted()
         gone = [number for number in metrics if self._leaves(number, epoch, metrics[number])]
         for number in metrics:
-            if number not in gone and (signum or self._runs[number].is_time):
+            if number not in gone and (signum or self.runs[number].is_time):
                 self._save(number, is_finished=False)
         if signum:
             raise Stopped(signum)
         return gone
 
     def _leaves(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
-        run, steps = self._runs[number], self._trainer.global_step
+        run, steps = self.runs[number], self.trainer.global_step
         run.log(metrics, steps - 1, epoch)
         run.metrics, run.epochs = run.metrics | metrics, epoch + 1
         if run.is_best(metrics, steps):
-            run.best = self._network.unstack(number)
-        is_last = epoch + 1 == self._trainer.max_epochs
-        observer = self._observers[number]
+            run.best = self.network.unstack(number)
+        is_last = epoch + 1 == self.trainer.max_epochs
+        observer = self.observers[number]
         try:
             observer.end_epoch(metrics, epoch, str(run.config.monitor), is_last)
         except (Diverged, Pruned) as error:
@@ -118,14 +116,14 @@ class _Guide:
         return False
 
     def _save(self, number: int, is_finished: bool) -> None:
-        state, batches = self._network.unstack(number), int(self._trainer.num_training_batches)
-        self._runs[number].save(state, batches, is_finished)
+        state, batches = self.network.unstack(number), int(self.trainer.num_training_batches)
+        self.runs[number].save(state, batches, is_finished)
         if is_finished:
             self.finished.append(number)
 
     def on_end(self) -> None:
         """Finish the trials whose training has ended within an epoch, as by ``max_steps``."""
-        for number in self._network.trials:
+        for number in self.network.trials:
             if number not in self.finished:
                 self._save(number, is_finished=True)
 
