@@ -1,12 +1,15 @@
 """What the tests of sweeps share: a sweep of few steps, and what it left."""
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 from door import FEW_BATCHES
 
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record
 
+LR = "optimizer.lr"
 SOFTMAX = ["model=softmax", *FEW_BATCHES.split()]
 TROUBLE = """\
 import lightning as L
@@ -43,3 +46,12 @@ def records(folder: str = "s") -> list[Record]:
 
 def study(folder: str = "s") -> optuna.Study:
     return optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder}/study.db")
+
+
+def finished(number: int, *values: float, **metrics: float) -> Record:
+    """Return a trial's record."""
+    params = {LR: f"0.00{number}234567", "+callbacks.x.lr": "[1,2]", "seed": "1"}
+    known: dict[str, Any] = {"val/acc": values[0] if values else None, "test/acc": 0.25} | metrics
+    return Record(
+        number, params, number, RunState.FINISHED, str(number), list(values) or None, metrics=known
+    )

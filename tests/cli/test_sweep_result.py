@@ -1,27 +1,16 @@
 """The result of a sweep on the terminal."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
+from sweeping import LR, finished
 
 from mnist_lab.cli.sweep_result import best_trials, print_outcome
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record
 from mnist_lab.sweeps.results import Leaderboard
 from mnist_lab.sweeps.sweeper import Outcome
-
-LR = "optimizer.lr"
-
-
-def finished(number: int, *values: float, **metrics: float) -> Record:
-    params = {LR: f"0.00{number}234567", "+callbacks.x.lr": "[1,2]", "seed": "1"}
-    known: dict[str, Any] = {"val/acc": values[0] if values else None, "test/acc": 0.25} | metrics
-    return Record(
-        number, params, number, RunState.FINISHED, str(number), list(values) or None, metrics=known
-    )
-
 
 RECORDS = [
     Record(0, {LR: "1"}, 0, RunState.FAILED, "0", error="RuntimeError: bad, luck"),

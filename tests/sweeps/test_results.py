@@ -3,23 +3,13 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sweeping import LR, finished
 
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.results import CSV, JSON, Leaderboard
-
-LR = "optimizer.lr"
-
-
-def finished(number: int, *values: float, **metrics: float) -> Record:
-    params = {LR: f"0.00{number}234567", "+callbacks.x.lr": "[1,2]", "seed": "1"}
-    known: dict[str, Any] = {"val/acc": values[0] if values else None, "test/acc": 0.25} | metrics
-    return Record(
-        number, params, number, RunState.FINISHED, str(number), list(values) or None, metrics=known
-    )
 
 
 def pruned(number: int, epoch: int, value: float) -> Record:
