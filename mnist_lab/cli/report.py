@@ -97,7 +97,6 @@ def _print_result(
     comparison: "Comparison | None",
     collected: Collected,
 ) -> None:
-    """Print leaderboard and comparison in the format that was chosen."""
     if options.json:
         content = {
             "sorted_by": board.sorted_by,
@@ -200,7 +199,6 @@ def _texts(row: Row, keys: Sequence[str], added: Sequence[str]) -> list[str]:
 def _write_page(
     path: Path, board: Leaderboard, comparison: "Comparison | None", overrides: Sequence[str]
 ) -> None:
-    """Write the page."""
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
     from mnist_lab.runs.directory import write

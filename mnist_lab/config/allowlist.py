@@ -181,7 +181,6 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
 
 
 def _resolved(key: str, target: str) -> Any:
-    """Return what a dotted name leads to."""
     try:
         with importing() if is_shipped_package(target) else contextlib.nullcontext():
             return pkgutil.resolve_name(target)

@@ -81,7 +81,6 @@ def with_names(override: Override, options: Sequence[str]) -> str:
 
 
 def _is_name(value: Any) -> bool:
-    """Return whether a value of a group is a name or a list of names."""
     parts = value if isinstance(value, list) else [value]
     return all(isinstance(part, str | QuotedString) for part in parts)
 

@@ -49,7 +49,6 @@ def problem_in(error: Exception) -> str:
 
 
 def _check_events(path: Path, events: Iterable[Any]) -> None:
-    """Go through a file without building anything of it."""
     count = depth = documents = 0
     for event in events:
         place = f"{path}: line {event.start_mark.line + 1}"

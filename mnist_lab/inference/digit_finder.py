@@ -148,7 +148,6 @@ def _grouped(order: list[int], boxes: list[Box], several: bool) -> list[list[int
 
 
 def _in_reading_order(groups: list[list[int]], boxes: list[Box]) -> list[list[int]]:
-    """Return groups row by row, from left to right."""
     rows: list[list[list[int]]] = []
     bottom = 0
     for group in sorted(groups, key=lambda group: boxes[group[0]][0].start):

@@ -141,7 +141,6 @@ def load_model(run_dir: Path, config: DictConfig) -> Any:
 
 
 def _count(settings: Any) -> int:
-    """Return the number of values in nested mappings and lists."""
     if isinstance(settings, dict):
         return sum(map(_count, settings.values()))
     return sum(map(_count, settings)) if isinstance(settings, list | tuple) else 1

@@ -77,7 +77,6 @@ class Module(Classifier):
 
 
 def _built(key: str, node: Any) -> Any:
-    """Build what an argument names by ``_target_``, and what that is given."""
     if is_list(node):
         return [_built(f"{key}.{number}", part) for number, part in enumerate(node)]
     if not isinstance(node, Mapping):

@@ -93,7 +93,6 @@ def build_schedule(
 
 
 def _described(schedule: schedules.LRScheduler, trainer: L.Trainer) -> dict[str, Any]:
-    """Describe a schedule that may look at a metric."""
     if not isinstance(schedule, schedules.ReduceLROnPlateau):
         return {"scheduler": schedule}
     monitor = "val/loss" if trainer.enable_validation else "train/loss"

@@ -53,7 +53,6 @@ def learning_curves(curves_of: Mapping[str, Mapping[str, Curve]]) -> go.Figure |
 
 
 def _menu(names: Sequence[str], shown: Sequence[str]) -> dict[str, Any]:
-    """Return a menu that chooses the metric whose traces are visible."""
     buttons = [
         {
             "label": name,

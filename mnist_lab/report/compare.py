@@ -74,7 +74,6 @@ class Comparison:
 
 
 def _difference(name: str, spread: Spread) -> str:
-    """Return the mean difference of a metric, an accuracy in points, with its interval."""
     is_accuracy = name.endswith("/acc")
     unit, digits = (100, 2) if is_accuracy else (1, 4)
     text = f"{name}: A - B {spread.mean * unit:+.{digits}f}{' points' if is_accuracy else ''}"
@@ -150,7 +149,6 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
 
 
 def _by_seed(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Spread]:
-    """Return the differences of each metric that both runs of a pair have."""
     by_seed = {}
     for name in _METRICS:
         differences = [

@@ -63,7 +63,6 @@ def _arguments(place: Path, loader: Loader, config: DictConfig) -> Iterator[str]
 
 
 def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
-    """Return the defaults list and the values of a recipe."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     hydra = plain.pop("hydra")
     overrides = parse_overrides(hydra["overrides"]["task"])

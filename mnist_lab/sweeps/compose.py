@@ -48,7 +48,6 @@ def checked_trials(
 
 
 def _folder(config: DictConfig, others: Container[str]) -> str:
-    """Return a trial's folder in its sweep's directory."""
     with reading(config):
         folder = str(config.hydra.sweep.subdir)
     path = PurePath(folder)

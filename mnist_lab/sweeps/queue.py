@@ -147,7 +147,6 @@ class Search:
         ]
 
     def _ask(self, first: int, trials: list[FrozenTrial]) -> Record | None:
-        """Create a new trial, unless there are enough."""
         while (number := _first_free(trials)) < self.total:
             record = self._create(number, *self._values(number, trials), trials, round=first)
             if self.settings.storage is None:
@@ -262,7 +261,6 @@ def build_sampler(settings: Settings, number: int) -> BaseSampler:
 
 
 def _first_free(trials: Sequence[FrozenTrial]) -> int:
-    """Return the first number that no trial has."""
     taken = _numbers(trials)
     return next(number for number in itertools.count() if number not in taken)
 

@@ -243,7 +243,6 @@ def _values(override: Override, seed: int) -> tuple[str, ...]:
 
 
 def _interval(interval: Interval) -> Interval:
-    """Check the bounds."""
     low, high, text = interval.low, interval.high, interval.text
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(f"{text}: must be between two finite numbers")

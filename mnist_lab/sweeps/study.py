@@ -421,7 +421,6 @@ def _is_damage(error: BaseException | None) -> bool:
 
 
 def _open_storage(storage: str) -> BaseStorage:
-    """Open a storage."""
     if "://" not in storage:
         _check_journal(Path(storage))
         return JournalStorage(JournalFileBackend(storage))

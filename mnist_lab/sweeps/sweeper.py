@@ -103,7 +103,6 @@ class StudySweeper(Sweeper):
         return self._concluded(request, ledger, others)
 
     def _run(self, request: Request, study: "Study", ledger: Ledger, home: str) -> None:
-        """Run trials until there are enough."""
         from mnist_lab.sweeps.queue import Search
 
         sweep = Sweep(ledger.sweep_dir, study.address, tuple(request.objectives))
@@ -151,7 +150,6 @@ class StudySweeper(Sweeper):
         return True
 
     def _concluded(self, request: Request, ledger: Ledger, others: Sequence[Record]) -> Outcome:
-        """Write the leaderboard and the best recipe."""
         command = None
         with ledger.locked():  # other processes may conclude as well
             board = Leaderboard([*ledger, *others], request.objectives)
@@ -263,7 +261,6 @@ def _content(folder: Path, request: Request) -> dict[str, Any]:
 
 
 def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
-    """Return the study's location."""
     from mnist_lab.sweeps.study import Address, default_storage
 
     storage = settings.storage or default_storage(folder)

@@ -189,7 +189,6 @@ class FastEpochLoop(EpochLoop):
             self.update_step_metrics()
 
     def _step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Take one optimizer step on a batch."""
         trainer, model = self.trainer, self.trainer.lightning_module
         counters = self.automatic_optimization.optim_progress.optimizer
         optimizer = trainer.optimizers[0]

@@ -82,7 +82,6 @@ def _names(callback: ModelCheckpoint) -> list[str]:
 
 
 def _moved(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a state with its paths in a folder."""
     moved = {name: _in(folder, state[name]) for name in _PATHS}
     best = {_in(folder, path): score for path, score in state["best_k_models"].items()}
     return {**state, **moved, "best_k_models": best, "dirpath": str(folder)}

@@ -60,7 +60,6 @@ def build_app(models: Mapping[str, Classifier], hosts: list[str]) -> Starlette:
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint that sends one of the page's files."""
 
     async def send(_: Request) -> Response:
         return FileResponse(_PAGE / name, media_type=media_type)

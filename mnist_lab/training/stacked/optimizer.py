@@ -182,7 +182,6 @@ class StackedOptimizer(Optimizer):
         return torch.where(its["nesterov"] > 0, ahead, buffer)
 
     def _settings(self) -> dict[str, Tensor]:
-        """Return each setting of all trials ``(K,)``."""
         groups = [own.param_groups[0] for own in self.own]
         names = ["lr", "weight_decay"]
         names += ["momentum", "dampening", "nesterov"] if self.name == "sgd" else ["eps"]
