@@ -71,7 +71,10 @@ class Metrics(L.Callback):
         self._log(trainer, pl_module, "val")
 
     on_test_epoch_start = on_validation_epoch_start
-    on_test_batch_end = on_validation_batch_end
+
+    @override
+    def on_test_batch_end(self, *arguments: Any) -> None:
+        self.on_validation_batch_end(*arguments)
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
