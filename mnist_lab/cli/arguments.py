@@ -31,19 +31,24 @@ class Parser(argparse.ArgumentParser):
         refuse_dashes(args, self)
         return super().parse_intermixed_args(args, namespace)
 
-    def parse_with_targets(self, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-        """Return a verb's options, and what its only override, ``allow_targets``, allows.
+    def parse_with_targets(
+        self, arguments: list[str], *others: str
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Return a verb's options, and what its override ``allow_targets`` allows.
 
-        The options hold the override as it was typed in ``overrides``.
+        The options hold the overrides as they were typed in ``overrides``.
+
+        Args:
+            arguments: of the command.
+            others: the other overrides that the verb takes.
 
         Raises:
             ConfigError: an argument is wrong, or there is another override.
         """
-        self.add_argument(
-            "overrides", nargs="*", default=[], help="only allow_targets=[my_package.] for own code"
-        )
+        text = " and ".join(["allow_targets=[my_package.] for own code", *others])
+        self.add_argument("overrides", nargs="*", default=[], help=f"only {text}")
         options = self.parse_intermixed_args(arguments)
-        return options, only_targets(options.overrides)
+        return options, only_targets(options.overrides, *others)
 
 
 def refuse_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -76,13 +81,17 @@ def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:
     return places, targets
 
 
-def only_targets(overrides: list[str]) -> list[str]:
+def only_targets(overrides: list[str], *others: str) -> list[str]:
     """Return what ``allow_targets`` allows, the one override of a verb that uses a run's config.
+
+    Args:
+        overrides: as they were typed.
+        others: the keys that the verb takes besides.
 
     Raises:
         ConfigError: there is another override.
     """
     for text in overrides:
-        if not text.startswith("allow_targets="):
+        if text.partition("=")[0] not in ("allow_targets", *others):
             raise ConfigError(f"{text}: not taken; a run's own config is used")
     return opened_targets(overrides)

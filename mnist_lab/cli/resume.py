@@ -7,6 +7,7 @@ from pathlib import Path
 from mnist_lab.cli import train
 from mnist_lab.cli.arguments import Parser, only_targets
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.config.overrides import typed_source
 from mnist_lab.config.saved import run_config
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import is_rank_zero
@@ -42,7 +43,8 @@ def main(arguments: list[str]) -> int:
     if (options.run / SWEEP).exists():
         words = resuming_arguments(options.run, options.overrides, options.config_dir)
         return train.main(words, typed=options.overrides)
-    config = run_config(options.run, only_targets(options.overrides))
+    allowed = only_targets(options.overrides, "init_from")
+    config = run_config(options.run, allowed, init_from=typed_source(options.overrides))
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     with without_collector():
         from mnist_lab.cli.result_table import print_result

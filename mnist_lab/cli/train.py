@@ -22,13 +22,14 @@ from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parse
 from mnist_lab.config.jobs import run, sweep
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import given_overrides, parse_overrides
+from mnist_lab.config.paths import check_source
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sources import search_path
 from mnist_lab.config.sweep_schema import STUDY
 from mnist_lab.config.validate import check
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
-from mnist_lab.runs.directory import claimed
+from mnist_lab.runs.directory import MANIFEST, claimed
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.registry import prepare_launcher, register
 from mnist_lab.sweeps.sweeper import StudySweeper
@@ -146,6 +147,8 @@ def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
 
         check_accelerator(checked.trainer.accelerator)
     run_dir = run_dir_of(config)
+    if not (run_dir / MANIFEST).exists():
+        check_source(checked)
     with claimed(run_dir, lambda: check_same_config(run_dir, checked)):
         run(loader, config, job)
         job.result()  # a directory in which nothing was trained goes

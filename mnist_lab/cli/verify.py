@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import say
+from mnist_lab.config.overrides import typed_source
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import InputError
 from mnist_lab.files.regular import check_links
@@ -26,14 +27,14 @@ def main(arguments: list[str]) -> int:
         "its figures and weights are the same to the last bit.",
     )
     parser.add_argument("run", type=Path, help="the run's directory, which is only read")
-    options, allowed = parser.parse_with_targets(arguments)
+    options, allowed = parser.parse_with_targets(arguments, "init_from")
     check_links(options.run)
     if not is_finished(options.run):
         directory.read_json(options.run / directory.MANIFEST)  # raises where there is no run at all
         raise InputError(f"{options.run}: is not finished; mnist-lab resume {options.run}")
     with tempfile.TemporaryDirectory(prefix="mnist_lab_verify_") as folder:
         again = Path(folder)
-        config = run_config(options.run, allowed, place=again)
+        config = run_config(options.run, allowed, again, typed_source(options.overrides))
         _check_record(options.run)
         log_messages()
         with without_collector():
@@ -59,7 +60,9 @@ def _report(run_dir: Path, again: Path, config: DictConfig) -> int:
     manifests = [read_manifest(run_dir), read_manifest(again)]
     figures = [_figures(run_dir), _figures(again)]
     different = _changed_checkpoints(run_dir, manifests[0]) + _different("", *figures)
-    for key in ("sha256", "data"):
+    for manifest in manifests:
+        (manifest.get("init_from") or {}).pop("path", None)
+    for key in ("sha256", "data", "init_from"):
         different += _different(f"{key} of ", *(manifest.get(key) or {} for manifest in manifests))
     notes = differences(*manifests)
     if different and config.trainer.get("max_time"):

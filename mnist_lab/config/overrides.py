@@ -1,5 +1,6 @@
 """Parses and checks overrides of the command line."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,6 +103,23 @@ def opened_targets(overrides: Sequence[str]) -> list[str]:
             )
         opened = [str(target) for target in value]
     return opened
+
+
+def typed_source(overrides: Sequence[str]) -> str | None:
+    """Return the path that ``init_from`` names on the command line; None where it is not typed.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    values = [
+        item.value() for item in parse_overrides(overrides) if item.key_or_group == "init_from"
+    ]
+    if not values:
+        return None
+    if not isinstance(values[-1], str | QuotedString):
+        raise ConfigError("init_from: must be a run's directory, or a checkpoint's file")
+    text = values[-1].text if isinstance(values[-1], QuotedString) else values[-1]
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def given_overrides(hydra: DictConfig, part: str = "task") -> list[str]:

@@ -14,11 +14,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import find
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, InputError
 
 _GROUPS = ("data", "logger", "callbacks", "trainer")
 _RUNS = ("${run_dir}", "${hydra:")
-_PATHS = ("data.root", "default_root_dir", "dirpath", "save_dir")  # a key, or the end of one
+_KEYS = ("data.root", "init_from")
+_PATHS = (*_KEYS, "default_root_dir", "dirpath", "save_dir")  # a key, or the end of one
 
 
 def make_absolute(config: DictConfig) -> None:
@@ -29,11 +30,11 @@ def make_absolute(config: DictConfig) -> None:
     """
     folder = os.getcwd()
     check_path("the current folder", folder)
-    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, list(_GROUPS)))
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [*_GROUPS, "init_from"]))
     for name in _PATHS:
         group, _, end = name.rpartition(".")
         for key, text, _ in find(plain.get(group) if group else plain, end, group):
-            if not isinstance(text, str) or "://" in text or (group and key != name):
+            if not isinstance(text, str) or "://" in text or (name in _KEYS and key != name):
                 continue
             if any(start in text for start in _RUNS):  # in the run's directory, without a name yet
                 continue
@@ -43,6 +44,19 @@ def make_absolute(config: DictConfig) -> None:
                 home = os.path.expanduser(path)
                 absolute = os.path.join(folder, text) if home == path else home
                 OmegaConf.update(config, key, absolute)
+
+
+def check_source(config: DictConfig) -> None:
+    """Refuse to begin with the weights of a run that is not there.
+
+    Raises:
+        InputError: there is no file or folder of the name.
+    """
+    if config.init_from is not None and not os.path.exists(config.init_from):
+        raise InputError(
+            f"init_from={config.init_from}: no such file or folder; give a run's directory, or a "
+            "checkpoint"
+        )
 
 
 def check_path(name: str, path: str) -> None:

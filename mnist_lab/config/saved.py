@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +27,15 @@ from mnist_lab.data.sets import has_set
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
-from mnist_lab.runs.directory import CHECKPOINTS, CONFIG, MANIFEST, read_json, refuse_code
+from mnist_lab.runs.directory import (
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    MANIFEST,
+    PREVIOUS,
+    read_json,
+    refuse_code,
+)
 from mnist_lab.runs.manifest import flat, read_manifest
 
 _log = logging.getLogger(__name__)
@@ -129,19 +138,25 @@ def _precision(manifest: Path) -> str:
     return str(precision)
 
 
-def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None) -> DictConfig:
+def run_config(
+    run_dir: Path,
+    allowed: Sequence[str],
+    place: Path | None = None,
+    init_from: str | None = None,
+) -> DictConfig:
     """Return the config of a run as it was, to resume it or to run it again.
 
     Args:
         run_dir: the run's directory, wherever it is now.
         allowed: targets that the command line opened; those of the file open none.
         place: the directory to run in; None is the run's own.
+        init_from: what the command line names of the run's source of weights.
 
     Raises:
         ConfigError: this version of the lab does not take a value, or the machine lacks the device.
         InputError: the run's config cannot be read.
-        UntrustedError: a target is neither the lab's nor opened, or a link leads out of the
-            directory.
+        UntrustedError: a target is neither the lab's nor opened, a link leads out of the
+            directory, or weights are to be read from elsewhere, and where was not typed.
     """
     register()
     path, folder = run_dir / CONFIG, (place or run_dir).absolute()
@@ -157,7 +172,8 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
     with _as_input(path):
         data = located(plain["data"], run_dir.absolute())
         _check_root(data)
-        plain = located(plain, folder) | {"data": data}
+        source = located(plain.get("init_from"), run_dir.absolute())
+        plain = located(plain, folder) | {"data": data, "init_from": init_from or source}
         config: DictConfig = OmegaConf.structured(Train)
         for name, node in OmegaConf.create(plain).items():
             config[name] = _typed(str(name), node)
@@ -165,8 +181,28 @@ def run_config(run_dir: Path, allowed: Sequence[str], place: Path | None = None)
         config.allow_targets = list(allowed)
         OmegaConf.resolve(config)
         check(config)
+        if init_from is None:
+            _check_source(config, run_dir, is_again=place is not None)
+        elif source is None:
+            raise ConfigError(f"init_from={init_from}: the run did not begin with other weights")
     check_roles(OmegaConf.to_container(config), allowed)
     return config
+
+
+def _check_source(config: DictConfig, run_dir: Path, is_again: bool) -> None:
+    """Refuse to read weights from outside a run's directory, as only who types a path may name it.
+
+    A run that has a checkpoint is resumed from that, and its source is not read again.
+    """
+    source = config.init_from
+    is_read = is_again or not any((run_dir / path).exists() for path in (LAST, PREVIOUS))
+    if source is None or not is_read:
+        return
+    if ".." in Path(source).parts or not Path(source).is_relative_to(run_dir.absolute()):
+        raise UntrustedError(
+            f"init_from={source}: is outside the run's directory, and taken from the command line "
+            f"only; type it again: init_from={shlex.quote(source)}"
+        )
 
 
 def _check_root(data: Any) -> None:

@@ -427,6 +427,12 @@ class Train:
         "whether more or less of it is better; max, or as the class of one of metrics= says",
         choices=("max", "min"),
     )
+    init_from: str | None = knob(
+        None, "a run's directory, or a checkpoint, whose weights training begins with"
+    )
+    freeze: list[str] | None = knob(
+        None, "names of modules that are not trained, such as [net.1] or [net.*]"
+    )
     threads: Any = knob(
         "auto",
         "of the CPU; auto is OMP_NUM_THREADS where it is set, else all cores that the run may use",

@@ -18,12 +18,10 @@ from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import stored_config
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError, InputError, first_line
-from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.inference.predictions import Predictions
 from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import NUM_CLASSES
-from mnist_lab.runs.directory import BEST
-from mnist_lab.training.checkpoints import check_weights, newest
+from mnist_lab.training.checkpoints import best_of, check_weights
 from mnist_lab.training.fit import default_trainer, evaluate_on
 from mnist_lab.training.precision import can_compute
 from mnist_lab.training.trainer import build_model, build_trainer
@@ -102,13 +100,7 @@ def load_model(run_dir: Path, config: DictConfig) -> Any:
         InputError: there is no checkpoint, or it is corrupt or another model's.
         UntrustedError: a checkpoint names code.
     """
-    path = run_dir / BEST
-    if path.exists():
-        checkpoint = read_checkpoint(path)
-    elif last := newest(run_dir, is_to_resume=False):
-        path, checkpoint = last
-    else:
-        raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
+    path, checkpoint = best_of(run_dir)
     settings, weights = checkpoint.get("hyper_parameters", {}), checkpoint["state_dict"]
     target = str(config.model._target_)
     model_class: Any = get_class(target)

@@ -24,13 +24,13 @@ def build_optimizer(
     Args:
         settings: ``name``, of torch's class in short or of any class with dots, and its arguments;
             of the latter an ``lr`` of None is the class's own.
-        parameters: the parameters that it steps.
+        parameters: the parameters that it steps, but for those that need no gradient.
         fused: whether the step of an optimizer of a short name is one kernel.
 
     Raises:
         ConfigError: there is no such class, or it refuses a setting.
     """
-    rest = dict(settings)
+    rest, parameters = dict(settings), [each for each in parameters if each.requires_grad]
     name = rest.pop("name")
     if name not in OPTIMIZERS:
         if rest.get("lr", 0) is None:

@@ -41,7 +41,7 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
     attempts = manifest.get("attempts", [])
     if not isinstance(attempts, list) or not all(isinstance(entry, dict) for entry in attempts):
         raise InputError(f"{run_dir / MANIFEST}: attempts: must be a list of mappings")
-    for name in ("data", "sha256", "versions"):
+    for name in ("data", "init_from", "sha256", "versions"):
         if not isinstance(manifest.get(name) or {}, dict):
             raise InputError(f"{run_dir / MANIFEST}: {name}: must be a mapping")
     return manifest

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from omegaconf import DictConfig
 
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.paths import check_source
 from mnist_lab.config.resolve import reading
 from mnist_lab.config.validate import check, check_trial
 from mnist_lab.errors import ConfigError, LabError
@@ -30,6 +31,7 @@ def checked_trials(
             config = loader.trial(master, overrides, number)
             folders.add(_folder(config, folders))
             check(config)
+            check_source(config)
             check_trial(config)
             if runs_here and config.trainer.accelerator not in (None, "auto", "cpu"):
                 from mnist_lab.training.precision import check_accelerator  # imports torch

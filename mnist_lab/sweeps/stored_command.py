@@ -73,7 +73,7 @@ def _may_be_stored(override: Override) -> bool:
         return all(map(_may_be_searched, _params(override)))
     if key.partition(".")[0].partition("/")[0] == "hydra":
         return ".".join(key.split(".")[:3]) in _FREE and not override.is_delete()
-    return key != "data.root" and not (key == "data" and "{" in value)
+    return key not in ("data.root", "init_from") and not (key == "data" and "{" in value)
 
 
 def _may_be_searched(override: Override) -> bool:

@@ -64,6 +64,21 @@ def newest(
     return None
 
 
+def best_of(run_dir: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the best checkpoint of a run, else its newest, and its content.
+
+    Raises:
+        InputError: there is none, or it is corrupt.
+        UntrustedError: a checkpoint names code.
+    """
+    path = run_dir / BEST
+    if path.exists():
+        return path, read_checkpoint(path)
+    if last := newest(run_dir, is_to_resume=False):
+        return last
+    raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
+
+
 def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Check that a checkpoint has all that a run is resumed from, each of its type.
 

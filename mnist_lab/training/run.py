@@ -25,6 +25,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
 from mnist_lab.training.checkpoints import newest, put_aside_damaged
+from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import own_checkpoint, train
 from mnist_lab.training.from_data import follow_data
 from mnist_lab.training.hparams import log_best, log_config
@@ -101,6 +102,9 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 datamodule = build(config.data)
                 followed = follow_data(config, datamodule)
                 model = build_model(followed)
+            source = None
+            if path is None and config.get("init_from") is not None:
+                source = load_initial(model, Path(config.init_from))
             if followed is not config and directory.is_rank_zero():
                 config = followed
                 directory.write(run_dir / directory.CONFIG, portable(config))
@@ -112,6 +116,8 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
             if trainer.is_global_zero:
                 _note_machine(run_dir, environment | machine(trainer), is_new=snapshot is None)
                 _note_data(run_dir, datamodule)
+                if source is not None:
+                    manifest.update_manifest(run_dir, init_from=source)
                 begin_logs(config, trainer.loggers, snapshot)
             metrics = train(model, datamodule, trainer, ckpt_path=path)
             if trainer.is_global_zero:

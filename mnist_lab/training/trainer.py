@@ -29,6 +29,7 @@ from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.models.named import takes
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
+from mnist_lab.training.fine_tuning import freeze
 from mnist_lab.training.from_data import NUMBERS
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import starts_by_copying
@@ -50,7 +51,8 @@ def build_model(config: DictConfig) -> Any:
     It is the first that is built of a stack of trials, and so the classes of all are judged here.
 
     Raises:
-        ConfigError: an argument is an object that no checkpoint can hold.
+        ConfigError: an argument is an object that no checkpoint can hold, or ``freeze`` does not
+            fit.
         UntrustedError: a class has not the role that its place in the config asks for.
     """
     check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
@@ -65,6 +67,7 @@ def build_model(config: DictConfig) -> Any:
             del node[name]
     model = build(OmegaConf.create(node), **settings)
     _check_arguments(model)
+    freeze(model, config.get("freeze") or [])
     return model
 
 

@@ -1,7 +1,7 @@
 """Runs that were killed come to the same weights, files and points as those that were not.
 
-Each is killed in this process, in the middle of its second epoch: an error that nothing catches
-ends it between two batches. ``scripts/crash_test.py --each`` kills real processes, anywhere.
+Each is killed in this process, in the middle of its second epoch. ``scripts/crash_test.py --each``
+kills real processes, anywhere.
 """
 
 import sys
@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from door import call
-
-from mnist_lab.training.epoch_loop import FastEpochLoop
+from killed import killed_at
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -44,27 +43,6 @@ NEIGHBOURS = {
     ),
 }
 QUICK = {"two_optimizers", "swa_batch_norm", "much at once"}
-
-
-class Killed(BaseException):
-    """Nothing catches it."""
-
-
-def killed_at(number: int, command: str, folder: Path) -> None:
-    """Start a command whose training ends before a batch."""
-    advance, left = FastEpochLoop.advance, number
-
-    def or_die(self: FastEpochLoop, data_fetcher: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Killed
-        advance(self, data_fetcher)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FastEpochLoop, "advance", or_die)
-        with pytest.raises(Killed):
-            call(command, folder)
 
 
 def _case(name: str) -> Any:

@@ -182,6 +182,9 @@ def _reason_in_config(job: Job) -> str | None:
             return f"callbacks.{name} is not stacked"
     if config.get("metrics"):
         return "metrics= is not stacked"
+    for name in ("init_from", "freeze"):
+        if config.get(name):
+            return f"{name} is not stacked"
     if config.trainer.callbacks:
         return "trainer.callbacks is not stacked"
     if config.trainer.fast_dev_run:
