@@ -23,6 +23,7 @@ VERBS = {
     "predict": "recognise the digits in images of your own",
     "serve": "open a page on which to draw digits and see what runs make of them",
     "export": "write a run's model as ONNX or for torch.export, checked",
+    "schema": "print the JSON Schema of the config files, by which editors check them",
 }
 
 

@@ -6,6 +6,7 @@ _PACKAGE = Path(__file__).parents[1]
 # A wheel carries conf/ inside the package; a checkout has it beside.
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
 _RECIPES = ("experiment", "sweep")  # the groups that change others
+_FOR_PROGRAMS = ("# @package", "# yaml-language-server")  # comments that Hydra and editors read
 
 
 def groups(folder: Path = CONF) -> list[str]:
@@ -14,11 +15,11 @@ def groups(folder: Path = CONF) -> list[str]:
 
 
 def choices(group: str, folder: Path = CONF) -> dict[str, str]:
-    """Return a group's options in a folder, each with the first comment line of its file."""
+    """Return a group's options in a folder, each with its file's first comment for readers."""
     options = {}
     for path in sorted((folder / group).glob("*.yaml")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        first = next((line for line in lines if not line.startswith("# @package")), "")
+        first = next((line for line in lines if not line.startswith(_FOR_PROGRAMS)), "")
         options[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
     return options
 
