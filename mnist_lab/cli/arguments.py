@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mnist_lab.config.messages import known_keys
-from mnist_lab.config.overrides import opened_targets
 from mnist_lab.errors import ConfigError
+
+# What imports Hydra is imported where it is needed: `mnist-lab runs` answers sooner without it.
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,11 +57,15 @@ def refuse_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None
     Raises:
         ConfigError: there is one; the message says how it is written.
     """
-    full_keys = {key.rpartition(".")[2]: key for key in reversed(list(known_keys()))}
     options = re.findall(r"-[-\w]+", parser.format_usage())
     for word in words:
         match = re.fullmatch(r"-{1,2}(\w+)((?:[./]\w+)*)(=.*)?", word, re.DOTALL)
-        if match and word.partition("=")[0] not in options and (match[2] or match[1] in full_keys):
+        if not match or word.partition("=")[0] in options:
+            continue
+        from mnist_lab.config.messages import known_keys
+
+        full_keys = {key.rpartition(".")[2]: key for key in reversed(list(known_keys()))}
+        if match[2] or match[1] in full_keys:
             key = match[1] + match[2] if match[2] else full_keys[match[1]]
             typed = shlex.quote(f"{key}{match[3]}") if match[3] else f"{key}=VALUE"
             raise ConfigError(f"{word}: is written without dashes: {typed}")
@@ -94,4 +98,6 @@ def only_targets(overrides: list[str], *others: str) -> list[str]:
     for text in overrides:
         if text.partition("=")[0] not in ("allow_targets", *others):
             raise ConfigError(f"{text}: not taken; a run's own config is used")
+    from mnist_lab.config.overrides import opened_targets
+
     return opened_targets(overrides)

@@ -20,6 +20,7 @@ VERBS = {
     "verify": "run a run again, and say whether its figures and weights are the same",
     "evaluate": "evaluate a run's best checkpoint again",
     "report": "a leaderboard over any set of runs and sweeps, and a page of them",
+    "runs": "list and find runs and sweeps, and tag them",
     "predict": "recognise the digits in images of your own",
     "serve": "open a page on which to draw digits and see what runs make of them",
     "export": "write a run's model as ONNX or for torch.export, checked",

@@ -1,12 +1,14 @@
 """Bounds YAML files that came with a directory, before anything is built from them."""
 
-from collections.abc import Iterable
+import functools
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from mnist_lab.errors import InputError, UntrustedError, first_line
+from mnist_lab.errors import InputError, LabError, UntrustedError, first_line
 from mnist_lab.files.regular import read_regular
 
 _MAX_BYTES = 200_000  # the config of a run has 2,000
@@ -16,6 +18,13 @@ _MAX_LENGTH = 5_000  # of one value, in characters; a path has 4,096 at most
 _PLAIN_TAGS = {"!"} | {
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
 }
+_SECTION = re.compile(rb"^(?=[A-Za-z_]\w*:(?:[ \n]|$))", re.MULTILINE)
+# A number whose key is none of YAML's words for true, false and null.
+_NUMBER = re.compile(
+    rb"(?!(?i:y|n|on|off|t|f))([A-Za-z_]{2,}): "
+    rb"(?:(-?(?:0|[1-9]\d{0,15}))|(-?\d+\.\d+(?:e[+-]\d+)?))\n"
+)
+_MORE = re.compile(rb"^(---|\.\.\.|%|\?)", re.MULTILINE)  # what is more than one plain mapping
 
 
 def loader_of(content: bytes) -> Any:
@@ -33,9 +42,77 @@ def check_yaml(path: Path) -> None:
         InputError: the file cannot be read, or holds too much.
         UntrustedError: it holds a tag, or an alias, by which a few bytes stand for gigabytes.
     """
+    _check(path, _content(path))
+
+
+def read_yaml(path: Path, convert: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Read a YAML file as ``check_yaml`` bounds it, and convert its top-level sections.
+
+    A thousand runs have most sections in common, and each is parsed and converted once: it is a
+    mapping by itself, or else the whole file is read.
+
+    Args:
+        path: the file.
+        convert: returns what a section, or several, becomes.
+
+    Raises:
+        InputError: the file cannot be read, or holds too much.
+        UntrustedError: it holds a tag or an alias.
+    """
+    content = _content(path)
+    if _SECTION.match(content) and not _MORE.search(content):
+        values: dict[str, Any] = {}
+        try:
+            for section in filter(None, _SECTION.split(content)):
+                values |= _converted(section, convert)
+            return values
+        except (LabError, ValueError, yaml.YAMLError):
+            pass  # the whole file has a better message
+    _check(path, content)
+    try:
+        # OmegaConf's own loader takes ten times as long.
+        return convert(yaml.load(content, Loader=loader_of(content)) or {})
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _converted(
+    section: bytes, convert: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    return convert(_section(section))
+
+
+def _section(section: bytes) -> dict[str, Any]:
+    """Parse a top-level key and what is below it, line by line where each is a key of its own."""
+    head, _, body = section.partition(b"\n")
+    lines = re.sub(rb"^  ", b"", body, flags=re.MULTILINE)
+    is_indented = len(lines) + 2 * body.count(b"\n") == len(body)
+    if head.endswith(b":") and is_indented and _SECTION.match(lines):
+        try:
+            parts = map(_parsed, filter(None, _SECTION.split(lines)))
+            return {head[:-1].decode(): {k: v for part in parts for k, v in part.items()}}
+        except (LabError, yaml.YAMLError):
+            pass
+    return _parsed(section)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(content: bytes) -> dict[str, Any]:
+    if match := _NUMBER.fullmatch(content):  # what the runs of a sweep differ in
+        return {match[1].decode(): int(match[2]) if match[2] else float(match[3])}
+    _check(Path(), content)
+    values: dict[str, Any] = yaml.load(content, Loader=loader_of(content))
+    return values
+
+
+def _content(path: Path) -> bytes:
     if not path.exists():
         raise InputError(f"{path}: no such file; is {path.parent} a run's directory?")
-    content = read_regular(path, _MAX_BYTES)
+    return read_regular(path, _MAX_BYTES)
+
+
+def _check(path: Path, content: bytes) -> None:
     try:
         _check_events(path, yaml.parse(content.decode(), Loader=loader_of(content)))
     except (UnicodeError, yaml.YAMLError) as error:

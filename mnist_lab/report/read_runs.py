@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 from mnist_lab.config.allowlist import renamed
 from mnist_lab.errors import InputError, LabError, printable, reason
 from mnist_lab.files.regular import check_links
-from mnist_lab.files.yaml import check_yaml, loader_of, problem_in
+from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.manifest import RunState, flat
 
@@ -30,7 +28,7 @@ _NO_SETTINGS = (
     "callbacks.checkpoint.every_n_steps",
 )
 _NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.progress.")
-_NOT_SEARCHED = {".hydra", ".git", "checkpoints", "ledger", "projector"}
+_NOT_SEARCHED = {".hydra", ".git", runs.TRASH, "checkpoints", "ledger", "projector"}
 
 
 @dataclass(frozen=True)
@@ -125,25 +123,46 @@ def read_run(path: Path) -> Run:
         InputError: a file of it is missing or corrupt.
         UntrustedError: its config has YAML tags.
     """
+    settings, seed = read_settings(path)
+    return Run(path, settings, seed, read_metrics(path))
+
+
+def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
+    """Return the settings that may affect a run's result, by dotted keys, and its seed.
+
+    Raises:
+        InputError: its config is missing or corrupt.
+        UntrustedError: its config has YAML tags.
+    """
     config = path / runs.CONFIG
-    check_yaml(config)
-    try:
-        # OmegaConf's own loader takes ten times as long, which a thousand runs feel.
-        text = config.read_bytes()
-        content = yaml.load(text, Loader=loader_of(text))
-    except (yaml.YAMLError, OSError, ValueError) as error:
-        raise InputError(f"{config}: cannot be read: {problem_in(error)}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+    settings = read_yaml(config, _settings)
+    if not any(key.startswith("model.") for key in settings):
         raise InputError(f"{config}: not a run's config: model: must be a mapping")
-    values = {key: renamed(value) for key, value in flat(content).items()}
+    return settings, settings.pop("seed", None)
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a config, or a section of it, may affect a result, and ``seed``."""
+    return {
+        printable(key): _plain(renamed(value))
+        for key, value in flat(config).items()
+        if key == "seed" or _is_setting(key)
+    }
+
+
+def read_metrics(path: Path) -> dict[str, float]:
+    """Return a run's metrics; a number too large for a float is NaN.
+
+    Raises:
+        InputError: they are missing or corrupt.
+    """
     metrics = {}
     for name, value in runs.read_metrics(path).items():
         try:
             metrics[printable(str(name))] = float(value)
         except OverflowError:
             metrics[printable(str(name))] = math.nan
-    settings = {printable(key): _plain(value) for key, value in values.items() if _is_setting(key)}
-    return Run(path, settings, values.get("seed"), metrics)
+    return metrics
 
 
 def _is_setting(key: str) -> bool:

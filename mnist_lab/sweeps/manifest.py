@@ -18,7 +18,7 @@ from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import differences, environment, flat
 
-FILE = "sweep.json"
+FILE = directory.SWEEP
 _PARTS = ("space", "search", "config")
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys((*_PARTS, "code", "versions", "study"), (dict, "a mapping")),

@@ -1,0 +1,68 @@
+"""``mnist-lab runs tag`` and ``note``: what a user calls runs."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mnist_lab.cli.arguments import Parser
+from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.report.read_runs import run_directories
+from mnist_lab.runs.directory import MANIFEST, SWEEP
+from mnist_lab.runs.labels import check_tags, note_run, tag_run
+
+
+def tag(arguments: list[str]) -> None:
+    """Give tags to runs.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser(
+        "mnist-lab runs tag",
+        description="Gives tags to runs, or to all trials of a sweep; mnist-lab runs --where "
+        "tag=paper finds them. Words that are no directories of runs are the tags.",
+    )
+    parser.add_argument("words", nargs="+", metavar="RUN... TAG...", help="directories and tags")
+    parser.add_argument("--remove", action="store_true", help="take the tags away")
+    options = parser.parse_intermixed_args(arguments)
+    places = [Path(word) for word in options.words if _is_run(Path(word))]
+    tags = [word for word in options.words if not _is_run(Path(word))]
+    for word in tags:
+        if "/" in word:
+            raise InputError(f"{word}: no directory of a run or a sweep")
+    if not places or not tags:
+        raise ConfigError(
+            "mnist-lab runs tag: directories of runs, and then tags, are required: "
+            "mnist-lab runs tag outputs/runs/... paper"
+        )
+    check_tags(tags)
+    for run in _runs(places):
+        tag_run(run, drop=tags) if options.remove else tag_run(run, tags)
+
+
+def note(arguments: list[str]) -> None:
+    """Keep a text about a run.
+
+    Raises:
+        LabError: something that the user can mend is wrong.
+    """
+    parser = Parser(
+        "mnist-lab runs note",
+        description="Keeps a text about a run, in place of the one that it has; mnist-lab runs "
+        "--columns run,note shows it.",
+    )
+    parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
+    parser.add_argument("text", help="an empty one, '', removes it")
+    options = parser.parse_intermixed_args(arguments)
+    if not _is_run(options.run):
+        raise InputError(f"{options.run}: no directory of a run or a sweep")
+    for run in _runs([options.run]):
+        note_run(run, options.text)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / MANIFEST).is_file() or (path / SWEEP).is_file()
+
+
+def _runs(places: Iterable[Path]) -> Iterator[Path]:
+    """Yield the runs at or below each place; one without a manifest has no labels."""
+    return (run for run in run_directories(places) if (run / MANIFEST).is_file())
