@@ -17,7 +17,7 @@ OWN = {"optimizer": "torch.optim.RMSprop", "scheduler": "torch.optim.lr_schedule
 def test_every_folder_is_known() -> None:
     files = {path.relative_to(CONF) for path in CONF.rglob("*") if path.is_file()}
     listed = {Path(group, f"{name}.yaml") for group, name in CHOICES}
-    assert files == listed | {Path("train.yaml")}
+    assert files == listed | {Path("train.yaml"), Path("schema.json")}
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
