@@ -1,6 +1,5 @@
 """What users meet who type something wrong, or ask what there is."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -65,14 +64,9 @@ def test_bad_input_through_the_door(row: dict, folder: Path) -> None:
     assert not (folder / "outputs").exists()
 
 
-@pytest.mark.parametrize("arguments", ["--help", "train --help", "train modle=cnn"])
-def test_answers_within_a_second(arguments: str, folder: Path) -> None:
-    before = os.times()
-    run(arguments, folder, **without_torch(folder))
-    after = os.times()
-    # Time on a core, since the cores are shared with other tests.
-    spent = after.children_user + after.children_system
-    assert spent - before.children_user - before.children_system < 1.0
+@pytest.mark.parametrize("arguments", ["--help", "train --help"])
+def test_help_needs_no_torch(arguments: str, folder: Path) -> None:
+    assert run(arguments, folder, **without_torch(folder)).returncode == 0
 
 
 def test_top_level_needs_no_hydra() -> None:
