@@ -76,6 +76,7 @@ def package(tmp_path: Path) -> Path:
     return tree
 
 
+@pytest.mark.slow
 def test_has_every_verb(package: Path, tmp_path: Path) -> None:
     few = [*FEW_BATCHES.split(), "model=tiny", "~callbacks.pictures"]
     commands = [

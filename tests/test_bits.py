@@ -50,6 +50,7 @@ def weights_on(threads: int) -> list[str]:
     return hashes
 
 
+@pytest.mark.slow
 def test_softmax_and_mlp_have_the_same_weights_on_any_number_of_threads() -> None:
     assert weights_on(1) == weights_on(2) == weights_on(3)
 

@@ -12,6 +12,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FEW = " trainer.limit_train_batches=5 trainer=cpu"  # the tests' only additions, for time
 
 
+@pytest.mark.slow
 def test_a_model_and_a_data_set_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

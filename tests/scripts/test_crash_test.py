@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "crash_test.py"
 @pytest.mark.parametrize(
     "parts",
     [
-        {"kills": 1, "saves": 2},
+        pytest.param({"kills": 1, "saves": 2}, marks=pytest.mark.slow),
         pytest.param({"signals": 1, "races": 1}, marks=pytest.mark.slow),
     ],
 )

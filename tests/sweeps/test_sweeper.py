@@ -102,6 +102,7 @@ def test_failures_are_recorded_and_listed(sweep: Sweep, capsys: pytest.CaptureFi
     assert len(study().trials) == 8
 
 
+@pytest.mark.slow
 def test_search_prunes_and_saves_epochs(sweep: Sweep) -> None:
     assert sweep(*TPE, *HALVING, "hydra.sweeper.n_trials=8", "hydra.sweep.dir=s") == 0
     ended = records()
@@ -164,6 +165,7 @@ def test_a_storage_in_the_sweeps_own_directory(sweep: Sweep, storage: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path("conf/sweep").glob("*.yaml")))
+@pytest.mark.slow
 def test_shipped_searches(name: str, sweep: Sweep) -> None:
     few = ["hydra.sweeper.batch_size=2"]
     content = yaml.safe_load(

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("mnist_files", "elsewhere")
 GRID = ["optimizer.lr=1e-3,1e-2,3e-2,1e-1", "seed=range(5)"]
 
 
+@pytest.mark.slow
 def test_sweep_that_a_signal_stops() -> None:
     arguments = ["train", "-m", *SOFTMAX, "seed=range(6)", "hydra.sweep.dir=s"]
     with subprocess.Popen(
@@ -69,6 +70,7 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
     assert {record.state for record in records()} == {RunState.INTERRUPTED}
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_sweep() -> None:
     grid = ["optimizer.lr=1e-3,1e-2,1e-1", "seed=1,2,3"]
     command = [COMMAND, "train", "-m", *SOFTMAX, *grid, "hydra.sweep.dir=s"]

@@ -69,6 +69,7 @@ def test_tensorboard_has_curves_hparams_config_and_image(finished: Path) -> None
     assert b"test/acc" in experiment
 
 
+@pytest.mark.slow
 def test_same_command_same_bits_and_another_seed_others(tmp_path: Path) -> None:
     command = f"train {SHORT} trainer.max_epochs=1 data.augment=affine logger=none"
     for do, name, seed in ((run, "a", 0), (call, "b", 0), (call, "c", 1)):

@@ -21,7 +21,10 @@ _HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 _WHOLE = _HEAD + b"\r\n"
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_ends_cleanly(trained: Path, signum: int, code: int) -> None:
     with served(trained) as (process, port):
         waiting = socket.create_connection(("127.0.0.1", port))
