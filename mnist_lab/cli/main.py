@@ -25,6 +25,7 @@ VERBS = {
     "serve": "open a page on which to draw digits and see what runs make of them",
     "export": "write a run's model as ONNX or for torch.export, checked",
     "schema": "print the JSON Schema of the config files, by which editors check them",
+    "new": "write a small project with a model, data, a metric and a callback of your own",
 }
 
 
