@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from mnist_lab.cli import train
-from mnist_lab.cli.arguments import Parser, only_targets
+from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
-from mnist_lab.config.overrides import typed_source
+from mnist_lab.config.lengths import typed_lengths
+from mnist_lab.config.overrides import opened_targets, typed_source
 from mnist_lab.config.saved import run_config
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import is_rank_zero
@@ -35,23 +36,27 @@ def main(arguments: list[str]) -> int:
         "overrides",
         nargs="*",
         default=[],
-        help="allow_targets=[my_package.] for own code; of a "
-        "sweep: what it goes further by, and its places, such as hydra.sweeper.storage",
+        help="allow_targets=[my_package.] for own code; of a run that goes further: "
+        "trainer.max_epochs=20, or trainer.max_steps; of a sweep: what it goes further by, and its "
+        "places, such as hydra.sweeper.storage",
     )
     options = parser.parse_intermixed_args(arguments)
     check_links(options.run)
     if (options.run / SWEEP).exists():
         words = resuming_arguments(options.run, options.overrides, options.config_dir)
         return train.main(words, typed=options.overrides)
-    allowed = only_targets(options.overrides, "init_from")
-    config = run_config(options.run, allowed, init_from=typed_source(options.overrides))
+    lengths = typed_lengths(options.overrides, also=("init_from",))
+    allowed, source = opened_targets(options.overrides), typed_source(options.overrides)
+    config = run_config(options.run, allowed, init_from=source, lengths=lengths)
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     with without_collector():
         from mnist_lab.cli.result_table import print_result
+        from mnist_lab.training.further import go_further
         from mnist_lab.training.precision import check_accelerator
         from mnist_lab.training.run import run
 
     check_accelerator(config.trainer.accelerator)
+    go_further(config)
     print_result(run(config))
     return 0
 

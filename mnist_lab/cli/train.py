@@ -20,6 +20,7 @@ from mnist_lab.config.allowlist import check_roles
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
 from mnist_lab.config.jobs import run, sweep
+from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import given_overrides, parse_overrides
 from mnist_lab.config.paths import check_source
@@ -146,10 +147,11 @@ def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
             from mnist_lab.training.precision import check_accelerator
 
         check_accelerator(checked.trainer.accelerator)
-    run_dir = run_dir_of(config)
+    run_dir, typed = run_dir_of(config), parse_overrides(given_overrides(config.hydra))
+    may_go_further = any(override.key_or_group in LENGTHS for override in typed)
     if not (run_dir / MANIFEST).exists():
         check_source(checked)
-    with claimed(run_dir, lambda: check_same_config(run_dir, checked)):
+    with claimed(run_dir, lambda: check_same_config(run_dir, checked, may_go_further)):
         run(loader, config, job)
         job.result()  # a directory in which nothing was trained goes
 
@@ -205,9 +207,12 @@ class _Job:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
             with without_collector():
                 from mnist_lab.cli.result_table import print_result
+                from mnist_lab.training.further import go_further
                 from mnist_lab.training.run import run
 
             check_roles(OmegaConf.to_container(config), self.allowed)
+            if is_single:
+                go_further(config)
             result = run(config)
             print_result(result)
             return result.value

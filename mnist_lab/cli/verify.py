@@ -67,6 +67,12 @@ def _report(run_dir: Path, again: Path, config: DictConfig) -> int:
     notes = differences(*manifests)
     if different and config.trainer.get("max_time"):
         notes.append("trainer.max_time ends a run by the clock, which no run can repeat")
+    notes += [
+        f"the run went further at step {entry.get('step')}, with a schedule over its length, which "
+        "no run from the start repeats"
+        for entry in manifests[0].get("further", [])
+        if different and not entry.get("is_exact")
+    ]
     for line in [f"different: {line}" for line in different] + [f"note: {line}" for line in notes]:
         say(line, to_stderr=True)
     if different:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mnist_lab.config.allowlist import check_roles, check_targets, find, is_the_
 from mnist_lab.config.compose import compose
 from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
+from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
 from mnist_lab.config.options import choices
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
@@ -143,6 +144,7 @@ def run_config(
     allowed: Sequence[str],
     place: Path | None = None,
     init_from: str | None = None,
+    lengths: Mapping[str, Any] | None = None,
 ) -> DictConfig:
     """Return the config of a run as it was, to resume it or to run it again.
 
@@ -151,9 +153,11 @@ def run_config(
         allowed: targets that the command line opened; those of the file open none.
         place: the directory to run in; None is the run's own.
         init_from: what the command line names of the run's source of weights.
+        lengths: the ``LENGTHS`` that were typed, which take the place of the file's.
 
     Raises:
-        ConfigError: this version of the lab does not take a value, or the machine lacks the device.
+        ConfigError: a length is wrong, this version of the lab does not take a value, or the
+            machine lacks the device.
         InputError: the run's config cannot be read.
         UntrustedError: a target is neither the lab's nor opened, a link leads out of the
             directory, or weights are to be read from elsewhere, and where was not typed.
@@ -180,6 +184,7 @@ def run_config(
         config.run_dir = config.trainer.default_root_dir = str(folder)
         config.allow_targets = list(allowed)
         OmegaConf.resolve(config)
+        set_lengths(config, lengths or {})
         check(config)
         if init_from is None:
             _check_source(config, run_dir, is_again=place is not None)
@@ -268,12 +273,13 @@ def portable(config: DictConfig) -> str:
     return to_yaml(stored(plain, Path(str(config.run_dir))))
 
 
-def check_same_config(run_dir: Path, config: DictConfig) -> None:
+def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = False) -> None:
     """Check that a directory is free, or holds a run of this very config, which can be resumed.
 
     Args:
         run_dir: the directory.
         config: a resolved config; a ``hydra`` node is not compared.
+        may_go_further: whether it may have more epochs or steps than the run.
 
     Raises:
         ConfigError: there is a run with another config, or one that is not the lab's.
@@ -293,10 +299,12 @@ def check_same_config(run_dir: Path, config: DictConfig) -> None:
     for values in (there, here):
         if values.get("metrics") == {}:  # as in a run from before there was such a group
             del values["metrics"]
+    lengths = [{key: values.get(key) for key in LENGTHS} for values in (there, here)]
+    free = LENGTHS if may_go_further and is_longer(*lengths) else ()
     differing = [
         f"{key}={there.get(key)} there, {here.get(key)} here"
         for key in sorted(there.keys() | here.keys())
-        if key not in MAY_DIFFER
+        if key not in (*MAY_DIFFER, *free)
         and there.get(key) != here.get(key)
         and not (key in _FROM_DATA and here.get(key) is None)
     ]

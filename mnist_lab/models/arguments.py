@@ -16,6 +16,7 @@ OUTPUTS = {"identity": "Identity", "log_sigmoid": "LogSigmoid"}  # name: class o
 INITS = ("default", "zeros", "glorot_uniform", "truncated_normal", "normal")
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}  # name: class of torch.optim
 SCHEDULERS = ("none", "cosine", "warmup_cosine", "one_cycle", "exponential", "plateau")
+OVER_THE_RUN = ("cosine", "warmup_cosine", "one_cycle")  # schedules by the run's length
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Optimizers and schedules by name."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -90,6 +91,19 @@ def build_schedule(
         ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scheduler={name}: {error}") from error
+
+
+def advance(schedule: schedules.LRScheduler, steps: int) -> None:
+    """Bring a schedule that has not stepped to where it is after some steps.
+
+    Its optimizer's learning rates, which may be of another schedule, become those of that step.
+    """
+    for group, lr in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+        group["lr"] = lr
+    with warnings.catch_warnings():  # torch counts the optimizer's steps beside it
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        for _ in range(steps):
+            schedule.step()
 
 
 def _described(schedule: schedules.LRScheduler, trainer: L.Trainer) -> dict[str, Any]:

@@ -38,9 +38,10 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
         InputError: it is missing or corrupt.
     """
     manifest = read_json(run_dir / MANIFEST)
-    attempts = manifest.get("attempts", [])
-    if not isinstance(attempts, list) or not all(isinstance(entry, dict) for entry in attempts):
-        raise InputError(f"{run_dir / MANIFEST}: attempts: must be a list of mappings")
+    for name in ("attempts", "further"):
+        entries = manifest.get(name, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise InputError(f"{run_dir / MANIFEST}: {name}: must be a list of mappings")
     for name in ("data", "init_from", "sha256", "versions"):
         if not isinstance(manifest.get(name) or {}, dict):
             raise InputError(f"{run_dir / MANIFEST}: {name}: must be a mapping")

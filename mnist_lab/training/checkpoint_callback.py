@@ -78,7 +78,8 @@ class Checkpoint(LightningCheckpoint):
             check_states(trainer, checkpoint)
             self._snapshot = resume_state.read_snapshot(Path(str(trainer.ckpt_path)), checkpoint)
             model_checkpoints.rewind(trainer, checkpoint)
-            self._put_back = PutBack(trainer, checkpoint, self.state_key)
+            goes_further = self._snapshot.goes_further
+            self._put_back = PutBack(trainer, checkpoint, self.state_key, goes_further)
             self.is_restored = False
             resume_state.put_back_position(trainer, self._snapshot)
 

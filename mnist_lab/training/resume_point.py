@@ -9,7 +9,10 @@ from typing import Any
 
 import lightning as L
 
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.models import Classifier
+from mnist_lab.models.arguments import OVER_THE_RUN
+from mnist_lab.models.optimizers import advance
 from mnist_lab.training.judged_weights import mute, unmute
 
 _CURRENT = "current_model_state"  # of Lightning's WeightAveraging, whose state_dict is the average
@@ -22,9 +25,16 @@ class PutBack:
         trainer: the trainer, whose loggers are given no metrics until then.
         checkpoint: the content, which Lightning restores now.
         done: key of the callback's state that is restored once.
+        goes_further: whether the run has become longer since, and so its schedule another.
     """
 
-    def __init__(self, trainer: L.Trainer, checkpoint: dict[str, Any], done: str) -> None:
+    def __init__(
+        self, trainer: L.Trainer, checkpoint: dict[str, Any], done: str, goes_further: bool
+    ) -> None:
+        self._steps = 0  # of a schedule over the new length
+        if goes_further and checkpoint["lr_schedulers"] and _goes_by_length(trainer):
+            self._steps = int(checkpoint["lr_schedulers"][0]["last_epoch"])
+            checkpoint["lr_schedulers"] = []
         self._checkpoint = dict(checkpoint)
         self._callbacks = {**checkpoint["callbacks"], done: None}
         mute(trainer)
@@ -39,9 +49,23 @@ class PutBack:
         schedules = self._checkpoint["lr_schedulers"]
         for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
             config.scheduler.load_state_dict(state)
+        if self._steps > trainer.estimated_stepping_batches:
+            raise InputError(f"{trainer.ckpt_path}: its schedule is beyond the end of the run")
+        if self._steps:
+            advance(trainer.lr_scheduler_configs[0].scheduler, self._steps)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if state := self._callbacks.get(callback.state_key):
                 callback.load_state_dict(state)
+
+
+def _goes_by_length(trainer: L.Trainer) -> bool:
+    """Return whether the learning rate goes by the length of the whole run."""
+    model = trainer.lightning_module
+    return (
+        isinstance(model, Classifier)
+        and type(model).configure_optimizers is Classifier.configure_optimizers
+        and model.scheduler_settings["name"] in OVER_THE_RUN
+    )
 
 
 def check_validates_between_steps(trainer: L.Trainer) -> None:

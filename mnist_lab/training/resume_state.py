@@ -44,6 +44,7 @@ class Snapshot:
         metrics: what callbacks look at, such as ``val/acc``, as tensors of one element.
         logs: for each logger the lengths of its files.
         is_best: whether the weights are the best so far.
+        goes_further: whether the run's length has changed since.
     """
 
     epoch: int
@@ -56,6 +57,7 @@ class Snapshot:
     metrics: dict[str, Tensor]
     logs: list[dict[str, int]]
     is_best: bool
+    goes_further: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form that is stored, of builtins and tensors."""
@@ -69,6 +71,7 @@ class Snapshot:
             InputError: an entry is missing or not of its type.
         """
         values = {}
+        state = {"goes_further": False, **state}  # which those of earlier versions lack
         for field in fields(cls):
             with contextlib.suppress(Exception):  # whatever a wrong type leads to
                 if _CHECKS[field.name](state[field.name]):
@@ -128,6 +131,16 @@ def _rank_state(trainer: L.Trainer) -> dict[str, Any]:
     model = trainer.lightning_module
     running = model.running_state() if isinstance(model, Classifier) else None
     return {"random": random_state(model.device), "running": running}
+
+
+def further(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored snapshot for a run that has become longer, which the snapshot may have ended.
+
+    The sums of its last epoch are not those of the next.
+    """
+    over = {"running": None} if state["is_finished"] else {}
+    ranks = [{**rank, **over} for rank in state["ranks"]]
+    return {**state, "ranks": ranks, "is_finished": False, "goes_further": True}
 
 
 def put_back_position(trainer: L.Trainer, snapshot: Snapshot) -> None:
@@ -218,7 +231,9 @@ def _are_lengths(value: Any) -> bool:
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("epoch", "batch", "step", "total_batches", "logged_steps"), is_count),
-    **dict.fromkeys(("is_finished", "is_best"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(
+        ("is_finished", "is_best", "goes_further"), lambda value: isinstance(value, bool)
+    ),
     "ranks": lambda value: isinstance(value, list) and value != [] and all(map(_is_rank, value)),
     "metrics": lambda value: all(metric.numel() == 1 for metric in value.values()),
     "logs": lambda value: isinstance(value, list) and all(map(_are_lengths, value)),

@@ -153,9 +153,10 @@ def begin_logs(config: DictConfig, loggers: list[Logger], snapshot: Snapshot | N
     """Cut log files back to a snapshot; log the config of a new run."""
     if snapshot is not None:
         rewind(loggers, snapshot.logs, snapshot.step)
-        return
-    rewind(loggers)
-    log_config(loggers, config)
+    else:
+        rewind(loggers)
+    if snapshot is None or snapshot.goes_further:
+        log_config(loggers, config)
 
 
 def finish_run(
