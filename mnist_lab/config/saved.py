@@ -1,11 +1,11 @@
 """Reads the config that a run left: to evaluate the run, to resume it, to verify it."""
 
 import contextlib
+import copy
 import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
 from mnist_lab.config.options import choices
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
-from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Pictures, Train, typed_node
+from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Train, typed_node
 from mnist_lab.config.sources import register
+from mnist_lab.config.unedited import FROM_DATA, MAY_DIFFER, check_unedited
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_texts, set_folders
 from mnist_lab.data.sets import has_set
@@ -41,30 +42,6 @@ from mnist_lab.runs.manifest import flat, read_manifest
 
 _log = logging.getLogger(__name__)
 _QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]
-# How a run is computed and shown, which may be chosen anew when it is resumed.
-MAY_DIFFER = (
-    "allow_targets",
-    "run_dir",
-    "threads",
-    "data.root",
-    "callbacks.checkpoint.every_n_seconds",
-    "callbacks.checkpoint.every_n_steps",
-    *(f"callbacks.pictures.{knob.name}" for knob in fields(Pictures)),
-    *(
-        f"trainer.{name}"
-        for name in (
-            "accelerator",
-            "default_root_dir",
-            "devices",
-            "enable_model_summary",
-            "enable_progress_bar",
-            "num_nodes",
-            "profiler",
-            "strategy",
-        )
-    ),
-)
-_FROM_DATA = ("model.num_classes", "model.in_shape")  # which a run takes where it is told none
 _DOES_NOT_FIT = (
     OmegaConfBaseException,
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
@@ -79,7 +56,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
 
     Raises:
         ConfigError: an override is wrong or of another group.
-        InputError: the run's config cannot be read.
+        InputError: the run's config cannot be read, or was edited.
         UntrustedError: a target is neither the lab's nor opened by ``allow_targets``, or a link
             leads out of the directory.
     """
@@ -121,6 +98,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
             config.trainer.precision = _precision(run_dir / MANIFEST)
     check(config)
     check_roles(OmegaConf.to_container(config), allowed)
+    check_unedited(run_dir, plain)
     return config
 
 
@@ -158,7 +136,7 @@ def run_config(
     Raises:
         ConfigError: a length is wrong, this version of the lab does not take a value, or the
             machine lacks the device.
-        InputError: the run's config cannot be read.
+        InputError: the run's config cannot be read, or was edited.
         UntrustedError: a target is neither the lab's nor opened, a link leads out of the
             directory, or weights are to be read from elsewhere, and where was not typed.
     """
@@ -166,7 +144,8 @@ def run_config(
     path, folder = run_dir / CONFIG, (place or run_dir).absolute()
     check_path("the run's directory", str(folder))
     check_links(run_dir)
-    plain: Any = OmegaConf.to_container(read_stored(path))
+    content: Any = OmegaConf.to_container(read_stored(path))
+    plain = copy.deepcopy(content)
     check_targets(plain, allowed, is_typed=False)
     if place is None:
         check_folders(plain)
@@ -191,6 +170,7 @@ def run_config(
         elif source is None:
             raise ConfigError(f"init_from={init_from}: the run did not begin with other weights")
     check_roles(OmegaConf.to_container(config), allowed)
+    check_unedited(run_dir, content)
     return config
 
 
@@ -269,8 +249,13 @@ def read_stored(path: Path) -> DictConfig:
 
 def portable(config: DictConfig) -> str:
     """Return a resolved config as YAML, with the run's path as a dot: a run can be moved."""
+    return to_yaml(portable_values(config))
+
+
+def portable_values(config: DictConfig) -> Any:
+    """Return the values of ``portable``."""
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    return to_yaml(stored(plain, Path(str(config.run_dir))))
+    return stored(plain, Path(str(config.run_dir)))
 
 
 def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = False) -> None:
@@ -291,8 +276,9 @@ def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = 
                 f"{run_dir}: holds checkpoints without a {MANIFEST}; choose another directory"
             )
         return
-    read_manifest(run_dir)
-    there = flat(located(OmegaConf.to_container(read_stored(run_dir / CONFIG)), "."))
+    content: Any = OmegaConf.to_container(read_stored(run_dir / CONFIG))
+    check_unedited(run_dir, content)
+    there = flat(located(content, "."))
     plain: Any = OmegaConf.to_container(config)
     plain.pop("hydra", None)
     here = flat(in_run(plain, Path(os.path.abspath(run_dir))))
@@ -306,7 +292,7 @@ def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = 
         for key in sorted(there.keys() | here.keys())
         if key not in (*MAY_DIFFER, *free)
         and there.get(key) != here.get(key)
-        and not (key in _FROM_DATA and here.get(key) is None)
+        and not (key in FROM_DATA and here.get(key) is None)
     ]
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""

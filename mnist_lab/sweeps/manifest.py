@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import renamed
 from mnist_lab.config.field import shown
-from mnist_lab.config.saved import MAY_DIFFER
+from mnist_lab.config.unedited import MAY_DIFFER
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import differences, environment, flat

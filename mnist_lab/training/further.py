@@ -121,7 +121,7 @@ def _change(config: DictConfig, before: Mapping[str, Any], lengths: Mapping[str,
     run_dir = Path(config.run_dir)
     start = _start(config, before, lengths)
     is_exact = config.scheduler.get("name") not in OVER_THE_RUN or not start.step
-    note = {"at": directory.now(), "step": start.step, "before": before, "is_exact": is_exact}
+    note = {"at": directory.now(), "step": start.step, "now": lengths, "is_exact": is_exact}
     entries = {"further": [*manifest.read_manifest(run_dir).get("further", []), note]}
     changed = [key for key in LENGTHS if lengths[key] != before[key]]
     _log.warning(

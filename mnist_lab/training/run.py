@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from mnist_lab.config.hydra_internals import build
-from mnist_lab.config.saved import portable
+from mnist_lab.config.saved import portable, portable_values
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import InputError, Stopped
 from mnist_lab.files.atomic import remove_partials, storage_errors
@@ -234,6 +234,7 @@ def recorded(
     """
     if not (run_dir / directory.MANIFEST).exists():
         directory.write(run_dir / directory.CONFIG, portable(config))
+        environment = {**environment, "config": manifest.flat(portable_values(config))}
     for folder in (run_dir, run_dir / directory.CHECKPOINTS):
         remove_partials(folder, run_dir)
     with manifest.attempt(run_dir, environment, from_step):

@@ -1,5 +1,6 @@
 """A run that came from elsewhere, in a folder where nothing may come to life."""
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import hostile_checkpoints as made
 import pytest
+
+from mnist_lab.runs.directory import MANIFEST
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +34,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def run_dir(unfinished: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(unfinished, folder / "run"))
+    """A run as somebody crafts one: without the record by which an edit is found."""
+    path = Path(shutil.copytree(unfinished, folder / "run")) / MANIFEST
+    manifest = json.loads(path.read_text())
+    del manifest["config"]
+    path.write_text(json.dumps(manifest))
+    return path.parent
 
 
 @pytest.fixture

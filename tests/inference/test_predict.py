@@ -1,12 +1,12 @@
 """``predict`` from Python takes what one has at hand."""
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from door import call
 from PIL import Image
 
@@ -14,7 +14,7 @@ from mnist_lab import MLP, predict
 from mnist_lab.data.archive import Split
 from mnist_lab.errors import InputError
 from mnist_lab.inference.predict import load_run
-from mnist_lab.runs.directory import CONFIG
+from mnist_lab.runs.directory import CONFIG, MANIFEST
 
 
 def test_takes_paths_images_arrays_and_tensors(
@@ -38,9 +38,9 @@ def test_takes_paths_images_arrays_and_tensors(
 
 def test_an_image_of_another_set_is_left_as_it_is(trained: Path, tmp_path: Path) -> None:
     run_dir = Path(shutil.copytree(trained, tmp_path / "run"))
-    config = yaml.safe_load((run_dir / CONFIG).read_text())
-    config["data"]["dataset"] = "fashion_mnist"
-    (run_dir / CONFIG).write_text(yaml.safe_dump(config))
+    for path in (run_dir / CONFIG, run_dir / MANIFEST):
+        text = path.read_text()
+        path.write_text(re.sub(r'(dataset"?: "?)mnist', r"\1fashion_mnist", text))
     bag = np.full((28, 28), 90, np.uint8)
     bag[9:, 2:26] = 200
     Image.fromarray(bag).save(tmp_path / "bag.png")

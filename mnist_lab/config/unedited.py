@@ -1,0 +1,86 @@
+"""Whether a run's config.yaml still says what the run began with, which its manifest records."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mnist_lab.config.allowlist import renamed
+from mnist_lab.config.field import shown
+from mnist_lab.config.lengths import LENGTHS
+from mnist_lab.config.schema import Pictures
+from mnist_lab.errors import InputError
+from mnist_lab.runs.directory import CONFIG, MANIFEST, display_path
+from mnist_lab.runs.manifest import flat, read_manifest
+
+# How a run is computed and shown, which may be chosen anew when it is resumed.
+MAY_DIFFER = (
+    "allow_targets",
+    "run_dir",
+    "threads",
+    "data.root",
+    "callbacks.checkpoint.every_n_seconds",
+    "callbacks.checkpoint.every_n_steps",
+    *(f"callbacks.pictures.{knob.name}" for knob in fields(Pictures)),
+    *(
+        f"trainer.{name}"
+        for name in (
+            "accelerator",
+            "default_root_dir",
+            "devices",
+            "enable_model_summary",
+            "enable_progress_bar",
+            "num_nodes",
+            "profiler",
+            "strategy",
+        )
+    ),
+)
+FROM_DATA = ("model.num_classes", "model.in_shape")  # which a run takes where it is told none
+_MOST_NAMED = 3  # differences in an error
+
+
+def check_unedited(run_dir: Path, plain: Mapping[str, Any]) -> None:
+    """Check that a run's config was not edited since the run began.
+
+    Runs of earlier versions have no record of it. What may differ from one start to the next may be
+    edited too.
+
+    Args:
+        run_dir: the run's directory.
+        plain: the content of its config.yaml.
+
+    Raises:
+        InputError: it was edited, or the manifest is corrupt.
+    """
+    manifest = read_manifest(run_dir) if (run_dir / MANIFEST).exists() else {}
+    began = manifest.get("config") or {}
+    if not began:
+        return
+    now = flat(plain)
+    lengths = [began, *(entry.get("now") or {} for entry in manifest.get("further", []))]
+    edited = [
+        f"{key}={shown(now.get(key))}, and {shown(began.get(key))} when the run began"
+        for key in sorted(began.keys() | now.keys())
+        if key not in MAY_DIFFER
+        and not _is_one_of(now.get(key), [began.get(key)])
+        and not (key in FROM_DATA and began.get(key) is None)
+        and not (key in LENGTHS and _is_one_of(now.get(key), [known.get(key) for known in lengths]))
+    ]
+    if edited:
+        named = "; ".join(edited[:_MOST_NAMED])
+        more = f" and {len(edited) - _MOST_NAMED} more" if len(edited) > _MOST_NAMED else ""
+        place = display_path(run_dir)
+        raise InputError(
+            f"{place / CONFIG}: was edited: {named}{more}; put that back; "
+            "train another run with it, or go further: "
+            f"mnist-lab resume {shlex.quote(str(place))} {LENGTHS[0]}=N"
+        )
+
+
+def _is_one_of(value: Any, others: list[Any]) -> bool:
+    """Return whether a value of YAML is one of JSON; NaN is NaN."""
+    text = json.dumps(renamed(value), default=str)
+    return text in [json.dumps(renamed(other), default=str) for other in others]
