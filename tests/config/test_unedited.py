@@ -14,23 +14,17 @@ from mnist_lab.runs.directory import CONFIG
 TRAIN = f"train model=softmax {FEW_BATCHES} ~callbacks.pictures ~callbacks.progress"
 EDITS: dict[str, Any] = {
     "optimizer.lr": 0.5,
-    "optimizer.name": "adamw",
     "model.init": "normal",
     "model._target_": "mnist_lab.models.MLP",
     "data.batch_size": 50,
-    "data.val_size": 4000,
-    "scheduler": {"name": "none"},
+    "scheduler.pct_start": 0.5,
     "callbacks.early_stopping": {
         "_target_": "lightning.pytorch.callbacks.EarlyStopping",
         "monitor": "val/acc",
         "mode": "max",
     },
-    "trainer.precision": "bf16-true",
     "trainer.max_epochs": 7,
-    "trainer.max_steps": 7,
     "seed": 3,
-    "monitor": "val/loss",
-    "mode": "min",
     "metrics.f1": {"_target_": "torchmetrics.classification.F1Score"},
 }
 MAY = {"threads": 1, "callbacks.checkpoint.every_n_seconds": 3.0, "trainer.devices": 1}
@@ -47,8 +41,6 @@ def edited(trained: Path, folder: Path, key: str, value: Any) -> Path:
     run_dir = Path(shutil.copytree(trained, folder / "run"))
     config = OmegaConf.create(yaml.safe_load((run_dir / CONFIG).read_text()))
     OmegaConf.update(config, key, value, force_add=True)
-    if key.startswith("mo") and not key.startswith("model"):  # which go together
-        config.monitor, config.mode = "val/loss", "min"
     (run_dir / CONFIG).write_text(OmegaConf.to_yaml(config))
     return run_dir
 

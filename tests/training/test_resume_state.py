@@ -23,7 +23,14 @@ def stored() -> dict[str, Any]:
         "metrics": {"val/acc": torch.tensor(0.5)},
         "logs": [{"events.out.tfevents.0": 100}],
         "is_best": True,
+        "goes_further": False,
     }
+
+
+def test_of_an_earlier_version() -> None:
+    content = stored()
+    del content["goes_further"]
+    assert not Snapshot.from_dict(content).goes_further
 
 
 def test_the_stored_form_stays() -> None:
