@@ -38,7 +38,7 @@ from mnist_lab.runs.directory import (
     read_json,
     refuse_code,
 )
-from mnist_lab.runs.manifest import flat, read_manifest
+from mnist_lab.runs.manifest import flat
 
 _log = logging.getLogger(__name__)
 _QUIET = ["logger=none", "callbacks=none", "trainer.enable_progress_bar=false"]

@@ -120,6 +120,11 @@ def _change(config: DictConfig, before: Mapping[str, Any], lengths: Mapping[str,
     """Turn a run's directory into one of another length: first its state, last its config."""
     run_dir = Path(config.run_dir)
     start = _start(config, before, lengths)
+    if start.done and not start.step and config.get("init_from") is not None:
+        raise ConfigError(
+            f"{display_path(run_dir)}: would train again from its start, which init_from gives; "
+            "train it anew, in a directory of its own"
+        )
     is_exact = config.scheduler.get("name") not in OVER_THE_RUN or not start.step
     note = {"at": directory.now(), "step": start.step, "now": lengths, "is_exact": is_exact}
     entries = {"further": [*manifest.read_manifest(run_dir).get("further", []), note]}
