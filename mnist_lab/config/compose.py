@@ -59,7 +59,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         path = search_path(config_dirs)
         super().__init__(path)
         self.repository = Repository(path)
-        self._is_from_file = typed is not None
+        self.is_from_file = typed is not None
         typed = overrides if typed is None else typed
         self.allowed = opened_targets(typed)
         self.bases: dict[tuple[str, ...], bytes] = {}  # by the choices of files
@@ -135,12 +135,12 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                 "allow_targets: is taken from the command line only, not from a file"
             )
         check_hydra_targets(hydra, self.allowed)
-        check_targets(plain, self.allowed, is_typed=not self._is_from_file)
+        check_targets(plain, self.allowed, is_typed=not self.is_from_file)
         self._check_places(plain)
 
     def _check_places(self, plain: dict[str, Any]) -> None:
         """Refuse places that only a file names, and not who types the command."""
-        if self._is_from_file:
+        if self.is_from_file:
             check_folders(plain)
             check_texts(plain)
 
@@ -160,7 +160,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             resolve(config, number)
             plain: Any = OmegaConf.to_container(config)
         plain.pop("hydra")
-        check_targets(plain, self.allowed, is_typed=not self._is_from_file)
+        check_targets(plain, self.allowed, is_typed=not self.is_from_file)
         self._check_places(plain)
         return config
 

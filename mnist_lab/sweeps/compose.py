@@ -9,7 +9,7 @@ from mnist_lab.config.compose import Loader
 from mnist_lab.config.paths import check_source
 from mnist_lab.config.resolve import reading
 from mnist_lab.config.validate import check, check_trial
-from mnist_lab.errors import ConfigError, LabError
+from mnist_lab.errors import ConfigError, LabError, UntrustedError
 
 
 def checked_trials(
@@ -29,7 +29,7 @@ def checked_trials(
     for number, overrides in trials:
         try:
             config = loader.trial(master, overrides, number)
-            folders.add(_folder(config, folders))
+            folders.add(_folder(config, folders, loader.is_from_file))
             check(config)
             check_source(config)
             check_trial(config)
@@ -49,12 +49,13 @@ def checked_trials(
         yield config
 
 
-def _folder(config: DictConfig, others: Container[str]) -> str:
+def _folder(config: DictConfig, others: Container[str], is_from_file: bool) -> str:
     with reading(config):
         folder = str(config.hydra.sweep.subdir)
     path = PurePath(folder)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ConfigError(f"hydra.sweep.subdir={folder}: must be a folder in the sweep's directory")
+        kind = UntrustedError if is_from_file else ConfigError
+        raise kind(f"hydra.sweep.subdir={folder}: must be a folder in the sweep's directory")
     if folder in others:
         raise ConfigError(
             f"hydra.sweep.subdir={folder}: must be another folder for each trial, as "

@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mnist_lab.errors import InputError
+from mnist_lab.errors import InputError, printable
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record, counts
@@ -53,7 +53,8 @@ class Display:
         self._read()
         self._done_before = self._num_done()
         done = f", {self._done_before} of them done already" if self._done_before else ""
-        print(f"{display_path(self._ledger.sweep_dir)}: {self._total} trials{done}", flush=True)
+        place = printable(display_path(self._ledger.sweep_dir))
+        print(f"{place}: {self._total} trials{done}", flush=True)
         self._progress.start()
         self._thread.start()
         return self
@@ -73,7 +74,7 @@ class Display:
         self._progress.update(self._task, completed=self._num_done(), state=self.summary())
         if self._progress.disable:
             for record in ended:
-                print(f"{self._line(record)}  [{self.summary()}]", flush=True)
+                print(f"{printable(self._line(record))}  [{self.summary()}]", flush=True)
 
     def _read(self) -> list[Record]:
         """Read what may have changed, and return the trials that have ended since."""

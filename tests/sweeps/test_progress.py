@@ -41,7 +41,7 @@ def test_lines_in_a_file(
     with Display(ledger, 5, {"val/acc": "max"}):
         ledger.write(record(1, RunState.FINISHED, 0.75))
         ledger.write(record(2, RunState.PRUNED, 0.9, "pruned after epoch 2 with val/acc=0.9"))
-        ledger.write(record(3, RunState.FAILED, error="RuntimeError: bad luck"))
+        ledger.write(record(3, RunState.FAILED, error="RuntimeError: bad luck\x1b[2J"))
         ledger.write(Record(4, {"lr": "4"}, 4))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(": 5 trials, 1 of them done already")
@@ -49,7 +49,7 @@ def test_lines_in_a_file(
     assert ends == [
         "trial 1 (lr=0.1): val/acc 0.7500",
         "trial 2 (lr=0.2): pruned after epoch 2 with val/acc=0.9",
-        "trial 3 (lr=0.3): failed: RuntimeError: bad luck",
+        "trial 3 (lr=0.3): failed: RuntimeError: bad luck\\x1b[2J",
     ]
     last = "4/5 done, 1 running, 1 pruned, 1 failed, best val/acc 0.7500 (trial 1)"
     assert re.search(re.escape(last) + r", \d:\d\d:\d\d left]$", lines[-1])

@@ -225,7 +225,7 @@ def test_places_of_trials(text: str, folder: Path, capfd: pytest.CaptureFixture[
     content["overrides"].append(f"hydra.sweep.subdir='{text}/${{hydra.job.num}}'")
     (folder / FILE).write_text(json.dumps(content))
     capfd.readouterr()
-    assert main(["resume", "s"]) == 2
+    assert main(["resume", "s"]) == 4
     err = capfd.readouterr().err
     assert len(err.splitlines()) == 1
     assert "hydra.sweep.subdir" in err
