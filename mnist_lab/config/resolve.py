@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from mnist_lab.config.allowlist import is_the_labs
-from mnist_lab.data.sets import NUM_CLASSES
+from mnist_lab.data.sets import num_classes_of
 
 
 @contextlib.contextmanager
@@ -64,7 +64,8 @@ def follow_data(config: DictConfig) -> None:
     """Give the model of a composed config the classes of the lab's data, where it has no number."""
     is_known = is_the_labs(OmegaConf.select(config, "data._target_"))
     if is_known and OmegaConf.select(config, "model.num_classes", default=0) is None:
-        config.model.num_classes = NUM_CLASSES
+        data = config.data
+        config.model.num_classes = num_classes_of(data.get("dataset"), data.get("split"))
 
 
 def resolved(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> DictConfig:

@@ -17,7 +17,6 @@ from mnist_lab.config.compose import compose
 from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
 from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
-from mnist_lab.config.options import choices
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Train, typed_node
@@ -25,7 +24,7 @@ from mnist_lab.config.sources import register
 from mnist_lab.config.unedited import FROM_DATA, MAY_DIFFER, check_unedited
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_texts, set_folders
-from mnist_lab.data.sets import has_set
+from mnist_lab.data.sets import DATASETS, OWN, chosen_set, has_set
 from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
@@ -70,24 +69,23 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
             raise ConfigError(f"{text}: only data and trainer can be chosen for a trained model")
     allowed = opened_targets(overrides)
     check_targets(plain, allowed, is_typed=False)
-    dataset = []
     with _as_input(path):
         data = dict(plain.get("data") or {})
     is_own = not is_the_labs(data.get("_target_")) and "dataset" not in data
     own_data = "data" not in chosen and is_own
     typed = [text for text, key in zip(overrides, chosen, strict=True) if key.startswith("data.")]
-    if "data" not in chosen and not own_data:
-        with _as_input(path):
-            name = plain["data"]["dataset"]
-            if name not in choices("data"):
-                raise InputError(f"{path}: data.dataset={name}: no such set")
-            dataset = [f"data={name}"]
+    if not (own_data or "data" in chosen) and data.get("dataset") not in DATASETS:
+        raise InputError(f"{path}: data.dataset={data.get('dataset')}: no such set")
     composed = [text for text in overrides if not (own_data and text in typed)]
-    config = compose([*dataset, *_QUIET, *composed])
+    config = compose([*_QUIET, *composed])
     with _as_input(path):
         config.model = _typed("model", OmegaConf.create(plain).model)
         config.metrics = plain.get("metrics")
-        kept = {"dataset", "augment", *(["_target_"] if "data" in chosen else [])}
+        kept = {"augment"}
+        if "data" in chosen:
+            kept |= {"_target_", "dataset", "split"}
+            if {data.get("dataset"), config.data.get("dataset")} & {*OWN}:
+                kept |= {"root", "val_size", "split_seed"}
         data = located(plain["data"], run_dir.absolute())
         if own_data:
             config.data = _changed(OmegaConf.create(data), typed)
@@ -192,8 +190,10 @@ def _check_source(config: DictConfig, run_dir: Path, is_again: bool) -> None:
 
 def _check_root(data: Any) -> None:
     """Leave out a folder that would be filled, as one that a directory names is only read."""
-    root = data.get("root")
-    if root is not None and is_the_labs(data["_target_"]) and not has_set(root, data["dataset"]):
+    root, dataset = data.get("root"), data.get("dataset")
+    if root is None or dataset in OWN or not is_the_labs(data["_target_"]):
+        return
+    if not has_set(root, chosen_set(dataset, data.get("split"))):
         _log.warning("data.root=%s: has not all files of data.dataset; the lab's are used", root)
         data["root"] = None
 

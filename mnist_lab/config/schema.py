@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from mnist_lab.config.field import knob
-from mnist_lab.data.sets import AUGMENTS, FOLDERS, MAX_SEED, NUM_TRAIN
+from mnist_lab.data.sets import AUGMENTS, DATASETS, EMNIST_SPLITS, MAX_SEED, NUM_TRAIN
 from mnist_lab.models import arguments
 from mnist_lab.models.arguments import ACTIVATIONS, OUTPUTS
 
@@ -116,16 +116,22 @@ class Module(Model):
 
 @dataclass
 class Data:
-    """MNIST or a set that shares its format."""
+    """MNIST, a set that shares its format, or images of one's own."""
 
     _target_: str = "mnist_lab.data.MNISTDataModule"
-    dataset: str = knob("mnist", "which set", choices=tuple(FOLDERS))
+    dataset: str = knob("mnist", "which set", choices=DATASETS)
+    split: str | None = knob(None, "which part of data=emnist", choices=EMNIST_SPLITS)
     root: str | None = knob(
-        None, "folder of the sets; null is $MNIST_LAB_DATA or mnist_lab in the user's cache"
+        None,
+        "folder of the sets; null is $MNIST_LAB_DATA or mnist_lab in the user's cache. Of "
+        "data=folder the folder of the classes' folders, of data=arrays the .npz or .csv file",
     )
     batch_size: int = knob(128, "training samples in a step, across all devices", low=1)
-    val_size: int = knob(
-        5_000, "training images kept for validation; 0 trains on all", low=0, high=NUM_TRAIN - 1
+    val_size: int | None = knob(
+        5_000,
+        "training images kept for validation; 0 trains on all, null keeps a tenth",
+        low=0,
+        high=NUM_TRAIN - 1,
     )
     split_seed: int | None = knob(
         None, "draws the validation images; null takes the first ones", low=0, high=MAX_SEED

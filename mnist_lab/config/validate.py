@@ -28,7 +28,7 @@ from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
 from mnist_lab.config.options import choices
 from mnist_lab.config.schema import SCHEMAS
-from mnist_lab.data.sets import NUM_CLASSES
+from mnist_lab.data.sets import chosen_set, num_classes_of
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 
@@ -91,12 +91,14 @@ def _check_combinations(config: DictConfig) -> None:
     if optimizer.get("name") == "sgd" and optimizer.nesterov and not optimizer.momentum:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     model, data = config.model, config.data
-    is_the_labs_data = is_the_labs(data._target_)
-    if is_the_labs_data and (model.get("num_classes") or NUM_CLASSES) < NUM_CLASSES:
-        raise ConfigError(
-            f"model.num_classes={model.num_classes}: must be at least {NUM_CLASSES}, the classes "
-            f"of data.dataset={data.dataset}"
-        )
+    if is_the_labs(data._target_):
+        chosen_set(data.dataset, data.get("split"), data.get("root"))
+        least = num_classes_of(data.dataset, data.get("split")) or 0
+        if (model.get("num_classes") or least) < least:
+            raise ConfigError(
+                f"model.num_classes={model.num_classes}: must be at least {least}, the classes of "
+                f"data.dataset={data.dataset}"
+            )
 
 
 def _check_monitors(config: DictConfig) -> None:

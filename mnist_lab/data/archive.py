@@ -1,35 +1,21 @@
-"""Reads MNIST from the package and, from IDX files, the sets that share its format.
-
-IDX is LeCun's format: two zero bytes, a type code, the number of dimensions, each dimension as a
-big-endian 32-bit integer, then the values (http://yann.lecun.com/exdb/mnist/).
-"""
+"""Reads MNIST from the package, and the other published sets from their files."""
 
 import functools
-import gzip
 import hashlib
 import http.client
-import io
 import logging
 import lzma
 import os
 import warnings
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from filelock import FileLock
 from torch import Tensor
 
+from mnist_lab.data.formats import corrupt, read_part, unpacked
 from mnist_lab.data.published import download
-from mnist_lab.data.sets import (
-    FOLDERS,
-    NUM_CLASSES,
-    TEST_FILES,
-    TRAIN_FILES,
-    find_file,
-    folder_of,
-)
+from mnist_lab.data.sets import SETS, TRAIN_FILES, find_file, folder_of
 from mnist_lab.errors import InputError, reason
 from mnist_lab.files.atomic import remove_partials, write_atomic
 from mnist_lab.files.regular import read_regular
@@ -41,8 +27,6 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-_IDX_UINT8 = 0x08
-_MAX_BYTES = 64_000_000  # of a file; the largest, 60,000 images, has 47 million
 _LOCK_SECONDS = 60  # unpacking takes under a second; a holder that hangs must not hang the others
 _log = logging.getLogger(__name__)
 
@@ -52,8 +36,8 @@ class Split(NamedTuple):
 
     Args:
         images: ``(N, 1, 28, 28)`` uint8.
-        labels: ``(N,)`` int64, each from 0 to 9.
-        sha256: hash over the bytes of both files.
+        labels: ``(N,)`` int64, from 0 on.
+        sha256: hash over the bytes of the files that it is from.
     """
 
     images: Tensor
@@ -72,13 +56,13 @@ def default_root() -> Path:
     return Path(chosen).expanduser() if chosen else cache()
 
 
-def load_split(dataset: str, train: bool, root: Path | None = None, *, fills: bool = True) -> Split:
+def load_split(key: str, train: bool, root: Path | None = None, *, fills: bool = True) -> Split:
     """Read and check one part of a set.
 
     Files of the user's own are used as they are; only in the lab's own folder are they repaired.
 
     Args:
-        dataset: ``mnist``, ``fashion_mnist`` or ``kmnist``.
+        key: the set, one of ``SETS``.
         train: the training part if true, else the test part.
         root: the folder that holds the sets; None is ``default_root()``.
         fills: whether files that are missing there are put there; else the set is taken from the
@@ -87,38 +71,39 @@ def load_split(dataset: str, train: bool, root: Path | None = None, *, fills: bo
     Raises:
         InputError: a file is corrupt, or missing and cannot be downloaded.
     """
-    folder = folder_of(root or default_root(), dataset)
-    names = TRAIN_FILES + TEST_FILES
+    published, folder = SETS[key], folder_of(root or default_root(), key)
+    names = published.train + published.test
     if missing := [name for name in names if find_file(folder, name) is None]:
         if not fills:
             if root is not None:
-                _note_lacking(root, dataset)
-            folder = folder_of(cache(), dataset)
-        elif dataset == "mnist":
+                _note_lacking(root, key)
+            folder = folder_of(cache(), key)
+        elif key == "mnist":
             _check_others(folder, missing[0])
-    (path, images), (labels_path, labels) = (
-        _read(dataset, folder, name) for name in (TRAIN_FILES if train else TEST_FILES)
-    )
-    pixels, digits = _parse(images, path, (28, 28)), _parse(labels, labels_path, ())
-    if len(digits) != len(pixels):
-        raise _corrupt(labels_path, f"{len(digits):,} labels for the {len(pixels):,} of {path}")
-    if (highest := int(digits.max())) >= NUM_CLASSES:
-        raise _corrupt(labels_path, f"label {highest} found, 0 to {NUM_CLASSES - 1} required")
-    digest = hashlib.sha256(images)
-    digest.update(labels)
-    return Split(pixels.unsqueeze(1), digits.long(), digest.hexdigest())
+    files = [_read(key, folder, name) for name in (published.train if train else published.test)]
+    images, labels = read_part(files, published.max_bytes)
+    first, last = published.first_label, published.first_label + len(published.classes) - 1
+    for label in (int(labels.min()), int(labels.max())):
+        if not first <= label <= last:
+            raise corrupt(files[-1][0], f"label {label} found, {first} to {last} required")
+    if published.folder == "EMNIST":  # whose images are stored column by column
+        images = images.mT.contiguous()
+    digest = hashlib.sha256()
+    for _, content in files:
+        digest.update(content)
+    return Split(images.unsqueeze(1), labels - first, digest.hexdigest())
 
 
 @functools.cache  # once for both parts
-def _note_lacking(root: Path, dataset: str) -> None:
-    name = FOLDERS[dataset]
+def _note_lacking(root: Path, key: str) -> None:
+    name = SETS[key].folder
     _log.warning("%s: has not all files of %s; the lab's own are used", root, name)
 
 
 def _check_others(folder: Path, missing: str) -> None:
     """Refuse to complete a set of the user's own by files of MNIST."""
     for path in sorted(folder.glob("[!.]*idx*")):
-        if not _is_own(path) and not _is_published(path, _content(path)):
+        if not _is_own(path) and not _is_published(path, _content("mnist", path)):
             raise InputError(
                 f"{folder / missing}: missing, beside {path.name}, which is not the published file "
                 f"of MNIST; all of {', '.join(MNIST_SHA256)} are required, or none"
@@ -134,25 +119,25 @@ def _is_published(path: Path, content: bytearray) -> bool:
     return hashlib.sha256(content).hexdigest() == MNIST_SHA256.get(name)
 
 
-def _read(dataset: str, folder: Path, name: str) -> tuple[Path, bytearray]:
+def _read(key: str, folder: Path, name: str) -> tuple[Path, bytearray]:
     """Return one of a set's files, and where it is from."""
     path = find_file(folder, name) or folder / name
-    content = _found(dataset, path)
-    return path, _filled(dataset, folder / name) if content is None else content
+    content = _found(key, path)
+    return path, _filled(key, folder / name) if content is None else content
 
 
-def _found(dataset: str, path: Path) -> bytearray | None:
+def _found(key: str, path: Path) -> bytearray | None:
     """Return what a file has; None if it is missing, or is the lab's own and corrupt."""
     if not os.path.exists(path):
         return None
-    is_own = dataset == "mnist" and _is_own(path)
+    is_own = key == "mnist" and _is_own(path)
     try:
-        content = _content(path)
+        content = _content(key, path)
     except InputError:
         if is_own:
             return None
         raise
-    if dataset != "mnist" or _is_published(path, content):
+    if key != "mnist" or _is_published(path, content):
         return content
     if is_own:
         return None
@@ -160,33 +145,29 @@ def _found(dataset: str, path: Path) -> bytearray | None:
     return content
 
 
-def _content(path: Path) -> bytearray:
-    content = read_regular(path, _MAX_BYTES)
-    return _unzip(content, path) if path.suffix == ".gz" else bytearray(content)
+def _content(key: str, path: Path) -> bytearray:
+    limit = SETS[key].max_bytes
+    return unpacked(read_regular(path, limit), path, limit)
 
 
-def _filled(dataset: str, path: Path) -> bytearray:
+def _filled(key: str, path: Path) -> bytearray:
     """Return a file of the package or of the net, after it is put where it is missing."""
     was_corrupt = os.path.exists(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS if dataset == "mnist" else -1):
-            if (content := _found(dataset, path)) is not None:
+        with FileLock(path.parent / ".lock", timeout=_LOCK_SECONDS if key == "mnist" else -1):
+            if (content := _found(key, path)) is not None:
                 return content  # another process was faster
             if _is_own(path):
                 remove_partials(path.parent, path.parent)
-            content = (
-                _unpack(path.name)
-                if dataset == "mnist"
-                else _unzip(download(dataset, f"{path.name}.gz"), path)
-            )
+            content = _unpack(path.name) if key == "mnist" else _downloaded(key, path)
             write_atomic(path, content)
     except (OSError, NotImplementedError, http.client.HTTPException) as error:
         # NotImplementedError: no locks in this file system
-        if dataset != "mnist":
+        if key != "mnist":
             raise InputError(
                 f"{path} is missing and could not be downloaded ({reason(error)}); "
-                f"put the four IDX files of {FOLDERS[dataset]}, gzipped or not, into {path.parent}"
+                f"put {_named_files(key)} into {path.parent}"
             ) from error
         warnings.warn(
             f"{path.parent} cannot be written ({reason(error)}); MNIST is unpacked in memory "
@@ -197,7 +178,7 @@ def _filled(dataset: str, path: Path) -> bytearray:
         return _unpack(path.name)
     if was_corrupt:
         warnings.warn(f"{path} was corrupt and has been unpacked again", stacklevel=2)
-    return content
+    return unpacked(content, path, SETS[key].max_bytes) if path.suffix else content
 
 
 def _unpack(name: str) -> bytearray:
@@ -213,37 +194,18 @@ def _unpack(name: str) -> bytearray:
     return content
 
 
-def _unzip(packed: bytes, path: Path) -> bytearray:
-    """Return the content of a gzipped file.
-
-    Raises:
-        InputError: it is corrupt, or too large once unpacked.
-    """
-    try:
-        with gzip.open(io.BytesIO(packed)) as file:
-            content = bytearray(file.read(_MAX_BYTES + 1))
-    except (OSError, EOFError, zlib.error) as error:
-        raise _corrupt(path, f"cannot be read: {reason(error)}") from error
-    if len(content) > _MAX_BYTES:
-        raise _corrupt(path, f"too large, {_MAX_BYTES:,} bytes at most once unpacked")
-    return content
+def _downloaded(key: str, path: Path) -> bytearray:
+    """Return a file from the net; one of IDX is published gzipped, and kept unpacked."""
+    if path.suffix:
+        return bytearray(download(key, path.name))
+    limit = SETS[key].max_bytes
+    return unpacked(download(key, f"{path.name}.gz"), path.with_name(f"{path.name}.gz"), limit)
 
 
-def _parse(content: bytearray, path: Path, shape: tuple[int, ...]) -> Tensor:
-    """Return the values of an IDX file, ``(N, *shape)`` uint8, which share the buffer's memory."""
-    header = 8 + 4 * len(shape)
-    magic = bytes((0, 0, _IDX_UINT8, 1 + len(shape)))
-    if bytes(content[:4]) != magic:
-        raise _corrupt(path, f"not an IDX file of uint8 with {1 + len(shape)} dimensions")
-    count, *rest = (int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
-    if not count or tuple(rest) != shape:
-        required = ", ".join(map(str, ("at least 1", *shape)))
-        raise _corrupt(path, f"dimensions {(count, *rest)} found, ({required}) required")
-    values = len(content) - header
-    if values != (expected := count * torch.Size(shape).numel()):
-        raise _corrupt(path, f"{values:,} values found, {expected:,} required")
-    return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(count, *shape)
-
-
-def _corrupt(path: Path, reason: str) -> InputError:
-    return InputError(f"{path}: {reason}; replace it, or delete all four for the published ones")
+def _named_files(key: str) -> str:
+    """Return in words which files a set has."""
+    published = SETS[key]
+    names = published.train + published.test
+    if published.train == TRAIN_FILES:
+        return f"the four IDX files of {published.folder}, gzipped or not,"
+    return ", ".join(names) + (" (or gzipped)" if not Path(names[0]).suffix else "")

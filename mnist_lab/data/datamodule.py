@@ -1,8 +1,9 @@
 """MNIST, and the sets that share its format, as a LightningDataModule."""
 
+import functools
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -15,12 +16,18 @@ from mnist_lab.data.loader import BatchLoader
 from mnist_lab.data.sets import (
     AUGMENTS,
     EVAL_BATCH_SIZE,
-    FOLDERS,
     MAX_SEED,
-    NUM_CLASSES,
     NUM_TRAIN,
+    OWN,
+    SETS,
+    chosen_set,
 )
 from mnist_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mnist_lab.data.own_sets import ArrayFile, ImageFolder
+
+_VAL_ONE_IN = 10  # training images, where no number is given
 
 
 class MNISTDataModule(L.LightningDataModule):
@@ -30,20 +37,22 @@ class MNISTDataModule(L.LightningDataModule):
     on the training device. It works without a Trainer too.
 
     Args:
-        dataset: ``mnist``, ``fashion_mnist`` or ``kmnist``.
-        root: folder that the sets are kept in; None is ``$MNIST_LAB_DATA`` or the user's cache.
+        dataset: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist``, ``qmnist``, ``kuzushiji49``,
+            ``usps``, or the user's own: ``folder`` or ``arrays``.
+        root: folder that the sets are kept in; None is ``$MNIST_LAB_DATA`` or the user's cache. For
+            ``folder`` it holds the classes' folders, for ``arrays`` it is the file.
         batch_size: training samples in a step, across all devices; at least 1.
-        val_size: training images kept back for validation, 0 to 59,999.
+        val_size: training images kept back for validation, 0 to 59,999; None is a tenth of them.
         split_seed: None takes the first ``val_size`` images, as the classic tutorials' reader does;
             a number draws others.
         augment: None, ``affine`` or ``elastic``; transforms training batches only.
         seed: what the order of the training images and the augmentation are drawn from.
+        split: which part of EMNIST: ``balanced``, ``letters``, ``digits`` or ``byclass``.
 
     Raises:
         ConfigError: an argument is out of its range.
     """
 
-    num_classes = NUM_CLASSES
     in_shape = (1, 28, 28)  # channels, height, width
 
     def __init__(
@@ -51,30 +60,66 @@ class MNISTDataModule(L.LightningDataModule):
         dataset: str = "mnist",
         root: str | Path | None = None,
         batch_size: int = 128,
-        val_size: int = 5_000,
+        val_size: int | None = 5_000,
         split_seed: int | None = None,
         augment: str | None = None,
         seed: int = 0,
+        split: str | None = None,
     ) -> None:
         super().__init__()
-        if dataset not in FOLDERS:
-            raise ConfigError(f"data.dataset={dataset}: must be one of {', '.join(FOLDERS)}")
+        self._set = chosen_set(dataset, split, root)
         if augment is not None and augment not in AUGMENTS:
             raise ConfigError(f"data.augment={augment}: must be null, {' or '.join(AUGMENTS)}")
         _check_whole("batch_size", batch_size, 1)
-        _check_whole("val_size", val_size, 0, NUM_TRAIN - 1)
+        if val_size is not None:
+            _check_whole("val_size", val_size, 0, NUM_TRAIN - 1)
         if split_seed is not None:
             _check_whole("split_seed", split_seed, 0, MAX_SEED)
         _check_whole("seed", seed, 0, MAX_SEED)
         self.dataset = dataset
         self.root = Path(root).expanduser() if root is not None else None
         self.batch_size = batch_size
-        self.val_size = val_size
+        self._val_size = val_size
         self.split_seed = split_seed
         self.augment = augment
         self.seed = seed
         self._splits: dict[bool, Split] = {}
         self._on_device: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels.
+
+        Raises:
+            InputError: a set of the user's own cannot be read.
+        """
+        return self._own.class_names if self._own else SETS[self._set].classes
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def val_size(self) -> int:
+        """Training images kept back for validation."""
+        if self._val_size is None:
+            self._val_size = len(self.split(train=True).labels) // _VAL_ONE_IN
+        return self._val_size
+
+    @val_size.setter
+    def val_size(self, value: int | None) -> None:
+        self._val_size = value
+
+    @functools.cached_property
+    def _own(self) -> "ImageFolder | ArrayFile | None":
+        """The set of the user's own, whose files or paths are read on first use."""
+        if self.dataset not in OWN:
+            return None
+        from mnist_lab.data.own_sets import ArrayFile, ImageFolder
+
+        assert self.root is not None
+        return (ImageFolder if self.dataset == "folder" else ArrayFile)(self.root)
 
     def prepare_data(self) -> None:
         """Unpack or download the set, once on each machine."""
@@ -95,7 +140,7 @@ class MNISTDataModule(L.LightningDataModule):
                 self.trainer.limit_val_batches = 0
 
     def split(self, train: bool) -> Split:
-        """Return the published training or test part, read on first use.
+        """Return the training or test part of the set, read on first use.
 
         Raises:
             InputError: a file is corrupt, or missing and cannot be downloaded.
@@ -103,10 +148,13 @@ class MNISTDataModule(L.LightningDataModule):
         if train not in self._splits:
             # A folder that is typed is filled by training; to evaluate is only to read.
             fills = not self.trainer or self.trainer.state.fn == TrainerFn.FITTING
-            split = load_split(self.dataset, train, self.root, fills=fills)
-            if train and self.val_size >= len(split.labels):
+            own = self._own
+            split = (
+                own.split(train) if own else load_split(self._set, train, self.root, fills=fills)
+            )
+            if train and (self._val_size or 0) >= len(split.labels):
                 raise ConfigError(
-                    f"data.val_size={self.val_size}: must be less than the {len(split.labels):,} "
+                    f"data.val_size={self._val_size}: must be less than the {len(split.labels):,} "
                     "training images that there are"
                 )
             self._splits[train] = split

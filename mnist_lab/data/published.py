@@ -8,6 +8,12 @@ import urllib.request
 SOURCES = {
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+    "qmnist": "https://raw.githubusercontent.com/facebookresearch/qmnist/master/",
+    "usps": "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",
+}
+ELSEWHERE = {  # sets whose files have no published hashes, or lie in an archive of gigabytes
+    "emnist": "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    "kuzushiji49": "http://codh.rois.ac.jp/kmnist/",
 }
 MD5 = {
     "fashion_mnist": {
@@ -22,22 +28,34 @@ MD5 = {
         "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
         "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
     },
+    "qmnist": {
+        "qmnist-train-images-idx3-ubyte.gz": "ed72d4157d28c017586c42bc6afe6370",
+        "qmnist-train-labels-idx2-int.gz": "0058f8dd561b90ffdd0f734c6a30e5e4",
+        "qmnist-test-images-idx3-ubyte.gz": "1394631089c404de565df7b7aeaf9412",
+        "qmnist-test-labels-idx2-int.gz": "5b5b05890a5e13444e108efe57b788aa",
+    },
+    "usps": {
+        "usps.bz2": "ec16c51db3855ca6c91edd34d0e9b197",
+        "usps.t.bz2": "8ea070ee2aca1ac39742fdd1ef5ed118",
+    },
 }
 _NETWORK_SECONDS = 15  # without an answer
 _log = logging.getLogger(__name__)
 
 
-def download(dataset: str, name: str) -> bytes:
-    """Return a gzipped file of a set, checked by its MD5.
+def download(key: str, name: str) -> bytes:
+    """Return a file of a set, checked by its MD5.
 
     Args:
-        dataset: ``fashion_mnist`` or ``kmnist``.
-        name: the file's name, with its ``.gz``.
+        key: the set.
+        name: the file's name as it is published, with its ``.gz``.
 
     Raises:
         OSError, HTTPException: it cannot be downloaded, or is another file.
     """
-    url = SOURCES[dataset] + name
+    if place := ELSEWHERE.get(key.partition("-")[0]):
+        raise OSError(f"it is published at {place}")
+    url = SOURCES[key] + name
     request = urllib.request.Request(url, headers={"User-Agent": "mnist_lab"})
     _log.info("downloading %s", url)
     try:
@@ -46,6 +64,6 @@ def download(dataset: str, name: str) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[dataset][name]:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[key][name]:
         raise OSError(f"{url} is not the published file")
     return content

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnist_lab.errors import InputError, first_line, printable
 from mnist_lab.files.regular import read_regular
@@ -25,6 +25,8 @@ MAX_PIXELS = 36_000_000  # of an image; with transparency they are 144 MB
 _MAX_JPEG_PIXELS = 170_000_000  # of a JPEG, of whose blocks of 8 x 8 one pixel can be decoded
 _ENOUGH = 1024  # pixels of a JPEG's side that are asked for; 1 to 2 times as many come
 _MAX_SCANS = 64  # of a progressive JPEG, each of which is a pass over all pixels
+_LARGEST = 2048  # pixels of a side of what is made of an image
+SIDE = 28  # pixels of a model's input
 _MIN_SIDE = 4  # pixels, below which no digit can be recognised
 
 
@@ -101,6 +103,52 @@ def _check_header(image: Image.Image, content: bytes | bytearray, name: str) -> 
 
 def _too_large(limit: int) -> str:
     return f"at most {limit / 1e6:.0f} million pixels are read; scale it down"
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image upright, in RGB, without transparency, at most ``_LARGEST`` a side."""
+    if image.mode.startswith(("I", "F")):
+        image = _to_eight_bits(image)
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if (factor := -(-max(image.size) // _LARGEST)) > 1:
+        image = image.reduce(factor)
+    if image.mode == "RGBA":
+        image = _on_paper(image)
+    return ImageOps.exif_transpose(image)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image of 16 or 32 bits as L; white is that of the smallest bit depth it fits."""
+    values = np.array(image, np.float32)
+    np.nan_to_num(values, copy=False, posinf=0, neginf=0)
+    values -= min(0.0, float(values.min()))
+    top = float(values.max())
+    values *= 255 / next((white for white in (1.0, 255.0, 4095.0, 65535.0) if top <= white), top)
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Lay an image with transparency on the paper that its digit stands out from.
+
+    Where most of it is transparent, the rest is ink, and the paper is its opposite. Otherwise the
+    image has its own paper, with which the transparent rest is filled.
+    """
+    alpha = np.asarray(image.getchannel("A"))
+    if not alpha.any():
+        return Image.new("RGB", image.size)
+    visible = np.asarray(image)[alpha > alpha.max() / 2, :3]
+    if len(visible) > alpha.size / 2:
+        paper = tuple(np.median(visible, axis=0).astype(int).tolist())
+    else:
+        paper = (255, 255, 255) if visible.mean() < 128 else (0, 0, 0)
+    under = Image.new("RGBA", image.size, (*paper, 255))
+    return Image.alpha_composite(under, image).convert("RGB")
+
+
+def as_input(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an image scaled as a whole to ``(28, 28)`` uint8, grey; what is dark stays dark."""
+    grey = to_rgb(image).convert("L")
+    return np.array(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

@@ -10,18 +10,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from mnist_lab.inference.paper import (
-    SMALL_IMAGE,
-    STRONG,
-    WEAK,
-    Array,
-    find_ink,
-    sheet_within,
-    to_rgb,
-)
+from mnist_lab.files.images import SIDE, as_input, to_rgb
+from mnist_lab.inference.paper import SMALL_IMAGE, STRONG, WEAK, Array, find_ink, sheet_within
 from mnist_lab.inference.ruling import lines_across, without_lines
 
-SIDE = 28  # pixels of an MNIST image
 BOX = 20  # pixels that the digit fits into
 MOST = 100  # digits of an image; where there are more shapes it is a texture
 _SEARCHED = 512  # pixels of a side that digits are searched in
@@ -37,12 +29,15 @@ def to_inputs(image: Image.Image, dataset: str = "mnist") -> list[Array]:
 
     They come row by row, from left to right. An MNIST image is returned as it is, byte for byte.
     Where the set is not MNIST, whose digits alone are cut out and centred by mass, an image of
-    28 x 28 is left as it is, and another one has one item.
+    28 x 28 is left as it is, and another one has one item. For a folder of images it is scaled as
+    a whole, as those were.
 
     Args:
         image: an image of any size and mode; a large one is reduced first.
         dataset: the set that the model was trained on.
     """
+    if dataset == "folder":
+        return [as_input(image)]
     rgb = to_rgb(image)
     is_input = rgb.size == (SIDE, SIDE)
     if is_input and dataset != "mnist":

@@ -4,56 +4,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 from scipy import ndimage
 
 Array = NDArray[Any]
 
 WEAK, STRONG = 0.15, 0.5  # ink that belongs to a stroke, and that makes one
 SMALL_IMAGE = 56  # pixels of the shorter side, up to which a digit may fill an image
-_LARGEST = 2048  # pixels of a side that a digit is cut from
 _FAINT = 12  # of 255: contrast below which there is nothing
 _EVEN = 0.04  # share of the contrast by which the border of evenly lit paper may vary
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image upright, in RGB, without transparency, at most ``_LARGEST`` a side."""
-    if image.mode.startswith(("I", "F")):
-        image = _to_eight_bits(image)
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if (factor := -(-max(image.size) // _LARGEST)) > 1:
-        image = image.reduce(factor)
-    if image.mode == "RGBA":
-        image = _on_paper(image)
-    return ImageOps.exif_transpose(image)
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Return an image of 16 or 32 bits as L; white is that of the smallest bit depth it fits."""
-    values = np.array(image, np.float32)
-    np.nan_to_num(values, copy=False, posinf=0, neginf=0)
-    values -= min(0.0, float(values.min()))
-    top = float(values.max())
-    values *= 255 / next((white for white in (1.0, 255.0, 4095.0, 65535.0) if top <= white), top)
-    return Image.fromarray(values.astype(np.uint8))
-
-
-def _on_paper(image: Image.Image) -> Image.Image:
-    """Lay an image with transparency on the paper that its digit stands out from.
-
-    Where most of it is transparent, the rest is ink, and the paper is its opposite. Otherwise the
-    image has its own paper, with which the transparent rest is filled.
-    """
-    alpha = np.asarray(image.getchannel("A"))
-    if not alpha.any():
-        return Image.new("RGB", image.size)
-    visible = np.asarray(image)[alpha > alpha.max() / 2, :3]
-    if len(visible) > alpha.size / 2:
-        paper = tuple(np.median(visible, axis=0).astype(int).tolist())
-    else:
-        paper = (255, 255, 255) if visible.mean() < 128 else (0, 0, 0)
-    under = Image.new("RGBA", image.size, (*paper, 255))
-    return Image.alpha_composite(under, image).convert("RGB")
 
 
 def sheet_within(image: Image.Image) -> Image.Image:

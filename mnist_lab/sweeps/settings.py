@@ -79,7 +79,7 @@ def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[
             "objectives, which Optuna does not prune by"
         )
     objectives: dict[str, str] = {config.monitor: config.mode, **settings.objectives}
-    measures = config.data.get("val_size", 1) and config.trainer.limit_val_batches != 0
+    measures = config.data.get("val_size", 1) != 0 and config.trainer.limit_val_batches != 0
     unmeasured = [name for name in objectives if name.startswith("val/") and not measures]
     if unmeasured and not (settings.is_grid and settings.pruner == "none"):
         raise ConfigError(

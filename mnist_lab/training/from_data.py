@@ -1,6 +1,7 @@
 """Numbers of a model that follow its data: classes and the images' channels, height and width."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -9,9 +10,11 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
+from mnist_lab.config.saved import read_stored
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
 from mnist_lab.models.named import takes
+from mnist_lab.runs.directory import CONFIG
 
 NUMBERS = ("num_classes", "in_shape")
 
@@ -27,17 +30,33 @@ def follow_data(config: DictConfig, datamodule: L.LightningDataModule) -> DictCo
         datamodule: the data.
 
     Raises:
-        ConfigError: the batch has no images.
+        ConfigError: the batch has no images, or the model fewer classes than the data.
     """
     built = get_class(str(config.model._target_))
     if not issubclass(built, Classifier):
         return config
     lacking = [name for name in NUMBERS if config.model.get(name) is None and takes(built, name)]
     numbers: dict[str, Any] = {name: getattr(datamodule, name, None) for name in lacking}
+    count, most = config.model.get("num_classes"), getattr(datamodule, "num_classes", None)
+    if count and most and count < most:
+        raise ConfigError(f"model.num_classes={count}: must be at least {most}, the data's classes")
     if "in_shape" in lacking and numbers["in_shape"] is None:
         numbers["in_shape"] = _shape_of_a_batch(datamodule)
     if shape := numbers.pop("in_shape", None):
         numbers["in_shape"] = None if tuple(shape) == (1, 28, 28) else list(shape)  # the default
+    return _with_numbers(config, numbers)
+
+
+def follow_run(config: DictConfig, run_dir: Path) -> DictConfig:
+    """Return a config whose model has the numbers that a run took from its data before."""
+    if not (run_dir / CONFIG).exists():
+        return config
+    stored = read_stored(run_dir / CONFIG).get("model") or {}
+    lacking = [name for name in NUMBERS if config.model.get(name, 0) is None]
+    return _with_numbers(config, {name: stored.get(name) for name in lacking})
+
+
+def _with_numbers(config: DictConfig, numbers: dict[str, Any]) -> DictConfig:
     if all(number is None for number in numbers.values()):
         return config
     config = copy.deepcopy(config)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.saved import portable, portable_values
 from mnist_lab.data import MNISTDataModule
+from mnist_lab.data.sets import class_names_of
 from mnist_lab.errors import InputError, Stopped
 from mnist_lab.files.atomic import remove_partials, storage_errors
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
@@ -27,7 +28,7 @@ from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
 from mnist_lab.training.checkpoints import newest, put_aside_damaged
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import own_checkpoint, train
-from mnist_lab.training.from_data import follow_data
+from mnist_lab.training.from_data import follow_data, follow_run
 from mnist_lab.training.hparams import log_best, log_config
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.observer import current_observer
@@ -93,6 +94,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
     with signals.signals_end_run(), storage_errors(run_dir), directory.claimed(run_dir):
         place = directory.place_of(run_dir)
         _tie_ranks()
+        config = follow_run(config, run_dir)
         path, snapshot = _resumed_from(run_dir, config)
         environment = manifest.environment()
         from_step = snapshot.step if snapshot else 0
@@ -143,7 +145,7 @@ def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.
     return build_trainer(
         config,
         model,
-        validates=getattr(datamodule, "val_size", 1) > 0,
+        validates=getattr(datamodule, "val_size", 1) != 0,
         callbacks=observer.callbacks(config.monitor) if observer else [],
         is_quiet=observer is not None,
     )
@@ -175,10 +177,10 @@ def finish_run(
         datamodule: the data.
         loggers: the run's loggers.
     """
-    data, weights = _data_sha256(datamodule), _weights_sha256(run_dir, model)
+    data, weights = _data_record(datamodule), _weights_sha256(run_dir, model)
     log_best(loggers, metrics)
     directory.write_metrics(run_dir, metrics)
-    manifest.update_manifest(run_dir, data=data, sha256=weights)
+    manifest.update_manifest(run_dir, **data, sha256=weights)
     drop_kept(loggers)
 
 
@@ -256,14 +258,14 @@ def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:
 
 def _note_data(run_dir: Path, datamodule: L.LightningDataModule) -> None:
     """Record what a run is trained on, and refuse to resume it on something else."""
-    data = _data_sha256(datamodule)
+    record = _data_record(datamodule)
     before = manifest.read_manifest(run_dir).get("data")
-    if before and data and before != data:
+    if before and record["data"] and before != record["data"]:
         raise InputError(
             f"{run_dir}: was started on data of other content; give the command that started it "
             "again, with data.root=<the folder that has them>"
         )
-    manifest.update_manifest(run_dir, data=data)
+    manifest.update_manifest(run_dir, **record)
 
 
 def _weights_sha256(run_dir: Path, model: Classifier) -> dict[str, str]:
@@ -276,8 +278,15 @@ def _weights_sha256(run_dir: Path, model: Classifier) -> dict[str, str]:
     return hashes
 
 
-def _data_sha256(datamodule: L.LightningDataModule) -> dict[str, str] | None:
-    """Return hashes of the training and the test data; None for a user's own data module."""
-    if not isinstance(datamodule, MNISTDataModule):
-        return None
-    return {name: datamodule.split(name == "train").sha256 for name in ("train", "test")}
+def _data_record(datamodule: L.LightningDataModule) -> dict[str, Any]:
+    """Return hashes of the training and the test data, and the names of their classes.
+
+    There are no hashes of a user's own data module, and no names where they are the numbers.
+    """
+    record: dict[str, Any] = {"data": None}
+    if isinstance(datamodule, MNISTDataModule):
+        parts = {"train": datamodule.split(train=True), "test": datamodule.split(train=False)}
+        record["data"] = {name: part.sha256 for name, part in parts.items()}
+    if names := class_names_of(datamodule):
+        record[manifest.CLASS_NAMES] = list(names)
+    return record

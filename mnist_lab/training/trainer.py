@@ -23,7 +23,6 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.config import schema
 from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.hydra_internals import build
-from mnist_lab.data.sets import NUM_CLASSES
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.models.metric_callback import Metrics
@@ -161,7 +160,7 @@ def _metrics(config: DictConfig, model: Any, options: Mapping[str, Any]) -> list
     nodes, built = config.get("metrics") or {}, {}
     if not nodes or options.get("barebones"):
         return []
-    num_classes = getattr(model, "num_classes", NUM_CLASSES)
+    num_classes = getattr(model, "num_classes", 10)
     for name, node in nodes.items():
         found = pkgutil.resolve_name(node._target_)
         taken = inspect.signature(found).parameters

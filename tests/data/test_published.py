@@ -34,7 +34,7 @@ from measuring import CAN_MEASURE, measured
 
 from mnist_lab.data import published
 from mnist_lab.data.archive import MNIST_SHA256, Split, load_split
-from mnist_lab.data.sets import FOLDERS
+from mnist_lab.data.sets import SETS
 from mnist_lab.errors import InputError
 
 # --- files that lie there already
@@ -174,7 +174,7 @@ def test_damaged_gzip_is_refused(fashion: Path, damage: Callable[[bytes], bytes]
 def test_a_file_of_any_size_takes_no_memory(
     tmp_path: Path, mnist_files: Path, dataset: str
 ) -> None:
-    raw = Path(shutil.copytree(mnist_files, tmp_path / FOLDERS[dataset] / "raw"))
+    raw = Path(shutil.copytree(mnist_files, tmp_path / SETS[dataset].folder / "raw"))
     os.truncate(raw / LABELS, 2_000_000_000)
 
     def load() -> None:

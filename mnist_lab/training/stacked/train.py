@@ -13,6 +13,7 @@ from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import Diverged, Pruned, Stopped
 from mnist_lab.runs import signals
 from mnist_lab.training.fit import wait_for_step
+from mnist_lab.training.from_data import follow_data
 from mnist_lab.training.observer import Observer
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Metrics, Stack
@@ -30,12 +31,13 @@ def train_stack(
         Exception: of the whole stack; trials that have ended before it keep their results.
     """
     start = time.monotonic()
+    datamodule = build(configs[0].data)
+    configs = [follow_data(config, datamodule) for config in configs]
     runs = [StackedRun(config) for config in configs]
     trainer = _quiet_trainer(runs[0])
     with threads_of(configs[0]), contextlib.ExitStack() as stack:
         for run in runs:
             stack.enter_context(run.recorded({**environment, **machine(trainer)}))
-        datamodule = build(configs[0].data)
         network = Stack(
             [run.model for run in runs],
             [config.data.seed for config in configs],
@@ -132,4 +134,4 @@ def _quiet_trainer(run: StackedRun) -> L.Trainer:
     """Build the trainer of a stack, whose trials have loggers and callbacks of their own."""
     config: Any = OmegaConf.to_container(run.config)
     config = OmegaConf.create(config | {"logger": {}, "callbacks": {}})
-    return build_trainer(config, run.model, validates=config.data.val_size > 0, is_quiet=True)
+    return build_trainer(config, run.model, validates=config.data.val_size != 0, is_quiet=True)
