@@ -1,19 +1,30 @@
 """Data of one's own by every verb: a folder of images, and a file of arrays."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from door import call
 from own_images import write_folder
 
+from mnist_lab import SoftmaxRegression, predict
+from mnist_lab.errors import InputError
+from mnist_lab.inference.evaluate import class_names_in
+from mnist_lab.inference.predict import open_run
+from mnist_lab.inference.web.app import build_app
+
 CLASSES = {"cat": 30, "dog": 30, "gnu": 30}
-QUICK = "trainer=cpu trainer.max_epochs=3 trainer.enable_model_summary=false data.batch_size=16"
+TRAIN = (
+    "model=softmax data=folder data.root=images data.batch_size=16 optimizer.lr=0.02 trainer=cpu "
+    "trainer.max_epochs=3 trainer.enable_model_summary=false"
+)
 
 
-def read(path: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads(path.read_text())
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
     return content
 
 
@@ -22,11 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that has ``images``, and ``run``, trained on them."""
     folder = tmp_path_factory.mktemp("own")
     write_folder(folder / "images", CLASSES)
-    done = call(
-        f"train model=softmax data=folder data.root=images {QUICK} hydra.run.dir=run "
-        "optimizer.lr=0.02",
-        folder,
-    )
+    done = call(f"train {TRAIN} hydra.run.dir=run", folder)
     assert (done.returncode, done.stderr) == (0, "")
     return folder
 
@@ -34,10 +41,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_follows_the_folder(folder: Path) -> None:
     metrics, manifest = read(folder / "run" / "metrics.json"), read(folder / "run/manifest.json")
     assert metrics["test/num_samples"] == 18
-    assert metrics["test/acc"] > 0.8  # type: ignore[operator]
+    assert metrics["test/acc"] > 0.8
     assert metrics["num_params"] == 3 * 785
     assert manifest["class_names"] == [*CLASSES]
-    assert set(manifest["data"]) == {"train", "test"}  # type: ignore[call-overload]
+    assert set(manifest["data"]) == {"train", "test"}
 
 
 def test_evaluate_and_verify(folder: Path) -> None:
@@ -51,6 +58,130 @@ def test_evaluate_and_verify(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_predict_says_the_name(folder: Path) -> None:
+    done = call("predict run images/gnu/3.png images/cat/3.png", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, _, first, second = done.stdout.splitlines()
+    assert head.split()[2] == "class"
+    assert first.split()[2] == "gnu"
+    assert second.split()[2] == "cat"
+    (row,) = predict(folder / "run", folder / "images" / "gnu" / "3.png")
+    assert (row.digit, row.class_name) == (2, "gnu")
+    assert row.as_json()["class_name"] == "gnu"
+
+
+def test_evaluate_has_a_row_for_each_name(folder: Path) -> None:
+    lines = call("evaluate run", folder).stdout.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == [*CLASSES]
+
+
+def test_report_and_export(folder: Path) -> None:
+    for command in ("report run --html page.html", "export run --format torch"):
+        done = call(command, folder)
+        assert (done.returncode, done.stderr) == (0, "")
+    text = (folder / "page.html").read_text()
+    assert '"x":["cat","dog","gnu"]' in text.replace('", "', '","').replace(": ", ":")
+
+
+def test_the_page_is_told_the_names(folder: Path) -> None:
+    app = build_app({"run": open_run(folder / "run")}, ["page"])
+    assert asked(app, "GET", "/runs")["class_names"] == {"run": [*CLASSES]}
+    content = (folder / "images" / "dog" / "2.png").read_bytes()
+    (run,) = asked(app, "POST", "/predict", content)["runs"]
+    (digit,) = run["digits"]
+    assert (digit["digit"], digit["class_name"]) == (1, "dog")
+
+
+def asked(app: Any, method: str, path: str, content: bytes = b"") -> Any:
+    """Return what an application answers."""
+    headers = {"host": "page", "origin": "http://page", "content-length": str(len(content))}
+    scope = {
+        **{"type": "http", "method": method, "path": path, "raw_path": path.encode()},
+        **{"query_string": b"", "root_path": "", "scheme": "http", "client": None},
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    parts: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        parts.append(message.get("body", b""))
+
+    asyncio.run(app(scope, receive, send))
+    return json.loads(b"".join(parts))
+
+
+def test_names_in_a_strangers_run_are_bounded(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    manifest = read(run / "manifest.json")
+    for names, shown in (
+        (["a", "b" * 300, "c"], "class_names: must be texts of at most 255 characters"),
+        (["a"] * 1001, "class_names: must be a list of at most 1,000 texts"),
+        ([1, 2, 3], "class_names: must be a list of at most 1,000 texts"),
+        ("abc", "class_names: must be a list of at most 1,000 texts"),
+    ):
+        (run / "manifest.json").write_text(json.dumps(manifest | {"class_names": names}))
+        with pytest.raises(InputError, match=shown):
+            class_names_in(run)
+    names = ["a", "\x1b[31mb", "c"]
+    (run / "manifest.json").write_text(json.dumps(manifest | {"class_names": names}))
+    assert class_names_in(run) == ("a", "\\x1b[31mb", "c")
+
+
+def test_a_place_that_only_the_run_names_must_hold_its_data(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    write_folder(tmp_path / "private", {"one": 9, "two": 9, "three": 9})
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(
+        config.replace(str(folder / "images"), str(tmp_path / "private"))
+    )
+    done = call("evaluate run", tmp_path)
+    assert done.returncode == 3
+    assert "private: has other content than run was tested on" in done.stderr
+    done = call("report run --html page.html", tmp_path)
+    assert "private: has other content" in done.stderr
+    assert call("evaluate run data.root=private", tmp_path).returncode == 0
+
+
+def test_a_sweep_is_stacked(folder: Path) -> None:
+    done = call(
+        f"train -m hydra/launcher=fused {TRAIN} optimizer.lr=0.02,0.01 hydra.sweep.dir=sweep",
+        folder,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "one by one" not in done.stdout
+    for number in (0, 1):
+        manifest = read(folder / "sweep" / str(number) / "manifest.json")
+        assert manifest["class_names"] == [*CLASSES]
+        assert manifest["data"] == read(folder / "run" / "manifest.json")["data"]
+    first, alone = (read(folder / place / "metrics.json") for place in ("sweep/0", "run"))
+    assert first["test/loss"] == alone["test/loss"]
+    assert call("evaluate sweep/1", folder).returncode == 0
+
+
+def test_resumes_exactly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = f"train {TRAIN} data.augment=affine callbacks.checkpoint.every_n_steps=2"
+    train = f"{command} hydra.run.dir=whole"
+    assert call(train, folder).returncode == 0
+    step = SoftmaxRegression.training_step
+
+    def fails(model: SoftmaxRegression, batch: Any, batch_idx: int) -> Any:
+        if model.global_step == 7:  # in the second epoch
+            raise RuntimeError("killed")
+        return step(model, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SoftmaxRegression, "training_step", fails)
+        with pytest.raises(RuntimeError, match="killed"):
+            call(f"{command} hydra.run.dir=killed", folder)
+    done = call("resume killed", folder)
+    assert done.returncode == 0, done.stderr
+    assert "resumes from step" in done.stdout
+    whole, killed = (read(folder / name / "manifest.json") for name in ("whole", "killed"))
+    assert whole["sha256"] == killed["sha256"]
+
+
 def test_other_content_of_the_folder_is_noticed(folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "copy")
     (copied / "run" / "manifest.json").write_text(
@@ -58,10 +189,6 @@ def test_other_content_of_the_folder_is_noticed(folder: Path, tmp_path: Path) ->
     )
     shutil.rmtree(copied / "images" / "gnu")
     write_folder(copied / "images", {"gnu": 29})
-    done = call(
-        f"train model=softmax data=folder data.root=images {QUICK} hydra.run.dir=run "
-        "optimizer.lr=0.02",
-        copied,
-    )
+    done = call(f"train {TRAIN} hydra.run.dir=run", copied)
     assert done.returncode == 3
     assert "was started on data of other content" in done.stderr

@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from mnist_lab.inference.predictions import Predictions, first_of_each_class
 Pixels = NDArray[np.uint8]
 _INK, _MUTED, _BLUE, _ORANGE, _RED = "#1f2328", "#59636e", "#1f6feb", "#d4760a", "#b42318"
 _MANY_CLASSES = 20  # above which a figure has no room for each
+_MOST_NAMES, _LONGEST_NAME = 64, 11  # on an axis; characters of each
 _SIDE, _GAP = 28, 4  # pixels of an image, and between two of them
 _LINE = 15  # pixels of the screen that a line of text takes
 
@@ -54,7 +56,8 @@ def confusion(predictions: Predictions) -> Figure:
     title = (
         f"Confusion on {len(predictions.labels):,} test images, {predictions.accuracy:.2%} correct"
     )
-    figure, axes = _figure(6.4, 6.2, title, left=0.1, right=0.98, bottom=0.09)
+    left, bottom = (0.2, 0.18) if predictions.class_names else (0.1, 0.09)
+    figure, axes = _figure(6.4, 6.2, title, left=left, right=0.98, bottom=bottom)
     share = (counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).sqrt()
     axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
     classes = range(len(counts))
@@ -65,7 +68,12 @@ def confusion(predictions: Predictions) -> Figure:
                 axes.text(
                     pred, label, f"{count}", ha="center", va="center", color=color, fontsize=9
                 )
-    if len(counts) <= _MANY_CLASSES:
+    if predictions.class_names and len(counts) <= _MOST_NAMES:
+        names = [_name(predictions, label) for label in classes]
+        size = 9 if len(counts) <= _MANY_CLASSES else 5
+        axes.set_xticks(classes, names, rotation=90, fontsize=size)
+        axes.set_yticks(classes, names, fontsize=size)
+    elif len(counts) <= _MANY_CLASSES:
         axes.set(xticks=list(classes), yticks=list(classes))
     axes.set(xlabel="predicted", ylabel="label")
     return figure
@@ -79,7 +87,7 @@ def mistakes(predictions: Predictions, columns: int = 6, rows: int = 4) -> Figur
     if not len(worst):
         title = f"No mistake on {len(predictions.labels):,} test images"
     captions = [
-        (f"{label} taken for {pred}", f"{confidence:.1%}", _RED)
+        (*_mistake(predictions, label, pred, confidence), _RED)
         for label, pred, confidence in zip(
             predictions.labels[worst].tolist(),
             predictions.preds[worst].tolist(),
@@ -105,11 +113,34 @@ def samples(predictions: Predictions, each: int = 5) -> Figure:
             at = int(positions[row])
             pred, is_right = int(predictions.preds[at]), bool(predictions.is_correct[at])
             images.append(predictions.images[at : at + 1])
-            text = f"{pred}" if is_right else f"{pred}, not {int(predictions.labels[at])}"
+            text = _name(predictions, pred)
+            if not is_right and not predictions.class_names:
+                text += f", not {int(predictions.labels[at])}"
             color = _INK if is_right else _RED
             captions.append((text, f"{float(predictions.confidences[at]):.1%}", color))
     title = "What the model says to the first test images of each class: pred and probability"
     return _mosaic(title, torch.cat(images), captions, classes, each, width=0.78 * classes + 0.4)
+
+
+def _mistake(predictions: Predictions, label: int, pred: int, confidence: float) -> tuple[str, str]:
+    """Return the two lines below a mistake; names take more room than numbers."""
+    names = _name(predictions, label), _name(predictions, pred)
+    if predictions.class_names:
+        return names[0], f"for {names[1]}, {confidence:.0%}"
+    return "{} taken for {}".format(*names), f"{confidence:.1%}"
+
+
+def _name(predictions: Predictions, label: int) -> str:
+    """Return what a class is called in a figure: short, no formula, of glyphs that there are."""
+    name = predictions.name(label)
+    is_drawn = (
+        name.isascii()
+        or {*map(ord, name)} <= get_font(findfont("DejaVu Sans")).get_charmap().keys()
+    )
+    if not is_drawn:
+        return str(label)
+    name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return name.replace("$", r"\$")
 
 
 def per_class(predictions: Predictions) -> Figure:
@@ -118,7 +149,8 @@ def per_class(predictions: Predictions) -> Figure:
     title = "Precision and recall of each class on the test images"
     classes = np.arange(len(precision))
     height = 1.4 + 0.36 * len(classes)
-    figure, axes = _figure(7.2, min(height, 12), title, left=0.09, right=0.97, bottom=0.6 / height)
+    left = 0.17 if predictions.class_names else 0.09
+    figure, axes = _figure(7.2, min(height, 12), title, left=left, right=0.97, bottom=0.6 / height)
     axes.hlines(classes, precision, recall, color="#d0d7de", linewidth=3, zorder=1)
     axes.scatter(precision, classes, s=52, marker="o", color=_BLUE, label="precision", zorder=3)
     axes.scatter(recall, classes, s=58, marker="D", color=_ORANGE, label="recall", zorder=2)
@@ -128,7 +160,10 @@ def per_class(predictions: Predictions) -> Figure:
     axes.set_xlim(max(0.0, lowest - 0.15 * max(1 - lowest, 0.01)), 1 + 0.04 * (1 - lowest))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
     axes.set(ylabel="class", ylim=(len(classes) - 0.4, -0.6))
-    if len(classes) <= _MANY_CLASSES:
+    if predictions.class_names and len(classes) <= _MOST_NAMES:
+        names = [_name(predictions, int(label)) for label in classes]
+        axes.set_yticks(classes, names, fontsize=9 if len(classes) <= _MANY_CLASSES else 7)
+    elif len(classes) <= _MANY_CLASSES:
         axes.set_yticks(classes)
     axes.grid(axis="x", color="#eaeef2")
     axes.set_axisbelow(True)

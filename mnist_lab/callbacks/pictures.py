@@ -113,7 +113,7 @@ class Pictures(L.Callback):
         loggers: list[TensorBoardLogger],
         batches: list[_Batch],
     ) -> None:
-        predictions = _predictions(batches)
+        predictions = _predictions(batches, getattr(trainer, "datamodule", None))
         drawn = self._drawn(predictions, model)
         vectors = None
         if predictions is not None and self.projector:
@@ -171,7 +171,7 @@ def _merged(shares: tuple[_Batch, ...]) -> _Batch:
     return images, labels, logits
 
 
-def _predictions(batches: list[_Batch]) -> Predictions | None:
+def _predictions(batches: list[_Batch], datamodule: Any) -> Predictions | None:
     """Return the predictions of the test steps; None where they returned no logits of images."""
     for images, labels, logits in batches:
         is_logits = logits.ndim == 2 and len(logits) == len(labels) and logits.is_floating_point()
@@ -183,7 +183,7 @@ def _predictions(batches: list[_Batch]) -> Predictions | None:
     if images.dtype != torch.uint8:  # a data module of one's own may have scaled them
         low, high = images.amin(), images.amax()
         images = ((images - low) / (high - low).clamp(min=1e-9) * 255).byte()
-    return Predictions.of_logits(images, labels, logits)
+    return Predictions.of_logits(images, labels, logits, datamodule)
 
 
 def _add_pr_curves(writer: "SummaryWriter", predictions: Predictions, step: int) -> None:

@@ -33,7 +33,10 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(finite(dict(sorted(metrics.items()))), indent=2))
         else:
             from mnist_lab.cli.terminal import Terminal
+            from mnist_lab.inference.evaluate import class_names_in
             from mnist_lab.runs.summary import metrics_table
 
-            Terminal().print(metrics_table(str(options.run), metrics))
+            is_its_data = not any(text.startswith("data") for text in options.overrides)
+            names = class_names_in(options.run) if is_its_data else ()
+            Terminal().print(metrics_table(str(options.run), metrics, names))
     return 0

@@ -39,9 +39,9 @@ def main(arguments: list[str]) -> int:
 
     with without_collector():
         from mnist_lab.inference.export import export
-        from mnist_lab.inference.predict import load_run
+        from mnist_lab.inference.predict import open_run
 
-    parity = export(load_run(options.run, options.overrides), path, options.format)
+    parity = export(open_run(options.run, options.overrides).model, path, options.format)
     say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; logits within {parity.difference:.1e} of the "
         f"checkpoint's on {parity.images:,} test images, {parity.same:,} of them the same digit"

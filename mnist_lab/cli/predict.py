@@ -48,21 +48,21 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_intermixed_args(arguments)
     places, targets = split_targets(options.images, "IMAGE")
-    config = stored_config(options.run, targets)  # finds errors before the slow imports
+    stored_config(options.run, targets)  # finds errors before the slow imports
     with without_collector():
         from mnist_lab.files.images import find_images
-        from mnist_lab.inference.predict import load_run, recognize
+        from mnist_lab.inference.predict import open_run, recognize
 
     images = find_images(places)
     if options.show and options.show.suffix.lower() == ".png" and len(images) > 1:
         raise ConfigError(f"--show {options.show}: a folder is required for {len(images)} images")
-    model = load_run(options.run, targets)
+    run = open_run(options.run, targets)
     predictions: list[Prediction] = []
-    for chunk in _read(images, config.data.get("dataset")):
-        predictions += recognize(model, list(chunk.values()), list(chunk))
+    for chunk in _read(images, run.dataset):
+        predictions += recognize(run.model, list(chunk.values()), list(chunk), run.class_names)
     if options.show and predictions:
         _write_inputs(options.show, predictions)
-    _print(predictions, options.json)
+    _print(predictions, options.json, "class" if run.class_names else "digit")
     num_read = sum(prediction.position == 1 for prediction in predictions)
     return InputError.exit_code if num_read < len(images) else 0
 
@@ -94,28 +94,28 @@ def _read(
     yield chunk
 
 
-def _print(predictions: Sequence[Prediction], as_json: bool) -> None:
+def _print(predictions: Sequence[Prediction], as_json: bool, heading: str) -> None:
     if as_json:
         print(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
     elif predictions:
         from mnist_lab.cli.terminal import Terminal
 
-        Terminal().print(_table(predictions))
+        Terminal().print(_table(predictions, heading))
 
 
-def _table(predictions: Iterable[Prediction]) -> Table:
+def _table(predictions: Iterable[Prediction], heading: str) -> Table:
     from rich.table import Table
 
     table = Table(show_edge=False)
     table.add_column("file", overflow="fold")  # its end tells it from the others
-    for name in ("digit", "probability", "runner-up"):
+    for name in (heading, "probability", "runner-up"):
         table.add_column(name, justify="right")
     table.add_column("")
     for row in predictions:
         cells = ["-", "-", "-"]
         if row.digit is not None:
-            second = f"{row.runner_up} ({row.runner_up_probability:.1%})"
-            cells = [str(row.digit), f"{row.probability:.1%}", second]
+            second = f"{row.runner_up_name} ({row.runner_up_probability:.1%})"
+            cells = [row.class_name, f"{row.probability:.1%}", second]
         place = f"{row.position} of {row.of}" if row.of > 1 else ""
         table.add_row(row.name, *cells, ", ".join(filter(None, (place, row.note))))
     return table

@@ -40,14 +40,14 @@ def main(arguments: list[str]) -> int:
 
     with without_collector():
         from mnist_lab.errors import printable
-        from mnist_lab.inference.predict import load_run
+        from mnist_lab.inference.predict import open_run
         from mnist_lab.inference.web.server import listen, serve
 
-    models = {printable(Path(run)): load_run(Path(run), targets) for run in runs}
+    opened = {printable(Path(run)): open_run(Path(run), targets) for run in runs}
     with listen(options.host, options.port) as listener:
         address, port = listener.getsockname()
         print(f"http://{address}:{port}/ is the page; Ctrl-C ends it", flush=True)
-        serve(models, listener)
+        serve(opened, listener)
     return 0
 
 

@@ -17,10 +17,13 @@ from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import stored_config
 from mnist_lab.data import MNISTDataModule
+from mnist_lab.data.sets import OWN, checked_names, class_names_of
 from mnist_lab.errors import ConfigError, InputError, first_line
 from mnist_lab.inference.predictions import Predictions
 from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import NUM_CLASSES
+from mnist_lab.runs.directory import MANIFEST
+from mnist_lab.runs.manifest import CLASS_NAMES, read_manifest
 from mnist_lab.training.checkpoints import best_of, check_weights
 from mnist_lab.training.fit import default_trainer, evaluate_on
 from mnist_lab.training.precision import can_compute
@@ -67,7 +70,7 @@ def evaluate_run(
     """
     config = _config_for_this_device(run_dir, overrides)
     model = load_model(run_dir, config)
-    datamodule = datamodule or build(config.data)
+    datamodule = datamodule or _data_of(run_dir, config, overrides)
     try:
         trainer = trainer or build_trainer(config, model, validates=False)
     except InstantiationException as error:
@@ -86,6 +89,28 @@ def _config_for_this_device(run_dir: Path, overrides: Sequence[str]) -> DictConf
         _log.warning("%s: this device lacks %s; precision is auto", run_dir, precision)
         config.trainer.precision = "auto"
     return config
+
+
+def _data_of(run_dir: Path, config: DictConfig, overrides: Sequence[str]) -> Any:
+    """Build the data of a run.
+
+    Raises:
+        InputError: a folder or a file that only the run's directory names is not the run's data.
+    """
+    datamodule = build(config.data)
+    if not isinstance(datamodule, MNISTDataModule) or datamodule.dataset not in OWN:
+        return datamodule
+    if any(text.startswith(("data=", "data.root=")) for text in overrides):
+        if (trained := class_names_in(run_dir)) != (names := class_names_of(datamodule)):
+            _log.warning("%s: its classes are %s, the run's %s", datamodule.root, names, trained)
+    else:
+        recorded = read_manifest(run_dir).get("data") or {}
+        if recorded.get("test") != datamodule.split(train=False).sha256:
+            raise InputError(
+                f"{datamodule.root}: has other content than {run_dir} was tested on; data.root="
+                "<place> evaluates it on other data"
+            )
+    return datamodule
 
 
 def load_model(run_dir: Path, config: DictConfig) -> Any:
@@ -149,11 +174,26 @@ def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predict
     config = _config_for_this_device(run_dir, overrides)
     config.trainer.devices = 1
     model = load_model(run_dir, config)
-    datamodule = build(config.data)
+    datamodule = _data_of(run_dir, config, overrides)
     trainer = build_trainer(config, model, validates=False)
     batches = trainer.predict(model, datamodule=datamodule) or []
     images, labels, _ = datamodule.split(train=False)
+    names = class_names_of(datamodule)
     probs = torch.cat([probs for probs in batches if isinstance(probs, Tensor)] or [torch.empty(0)])
     if probs.ndim != 2 or len(probs) != len(labels):
         raise InputError(f"{run_dir}: the model gives no probabilities for each test image")
-    return Predictions(images, labels, probs.float().nan_to_num(0.0).cpu())
+    return Predictions(images, labels, probs.float().nan_to_num(0.0).cpu(), names)
+
+
+def class_names_in(run_dir: Path) -> tuple[str, ...]:
+    """Return the names of the classes that a run was trained on; none where they are numbers.
+
+    Raises:
+        InputError: its manifest has something else in their place.
+    """
+    path = run_dir / MANIFEST
+    names = read_manifest(run_dir).get(CLASS_NAMES) if path.exists() else None
+    try:
+        return checked_names(names or [])
+    except ValueError as error:
+        raise InputError(f"{path}: {CLASS_NAMES}: {error}") from None

@@ -15,8 +15,9 @@ from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import InputError
 from mnist_lab.files.images import read_image
 from mnist_lab.inference.digit_finder import to_inputs
-from mnist_lab.inference.evaluate import load_model
+from mnist_lab.inference.evaluate import class_names_in, load_model
 from mnist_lab.inference.logits import logits_of
+from mnist_lab.inference.predictions import name_of
 from mnist_lab.models import Classifier
 
 SURE = 0.7  # probability below which a prediction is called unsure
@@ -31,13 +32,15 @@ class Prediction:
         name: the image's file, or its number.
         position: of the digit in its image, from 1, row by row and from left to right.
         of: number of digits in its image.
-        digit: the most probable class; None where the image is empty.
+        digit: the label of the most probable class; None where the image is empty.
         probability: of that class, 0 to 1.
         runner_up: the second most probable class; None where the image is empty.
         runner_up_probability: of that class, 0 to 1.
         note: why not to rely on it; empty where there is no reason.
         probabilities: of every class; none where the image is empty.
         pixels: ``(28, 28) uint8``: the model's input.
+        class_name: what the most probable class is called; its number where it has no name.
+        runner_up_name: what the second most probable class is called.
     """
 
     name: str
@@ -50,11 +53,15 @@ class Prediction:
     note: str
     probabilities: tuple[float, ...]
     pixels: NDArray[np.uint8]
+    class_name: str = ""
+    runner_up_name: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return all but the pixels, as builtins."""
+        """Return all but the pixels, as builtins; names only of classes that have one."""
         values = asdict(self)
         del values["pixels"]
+        if self.class_name == ("" if self.digit is None else str(self.digit)):
+            del values["class_name"], values["runner_up_name"]
         return {"file": values.pop("name"), **values}
 
 
@@ -75,19 +82,17 @@ def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
             checkpoint cannot be read.
         UntrustedError: the run names code.
     """
-    dataset = "mnist"
-    if not isinstance(model, L.LightningModule):
-        dataset = str(stored_config(Path(model), []).data.get("dataset"))
-        model = load_run(Path(model))
+    is_model = isinstance(model, L.LightningModule)
+    run = OpenRun(model, "mnist", ()) if is_model else open_run(Path(model))
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", None) == 2:
         images = [images]
     images = list(images)
-    inputs = [to_inputs(_as_pillow(image), dataset) for image in images]
+    inputs = [to_inputs(_as_pillow(image), run.dataset) for image in images]
     names = [
         str(image) if isinstance(image, str | Path) else str(number)
         for number, image in enumerate(images)
     ]
-    return recognize(model, inputs, names)
+    return recognize(run.model, inputs, names, run.class_names)
 
 
 def _as_pillow(image: Any) -> Image.Image:
@@ -106,8 +111,23 @@ def _as_pillow(image: Any) -> Image.Image:
     return Image.fromarray(array)
 
 
-def load_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> Classifier:
-    """Return the model of a run's best checkpoint in float32, ready to predict.
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that is ready to predict.
+
+    Args:
+        model: of its best checkpoint, in float32.
+        dataset: the set that it was trained on.
+        class_names: of the classes; none where they are the labels' numbers.
+    """
+
+    model: Classifier
+    dataset: str
+    class_names: tuple[str, ...]
+
+
+def open_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> OpenRun:
+    """Read what a run predicts with.
 
     Args:
         run_dir: the run's directory.
@@ -122,12 +142,15 @@ def load_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> Classifier:
     model: Classifier = load_model(run_dir, config).float().eval()
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise InputError(f"{run_dir}: training diverged: weights are NaN or infinite")
-    return model
+    return OpenRun(model, str(config.data.get("dataset")), class_names_in(run_dir))
 
 
 @torch.inference_mode()
 def recognize(
-    model: Classifier, inputs: Sequence[Sequence[NDArray[np.uint8]]], names: Sequence[str]
+    model: Classifier,
+    inputs: Sequence[Sequence[NDArray[np.uint8]]],
+    names: Sequence[str],
+    class_names: Sequence[str] = (),
 ) -> list[Prediction]:
     """Return a model's prediction for each digit of some images.
 
@@ -135,6 +158,7 @@ def recognize(
         model: the model; whether it is in training mode is left as it was.
         inputs: the digits of each image, ``(28, 28) uint8`` each.
         names: the name of each image.
+        class_names: of the classes; none where they are the labels' numbers.
     """
     arrays = [pixels for digits in inputs for pixels in digits]
     places = [
@@ -149,11 +173,15 @@ def recognize(
         images = torch.from_numpy(np.stack(arrays[start : start + _BATCH])).unsqueeze(1)
         rows += logits_of(model, images.to(model.device)).softmax(dim=1).tolist()
     model.train(was_training)
-    return [_prediction(*values) for values in zip(places, arrays, rows, strict=True)]
+    found = zip(places, arrays, rows, strict=True)
+    return [_prediction(*values, class_names) for values in found]
 
 
 def _prediction(
-    place: tuple[str, int, int], pixels: NDArray[np.uint8], probabilities: Sequence[float]
+    place: tuple[str, int, int],
+    pixels: NDArray[np.uint8],
+    probabilities: Sequence[float],
+    class_names: Sequence[str],
 ) -> Prediction:
     if not pixels.any():
         return Prediction(*place, None, 0.0, None, 0.0, "empty: no digit found", (), pixels)
@@ -167,4 +195,6 @@ def _prediction(
         note="" if probabilities[first] >= SURE else "unsure",
         probabilities=tuple(probabilities),
         pixels=pixels,
+        class_name=name_of(first, class_names),
+        runner_up_name=name_of(second, class_names),
     )

@@ -1,9 +1,12 @@
 """Predictions on labelled images, and the statistics that are computed from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from mnist_lab.data.sets import class_names_of
 
 NUM_BINS = 15  # of confidence, as the papers on calibration have it
 
@@ -32,17 +35,25 @@ class Predictions:
         images: ``(N, 1, 28, 28)`` uint8.
         labels: ``(N,)`` int64.
         probs: ``(N, C)`` float32; 0 in place of NaN.
+        class_names: of the classes; none where they are the labels' numbers.
     """
 
     images: Tensor
     labels: Tensor
     probs: Tensor
+    class_names: tuple[str, ...] = ()
 
     @classmethod
-    def of_logits(cls, images: Tensor, labels: Tensor, logits: Tensor) -> "Predictions":
-        """Return the predictions that logits ``(N, C)`` give."""
+    def of_logits(
+        cls, images: Tensor, labels: Tensor, logits: Tensor, datamodule: Any = None
+    ) -> "Predictions":
+        """Return the predictions that logits ``(N, C)`` give, with the names of the data."""
         probs = logits.float().softmax(dim=1).nan_to_num(0.0)
-        return cls(images.cpu(), labels.cpu(), probs.cpu())
+        return cls(images.cpu(), labels.cpu(), probs.cpu(), class_names_of(datamodule))
+
+    def name(self, label: int) -> str:
+        """Return what a class is called."""
+        return name_of(label, self.class_names)
 
     @property
     def num_classes(self) -> int:
@@ -97,6 +108,11 @@ class Predictions:
         gaps = (confidence - accuracy).abs().nan_to_num(0.0)
         ece = float((gaps * images).sum() / images.sum().clamp(min=1))
         return Reliability(images, confidence, accuracy, ece)
+
+
+def name_of(label: int, class_names: Sequence[str]) -> str:
+    """Return what a class is called: its name, or the label's number where it has none."""
+    return class_names[label] if label < len(class_names) else str(label)
 
 
 def first_of_each_class(labels: Tensor, num_classes: int, each: int) -> list[Tensor]:

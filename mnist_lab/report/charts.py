@@ -112,12 +112,14 @@ def _log_ticks(values: Sequence[float]) -> list[float]:
     return [mark for mark in marks if low / 1.3 <= mark <= high * 1.3]
 
 
-def confusion_matrix(counts: Any, name: str) -> go.Figure:
+def confusion_matrix(counts: Any, name: str, names: Sequence[str] = ()) -> go.Figure:
     """Draw counts ``(C, C)`` by label and prediction, coloured by their square roots."""
     total = counts.sum(dim=1, keepdim=True).clamp(min=1)
     share = (counts / total).sqrt().tolist()
     table = counts.tolist()
-    classes = [str(label) for label in range(len(table))]
+    classes = [short(text) for text in names] or [str(label) for label in range(len(table))]
+    if len({*classes}) < len(classes):  # as when long ones begin alike
+        classes = [f"{label} {text}" for label, text in enumerate(classes)]
     figure = go.Figure(
         go.Heatmap(
             z=share,

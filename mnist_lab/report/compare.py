@@ -130,11 +130,13 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
         InputError: a checkpoint cannot be read.
     """
     (row_a, run_a), (row_b, run_b) = (board.row_of(name) for name in names)
-    datasets = [row.settings.get("data.dataset") for row in (row_a, row_b)]
-    if datasets[0] != datasets[1]:
-        raise ConfigError(
-            f"--compare: tested on {datasets[0]} and on {datasets[1]}; choose runs of one set"
-        )
+    names_of_data = ("data.dataset", "data.split", "data.root")
+    data_a, data_b = (
+        " ".join(str(row.settings[name]) for name in names_of_data if row.settings.get(name))
+        for row in (row_a, row_b)
+    )
+    if data_a != data_b:
+        raise ConfigError(f"--compare: tested on {data_a} and on {data_b}; choose runs of one set")
     pairs = _pairs(row_a, run_a, row_b, run_b)
     chosen = run_a or board.best_run(row_a), run_b or board.best_run(row_b)
     from mnist_lab.inference.evaluate import predict_test_images

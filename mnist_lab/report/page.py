@@ -79,11 +79,12 @@ def _charts(
 
 
 def _model(name: str, predictions: "Predictions") -> dict[str, Any]:
+    counts, names = predictions.confusion(), predictions.class_names
     return {
         "title": name,
         "text": f"{predictions.accuracy:.2%} of {len(predictions.labels):,} test images; the most "
         "confident mistakes, and the probability of the answer.",
-        "html": _html(charts.confusion_matrix(predictions.confusion(), name)),
+        "html": _html(charts.confusion_matrix(counts, name, names)),
         "mistakes": _mistakes(predictions),
     }
 
@@ -127,8 +128,8 @@ def _mistakes(predictions: "Predictions") -> list[dict[str, str]]:
     return [
         {
             "image": data_url(255 - predictions.images[position, 0].numpy()),  # as it was written
-            "label": str(int(predictions.labels[position])),
-            "pred": str(int(predictions.preds[position])),
+            "label": predictions.name(int(predictions.labels[position])),
+            "pred": predictions.name(int(predictions.preds[position])),
             "confidence": f"{float(predictions.confidences[position]):.1%}",
         }
         for position in predictions.mistakes(_MISTAKES).tolist()

@@ -143,10 +143,12 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a config, or a section of it, may affect a result, and ``seed``."""
+    values = flat(config)
+    is_own = values.get("data.dataset") in ("folder", "arrays")  # of which the place says which
     return {
         printable(key): _plain(renamed(value))
-        for key, value in flat(config).items()
-        if key == "seed" or _is_setting(key)
+        for key, value in values.items()
+        if key == "seed" or _is_setting(key) or (is_own and key == "data.root")
     }
 
 

@@ -14,8 +14,16 @@ from rich.table import Table
 from mnist_lab.errors import printable
 
 
-def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
-    """Return accuracy, loss and what metrics= has added, a row for each split."""
+def metrics_table(
+    title: str, metrics: Mapping[str, float], class_names: Iterable[str] = ()
+) -> Table:
+    """Return accuracy, loss and what metrics= has added, a row for each split.
+
+    Args:
+        title: above the table.
+        metrics: flat, such as ``test/acc``.
+        class_names: of classes whose accuracy on the test images is to have a row of its own.
+    """
     table = Table("", title=title, title_justify="left", title_style="bold", show_edge=False)
     table.add_column("accuracy", justify="right")
     table.add_column("loss", justify="right")
@@ -27,6 +35,9 @@ def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
             acc, loss = metrics[f"{split}/acc"], metrics[f"{split}/loss"]
             more = (metric_text(name, metrics.get(f"{split}/{name}")) for name in added)
             table.add_row(split, f"{acc:.2%}", f"{loss:.4f}", *more)
+    for label, name in enumerate(class_names):
+        if (of_class := metrics.get(f"test/acc_class_{label}")) is not None:
+            table.add_row(f"  {name}", f"{of_class:.2%}")
     return table
 
 

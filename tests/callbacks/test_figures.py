@@ -43,3 +43,20 @@ def test_a_style_of_the_current_folder_is_not_taken() -> None:
             drawn = figures.pixels(figures.confusion(predictions))
         assert matplotlib.rcParams["text.usetex"]
     assert drawn.shape[0] > 300
+
+
+def test_names_of_classes_are_shown_short_and_as_they_are() -> None:
+    names = ("cat", "a very long name", "$x^2", "{$\\frac", "猫", *"fghij")
+    labels, probs = torch.arange(10), torch.eye(10).roll(1, 0)
+    images = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
+    predictions = Predictions(images, labels, probs, names)
+    drawn = {name: draw(predictions) for name, draw in figures.OF_PREDICTIONS.items()}
+    for figure in drawn.values():  # a glyph that is missing, or a formula, would fail here
+        figures.pixels(figure)
+    ticks = [text.get_text() for text in drawn["confusion"].axes[0].get_xticklabels()]
+    assert ticks[:2] == ["cat", "a very lon…"]
+    assert ticks[4] == "4"
+    texts = [text.get_text() for text in drawn["mistakes"].axes[0].texts]
+    assert texts[:2] == ["cat", "for j, 100%"]
+    assert drawn["per_class"].axes[0].get_yticklabels()[0].get_text() == "cat"
+    assert drawn["samples"].axes[0].texts[0].get_text() == "j"

@@ -16,7 +16,7 @@ from measuring import measured
 from PIL import Image
 
 from mnist_lab.data.archive import Split
-from mnist_lab.inference.predict import load_run
+from mnist_lab.inference.predict import open_run
 
 KINDS = ("png", "jpg", "webp", "bmp", "gif", "tiff")
 
@@ -38,7 +38,7 @@ def test_gives_the_models_own_answers(
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads(done.stdout)
     with torch.inference_mode():
-        own = load_run(trained)(mnist_test.images[:200]).softmax(dim=1)
+        own = open_run(trained).model(mnist_test.images[:200]).softmax(dim=1)
     assert [row["digit"] for row in rows] == own.argmax(dim=1).tolist()
     assert [row["file"] for row in rows] == [str(path) for path in sorted(digits.iterdir())]
     found = torch.tensor([row["probabilities"] for row in rows])

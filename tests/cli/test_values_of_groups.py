@@ -38,7 +38,7 @@ REFUSED = {
     "logger={a:1}": "logger.a: no such key; mnist-lab train --help",
     "trainer=null": "trainer=null: must be one of auto, cpu",
     "trainer=3": "trainer=3: must be one of auto, cpu",
-    "data=null": "data=null: must be one of fashion_mnist, kmnist, mnist",
+    "data=null": "data=null: must be one of arrays, emnist, fashion_mnist, folder, kmnist",
     "optimizer=0.1": "optimizer=0.1: must be one of adam, adamw, nadam, own, rmsprop, sgd",
     "optimizer=null": "optimizer=null: must be one of adam, adamw, nadam, own, rmsprop, sgd",
     "scheduler=1": "scheduler=1: must be one of cosine",

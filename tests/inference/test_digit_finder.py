@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from mnist_lab.data.archive import Split
 from mnist_lab.inference.digit_finder import to_inputs
-from mnist_lab.inference.predict import load_run
+from mnist_lab.inference.predict import open_run
 from mnist_lab.models import Classifier
 
 COUNT = 200
@@ -100,7 +100,7 @@ RECOGNISED: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 @pytest.fixture(scope="module")
 def model(trained: Path) -> Classifier:
-    return load_run(trained)
+    return open_run(trained).model
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_other_writers(model: Classifier) -> None:
 def test_other_writers_with_the_default_cnn(tmp_path: Path) -> None:
     done = run("train model=cnn logger=none hydra.run.dir=run", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert other_writers(load_run(tmp_path / "run")) >= 0.92
+    assert other_writers(open_run(tmp_path / "run").model) >= 0.92
 
 
 def test_what_it_returns_is_as_mnist_and_stays(images: list[Image.Image]) -> None:

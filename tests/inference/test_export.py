@@ -17,7 +17,7 @@ from mnist_lab import CNN, MLP
 from mnist_lab.data.archive import Split
 from mnist_lab.errors import LabError
 from mnist_lab.inference.export import export
-from mnist_lab.inference.predict import load_run
+from mnist_lab.inference.predict import open_run
 from mnist_lab.models import Classifier
 
 FOREIGN = re.compile(rb"site-packages|mnist_lab/|\.py\b")  # paths of files on this machine
@@ -48,7 +48,7 @@ def test_onnx_runtime_gives_the_checkpoints_logits(
     logits, probabilities = (
         torch.from_numpy(np.concatenate(one)) for one in zip(*found, strict=True)
     )
-    own = own_logits(load_run(trained), mnist_test.images)
+    own = own_logits(open_run(trained).model, mnist_test.images)
     torch.testing.assert_close(logits, own, atol=1e-4, rtol=0)
     torch.testing.assert_close(probabilities, own.softmax(dim=1), atol=1e-5, rtol=0)
     correct = (logits.argmax(dim=1) == mnist_test.labels).sum()
@@ -89,7 +89,9 @@ def test_torch_export(trained: Path, tmp_path: Path, mnist_test: Split) -> None:
     module = torch.export.load(tmp_path / "model.pt2").module()
     images = mnist_test.images[:300]
     logits, _ = module(images)
-    torch.testing.assert_close(logits, own_logits(load_run(trained), images), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        logits, own_logits(open_run(trained).model, images), atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize(

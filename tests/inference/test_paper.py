@@ -10,7 +10,7 @@ from PIL import Image
 
 from mnist_lab.data.archive import Split
 from mnist_lab.inference.digit_finder import to_inputs
-from mnist_lab.inference.predict import load_run
+from mnist_lab.inference.predict import open_run
 from mnist_lab.models import Classifier
 
 COUNT = 20  # images of a paper
@@ -18,7 +18,7 @@ COUNT = 20  # images of a paper
 
 @pytest.fixture(scope="module")
 def model(trained: Path) -> Classifier:
-    return load_run(trained)
+    return open_run(trained).model
 
 
 @pytest.fixture(scope="module")

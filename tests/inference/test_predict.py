@@ -13,8 +13,8 @@ from PIL import Image
 from mnist_lab import MLP, predict
 from mnist_lab.data.archive import Split
 from mnist_lab.errors import InputError
-from mnist_lab.inference.predict import load_run
 from mnist_lab.runs.directory import CONFIG, MANIFEST
+from mnist_lab.inference.predict import open_run
 
 
 def test_takes_paths_images_arrays_and_tensors(
@@ -25,7 +25,7 @@ def test_takes_paths_images_arrays_and_tensors(
     Image.fromarray(array).save(tmp_path / "seven.png")
     path = tmp_path / "seven.png"
     many = predict(trained, [path, str(path), Image.fromarray(array), array, tensor])
-    model = load_run(trained)
+    model = open_run(trained).model
     for one in (path, Image.fromarray(array), array, tensor[0]):
         many += predict(model, one)
     many += predict(model, mnist_test.images[:1])

@@ -10,7 +10,7 @@ from door import FEW_BATCHES, call, run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_lab.errors import InputError
-from mnist_lab.inference.predict import load_run
+from mnist_lab.inference.predict import open_run
 
 SHORT = (
     "trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=60 trainer.log_every_n_steps=20 "
@@ -104,7 +104,7 @@ def test_a_run_that_diverges_says_so_and_leaves_json(tmp_path: Path) -> None:
     text = (tmp_path / "run" / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["test/loss"] is None
     with pytest.raises(InputError, match="run: training diverged: weights are NaN or infinite"):
-        load_run(tmp_path / "run")
+        open_run(tmp_path / "run")
 
 
 @pytest.mark.slow

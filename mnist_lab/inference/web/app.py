@@ -24,10 +24,9 @@ from starlette.routing import Route
 from mnist_lab.errors import InputError
 from mnist_lab.files.images import data_url, decode_image
 from mnist_lab.inference.digit_finder import to_inputs
-from mnist_lab.inference.predict import recognize
+from mnist_lab.inference.predict import OpenRun, recognize
 from mnist_lab.inference.web.guard import Guard
 from mnist_lab.inference.web.saliency import saliency
-from mnist_lab.models import Classifier
 
 MAX_BODY = 16_000_000  # bytes of an image
 _BODY_SECONDS = 20  # in which it must have arrived
@@ -41,14 +40,14 @@ _FILES = {
 }
 
 
-def build_app(models: Mapping[str, Classifier], hosts: list[str]) -> Starlette:
+def build_app(runs: Mapping[str, OpenRun], hosts: list[str]) -> Starlette:
     """Return the page's application.
 
     Args:
-        models: the models by the names of their runs, which the page shows side by side.
+        runs: what the page asks, by the names that it shows side by side.
         hosts: the hosts, with port, that it is served by.
     """
-    recognizer = _Recognizer(models)
+    recognizer = _Recognizer(runs)
     return Starlette(
         routes=[
             *(Route(path, _file(*file), methods=["GET"]) for path, file in _FILES.items()),
@@ -71,17 +70,19 @@ class _Recognizer:
     """The endpoints that ask the models.
 
     Args:
-        models: the models by the names of their runs.
+        opened: the runs by their names.
     """
 
-    def __init__(self, models: Mapping[str, Classifier]) -> None:
-        self.models = models
+    def __init__(self, opened: Mapping[str, OpenRun]) -> None:
+        self.opened = opened
         self.lock = threading.Lock()  # one image at a time: decoders and torch use every core
         self.waiting = threading.BoundedSemaphore(_MAX_WAITING)
 
     async def runs(self, _: Request) -> Response:
-        """Send the names of the runs."""
-        return JSONResponse({"runs": list(self.models), "max_bytes": MAX_BODY})
+        """Send the names of the runs, and of the classes that have one."""
+        names = {name: run.class_names for name, run in self.opened.items() if run.class_names}
+        content = {"runs": list(self.opened), "class_names": names, "max_bytes": MAX_BODY}
+        return JSONResponse(content)
 
     async def predict(self, request: Request) -> Response:
         """Send each model's prediction for the image in a request's body."""
@@ -101,9 +102,11 @@ class _Recognizer:
 
     def _predictions(self, content: bytearray) -> dict[str, Any]:
         with self.lock:
-            digits = to_inputs(decode_image(content, "the image"))
-            runs = [_answer(name, model, digits) for name, model in self.models.items()]
-        return {"seen": data_url(np.hstack(digits)), "runs": runs}
+            image = decode_image(content, "the image")
+            sets = dict.fromkeys(run.dataset for run in self.opened.values())
+            inputs = {dataset: to_inputs(image, dataset) for dataset in sets}
+            runs = [_answer(name, run, inputs[run.dataset]) for name, run in self.opened.items()]
+        return {"seen": data_url(np.hstack(next(iter(inputs.values())))), "runs": runs}
 
 
 def _refusal(error: str, status: int) -> Response:
@@ -124,10 +127,10 @@ async def _body(request: Request) -> bytearray | None:
     return content
 
 
-def _answer(name: str, model: Classifier, digits: list[NDArray[np.uint8]]) -> dict[str, Any]:
+def _answer(name: str, run: OpenRun, digits: list[NDArray[np.uint8]]) -> dict[str, Any]:
     """Return a model's prediction for each digit, and their saliency side by side."""
-    predictions = recognize(model, [digits], [name])
+    predictions = recognize(run.model, [digits], [name], run.class_names)
     answer: dict[str, Any] = {"run": name, "digits": [row.as_json() for row in predictions]}
     if predictions[0].digit is not None:
-        answer["saliency"] = data_url(np.hstack([saliency(model, pixels) for pixels in digits]))
+        answer["saliency"] = data_url(np.hstack([saliency(run.model, pixels) for pixels in digits]))
     return answer

@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mnist_lab.errors import BusyError, ConfigError, reason
+from mnist_lab.inference.predict import OpenRun
 from mnist_lab.inference.web.app import build_app
-from mnist_lab.models import Classifier
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 # Seconds in which a request's head, and then its body, must have arrived. Uvicorn sets no limit, so
@@ -39,12 +39,12 @@ def listen(address: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(models: Mapping[str, Classifier], listener: socket.socket) -> None:
+def serve(runs: Mapping[str, OpenRun], listener: socket.socket) -> None:
     """Serve the page until Ctrl-C or SIGTERM, after which the caller's own handler is called."""
     address, port = listener.getsockname()
     names = _LOOPBACK if address in _LOOPBACK else (address,)
     hosts = [f"{name}:{port}" for name in names] + (list(names) if port == 80 else [])
-    config = configured(build_app(models, hosts))
+    config = configured(build_app(runs, hosts))
     uvicorn.Server(config).run(sockets=[listener])
 
 

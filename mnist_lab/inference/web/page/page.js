@@ -176,24 +176,26 @@ function show(answer) {
   for (const [name, card] of cards) showRun(card, answer?.runs.find((one) => one.run === name));
 }
 
-// One digit: its ten probabilities; several: each of them with its probability, in their order.
+// One digit: the probability of each class; several: each of them with its probability, in their order.
 function showRun(card, run) {
   const digits = (run?.digits ?? []).filter((one) => one.digit !== null);
   const [first] = digits;
   const isOne = digits.length < 2;
   const shares = isOne ? first?.probabilities ?? [] : digits.map((one) => one.probability);
   const notes = (run?.digits ?? []).map((one) => one.note);
+  const name = (digit) => card.names?.[digit] ?? digit;
   card.classList.toggle("several", !isOne);
-  card.querySelector(".digit").textContent = digits.map((one) => one.digit).join("") || BLANK;
+  const all = digits.map((one) => name(one.digit)).join(card.names ? ", " : "");
+  card.querySelector(".digit").textContent = all || BLANK;
   card.querySelector(".note").textContent = isOne ? notes[0] ?? "" : `${digits.length} digits, from left to right`;
   image(card.querySelector(".saliency"), run?.saliency);
   const list = card.querySelector(".classes");
-  while (list.children.length < Math.max(10, shares.length)) list.append(row());
+  while (list.children.length < Math.max(card.names?.length ?? 10, shares.length)) list.append(row());
   [...list.children].forEach((item, number) => {
     const share = shares[number];
     item.hidden = !isOne && share === undefined;
     item.classList.toggle("first", !isOne || number === first?.digit);
-    item.querySelector(".class").textContent = isOne ? number : digits[number]?.digit ?? "";
+    item.querySelector(".class").textContent = isOne ? name(number) : name(digits[number]?.digit) ?? "";
     item.querySelector(".bar").style.width = `${(share ?? 0) * 100}%`;
     item.querySelector(".share").textContent = share === undefined ? "" : `${(share * 100).toFixed(1)} %`;
     item.querySelector(".doubt").textContent = isOne ? "" : notes[number] ?? "";
@@ -214,11 +216,13 @@ function row() {
 }
 
 async function start() {
-  const { runs, max_bytes: limit } = await (await fetch("/runs")).json();
+  const { runs, class_names: names, max_bytes: limit } = await (await fetch("/runs")).json();
   maxBytes = limit;
   for (const name of runs) {
     const card = $("card").content.cloneNode(true).firstElementChild;
     card.querySelector("h2").textContent = name;
+    card.names = Object.hasOwn(names, name) ? names[name] : null; // null: numbers
+    card.classList.toggle("named", card.names !== null);
     $("runs").append(card);
     cards.set(name, card);
   }
