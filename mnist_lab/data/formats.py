@@ -21,7 +21,6 @@ from torch import Tensor
 from mnist_lab.errors import InputError, first_line, reason
 
 _IDX_CODES = {"u1": 0x08, ">i4": 0x0C}
-_OPEN = {".gz": gzip.open, ".bz2": bz2.open}
 _USPS_SIDE, _BOX, _MARGIN = 16, 20, 4  # pixels; MNIST's digits fill a box of 20 in 28
 
 
@@ -31,10 +30,11 @@ def unpacked(content: bytes | bytearray, path: Path, max_bytes: int) -> bytearra
     Raises:
         InputError: it is corrupt, or too large once unpacked.
     """
-    if path.suffix not in _OPEN:
+    if path.suffix not in (".gz", ".bz2"):
         return bytearray(content)
+    packed = io.BytesIO(content)
     try:
-        with _OPEN[path.suffix](io.BytesIO(content)) as file:
+        with gzip.open(packed) if path.suffix == ".gz" else bz2.open(packed) as file:
             content = bytearray(file.read(max_bytes + 1))
     except (OSError, EOFError, zlib.error) as error:
         raise corrupt(path, f"cannot be read: {reason(error)}") from error
@@ -104,6 +104,7 @@ def read_npz(
     """
     try:
         with NpzFile(io.BytesIO(content), allow_pickle=False) as file:
+            assert file.zip is not None  # until it is closed
             if sum(member.file_size for member in file.zip.infolist()) > max_bytes:
                 raise InputError(f"{path}: too large, {max_bytes:,} bytes at most once unpacked")
             return {name: file[name] for name in file.files}

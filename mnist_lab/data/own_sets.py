@@ -211,9 +211,9 @@ def _divided(place: Path, labels: Tensor) -> dict[bool, Tensor]:
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SEED))
     is_test = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in range(int(labels.max()) + 1):
         of_class = order[labels[order] == label]
-        count = min(len(of_class) - 1, max(1, len(of_class) // _TEST_ONE_IN))
+        count = max(0, min(len(of_class) - 1, max(1, len(of_class) // _TEST_ONE_IN)))
         is_test[of_class[:count]] = True
     if not is_test.any():
         raise InputError(f"{place}: no class has two images, of which one would be for the test")
@@ -221,6 +221,6 @@ def _divided(place: Path, labels: Tensor) -> dict[bool, Tensor]:
 
 
 def _hashed(images: Tensor, labels: Tensor) -> Split:
-    digest = hashlib.sha256(images.numpy())
-    digest.update(labels.numpy())
+    digest = hashlib.sha256(images.numpy().data)
+    digest.update(labels.numpy().data)
     return Split(images, labels, digest.hexdigest())

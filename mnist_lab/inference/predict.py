@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -82,8 +81,7 @@ def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
             checkpoint cannot be read.
         UntrustedError: the run names code.
     """
-    is_model = isinstance(model, L.LightningModule)
-    run = OpenRun(model, "mnist", ()) if is_model else open_run(Path(model))
+    run = open_run(Path(model)) if isinstance(model, str | Path) else OpenRun(model, "mnist", ())
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", None) == 2:
         images = [images]
     images = list(images)

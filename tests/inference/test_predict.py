@@ -13,8 +13,8 @@ from PIL import Image
 from mnist_lab import MLP, predict
 from mnist_lab.data.archive import Split
 from mnist_lab.errors import InputError
-from mnist_lab.runs.directory import CONFIG, MANIFEST
 from mnist_lab.inference.predict import open_run
+from mnist_lab.runs.directory import CONFIG, MANIFEST
 
 
 def test_takes_paths_images_arrays_and_tensors(
