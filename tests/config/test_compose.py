@@ -23,7 +23,8 @@ def test_every_folder_is_known() -> None:
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_choice_composes(group: str, name: str) -> None:
     its_class = [f"{group}._target_={OWN[group]}"] if name == "own" else []
-    config = compose(f"{group}={name}", *its_class)
+    place = ["data.root=mine"] if name in ("arrays", "folder") else []
+    config = compose(f"{group}={name}", *its_class, *place)
     assert config.hydra.runtime.choices[group] == name
 
 
