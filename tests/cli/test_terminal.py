@@ -123,7 +123,7 @@ def test_names_can_be_told_apart(columns: int, capsys: pytest.CaptureFixture[str
     names = [f"scans/2026-11/notebook-of-somebody/page-with-a-long-name-{n}.png" for n in range(5)]
     console = Terminal()
     console.width = columns
-    console.print(_table(map(a_prediction, names)))
+    console.print(_table(map(a_prediction, names), "digit"))
     out = capsys.readouterr().out
     cells = [line[: line.index("│")].strip() for line in out.splitlines() if "│" in line]
     assert "".join(cells) == "".join(names)
