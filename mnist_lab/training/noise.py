@@ -11,6 +11,7 @@ _NOISE = (
     "Encountered `nan` values in tensor",  # of a run that diverged, which is reported at its end
     "Metric `.*` will save all targets",  # of a split, which is small
     "Experiment logs directory",  # the run's own, whose rows are kept
+    "SWA is currently only supported every epoch",  # of the schedule that it takes the place of
     "The number of training batches",
     "You are trying to `self.log\\(\\)` but `Trainer\\(barebones=True\\)`",  # which is its point
     "The `srun` command is available",  # on every SLURM machine, where one run needs none
