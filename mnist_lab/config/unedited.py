@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.config.allowlist import renamed
+from mnist_lab.config.callback_schema import Pictures
 from mnist_lab.config.field import shown
 from mnist_lab.config.lengths import LENGTHS
-from mnist_lab.config.schema import Pictures
 from mnist_lab.errors import InputError
 from mnist_lab.runs.directory import CONFIG, MANIFEST, display_path
 from mnist_lab.runs.manifest import flat, read_manifest

@@ -23,7 +23,7 @@ from torch import nn
 from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression
 from mnist_lab.callbacks import Pictures, figures
 from mnist_lab.callbacks.projector import CONFIG, NAME
-from mnist_lab.config.schema import Pictures as Schema
+from mnist_lab.config.callback_schema import Pictures as Schema
 from mnist_lab.inference.predictions import Predictions
 from mnist_lab.training.fit import train
 
