@@ -179,7 +179,8 @@ def _opened(request: Request, ledger: Ledger) -> "Study":
     """Open a sweep's directory and its study; both may exist."""
     # Optuna takes 0.15 s to import, which a wrong config need not wait for.
     from mnist_lab.sweeps.queue import check_options
-    from mnist_lab.sweeps.study import Study, check_database
+    from mnist_lab.sweeps.storage import check_database
+    from mnist_lab.sweeps.study import Study
 
     folder = ledger.sweep_dir
     address = _address(folder, request.settings, request.objectives)
@@ -261,7 +262,8 @@ def _content(folder: Path, request: Request) -> dict[str, Any]:
 
 
 def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
-    from mnist_lab.sweeps.study import Address, default_storage
+    from mnist_lab.sweeps.storage import default_storage
+    from mnist_lab.sweeps.study import Address
 
     storage = settings.storage or default_storage(folder)
     return Address(

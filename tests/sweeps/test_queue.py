@@ -143,7 +143,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
         monkeypatch.setattr(cls, name, write)
 
-    monkeypatch.setattr(study_module, "_open_storage", opened)
+    monkeypatch.setattr(study_module, "open_storage", opened)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # a thousand of them take minutes
     for name in WRITES:
         counted(InMemoryStorage, name)

@@ -11,7 +11,8 @@ from optuna.trial import TrialState, create_trial
 from mnist_lab.errors import ConfigError, InputError, StorageError
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
-from mnist_lab.sweeps.study import Address, Study, build_pruner, default_storage
+from mnist_lab.sweeps.storage import default_storage
+from mnist_lab.sweeps.study import Address, Study, build_pruner
 
 
 def running(number: int) -> optuna.trial.FrozenTrial:

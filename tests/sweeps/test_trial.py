@@ -16,7 +16,8 @@ from mnist_lab.errors import ConfigError, Diverged, Pruned, Stopped
 from mnist_lab.runs.directory import METRICS
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record
-from mnist_lab.sweeps.study import Address, Study, default_storage
+from mnist_lab.sweeps.storage import default_storage
+from mnist_lab.sweeps.study import Address, Study
 from mnist_lab.sweeps.trial import Sweep, Trial, TrialTask
 from mnist_lab.training.observer import current_observer
 
