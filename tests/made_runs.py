@@ -48,3 +48,9 @@ def make_run(
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "manifest.json").write_text(json.dumps({"state": "finished", "attempts": []}))
     return folder
+
+
+def note(run: Path, **entries: Any) -> None:
+    """Put entries into a run's manifest."""
+    path = run / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))

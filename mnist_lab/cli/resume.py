@@ -11,9 +11,8 @@ from mnist_lab.config.lengths import typed_lengths
 from mnist_lab.config.overrides import opened_targets, typed_source
 from mnist_lab.config.saved import run_config
 from mnist_lab.files.regular import check_links
-from mnist_lab.runs.directory import is_rank_zero
+from mnist_lab.runs.directory import SWEEP, is_rank_zero
 from mnist_lab.runs.logs import Formatter
-from mnist_lab.sweeps.manifest import FILE as SWEEP
 from mnist_lab.sweeps.stored_command import resuming_arguments
 
 

@@ -8,22 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.cli.arguments import Parser
+from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.listing import (
-    FIELDS,
-    Entry,
-    chosen,
-    differences_text,
-    entries,
-    first_of_each,
-    full_name,
-    ranked,
-    what_differs,
-    with_sweeps,
-)
-from mnist_lab.runs.summary import csv_text, folded_table, headings, metric_text
+from mnist_lab.report.listing import Entry, differences_text, entries, what_differs, with_sweeps
+from mnist_lab.report.selection import FIELDS, chosen, first_of_each, full_name, ranked
+from mnist_lab.runs.summary import csv_text, headings, metric_text
 
 ACTIONS = ("tag", "note")
 DIFFERS = "what differs"

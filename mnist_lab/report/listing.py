@@ -1,19 +1,15 @@
-"""Runs and sweeps below some folders: their state, what differs, and which of them are chosen."""
+"""Runs and sweeps below some folders: what each is, its state, and what differs."""
 
-import difflib
 import math
-import operator
-import re
-import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.errors import ConfigError, LabError, StorageError, printable, reason
+from mnist_lab.errors import LabError, StorageError, printable, reason
 from mnist_lab.files.regular import check_links
 from mnist_lab.report.leaderboard import setting_text
 from mnist_lab.report.read_runs import (
@@ -29,21 +25,6 @@ from mnist_lab.runs.manifest import RunState, read_manifest
 
 BROKEN = "broken"  # state of a run that cannot be read
 DIVERGED = "diverged"
-FIELDS = (
-    *("run", "age", "state", "model", "monitor", "monitored", "seed", "time", "tag", "tags"),
-    *("note", "trials", "started", "error"),
-)
-"""What a row has besides its settings and metrics."""
-_TERM = re.compile(r"([^=<>!\s]+)(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_UNITS = {"%": 0.01, "s": 1, "min": 60, "h": 3600, "d": 86400}
 _SHOWN_VALUES = 4  # of a key that a sweep varies
 
 
@@ -55,7 +36,7 @@ class Entry:
         path: the directory, by the path that it was found by.
         state: a ``RunState``, ``diverged`` or ``broken``.
         started: seconds since 1970.
-        settings: config values by dotted keys; of a sweep, those of its first trial.
+        settings: config values by dotted keys; of a sweep, those of its best trial.
         seed: the run's seed.
         metrics: as in ``metrics.json``; of a sweep, the best trial's.
         labels: tags and note.
@@ -196,10 +177,16 @@ def sweep_of(run_dir: Path) -> Path | None:
     return next((path for path in run_dir.parents if (path / directory.SWEEP).is_file()), None)
 
 
+def _rank(trial: Entry) -> float:
+    """Return what is the smaller, the better the trial is; without a result it is the largest."""
+    value = trial.value("monitored")
+    return math.inf if value is None or math.isnan(value) else -trial.sign * value
+
+
 def _summarize(sweep: Entry) -> None:
     """Give a sweep the result of its best trial, and the state of them all."""
     trials = sweep.trials
-    best = ranked(trials, "monitored")[0]
+    best = min(trials, key=_rank)
     sweep.settings, sweep.metrics, sweep.seed = best.settings, dict(best.metrics), best.seed
     sweep.started = min(trial.started for trial in trials)
     if times := [trial.metrics["time/total"] for trial in trials if trial.metrics]:
@@ -208,117 +195,6 @@ def _summarize(sweep: Entry) -> None:
     order = (RunState.RUNNING, RunState.INTERRUPTED, RunState.FINISHED)
     sweep.state = next((state for state in order if state in states), states[0])
     sweep.labels = Labels(tuple(dict.fromkeys(t for trial in trials for t in trial.labels.tags)))
-
-
-def ranked(runs: Iterable[Entry], name: str, reverse: bool = False) -> list[Entry]:
-    """Sort by a value: the best metric first, any other value from the smallest; none comes last.
-
-    Args:
-        runs: what is sorted.
-        name: full name of the value.
-        reverse: whether the order is turned round.
-    """
-
-    def key(entry: Entry) -> tuple[int, Any]:
-        value = entry.value(name)
-        if isinstance(value, tuple):
-            value = ",".join(value)
-        if isinstance(value, int | float):
-            if math.isnan(value):
-                return 2, 0
-            best_first = entry.sign if name in ("monitored", entry.monitor) else _sign(name)
-            return 0, -value if (best_first > 0) != reverse else value
-        return (2, 0) if value is None else (1, value)
-
-    rows = sorted(runs, key=key)
-    if reverse:  # of text; numbers are turned round above
-        texts = [entry for entry in rows if key(entry)[0] == 1]
-        rows = (
-            [e for e in rows if key(e)[0] == 0] + texts[::-1] + [e for e in rows if key(e)[0] > 1]
-        )
-    return rows
-
-
-def _sign(name: str) -> int:
-    """Return 1 where more of a metric is better."""
-    split, _, metric = name.partition("/")
-    is_better = split in ("val", "test", "train") and not re.search("loss|error|brier|nll", metric)
-    return 1 if is_better else -1
-
-
-def first_of_each(runs: Iterable[Entry], name: str) -> list[Entry]:
-    """Return the first run for each value."""
-    rows: dict[Any, Entry] = {}
-    for run in runs:
-        rows.setdefault(run.value(name), run)
-    return list(rows.values())
-
-
-def full_name(name: str, runs: Sequence[Entry]) -> str:
-    """Return the full name of a field, metric or setting, of which the last part is enough.
-
-    Raises:
-        ConfigError: no run has it, or several have other names that end so.
-    """
-    names = _names(runs)
-    if name in FIELDS or name in names:
-        return name
-    fitting = [full for full in names if full.endswith(f".{name}")]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise ConfigError(f"{name}: which one? {', '.join(sorted(fitting)[:5])}")
-    near = difflib.get_close_matches(name, [*FIELDS, *names, *(n.split(".")[-1] for n in names)], 1)
-    hint = f"; did you mean {near[0]}?" if near else f"; {', '.join(FIELDS)}, a metric or a setting"
-    raise ConfigError(f"{name}: no run has it{hint}")
-
-
-def _names(runs: Iterable[Entry]) -> dict[str, None]:
-    return dict.fromkeys(name for run in runs for name in (*run.metrics, *run.settings))
-
-
-def chosen(runs: Sequence[Entry], where: str) -> list[Entry]:
-    """Return the runs for which each term of a text holds, such as ``model=cnn val/acc>0.98``.
-
-    Raises:
-        ConfigError: a term has no operator, or no run has what it names.
-    """
-    try:
-        terms = shlex.split(re.sub(r"\s*(<=|>=|!=|=|<|>)\s*", r"\1", where))
-    except ValueError as error:
-        raise ConfigError(f"--where {where}: {error}") from error
-    for term in terms:
-        match = _TERM.fullmatch(term)
-        if match is None:
-            raise ConfigError(
-                f"--where {term}: must be a name, one of {' '.join(_OPERATORS)}, and a value, such "
-                "as val/acc>0.98"
-            )
-        name = full_name(match[1], runs) if runs else match[1]
-        runs = [run for run in runs if _holds(run.value(name), match[2], match[3])]
-    return list(runs)
-
-
-def _holds(value: Any, sign: str, typed: str) -> bool:
-    compare = _OPERATORS[sign]
-    if isinstance(value, tuple):
-        return any(compare(tag, typed) for tag in value) if sign != "!=" else typed not in value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and (number := _number(typed)) is not None:
-        return bool(compare(value, number))
-    if value is None:
-        return bool(compare("null", typed)) if sign in ("=", "!=") else False
-    return bool(compare(setting_text(value).lower(), typed.lower()))
-
-
-def _number(text: str) -> float | None:
-    """Return a number, a percentage, or a time in seconds."""
-    match = re.fullmatch(r"(.*?)(%|s|min|h|d)?", text, re.DOTALL)
-    assert match is not None
-    try:
-        return float(match[1]) * _UNITS[match[2]] if match[2] else float(text)
-    except ValueError:
-        return None
 
 
 def what_differs(runs: Sequence[Entry]) -> list[str]:

@@ -28,7 +28,7 @@ _NO_SETTINGS = (
     "callbacks.checkpoint.every_n_steps",
 )
 _NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.progress.")
-_NOT_SEARCHED = {".hydra", ".git", runs.TRASH, "checkpoints", "ledger", "projector"}
+_NOT_SEARCHED = {".hydra", ".git", "checkpoints", "ledger", "projector"}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 LOCK = ".lock"
 SWEEP = "sweep.json"  # by which the directory of a sweep is known
-TRASH = ".trash"  # folder beside runs that were removed
 CHECKPOINTS = "checkpoints"
 BEST = Path(CHECKPOINTS, "best.ckpt")
 LAST = Path(CHECKPOINTS, "last.ckpt")

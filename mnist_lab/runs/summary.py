@@ -2,13 +2,10 @@
 
 import csv
 import io
-import itertools
 import math
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.table import Table
 
 from mnist_lab.errors import printable
@@ -39,58 +36,6 @@ def metrics_table(
         if (of_class := metrics.get(f"test/acc_class_{label}")) is not None:
             table.add_row(f"  {name}", f"{of_class:.2%}")
     return table
-
-
-def folded_table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], width: int, right: Iterable[str] = ()
-) -> Iterator[str]:
-    """Yield the lines of a table whose rows go on in further lines where they are too wide.
-
-    Nothing is cut off: a cell of more than half the width, but the first, is folded, and columns
-    that do not fit beside the others stand below them. Rich has no such table, and takes a second
-    for 1,000 rows.
-
-    Args:
-        headings: the columns.
-        rows: a text for each column; each is one line and printable.
-        width: columns of the terminal.
-        right: headings of the columns that are aligned to the right.
-    """
-    most = max(width // 2, 20)
-    cells = [
-        [_fold(text, most if n else width) for n, text in enumerate(row)]
-        for row in (headings, *rows)
-    ]
-    widths = [max(cell_len(part) for row in cells for part in row[n]) for n in range(len(headings))]
-    groups: list[list[int]] = [[]]
-    for number, needed in enumerate(widths):
-        indent = 2 * (len(groups) > 1)
-        if groups[-1] and indent + needed + sum(widths[n] + 2 for n in groups[-1]) > width:
-            groups.append([])
-        groups[-1].append(number)
-    is_right = [name in set(right) for name in headings]
-    for row_number, row in enumerate(cells):
-        for place, group in enumerate(groups):
-            for parts in itertools.zip_longest(*(row[n] for n in group), fillvalue=""):
-                padded = (
-                    set_cell_size("", widths[n] - cell_len(part)) + part
-                    if is_right[n]
-                    else set_cell_size(part, widths[n])
-                    for n, part in zip(group, parts, strict=True)
-                )
-                line = ("  " * (place > 0) + "  ".join(padded)).rstrip()
-                if line:
-                    yield line
-        if row_number == 0:
-            yield "─" * min(width, max(sum(widths[n] + 2 for n in group) for group in groups) - 2)
-
-
-def _fold(text: str, width: int) -> list[str]:
-    if cell_len(text) <= width:
-        return [text]
-    if " " in text and text.isascii():
-        return textwrap.wrap(text, width, break_on_hyphens=False)
-    return chop_cells(text, width)
 
 
 def added_metrics(names: Iterable[str]) -> list[str]:

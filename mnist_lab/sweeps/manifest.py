@@ -18,7 +18,6 @@ from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import differences, environment, flat
 
-FILE = directory.SWEEP
 _PARTS = ("space", "search", "config")
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys((*_PARTS, "code", "versions", "study"), (dict, "a mapping")),
@@ -79,7 +78,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the file is corrupt.
     """
-    path = folder / FILE
+    path = folder / directory.SWEEP
     if not path.exists():
         return None
     content = directory.read_json(path)
@@ -91,7 +90,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     """Write a directory's ``sweep.json``."""
-    directory.write(folder / FILE, json.dumps(plan, indent=2, default=str) + "\n")
+    directory.write(folder / directory.SWEEP, json.dumps(plan, indent=2, default=str) + "\n")
 
 
 def check_same(

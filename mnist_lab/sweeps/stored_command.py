@@ -10,8 +10,9 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from mnist_lab.config.overrides import parse_overrides
 from mnist_lab.config.sweep_schema import LAUNCHERS, PLACES, Settings
 from mnist_lab.errors import InputError, UntrustedError
+from mnist_lab.runs.directory import SWEEP
 from mnist_lab.runs.manifest import flat
-from mnist_lab.sweeps.manifest import FILE, read_plan
+from mnist_lab.sweeps.manifest import read_plan
 
 _DROPPED = ("allow_targets", "hydra.mode", "hydra.sweep.dir", "hydra.sweeper.retry_failed")
 _FREE = {
@@ -32,7 +33,7 @@ def resuming_arguments(folder: Path, typed: Sequence[str], config_dirs: Sequence
         InputError: the directory holds no sweep, or its file is corrupt.
         UntrustedError: the file says what has to be typed.
     """
-    path, stored = folder / FILE, read_plan(folder)
+    path, stored = folder / SWEEP, read_plan(folder)
     if stored is None:
         raise InputError(f"{path}: no such file; is {folder} a sweep's directory?")
     texts = stored["overrides"]

@@ -30,7 +30,6 @@ from mnist_lab.training.checkpoints import check_resumable, newest
 from mnist_lab.training.resume_state import KEY, Snapshot, further, read_snapshot
 
 _log = logging.getLogger(__name__)
-_SWEEP = "sweep.json"  # of the directory above a trial's
 _OLD = Path(".checkpoints.old")
 _PATIENCE = 60.0  # seconds in which rank 0 has changed the directory
 _QUIET_AT_THE_END = ("EarlyStopping", "LearningRateMonitor", "ModelSummary", "RichModelSummary")
@@ -82,7 +81,7 @@ def _check_may(config: DictConfig) -> None:
         ConfigError: the run is a sweep's trial, or averages weights over a share of its length.
     """
     run_dir = Path(config.run_dir)
-    if (run_dir.parent / _SWEEP).exists():
+    if (run_dir.parent / directory.SWEEP).exists():
         raise ConfigError(
             f"{display_path(run_dir)}: is a trial of a sweep, whose trials are of one length; "
             f"train its config in a directory of its own, with {' or '.join(LENGTHS)}"

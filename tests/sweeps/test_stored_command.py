@@ -9,7 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mnist_lab.errors import InputError, UntrustedError
-from mnist_lab.sweeps.manifest import FILE, Plan, write_plan
+from mnist_lab.runs.directory import SWEEP
+from mnist_lab.sweeps.manifest import Plan, write_plan
 from mnist_lab.sweeps.stored_command import resuming_arguments
 
 PLAN = Plan({}, {}, {}, overrides=["model=mlp", "lr=interval(0,1)"])
@@ -32,7 +33,7 @@ def test_the_command_that_resumes(tmp_path: Path) -> None:
     assert arguments == ["-m", *folders, "model=mlp", "lr=interval(0,1)", "seed=1"]
     parsed = OverridesParser.create().parse_override(place)
     assert (parsed.key_or_group, parsed.value()) == ("hydra.sweep.dir", str(folder))
-    (folder / FILE).write_text("{")
+    (folder / SWEEP).write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         resuming_arguments(folder, [], [])
 
@@ -127,7 +128,7 @@ def test_what_is_typed_again(text: str, tmp_path: Path) -> None:
     with pytest.raises(UntrustedError) as caught:
         resuming_arguments(tmp_path, [], [])
     assert str(caught.value) == (
-        f"{tmp_path / FILE}: {text}: taken from the command line only; type what is yours of it "
+        f"{tmp_path / SWEEP}: {text}: taken from the command line only; type what is yours of it "
         f"again, after mnist-lab resume {tmp_path}"
     )
     if "=" in text and "/" not in text.partition("=")[0] and "{" not in text:
@@ -145,6 +146,6 @@ def test_a_conf_folder_is_typed_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overrides", [["--config-dir=x"], [5], [None], ["-m"]])
 def test_what_is_no_override(overrides: list[Any], tmp_path: Path) -> None:
     content = PLAN.content() | {"overrides": overrides}
-    (tmp_path / FILE).write_text(json.dumps(content))
+    (tmp_path / SWEEP).write_text(json.dumps(content))
     with pytest.raises(InputError, match="overrides: must be of the form key=value"):
         resuming_arguments(tmp_path, [], [])

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mnist_lab.errors import ConfigError, InputError, StorageError
+from mnist_lab.errors import ConfigError
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.storage import default_storage
@@ -95,28 +95,6 @@ def test_given_up(study: Study) -> None:
     study.give_up(0)
     assert study.trials()[0].state == TrialState.FAIL
     assert study.elsewhere("mine") == []
-
-
-@pytest.mark.parametrize(
-    ("storage", "error"),
-    [
-        ("nothing://x", ConfigError),
-        ("mysql+none://x", ConfigError),
-        ("sqlite:////nowhere/at/all.db", StorageError),
-        ("/nowhere/at/all.journal", StorageError),
-    ],
-)
-def test_bad_storage(storage: str, error: type[Exception]) -> None:
-    with pytest.raises(error) as caught:
-        Study(Address(storage, "sweep", ("maximize",)))
-    assert storage in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_other_file(tmp_path: Path) -> None:
-    (tmp_path / "study.db").write_text("not a database, but long enough to be looked at" * 9)
-    with pytest.raises(InputError, match=r"study\.db: not an Optuna study, or corrupt"):
-        Study(Address(default_storage(tmp_path), "sweep", ("maximize",)))
 
 
 def test_options_of_a_pruner() -> None:
