@@ -74,7 +74,7 @@ class StackedData(MNISTDataModule):
     """
 
     def __init__(self, datamodule: MNISTDataModule, seeds: Seeds) -> None:
-        vars(self).update(vars(datamodule))
+        vars(self).update(vars(datamodule))  # a shallow copy: what was read is not read again
         self.seeds = seeds
 
     def train_dataloader(self) -> Any:
