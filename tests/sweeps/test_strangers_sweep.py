@@ -14,8 +14,7 @@ import pytest
 from door import main
 from sweeping import SOFTMAX
 
-from mnist_lab.runs.directory import LOCK
-from mnist_lab.sweeps.manifest import FILE
+from mnist_lab.runs.directory import LOCK, SWEEP
 
 pytestmark = pytest.mark.usefixtures("mnist_files")
 
@@ -209,9 +208,9 @@ def test_a_journal_that_has_another_file_deleted(
     ],
 )
 def test_what_its_file_says(text: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    content = json.loads((folder / FILE).read_text())
+    content = json.loads((folder / SWEEP).read_text())
     content["overrides"].append(text)
-    (folder / FILE).write_text(json.dumps(content))
+    (folder / SWEEP).write_text(json.dumps(content))
     capfd.readouterr()
     assert main(["resume", "s"]) == 4
     assert text in capfd.readouterr().err
@@ -221,9 +220,9 @@ def test_what_its_file_says(text: str, folder: Path, capfd: pytest.CaptureFixtur
     "text", ["../victim", "/tmp/canary", "0/../../victim", "${oc.env:PWD}/victim", "a/.."]
 )
 def test_places_of_trials(text: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    content = json.loads((folder / FILE).read_text())
+    content = json.loads((folder / SWEEP).read_text())
     content["overrides"].append(f"hydra.sweep.subdir='{text}/${{hydra.job.num}}'")
-    (folder / FILE).write_text(json.dumps(content))
+    (folder / SWEEP).write_text(json.dumps(content))
     capfd.readouterr()
     assert main(["resume", "s"]) == 4
     err = capfd.readouterr().err
