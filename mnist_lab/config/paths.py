@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import find
-from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.errors import ConfigError, InputError, printable
 
 _GROUPS = ("data", "logger", "callbacks", "trainer")
 _RUNS = ("${run_dir}", "${hydra:")
@@ -67,6 +67,25 @@ def check_path(name: str, path: str) -> None:
     """
     if "${" in path:
         raise ConfigError(f"{name}={path}: must be a path without ${{, which Hydra would resolve")
+
+
+def check_utf8(path: str, reader: str, instead: str) -> None:
+    """Refuse a path whose name is not UTF-8, for a library that requires it.
+
+    Args:
+        path: the path.
+        reader: the library.
+        instead: what to do instead.
+
+    Raises:
+        ConfigError: a part of it is not UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{printable(path)}: is not UTF-8, which {reader} requires; {instead}"
+        ) from error
 
 
 def in_run(node: Any, run_dir: Path) -> Any:

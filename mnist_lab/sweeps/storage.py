@@ -11,6 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from mnist_lab.config.paths import check_utf8
 from mnist_lab.errors import (
     ConfigError,
     InputError,
@@ -37,8 +38,14 @@ def default_storage(folder: Path) -> str:
 
 
 def url_of(path: Path) -> str:
-    """Return the URL of a SQLite database."""
-    return URL.create("sqlite", database=str(path.absolute())).render_as_string()
+    """Return the URL of a SQLite database.
+
+    Raises:
+        ConfigError: SQLAlchemy cannot open a file of that name.
+    """
+    place = str(path.absolute())
+    check_utf8(place, "a study's database", "sweep in another folder")
+    return URL.create("sqlite", database=place).render_as_string()
 
 
 def _check_journal(path: Path) -> None:

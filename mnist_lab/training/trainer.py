@@ -18,11 +18,13 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
     ProgressBar,
 )
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
 from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.hydra_internals import build
+from mnist_lab.config.paths import check_utf8
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.models.metric_callback import Metrics
@@ -186,8 +188,17 @@ def _built(value: Any) -> Any:
 
 
 def build_loggers(config: DictConfig) -> list[Any]:
-    """Build the loggers of a config's group."""
-    return [build(node) for node in (config.logger or {}).values()]
+    """Build the loggers of a config's group.
+
+    Raises:
+        ConfigError: TensorBoard cannot write below a folder of that name.
+    """
+    loggers = [build(node) for node in (config.logger or {}).values()]
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            place = os.path.abspath(logger.log_dir)
+            check_utf8(place, "TensorBoard", "train in another folder, or with logger=csv")
+    return loggers
 
 
 def _options(trainer: DictConfig, is_quiet: bool) -> dict[str, Any]:

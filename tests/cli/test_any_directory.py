@@ -237,3 +237,21 @@ def test_commands_in_any_directory(few_images: Path, run: str, kind: str, name: 
 
     with new_folder() as place:
         check_runs(command, place, run, kind, name, few_images)
+
+
+@pytest.mark.parametrize(
+    ("words", "reader"), [(["logger=tensorboard"], "TensorBoard"), (["-m"], "a study's database")]
+)
+def test_a_folder_whose_name_is_not_utf8_is_refused_for_what_requires_utf8(
+    words: list[str], reader: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with new_folder() as place:
+        folder = place / "\udcff"
+        folder.mkdir()
+        os.chdir(folder)
+        assert main(["train", *SHORT, *words]) == 2
+        line = capfd.readouterr().err.strip()
+        assert "\\xff/outputs" in line
+        assert f"which {reader} requires" in line
+        assert "\n" not in line
+        assert not [path for path in folder.rglob("*") if path.is_file()]
