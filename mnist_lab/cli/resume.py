@@ -56,8 +56,9 @@ def main(arguments: list[str]) -> int:
 
     check_accelerator(config.trainer.accelerator)
     go_further(config)
-    print_result(run(config))
-    return 0
+    result = run(config)
+    print_result(result)
+    return 1 if result.diverged else 0
 
 
 def _log_to(path: Path | None) -> None:

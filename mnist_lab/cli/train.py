@@ -192,6 +192,7 @@ class _Job:
         self.allowed = allowed
         self.failures: list[tuple[str, Exception]] = []
         self.has_started = False
+        self.has_diverged = False
 
     def __call__(self, config: DictConfig) -> float | None:
         """Train, and keep the error if there is one.
@@ -215,6 +216,7 @@ class _Job:
                 go_further(config)
             result = run(config)
             print_result(result)
+            self.has_diverged |= bool(result.diverged)
             return result.value
         except Exception as raised:
             error = _mendable(raised, is_own_code=bool(self.allowed))
@@ -231,7 +233,7 @@ class _Job:
             return None
 
     def result(self) -> int:
-        """Return 0 if every job went well; print the failures of a sweep and return 1.
+        """Return 0 if every job went well, 1 if not or if one diverged; print a sweep's failures.
 
         Raises:
             LabError: the only job failed.
@@ -241,7 +243,7 @@ class _Job:
                 raise error
             summary = f"{type(error).__name__}: {first_line(error)}"
             print(f"mnist-lab train: {name}: {summary}", file=sys.stderr)
-        return 1 if self.failures else 0
+        return 1 if self.failures or self.has_diverged else 0
 
 
 def _mendable(error: Exception, is_own_code: bool) -> Exception:

@@ -7,6 +7,8 @@ jobs.py hands the very config that was checked to Hydra's jobs.
 import contextlib
 import copy
 import pickle
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -120,12 +122,14 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             )
 
     def _from_files(self, overrides: Sequence[str]) -> DictConfig:
-        return self.load_configuration(
-            config_name=PRIMARY,
-            overrides=[*overrides, *own_choices(parse_overrides(overrides))],
-            run_mode=RunMode.MULTIRUN,  # in which several values of a key are no error
-            validate_sweep_overrides=False,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", r"provider=.* is not available", UserWarning)
+            return self.load_configuration(
+                config_name=PRIMARY,
+                overrides=[*overrides, *own_choices(parse_overrides(overrides))],
+                run_mode=RunMode.MULTIRUN,  # in which several values of a key are no error
+                validate_sweep_overrides=False,
+            )
 
     def _check_code(self, config: DictConfig) -> None:
         plain: Any = OmegaConf.to_container(resolved(config, is_whole=True))
@@ -224,6 +228,14 @@ def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
         typed = [text for text in overrides if "${" in text]
         about = f"{typed[0]}: " if typed and "nterpolation" in str(error) else ""
         raise ConfigError(f"{about}{explain(error)}") from error
+    except AssertionError:  # Hydra's, of a choice that is an interpolation to what has no value yet
+        typed = [text for text in overrides if "${" in text]
+        if not typed:
+            raise
+        raise ConfigError(f"{typed[0]}: must be the name of a choice") from None
+    except UserWarning as warning:
+        place = re.sub(r".*, path=(.*) is not available\.", r"\1", str(warning))
+        raise ConfigError(f"hydra.searchpath: {place}: no such folder") from None
     except RecursionError:
         raise ConfigError("the config is nested too deeply, or without an end") from None
 

@@ -11,7 +11,14 @@ from door import main
 
 CODES = (0, 2, 3, 4, 5)
 # found by drawing
-KEPT = [["train", "~logger=[]"], ["train", "~model={a:1}"], ["train", "-m", "~logger=csv,none"]]
+KEPT = [
+    ["train", "~logger=[]"],
+    ["train", "~model={a:1}"],
+    ["train", "-m", "~logger=csv,none"],
+    ["train", "metrics=${hydra:job.num}"],
+    ["train", "hydra.searchpath=['${oc.decode:[}']"],
+    ["train", "-m", "hydra.searchpath=[nowhere]"],
+]
 
 
 def _check(words: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -120,3 +120,14 @@ def test_a_device_that_is_missing_is_one_line(
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "trainer.accelerator=gpu: this machine has no such device" in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", ["trainer.precision=16-true optimizer.lr=1e4", "optimizer.lr=1e30"]
+)
+def test_a_run_that_diverges_is_kept_and_exits_with_1(words: str, tmp_path: Path) -> None:
+    done = call(f"train {words} model=mlp {FEW_BATCHES} hydra.run.dir=run", tmp_path)
+    assert done.returncode == 1
+    assert "training diverged: " in done.stdout + done.stderr
+    assert json.loads((tmp_path / "run" / MANIFEST).read_text())["state"] == "finished"
+    assert call("resume run", tmp_path).returncode == 1
