@@ -24,7 +24,7 @@ def folded_table(
     """
     most = min(max(width // 2, 20), width - 2)  # beside the indent of the columns below
     cells = [
-        [_fold(text, most if n else width) for n, text in enumerate(row)]
+        [fold(text, most if n else width) for n, text in enumerate(row)]
         for row in (headings, *rows)
     ]
     widths = [max(cell_len(part) for row in cells for part in row[n]) for n in range(len(headings))]
@@ -51,7 +51,8 @@ def folded_table(
             yield "─" * min(width, max(sum(widths[n] + 2 for n in group) for group in groups) - 2)
 
 
-def _fold(text: str, width: int) -> list[str]:
+def fold(text: str, width: int) -> list[str]:
+    """Return the lines of a text that is folded where it is too wide."""
     if cell_len(text) <= width:
         return [text]
     if " " in text and text.isascii():

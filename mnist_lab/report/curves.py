@@ -1,6 +1,7 @@
 """Learning curves, read from a run's event files."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from mnist_lab.files.tensorboard import EVENTS, do_without_tensorflow
@@ -10,15 +11,15 @@ _MAX_BYTES = 200_000_000  # of one event file; a run of an hour has 2,000,000
 Curve = list[tuple[float, float]]
 
 
-def curves(run_dir: Path) -> dict[str, Curve]:
-    """Return epochs and values of each curve that a run has logged.
+def curves(run_dir: Path, names: Iterable[str] = CURVES) -> dict[str, Curve]:
+    """Return epochs and values of each curve of these names that a run has logged.
 
     A file that was cut off gives its whole records.
     """
     do_without_tensorflow()
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-    values: dict[str, dict[int, float]] = {name: {} for name in (*CURVES, "epoch")}
+    values: dict[str, dict[int, float]] = {name: {} for name in (*names, "epoch")}
     for path in sorted(run_dir.glob(EVENTS)):
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             continue

@@ -135,13 +135,13 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
         UntrustedError: its config has YAML tags.
     """
     config = path / runs.CONFIG
-    settings = read_yaml(config, _settings)
+    settings = read_yaml(config, settings_of)
     if not any(key.startswith("model.") for key in settings):
         raise InputError(f"{config}: not a run's config: model: must be a mapping")
     return settings, settings.pop("seed", None)
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a config, or a section of it, may affect a result, and ``seed``."""
     values = flat(config)
     is_own = values.get("data.dataset") in ("folder", "arrays")  # of which the place says which

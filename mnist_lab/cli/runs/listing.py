@@ -1,7 +1,6 @@
-"""``mnist-lab runs``: a list of runs and sweeps, and what is done with them."""
+"""``mnist-lab runs``: the list of runs and sweeps."""
 
 import argparse
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.folded_table import folded_table
+from mnist_lab.cli.runs import ACTIONS
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
 from mnist_lab.report.leaderboard import setting_text
@@ -16,7 +16,6 @@ from mnist_lab.report.listing import Entry, differences_text, entries, what_diff
 from mnist_lab.report.selection import FIELDS, chosen, first_of_each, full_name, ranked
 from mnist_lab.runs.summary import csv_text, headings, metric_text
 
-ACTIONS = ("tag", "note")
 DIFFERS = "what differs"
 OUTPUTS = "outputs"
 _LEFT = ("run", "state", "model", "monitor", "tag", "tags", "note", "error", DIFFERS)
@@ -24,14 +23,11 @@ _MAX_CELL = 1_000  # characters of a stranger's text
 
 
 def main(arguments: list[str]) -> int:
-    """List runs, or do with them what the first word says.
+    """List runs.
 
     Raises:
         LabError: something that the user can mend is wrong.
     """
-    if arguments and arguments[0] in ACTIONS:
-        actions = importlib.import_module("mnist_lab.cli.run_actions")
-        return int(getattr(actions, arguments[0])(arguments[1:]) or 0)
     options = _parse(arguments)
     runs = selected(options)
     rows = runs if options.trials or options.where or options.best_of else with_sweeps(runs)
@@ -67,8 +63,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "mnist-lab runs",
         description="Every run and sweep in or below some folders, newest first. What differs is "
-        f"the settings in which they differ. The first word may be {' or '.join(ACTIONS)}, each "
-        "with a --help of its own.",
+        "the settings in which they differ.",
+        epilog="The first word may be an action, each with a --help of its own:\n"
+        + "\n".join(f"  {name:8}{text}" for name, text in ACTIONS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("places", nargs="*", metavar="DIR", help=f"folders, else {OUTPUTS}")
     add_selection(parser)

@@ -24,8 +24,8 @@ def tag(arguments: list[str]) -> None:
     parser.add_argument("words", nargs="+", metavar="RUN... TAG...", help="directories and tags")
     parser.add_argument("--remove", action="store_true", help="take the tags away")
     options = parser.parse_intermixed_args(arguments)
-    places = [Path(word) for word in options.words if _is_run(Path(word))]
-    tags = [word for word in options.words if not _is_run(Path(word))]
+    places = [Path(word) for word in options.words if is_run(Path(word))]
+    tags = [word for word in options.words if not is_run(Path(word))]
     for word in tags:
         if "/" in word:
             raise InputError(f"{word}: no directory of a run or a sweep")
@@ -53,13 +53,14 @@ def note(arguments: list[str]) -> None:
     parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
     parser.add_argument("text", help="an empty one, '', removes it")
     options = parser.parse_intermixed_args(arguments)
-    if not _is_run(options.run):
+    if not is_run(options.run):
         raise InputError(f"{options.run}: no directory of a run or a sweep")
     for run in _runs([options.run]):
         note_run(run, options.text)
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Return whether a directory is that of a run or a sweep."""
     return (path / MANIFEST).is_file() or (path / SWEEP).is_file()
 
 
