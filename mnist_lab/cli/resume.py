@@ -7,10 +7,12 @@ from pathlib import Path
 from mnist_lab.cli import train
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.cli.terminal import say
 from mnist_lab.config.lengths import typed_lengths
 from mnist_lab.config.overrides import opened_targets, typed_source
 from mnist_lab.config.saved import run_config
 from mnist_lab.files.regular import check_links
+from mnist_lab.runs.archive import unpack
 from mnist_lab.runs.directory import SWEEP, is_rank_zero
 from mnist_lab.runs.logs import Formatter
 from mnist_lab.sweeps.stored_command import resuming_arguments
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> int:
         description="Resumes a run that was stopped, from its last checkpoint, to the same bits as "
         "if it had not been; or a sweep.",
     )
-    parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
+    parser.add_argument("run", type=Path, help="the directory of a run or a sweep, or its archive")
     parser.add_argument(
         "--config-dir", action="append", default=[], help="of a sweep: the conf folder of your own"
     )
@@ -40,6 +42,9 @@ def main(arguments: list[str]) -> int:
         "places, such as hydra.sweeper.storage",
     )
     options = parser.parse_intermixed_args(arguments)
+    if options.run.is_file():
+        options.run = unpack(options.run, Path())
+        say(f"unpacked: {options.run}")
     check_links(options.run)
     if (options.run / SWEEP).exists():
         words = resuming_arguments(options.run, options.overrides, options.config_dir)

@@ -20,6 +20,7 @@ from mnist_lab.report.read_runs import (
 )
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import is_held
+from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.labels import Labels, labels_of
 from mnist_lab.runs.manifest import RunState, read_manifest
 
@@ -170,11 +171,6 @@ def with_sweeps(runs: Sequence[Entry]) -> list[Entry]:
         if entry.trials:
             _summarize(entry)
     return list(rows.values())
-
-
-def sweep_of(run_dir: Path) -> Path | None:
-    """Return the directory of the sweep that a run is a trial of."""
-    return next((path for path in run_dir.parents if (path / directory.SWEEP).is_file()), None)
 
 
 def _rank(trial: Entry) -> float:

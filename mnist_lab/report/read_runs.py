@@ -13,6 +13,7 @@ from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.manifest import RunState, flat
+from mnist_lab.runs.trash import TRASH
 
 SEEDS = ("seed", "data.seed")
 # Places of a run, and how it was shown and saved, which do not affect its result.
@@ -28,7 +29,7 @@ _NO_SETTINGS = (
     "callbacks.checkpoint.every_n_steps",
 )
 _NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.progress.")
-_NOT_SEARCHED = {".hydra", ".git", "checkpoints", "ledger", "projector"}
+_NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "projector"}
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold, is_held
 from mnist_lab.runs.manifest import RunState
 
-FOLDER = "ledger"
-JOBS = "jobs"  # folder for what the processes of a launcher exchange and print
 _FINAL = (RunState.FINISHED, RunState.PRUNED, RunState.FAILED)
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _PATIENCE = 120.0  # seconds for another process to take or give back trials
@@ -98,7 +96,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.sweep_dir = folder
-        self._folder = folder / FOLDER
+        self._folder = folder / runs.LEDGER
 
     def __getitem__(self, number: int) -> Record:
         """Return a trial's record.

@@ -7,9 +7,13 @@ ACTIONS = {
     "diff": "what differs between two runs",
     "tag": "give runs tags",
     "note": "keep a text about a run",
+    "rm": "move runs to the trash, and put them back with --undo",
+    "gc": "say what takes place without need, and remove it with --yes",
+    "archive": "write a run as one file, which evaluate and resume take",
 }
 """First words, each with a function of its name in one of the modules beside this one."""
 _MODULES = {"show": "show", "diff": "show", "tag": "label", "note": "label"}
+_MODULES |= {"rm": "remove", "gc": "remove", "archive": "pack"}
 
 
 def main(arguments: list[str]) -> int:

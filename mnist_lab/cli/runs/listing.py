@@ -14,10 +14,11 @@ from mnist_lab.errors import printable
 from mnist_lab.report.leaderboard import setting_text
 from mnist_lab.report.listing import Entry, differences_text, entries, what_differs, with_sweeps
 from mnist_lab.report.selection import FIELDS, chosen, first_of_each, full_name, ranked
+from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.summary import csv_text, headings, metric_text
 
 DIFFERS = "what differs"
-OUTPUTS = "outputs"
+
 _LEFT = ("run", "state", "model", "monitor", "tag", "tags", "note", "error", DIFFERS)
 _MAX_CELL = 1_000  # characters of a stranger's text
 

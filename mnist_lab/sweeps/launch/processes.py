@@ -30,8 +30,7 @@ from mnist_lab.config.sources import register
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import signals
-from mnist_lab.runs.directory import LOCK, hold, is_held
-from mnist_lab.sweeps.records import JOBS
+from mnist_lab.runs.directory import JOBS, LOCK, hold, is_held
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.trial import TrialTask

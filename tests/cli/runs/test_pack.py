@@ -1,0 +1,44 @@
+"""``mnist-lab runs archive``, and what takes its file elsewhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+from door import FEW_BATCHES, call
+from killed import killed_at
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of a run that was killed after its first epoch, and its folder."""
+    folder = tmp_path_factory.mktemp("packed")
+    words = FEW_BATCHES.replace("epochs=1", "epochs=2")
+    command = f"train model=softmax {words} callbacks.checkpoint.every_n_steps=1"
+    killed_at(3, f"{command} hydra.run.dir=stopped", folder)
+    assert call(f"{command} hydra.run.dir=whole", folder).returncode == 0
+    for name in ("stopped", "whole"):
+        done = call(f"runs archive {name}", folder)
+        assert (done.returncode, done.stdout) == (0, f"{name}.zip\n"), done.stderr
+    return folder
+
+
+def test_evaluate_takes_it(packed: Path, tmp_path: Path) -> None:
+    done = call(f"evaluate {packed / 'whole.zip'} trainer.limit_test_batches=1 --json", tmp_path)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((packed / "whole/metrics.json").read_text())
+    assert json.loads(done.stdout)["test/acc"] == metrics["test/acc"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_takes_it_to_the_same_bits(packed: Path, tmp_path: Path) -> None:
+    done = call(f"resume {packed / 'stopped.zip'}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("unpacked: stopped\n")
+    hashes = [
+        json.loads((folder / "manifest.json").read_text())["sha256"]
+        for folder in (tmp_path / "stopped", packed / "whole")
+    ]
+    assert hashes[0] == hashes[1]
+    done = call(f"resume {packed / 'stopped.zip'}", tmp_path)
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
