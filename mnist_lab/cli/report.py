@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_lab.cli.arguments import Parser, split_targets
+from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import Terminal, say
-from mnist_lab.errors import ConfigError, InputError, LabError, StorageError
+from mnist_lab.errors import ConfigError, InputError, LabError, StorageError, printable
 from mnist_lab.report.leaderboard import (
     SHOWN,
     Leaderboard,
@@ -23,6 +24,7 @@ from mnist_lab.report.leaderboard import (
     spread_text,
 )
 from mnist_lab.report.read_runs import Collected, collect
+from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.logs import log_messages
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from mnist_lab.report.compare import Comparison
 
 _SHOWN_ROWS = 30  # of the table on a terminal
-_SHOWN_COLUMNS = 8  # settings in it
 _SHOWN_BROKEN = 10
 _CURVES = 10  # best rows whose learning curves are on the page
 _MODELS = 3  # best rows whose mistakes are on it
@@ -158,29 +159,28 @@ def _silence_lightning() -> None:
 
 
 def _print_table(board: Leaderboard) -> None:
-    from rich.table import Table
-
-    console = Terminal()
-    title = (
+    settings, keys = board.headings or ["model"], board.keys or ["model._target_"]
+    metrics = (*SHOWN[:2], "test/acc 95 %", *board.added, *SHOWN[4:])
+    rows = [
+        [*_texts(row, keys, board.added), str(display_path(board.best_run(row).directory))]
+        for row in board.rows[:_SHOWN_ROWS]
+    ]
+    say(
         f"sorted by {board.sorted_by}; mean ± standard deviation, and the 95 % interval of the mean"
     )
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
-    table.add_column("row", justify="right")
-    keys, names = board.keys[:_SHOWN_COLUMNS], board.headings[:_SHOWN_COLUMNS]
-    for name in names or ["model"]:
-        table.add_column(name, justify="right", overflow="fold")
-    for name in ("n", *SHOWN[:2], "test/acc 95 %", *board.added, *SHOWN[4:]):
-        table.add_column(name, justify="right")
-    for row in board.rows[:_SHOWN_ROWS]:
-        table.add_row(*_texts(row, keys or ["model._target_"], board.added))
-    console.print(table)
+    columns = ("row", "n", *metrics, *settings, "best run")
+    say(
+        *folded_table(
+            columns,
+            [[printable(text) for text in row] for row in rows],
+            Terminal().width,
+            ("row", "n", *metrics),
+        )
+    )
     if len(board.rows) > _SHOWN_ROWS:
-        console.print(f"{len(board.rows) - _SHOWN_ROWS:,} more rows: --csv, --json or --html")
-    if len(board.keys) > _SHOWN_COLUMNS:
-        more = ", ".join(board.headings[_SHOWN_COLUMNS:])
-        console.print(f"they differ also in {more}: --csv, --json or --html")
+        say(f"{len(board.rows) - _SHOWN_ROWS:,} more rows: --csv, --json or --html")
     if any(row.repeats_seeds for row in board.rows[:_SHOWN_ROWS]):
-        console.print("* a seed occurs twice, so standard deviation and interval are too small")
+        say("* a seed occurs twice, so standard deviation and interval are too small")
 
 
 def _texts(row: Row, keys: Sequence[str], added: Sequence[str]) -> list[str]:
@@ -193,7 +193,7 @@ def _texts(row: Row, keys: Sequence[str], added: Sequence[str]) -> list[str]:
         [spread_text(name, row.metrics.get(name)) for name in names]
         for names in (SHOWN[:2], (*added, *SHOWN[4:]))
     )
-    return [str(row.number), *values, n, *first, interval_text(row.metrics.get("test/acc")), *last]
+    return [str(row.number), n, *first, interval_text(row.metrics.get("test/acc")), *last, *values]
 
 
 def _write_page(

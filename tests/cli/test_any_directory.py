@@ -185,6 +185,7 @@ def test_configs_of_any_directory(few_images: Path, run: str, kind: str, name: s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @given(PATHS, ROOTS, NAMES)
 @deep(500)
 def test_configs_of_many_directories(few_images: Path, run: str, kind: str, name: str) -> None:
