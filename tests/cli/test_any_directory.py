@@ -14,7 +14,7 @@ import pytest
 import torch
 from door import COMMAND, main
 from hydra.core.override_parser.types import Quote, QuotedString
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -185,12 +185,16 @@ def test_configs_of_any_directory(few_images: Path, run: str, kind: str, name: s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-@given(PATHS, ROOTS, NAMES)
-@deep(500)
-def test_configs_of_many_directories(few_images: Path, run: str, kind: str, name: str) -> None:
-    with new_folder() as place:
-        check_configs(place, run, kind, name, few_images)
+@pytest.mark.parametrize("part", range(10))
+def test_configs_of_many_directories(part: int, few_images: Path) -> None:
+    @seed(part)
+    @given(PATHS, ROOTS, NAMES)
+    @settings(max_examples=50, deadline=None, database=None)
+    def check(run: str, kind: str, name: str) -> None:
+        with new_folder() as place:
+            check_configs(place, run, kind, name, few_images)
+
+    check()
 
 
 def check_runs(
