@@ -57,6 +57,23 @@ class Net(nn.Module):
         return logits
 
 
+class Invert(nn.Module):
+    """Makes some of the images negatives.
+
+    Args:
+        share: of the images.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images ``(B, 1, 28, 28)`` uint8."""
+        chosen = torch.rand(len(images), 1, 1, 1) < self.share
+        return torch.where(chosen, 255 - images, images)
+
+
 class Images(L.LightningDataModule):
     """Random images of any size.
 

@@ -23,7 +23,7 @@ class Trial:
     hidden_dims: tuple[int, ...] = (16, 12)  # none is softmax regression
     batch_size: int = 50
     val_size: int = 5_000
-    augment: str | None = None
+    augment: Any = None
     data_seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 

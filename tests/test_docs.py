@@ -27,7 +27,7 @@ def test_a_model_and_a_data_set_of_ones_own(
             path.write_text(text)
     assert lines.pop(0) == "export PYTHONPATH=."
     monkeypatch.syspath_prepend(tmp_path)
-    assert len(lines) == 15
+    assert len(lines) == 16
     for line in lines:
         if line.startswith("python "):
             monkeypatch.chdir(tmp_path)

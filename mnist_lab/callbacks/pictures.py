@@ -1,5 +1,6 @@
 """Images, PR curves, histograms and projector of a tested model, for TensorBoard."""
 
+import copy
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ _MOST_CURVES = 100  # classes that get a PR curve
 @dataclass(eq=False, repr=False)
 class Pictures(L.Callback):
     """Adds images of the tested model to TensorBoard, once, after the test.
+
+    At the start of a run it adds training images above what augmentation makes of them, if any.
 
     The test steps only leave their logits on the device; everything else is done after the last.
     A model whose ``test_step`` returns no logits gets none of its predictions.
@@ -57,6 +60,19 @@ class Pictures(L.Callback):
         """Begin without batches."""
         self._batches: list[_Batch] = []  # of this rank
         self._shares: list[tuple[_Batch, ...]] = []  # of all ranks, for each batch
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loader: Any = trainer.train_dataloader
+        loggers = _loggers(trainer) if trainer.is_global_zero and trainer.ckpt_path is None else []
+        if not loggers or getattr(loader, "augment", None) is None:
+            return
+        plain = copy.copy(loader)  # which leaves the run's own where it is
+        plain.augment = None
+        (before, *_), (after, *_) = next(iter(plain)), next(iter(copy.copy(loader)))
+        for logger in loggers:
+            grid = _pairs(before.cpu(), after.cpu())
+            logger.experiment.add_image("train/augmented", grid, 0, dataformats="HW")
 
     @override
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -152,6 +168,19 @@ class Pictures(L.Callback):
 
 def _loggers(trainer: L.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def _pairs(before: Tensor, after: Tensor, columns: int = 10, rows: int = 3) -> Tensor:
+    """Return a grid ``(H, W)`` uint8 of images ``(N, 1, 28, 28)``, each above what became of it."""
+    columns = min(columns, len(before))
+    rows = min(rows, len(before) // columns)
+    both = [images[: rows * columns] for images in (before, after)]
+    scaled = [images if images.dtype == torch.uint8 else images.mul(255).byte() for images in both]
+    pairs = nn.functional.pad(torch.cat(scaled, 1), (1, 1, 1, 1), value=96)  # (N, 2, 30, 30)
+    _, _, height, width = pairs.shape
+    grid = pairs.view(rows, columns, 2, height, width).permute(0, 2, 3, 1, 4)
+    wide = grid.reshape(rows * 2 * height, columns * width)
+    return wide.repeat_interleave(2, 0).repeat_interleave(2, 1)
 
 
 def _merged(shares: tuple[_Batch, ...]) -> _Batch:

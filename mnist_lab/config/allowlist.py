@@ -25,6 +25,7 @@ _MODELS = r"mnist_lab\.models\.([a-z_0-9]+\.)*[A-Z]\w*"
 _DATA = r"mnist_lab\.data\.([a-z_0-9]+\.)*[A-Z]\w*"
 _OPTIMIZERS = r"torch\.optim\.[A-Z]\w*|mnist_lab\.models\.([a-z_0-9]+\.)*[A-Z]\w*"
 _SCHEDULERS = r"torch\.optim\.lr_scheduler\.[A-Z]\w*"
+_AUGMENTS = r"torchvision\.transforms\.v2\.[A-Z]\w*"
 _NETS = r"(torch\.nn|torchvision\.models)\.[A-Z]\w*"
 _TRAINER = r"lightning\.Trainer"
 _CALLBACKS = (
@@ -151,6 +152,8 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
     match key.split(".")[:-1]:
         case ["model"]:
             return ("lightning.LightningModule",), _MODELS
+        case ["data", "augment", *_]:
+            return ("torch.nn.Module",), _AUGMENTS
         case ["data"]:
             return ("lightning.LightningDataModule",), _DATA
         case ["optimizer"]:

@@ -23,7 +23,7 @@ class Knob:
     Args:
         text: meaning, unit and scope, in words.
         range: the numbers that are allowed.
-        choices: the allowed names.
+        choices: the allowed names; with ``each`` also a list of them, or of mappings.
         number: type of the number, where the field's own type cannot say so.
         each: whether the value is a number or a list of them, with the range of each.
         length: how long a list must be: a number, or the name of the list that it goes with.
@@ -104,8 +104,10 @@ def check_knob(key: str, declared: Field[Any], node: Mapping[str, Any]) -> None:
         raise ConfigError(f"{key}: must be a whole number of at most 15 digits")
     wrong = ConfigError(f"{key}={shown(value)}: must be {requirement(declared)}")
     if knob.choices:
-        if str(value) not in knob.choices:
-            raise ConfigError(f"{wrong}{nearest(str(value), knob.choices)}")
+        for name in values if knob.each else [value]:
+            is_node = knob.each and OmegaConf.is_dict(name)
+            if not is_node and str(name) not in knob.choices:
+                raise ConfigError(f"{wrong}{nearest(str(name), knob.choices)}")
         return
     if (is_list and knob.number and not knob.each) or not all(map(knob.allows, values)):
         raise wrong
@@ -127,7 +129,8 @@ def requirement(declared: Field[Any]) -> str:
     """Return in words what a knob's value must be."""
     knob: Knob = declared.metadata["knob"]
     if knob.choices:
-        return "one of " + ", ".join(knob.choices)
+        more = ", or a list of them and of nodes" if knob.each else ""
+        return "one of " + ", ".join(knob.choices) + more
     name = (
         knob.number.__name__ if knob.number else getattr(declared.type, "__name__", declared.type)
     )

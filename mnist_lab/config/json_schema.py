@@ -70,7 +70,10 @@ def _value(declared: Field[Any], knob: Knob) -> dict[str, Any]:
 def _allowed(name: str, kind: str, knob: Knob) -> list[dict[str, Any]]:
     """Return the kinds of value besides null; none where anything is allowed."""
     if knob.choices:
-        return [{"enum": [*knob.choices, *(int(text) for text in knob.choices if text.isdigit())]}]
+        numbers = [int(text) for text in knob.choices if text.isdigit()]
+        names: dict[str, Any] = {"enum": [*knob.choices, *numbers]}
+        either: list[dict[str, Any]] = [names, {"type": "object"}]
+        return [*either, {"type": "array", "items": {"anyOf": either}}] if knob.each else [names]
     number = knob.number.__name__ if knob.number else name
     words = [{"enum": [*knob.words]}] if knob.words else []
     if number in ("int", "float"):

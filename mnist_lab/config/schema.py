@@ -143,7 +143,12 @@ class Data:
     split_seed: int | None = knob(
         None, "draws the validation images; null takes the first ones", low=0, high=MAX_SEED
     )
-    augment: str | None = knob(None, "change to training batches; null is none", choices=AUGMENTS)
+    augment: Any = knob(
+        None,
+        "change to training batches, or a list of them, as [affine,{name:cutout,size:6}]",
+        choices=AUGMENTS,
+        each=True,
+    )
     seed: int = knob("${seed}", "what order and augmentation are drawn from", low=0, high=MAX_SEED)
 
 

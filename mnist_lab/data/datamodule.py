@@ -10,11 +10,10 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from mnist_lab.data import augment as augments
 from mnist_lab.data.archive import Split, load_split
+from mnist_lab.data.augment_list import Augmentation
 from mnist_lab.data.loader import BatchLoader
 from mnist_lab.data.sets import (
-    AUGMENTS,
     EVAL_BATCH_SIZE,
     MAX_SEED,
     NUM_TRAIN,
@@ -45,7 +44,9 @@ class MNISTDataModule(L.LightningDataModule):
         val_size: training images kept back for validation, 0 to 59,999; None is a tenth of them.
         split_seed: None takes the first ``val_size`` images, as the classic tutorials' reader does;
             a number draws others.
-        augment: None, ``affine`` or ``elastic``; transforms training batches only.
+        augment: changes to training batches: one, or a list of them, each a name (``affine``,
+            ``elastic``, ``random_crop``, ``cutout``, ``mixup``), a mapping of a ``name`` and its
+            arguments, or a module such as one of ``torchvision.transforms.v2``; None is none.
         seed: what the order of the training images and the augmentation are drawn from.
         split: which part of EMNIST: ``balanced``, ``letters``, ``digits`` or ``byclass``.
 
@@ -62,14 +63,12 @@ class MNISTDataModule(L.LightningDataModule):
         batch_size: int = 128,
         val_size: int | None = 5_000,
         split_seed: int | None = None,
-        augment: str | None = None,
+        augment: Any = None,
         seed: int = 0,
         split: str | None = None,
     ) -> None:
         super().__init__()
         self._set = chosen_set(dataset, split, root)
-        if augment is not None and augment not in AUGMENTS:
-            raise ConfigError(f"data.augment={augment}: must be null, {' or '.join(AUGMENTS)}")
         _check_whole("batch_size", batch_size, 1)
         if val_size is not None:
             _check_whole("val_size", val_size, 0, NUM_TRAIN - 1)
@@ -81,7 +80,7 @@ class MNISTDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self._val_size = val_size
         self.split_seed = split_seed
-        self.augment = augment
+        self.augment = Augmentation(augment) if augment or augment == "" else None
         self.seed = seed
         self._splits: dict[bool, Split] = {}
         self._on_device: dict[str, tuple[Tensor, Tensor]] = {}
@@ -173,7 +172,8 @@ class MNISTDataModule(L.LightningDataModule):
             "train",
             self.batch_size,
             shuffle=not (trainer and trainer.overfit_batches),
-            augment=getattr(augments, self.augment) if self.augment else None,
+            augment=self.augment,
+            **({"num_classes": self.num_classes} if self.augment else {}),
         )
 
     def val_dataloader(self) -> BatchLoader | list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from mnist_lab.data.augment import Augment
+from mnist_lab.data.augment_list import Augmentation
 
 GATHERED_AT_ONCE = 4096  # samples; one gather for many small batches costs less than one for each
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, int]
@@ -29,7 +29,8 @@ class BatchLoader:
         batch_size: samples in a global batch; the last one of an epoch may be smaller.
         shuffle: whether each epoch has its own order.
         seed: seed of the order and the augmentation, together with the epoch.
-        augment: transforms whole global batches, or None.
+        augment: changes whole global batches, or None.
+        num_classes: what labels of mixed images have as many probabilities as.
         rank: which share of each global batch is this one's.
         world_size: number of shares.
     """
@@ -40,7 +41,8 @@ class BatchLoader:
     _: KW_ONLY
     shuffle: bool = False
     seed: int = 0
-    augment: Augment | None = None
+    augment: Augmentation | None = None
+    num_classes: int = 10
     rank: int = 0
     world_size: int = 1
     epoch: int = field(default=0, init=False)
@@ -78,7 +80,9 @@ class BatchLoader:
             for batch_images, batch_labels in batches:
                 position += 1
                 if self.augment is not None:
-                    batch_images = self.augment(batch_images, self._generator(position))
+                    batch_images, batch_labels = self.augment(
+                        batch_images, batch_labels, self._generator(position), self.num_classes
+                    )
                 if self.world_size == 1:
                     yield batch_images, batch_labels
                 else:

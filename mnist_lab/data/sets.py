@@ -80,7 +80,8 @@ DATASETS = (
     *("mnist", "fashion_mnist", "kmnist", "emnist", "qmnist", "kuzushiji49", "usps"),
     *OWN,
 )
-AUGMENTS = ("affine", "elastic")  # functions of data/augment.py
+AUGMENTS = ("affine", "elastic", "random_crop", "cutout", "mixup")
+"""Functions of data/augment.py, and torchvision's MixUp."""
 MOST_CLASSES, _LONGEST_NAME = 1_000, 255
 NUM_TRAIN = 60_000  # images, of which validation takes a part
 EVAL_BATCH_SIZE = 1_000

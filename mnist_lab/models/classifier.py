@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from mnist_lab.errors import ConfigError
 from mnist_lab.models.arguments import INITS, LABEL_SMOOTHING, NUM_CLASSES, OPTIMIZERS, SCHEDULERS
 from mnist_lab.models.layers import check_range, image_shape, one_of, plain
-from mnist_lab.models.metrics import EvaluationSums, RunningSums, train_metrics
+from mnist_lab.models.metrics import (
+    EvaluationSums,
+    RunningSums,
+    likeliest,
+    targets,
+    train_metrics,
+)
 from mnist_lab.models.optimizers import build_optimizer, build_schedule
 
 PIXEL_SCALE = 1 / 255  # of uint8 images, which models see in [0, 1]
@@ -145,10 +151,10 @@ class Classifier(L.LightningModule, ABC):
         images, labels, *global_size = batch
         logits = self(images)  # (B, num_classes)
         try:
-            loss, own = self._losses(logits, labels, global_size)
+            loss, own = self._losses(logits, targets(labels, logits), global_size)
         except IndexError as error:
             raise self._beyond_classes(labels) from error
-        self._sums.add(own.detach(), logits.detach(), labels)
+        self._sums.add(own.detach(), logits.detach(), likeliest(labels, 1))
         return loss
 
     def _losses(

@@ -26,6 +26,24 @@ def train_metrics(sums: Sequence[float], suffix: str = "") -> dict[str, float]:
     return {f"train/loss{suffix}": loss / samples, f"train/acc{suffix}": correct / samples}
 
 
+def targets(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return labels as cross-entropy takes them.
+
+    Args:
+        labels: classes ``(..., B)``, or of mixed images probabilities ``(..., B, C)``, which get
+            zeros where the model has more classes than the data.
+        logits: ``(..., B, num_classes)``.
+    """
+    if not labels.is_floating_point():
+        return labels
+    return F.pad(labels, (0, logits.shape[-1] - labels.shape[-1])).to(logits.dtype)
+
+
+def likeliest(labels: Tensor, ndim: int) -> Tensor:
+    """Return labels as classes: of mixed images the one that has the largest share."""
+    return labels if labels.ndim == ndim else labels.argmax(-1)
+
+
 class RunningSums:
     """Sums over the steps of an epoch, and over those since they were last asked for.
 

@@ -1,5 +1,7 @@
+import functools
 import math
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -7,20 +9,21 @@ from torch import Generator, Tensor
 
 from mnist_lab.data import augment
 from mnist_lab.data.archive import Split
-from mnist_lab.data.augment import Augment, affine, elastic
+from mnist_lab.data.augment import affine, cutout, elastic, random_crop
 from mnist_lab.data.sets import AUGMENTS
 
-both = pytest.mark.parametrize("change", [affine, elastic], ids=AUGMENTS)
+Change = Callable[[Tensor, Generator], Tensor]
+both = pytest.mark.parametrize("change", [affine, elastic], ids=AUGMENTS[:2])
+each = pytest.mark.parametrize("change", [affine, elastic, random_crop, cutout], ids=AUGMENTS[:4])
 
 
 def seeded(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def only(monkeypatch: pytest.MonkeyPatch, **amounts: float) -> None:
-    """Leave only some of the affine amounts."""
-    for name in ("DEGREES", "SHIFT", "ZOOM", "SHEAR"):
-        monkeypatch.setattr(augment, name, amounts.get(name, 0.0))
+def only(**amounts: float) -> Change:
+    """Return the affine change with only some of its amounts."""
+    return functools.partial(affine, **{"degrees": 0, "shift": 0, "zoom": 0, "shear": 0} | amounts)
 
 
 def centers(images: Tensor) -> Tensor:
@@ -56,8 +59,8 @@ def line(count: int) -> Tensor:
     return images
 
 
-@both
-def test_generator_determines_the_change(mnist_train: Split, change: Augment) -> None:
+@each
+def test_generator_determines_the_change(mnist_train: Split, change: Change) -> None:
     images = mnist_train.images[:64]
     one = change(images, seeded(1))
     assert torch.equal(one, change(images, seeded(1)))
@@ -67,19 +70,21 @@ def test_generator_determines_the_change(mnist_train: Split, change: Augment) ->
     assert not torch.equal(one, change(images, generator))  # the next draw is another
 
 
-@both
+@each
 @pytest.mark.parametrize("count", [1, 2, 127])
-def test_shape_and_type_stay(mnist_train: Split, change: Augment, count: int) -> None:
+def test_shape_and_type_stay(mnist_train: Split, change: Change, count: int) -> None:
     images = mnist_train.images[:count]
     before = images.clone()
     changed = change(images, seeded())
     assert changed.shape == images.shape
     assert changed.dtype == torch.uint8
     assert torch.equal(images, before)
+    floats = images / 255
+    assert (change(floats, seeded()) * 255 - changed).abs().max() < 0.51
 
 
 @both
-def test_digits_move_and_keep_their_ink(mnist_train: Split, change: Augment) -> None:
+def test_digits_move_and_keep_their_ink(mnist_train: Split, change: Change) -> None:
     images = mnist_train.images[:1000]
     changed = change(images, seeded())
     ink = changed.float().sum(dim=(1, 2, 3)) / images.float().sum(dim=(1, 2, 3))
@@ -91,14 +96,14 @@ def test_digits_move_and_keep_their_ink(mnist_train: Split, change: Augment) -> 
 
 
 @both
-def test_each_image_has_a_change_of_its_own(change: Augment) -> None:
+def test_each_image_has_a_change_of_its_own(change: Change) -> None:
     changed = change(line(200), seeded())
     assert len({image.numpy().tobytes() for image in changed}) == 200
 
 
-def test_affine_shifts_up_to_a_tenth_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, SHIFT=augment.SHIFT)
-    moved = centers(affine(dot(2000), seeded()))
+def test_affine_shifts_up_to_a_tenth_each_way() -> None:
+    change = only(shift=augment.SHIFT)
+    moved = centers(change(dot(2000), seeded()))
     for axis in range(2):
         assert moved[:, axis].min().item() == pytest.approx(-2.8, abs=0.1)
         assert moved[:, axis].max().item() == pytest.approx(2.8, abs=0.1)
@@ -106,18 +111,18 @@ def test_affine_shifts_up_to_a_tenth_each_way(monkeypatch: pytest.MonkeyPatch) -
     assert abs(torch.corrcoef(moved.T)[0, 1]) < 0.1  # the two are independent
 
 
-def test_affine_turns_by_the_degrees_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, DEGREES=augment.DEGREES)
-    turned = affine(line(2000), seeded())
+def test_affine_turns_by_the_degrees_each_way() -> None:
+    change = only(degrees=augment.DEGREES)
+    turned = change(line(2000), seeded())
     assert angles(turned).min().item() == pytest.approx(90 - augment.DEGREES, abs=0.5)
     assert angles(turned).max().item() == pytest.approx(90 + augment.DEGREES, abs=0.5)
     assert centers(turned).abs().max() < 0.1  # about the middle
     assert 10 <= augment.DEGREES <= 15  # as in the literature
 
 
-def test_affine_zooms_each_axis_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, ZOOM=augment.ZOOM)
-    ink = affine(dot(2000), seeded()).float() / 255
+def test_affine_zooms_each_axis_by_itself() -> None:
+    change = only(zoom=augment.ZOOM)
+    ink = change(dot(2000), seeded()).float() / 255
     width, height = ink.sum(dim=2).amax(dim=2), ink.sum(dim=3).amax(dim=2)
     for side in (width, height):
         assert side.min().item() == pytest.approx(4 / 1.1, abs=0.1)
@@ -125,28 +130,23 @@ def test_affine_zooms_each_axis_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert (width - height).abs().max() > 0.3
 
 
-def test_affine_shears(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, SHEAR=augment.SHEAR)
-    leaning = angles(affine(line(2000), seeded()))
+def test_affine_shears() -> None:
+    change = only(shear=augment.SHEAR)
+    leaning = angles(change(line(2000), seeded()))
     widest = math.degrees(math.atan(augment.SHEAR))
     assert leaning.min().item() == pytest.approx(90 - widest, abs=0.7)
     assert leaning.max().item() == pytest.approx(90 + widest, abs=0.7)
 
 
-def test_affine_of_nothing_is_the_identity(
-    mnist_train: Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    only(monkeypatch)
+def test_affine_of_nothing_is_the_identity(mnist_train: Split) -> None:
+    change = only()
     images = mnist_train.images[:500]
-    assert (affine(images, seeded()).int() - images.int()).abs().max() <= 1
+    assert (change(images, seeded()).int() - images.int()).abs().max() <= 1
 
 
-def test_elastic_of_nothing_is_the_identity(
-    mnist_train: Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(augment, "ALPHA", 0.0)
+def test_elastic_of_nothing_is_the_identity(mnist_train: Split) -> None:
     images = mnist_train.images[:500]
-    assert (elastic(images, seeded()).int() - images.int()).abs().max() <= 1
+    assert (elastic(images, seeded(), alpha=0).int() - images.int()).abs().max() <= 1
 
 
 def test_elastic_displaces_smoothly_by_a_pixel_or_so() -> None:
@@ -164,8 +164,8 @@ def test_elastic_displaces_smoothly_by_a_pixel_or_so() -> None:
     assert rough < expected / 3  # neighbours go together
 
 
-@both
-def test_a_batch_costs_a_few_milliseconds(mnist_train: Split, change: Augment) -> None:
+@each
+def test_a_batch_costs_a_few_milliseconds(mnist_train: Split, change: Change) -> None:
     images, generator = mnist_train.images[:128], seeded()
     times = []
     for _ in range(20):
@@ -173,3 +173,23 @@ def test_a_batch_costs_a_few_milliseconds(mnist_train: Split, change: Augment) -
         change(images, generator)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.02  # 1 ms on a free core; a loop over samples takes 20 or more
+
+
+def test_a_crop_moves_each_image_by_whole_pixels() -> None:
+    moved = centers(random_crop(dot(500), seeded(), padding=3))
+    places = {(round(x), round(y)) for x, y in (moved - moved.round()).abs().tolist()}
+    assert places == {(0, 0)}
+    assert {tuple(place) for place in moved.int().tolist()} == {
+        (x, y) for x in range(-3, 4) for y in range(-3, 4)
+    }
+
+
+def test_a_cutout_is_a_square_anywhere() -> None:
+    white = torch.full((2000, 2, 28, 28), 255, dtype=torch.uint8)
+    black = cutout(white, seeded(), size=5) == 0
+    assert torch.equal(black[:, 0], black[:, 1])
+    sizes = black[:, 0].sum((1, 2))
+    assert sizes.max() == 25
+    assert sizes.min() == 9  # in a corner
+    assert (black[:, 0].any(2).sum(1) * black[:, 0].any(1).sum(1) == sizes).all()
+    assert black.any(0).all()

@@ -3,9 +3,10 @@ import torch
 from torch import Generator, Tensor
 
 from mnist_lab.data.archive import Split
-from mnist_lab.data.augment import affine, elastic
+from mnist_lab.data.augment_list import Augmentation
 from mnist_lab.data.loader import GATHERED_AT_ONCE, BatchLoader
 
+AFFINE, ELASTIC = Augmentation("affine"), Augmentation("elastic")
 COUNT = 1003  # 7 batches of 128 and one of 107
 
 
@@ -35,12 +36,12 @@ def test_order_does_not_touch_the_global_generator(mnist_train: Split) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    list(loader(mnist_train, augment=affine))
+    list(loader(mnist_train, augment=AFFINE))
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_same_epoch_twice_is_the_same(mnist_train: Split) -> None:
-    batches = loader(mnist_train, augment=elastic)
+    batches = loader(mnist_train, augment=ELASTIC)
     for (images, labels), (again, labels_again) in zip(batches, batches, strict=True):
         assert torch.equal(images, again)
         assert torch.equal(labels, labels_again)
@@ -68,7 +69,7 @@ def test_every_sample_comes_once_over_several_gathers(mnist_train: Split) -> Non
     assert sorted(positions(loader(mnist_train, count))) == list(range(count))
 
 
-@pytest.mark.parametrize("augment", [None, affine, elastic])
+@pytest.mark.parametrize("augment", [None, AFFINE, ELASTIC])
 @pytest.mark.parametrize("count", [COUNT, 1025])  # the last batch of 1,025 has a single sample
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
 def test_ranks_together_give_the_global_batches(
@@ -95,9 +96,9 @@ def test_ranks_together_give_the_global_batches(
 def test_augmentation_depends_on_seed_epoch_and_position(mnist_train: Split) -> None:
     draws: list[float] = []
 
-    def record(images: Tensor, generator: Generator) -> Tensor:
+    def record(images: Tensor, labels: Tensor, generator: Generator, _: int) -> tuple[Tensor, ...]:
         draws.append(torch.rand(1, generator=generator).item())
-        return images
+        return images, labels
 
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1)):
         batches = loader(mnist_train, seed=seed, augment=record)
@@ -108,5 +109,5 @@ def test_augmentation_depends_on_seed_epoch_and_position(mnist_train: Split) -> 
 
 def test_augmentation_leaves_the_set_as_it_is(mnist_train: Split) -> None:
     before = mnist_train.images[:COUNT].clone()
-    list(loader(mnist_train, augment=affine))
+    list(loader(mnist_train, augment=AFFINE))
     assert torch.equal(mnist_train.images[:COUNT], before)

@@ -15,9 +15,14 @@ def training_losses(
 
     Args:
         logits: ``(K, B, num_classes)``.
-        labels: ``(K, B)``.
+        labels: ``(K, B)``, or of mixed images probabilities ``(K, B, num_classes)``.
         smoothing: ``(K,)``, share of the target that is spread over all classes; None is none.
     """
+    if labels.ndim == 3:  # the lone run's own, one by one
+        shares = [0.0] * len(logits) if smoothing is None else smoothing.tolist()
+        rows = zip(logits, labels, shares, strict=True)
+        losses = torch.stack([F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows])
+        return losses, losses.detach()
     log_probs = F.log_softmax(logits, 2)
     own = F.nll_loss(log_probs.flatten(0, 1), labels.flatten(), reduction="none")
     losses = own.view(labels.shape).mean(1)

@@ -17,7 +17,13 @@ from torch import Generator, Tensor
 from torch.optim import Optimizer
 
 from mnist_lab.models import Classifier
-from mnist_lab.models.metrics import EvaluationSums, RunningSums, train_metrics
+from mnist_lab.models.metrics import (
+    EvaluationSums,
+    RunningSums,
+    likeliest,
+    targets,
+    train_metrics,
+)
 from mnist_lab.training.stacked.loss import training_losses
 from mnist_lab.training.stacked.network import StackedNet
 from mnist_lab.training.stacked.optimizer import StackedOptimizer
@@ -137,8 +143,8 @@ class Stack(L.LightningModule):
         images, labels = batch
         logits = self(images)  # (K, B, num_classes)
         labels = labels.index_select(0, self._rows)  # (K, B)
-        losses, reported = training_losses(logits, labels, self._smoothing)
-        self._sums.add(reported, logits.detach(), labels)
+        losses, reported = training_losses(logits, targets(labels, logits), self._smoothing)
+        self._sums.add(reported, logits.detach(), likeliest(labels, 2))
         return losses.sum()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

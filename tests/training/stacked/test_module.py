@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from stack_trials import Trial, alone, built, check_same, same, stacked, trainer
+from torchvision.transforms import v2
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
@@ -51,6 +52,13 @@ MIXED: dict[str, list[Trial]] = {
     "output": [Trial(seed, (), settings={"output": "log_sigmoid"}) for seed in (1, 2)],
     "softmax": [Trial(0, (), settings=adam(lr=lr)) for lr in (1e-3, 1e-1)],
     "augmentation": [Trial(seed, augment="affine") for seed in (1, 1, 2)],
+    "a list of augmentations": [
+        Trial(seed, augment=["cutout", v2.RandomRotation(9)], batch_size=20) for seed in (1, 2)
+    ],
+    "mixup": [
+        Trial(seed, augment="mixup", settings={"label_smoothing": share})
+        for seed, share in ((1, 0.0), (1, 0.2), (2, 0.0))
+    ],
     "batches shared by some": [Trial(seed, data_seed=seed % 2) for seed in range(3)],
     "adam": [
         Trial(0, settings=adam(betas=betas, eps=eps))
