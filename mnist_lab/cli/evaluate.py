@@ -1,49 +1,136 @@
-"""``mnist-lab evaluate``: evaluates a run's best checkpoint again, from its directory alone."""
+"""``mnist-lab evaluate``: evaluates runs' best checkpoints again, from their directories alone."""
 
 import argparse
+import contextlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.runs.pack import directory_of
 from mnist_lab.config.saved import stored_config
+from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import finite, is_rank_zero
+
+_COLUMNS = ("val/acc", "val/loss", "test/acc", "test/loss")
 
 
 def main(arguments: list[str]) -> int:
-    """Evaluate a run and print its metrics."""
+    """Evaluate runs and print their metrics."""
     parser = Parser(
         "mnist-lab evaluate",
-        description="Evaluates a run's best checkpoint again, from its directory alone.",
+        description="Evaluates runs' best checkpoints again, from their directories alone.",
     )
-    parser.add_argument("run", type=Path, help="the run's directory, or its archive")
+    parser.add_argument("run", help="a run's directory, or its archive")
     parser.add_argument(
-        "overrides", nargs="*", default=[], help="other data or trainer: data=fashion_mnist"
+        "more",
+        nargs="*",
+        default=[],
+        help="further runs; and other data or trainer: data=fashion_mnist",
     )
+    text = "also evaluate the runs as one model: the mean of their probabilities"
+    parser.add_argument("--ensemble", action="store_true", help=text)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     options = parser.parse_intermixed_args(arguments)
-    with directory_of(options.run) as run_dir:
-        return _evaluate(options, run_dir)
+    overrides = [word for word in options.more if _is_override(word)]
+    places = [Path(options.run), *(Path(word) for word in options.more if word not in overrides)]
+    _check_once(places)
+    with contextlib.ExitStack() as stack:
+        run_dirs = [stack.enter_context(directory_of(place)) for place in places]
+        return _evaluate(options, places, run_dirs, overrides)
 
 
-def _evaluate(options: argparse.Namespace, run_dir: Path) -> int:
+def _evaluate(
+    options: argparse.Namespace,
+    places: Sequence[Path],
+    run_dirs: Sequence[Path],
+    overrides: list[str],
+) -> int:
     is_printing = is_rank_zero()  # asked here, as Lightning drops WORLD_SIZE in the end
 
-    stored_config(run_dir, options.overrides)  # finds errors before the slow imports
+    configs = [
+        stored_config(run, overrides) for run in run_dirs
+    ]  # finds errors before slow imports
     with without_collector():
+        from mnist_lab.inference.ensemble import check_members, evaluate_ensemble
         from mnist_lab.inference.evaluate import evaluate_run
 
-    metrics = evaluate_run(run_dir, options.overrides)
-    if is_printing:
-        if options.json:
-            print(json.dumps(finite(dict(sorted(metrics.items()))), indent=2))
-        else:
-            from mnist_lab.cli.terminal import Terminal
-            from mnist_lab.inference.evaluate import class_names_in
-            from mnist_lab.runs.summary import metrics_table
-
-            is_its_data = not any(text.startswith("data") for text in options.overrides)
-            names = class_names_in(run_dir) if is_its_data else ()
-            Terminal().print(metrics_table(str(options.run), metrics, names))
+    together: dict[str, float] | None = None
+    if options.ensemble:
+        check_members(run_dirs, configs)
+        results, together = evaluate_ensemble(run_dirs, overrides)
+    else:
+        results = [evaluate_run(run, overrides) for run in run_dirs]
+    if not is_printing:
+        return 0
+    if options.json:
+        _print_json(places, results, together)
+    elif len(places) == 1:
+        _print_run(places[0], run_dirs[0], results[0], overrides)
+    else:
+        _print_rows(places, results, together)
     return 0
+
+
+def _is_override(word: str) -> bool:
+    """Return whether a word is no run's directory, whose name may have an equals sign."""
+    return word.startswith("~") or ("=" in word and not Path(word).is_dir())
+
+
+def _check_once(runs: Sequence[Path]) -> None:
+    places = [run.resolve() for run in runs]
+    for number, run in enumerate(runs):
+        if places[number] in places[:number]:
+            raise ConfigError(f"{run}: must be named once")
+
+
+def _print_json(
+    runs: Sequence[Path],
+    results: Sequence[Mapping[str, float]],
+    together: Mapping[str, float] | None,
+) -> None:
+    """Print the metrics of one run by themselves, those of several by the runs' directories."""
+    plain = [finite(dict(sorted(metrics.items()))) for metrics in results]
+    content: dict[str, Any] = {"runs": dict(zip(map(str, runs), plain, strict=True))}
+    if together is not None:
+        content["ensemble"] = finite(together)
+    print(json.dumps(content if len(runs) > 1 else plain[0], indent=2))
+
+
+def _print_run(
+    place: Path, run_dir: Path, metrics: Mapping[str, float], overrides: Sequence[str]
+) -> None:
+    from mnist_lab.cli.terminal import Terminal
+    from mnist_lab.inference.evaluate import class_names_in
+    from mnist_lab.runs.summary import metrics_table
+
+    is_its_data = not any(text.startswith("data") for text in overrides)
+    names = class_names_in(run_dir) if is_its_data else ()
+    Terminal().print(metrics_table(str(place), metrics, names))
+
+
+def _print_rows(
+    runs: Sequence[Path],
+    results: Sequence[Mapping[str, float]],
+    together: Mapping[str, float] | None,
+) -> None:
+    from mnist_lab.cli.folded_table import folded_table
+    from mnist_lab.cli.terminal import Terminal
+    from mnist_lab.errors import printable
+    from mnist_lab.runs.summary import added_metrics, metric_text
+
+    rows = [(printable(str(run)), metrics) for run, metrics in zip(runs, results, strict=True)]
+    if together is not None:
+        rows.append((f"ensemble of {len(runs)}", together))
+    names = [name for name in _COLUMNS if any(name in metrics for _, metrics in rows)]
+    ends = added_metrics(name for _, metrics in rows for name in metrics)
+    added = [f"{split}/{end}" for end in ends for split in ("val", "test")]
+    names += [name for name in added if any(name in metrics for _, metrics in rows)]
+    cells = [
+        [name, *(metric_text(column, metrics.get(column)) or "-" for column in names)]
+        for name, metrics in rows
+    ]
+    for line in folded_table(["run", *names], cells, Terminal().width, names):
+        print(line)

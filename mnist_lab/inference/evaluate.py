@@ -60,6 +60,7 @@ def evaluate_run(
     overrides: list[str],
     datamodule: L.LightningDataModule | None = None,
     trainer: L.Trainer | None = None,
+    callbacks: Sequence[L.Callback] = (),
 ) -> dict[str, float]:
     """Evaluate a run's best checkpoint on the run's data, or on other data that overrides name.
 
@@ -72,7 +73,7 @@ def evaluate_run(
     model = load_model(run_dir, config)
     datamodule = datamodule or _data_of(run_dir, config, overrides)
     try:
-        trainer = trainer or build_trainer(config, model, validates=False)
+        trainer = trainer or build_trainer(config, model, validates=False, callbacks=callbacks)
     except InstantiationException as error:
         raise ConfigError(explain(error)) from error
     if trainer.precision != "64-true":
