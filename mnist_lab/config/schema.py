@@ -376,6 +376,11 @@ class Train:
         low=1,
         high=1024,
     )
+    name: str | None = knob(None, "a word for the run's or sweep's directory, beside its time")
+    tags: list[str] | None = knob(
+        None, "words to find it by, such as [paper,baseline]; mnist-lab runs tag gives others"
+    )
+    note: str | None = knob(None, "a text about it; mnist-lab runs note gives another")
     allow_targets: list[str] = knob(
         [], "prefixes of your own _target_s that may be built, such as [my_package.]"
     )

@@ -13,6 +13,7 @@ from mnist_lab.config.field import shown
 from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.errors import InputError
 from mnist_lab.runs.directory import CONFIG, MANIFEST, display_path
+from mnist_lab.runs.labels import LABELS
 from mnist_lab.runs.manifest import flat, read_manifest
 
 # How a run is computed and shown, which may be chosen anew when it is resumed.
@@ -20,6 +21,7 @@ MAY_DIFFER = (
     "allow_targets",
     "run_dir",
     "threads",
+    *LABELS,
     "data.root",
     "callbacks.checkpoint.every_n_seconds",
     "callbacks.checkpoint.every_n_steps",

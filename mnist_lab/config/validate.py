@@ -31,6 +31,7 @@ from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.data.sets import chosen_set, num_classes_of
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
+from mnist_lab.runs.labels import LABELS, check_labels
 
 _BUILT = (  # groups of what is built
     *("model", "data", "optimizer", "scheduler"),
@@ -48,6 +49,7 @@ def check(config: DictConfig) -> None:
     for group in SCHEMAS:
         if group not in config or OmegaConf.is_missing(config, group):
             raise ConfigError(f"{group}: must be chosen, one of {', '.join(choices(group))}")
+    check_labels(*(config.get(name) for name in LABELS))
     for group in ("callbacks", "logger", "metrics"):
         for name, node in (config[group] or {}).items():
             if not isinstance(node, DictConfig) or "_target_" not in node:

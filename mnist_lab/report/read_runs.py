@@ -12,6 +12,7 @@ from mnist_lab.errors import InputError, LabError, printable, reason
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
+from mnist_lab.runs.labels import LABELS
 from mnist_lab.runs.manifest import RunState, flat
 from mnist_lab.runs.trash import TRASH
 
@@ -21,6 +22,7 @@ _NO_SETTINGS = (
     "run_dir",
     "allow_targets",
     "threads",
+    *LABELS,
     "data.root",
     "trainer.default_root_dir",
     "trainer.enable_model_summary",

@@ -74,13 +74,19 @@ def _number(variable: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def new_name(parent: str) -> str:
+def new_name(parent: str, name: str | None = None) -> str:
     """Return a path under ``parent`` that no other run has, even one started in the same second.
 
     Only rank 0 writes a run directory. The other processes of torchrun or srun cannot know its
     name, so that theirs is among the temporary files, and is gone when they end.
+
+    Args:
+        parent: the folder that it is in.
+        name: a word that the user gave, as the end of the path.
     """
     unique = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    if name is not None:
+        unique += f"_{name}"
     if not is_rank_zero():
         path = os.path.join(tempfile.gettempdir(), f"mnist_lab_rank_{unique}")
         atexit.register(shutil.rmtree, path, ignore_errors=True)

@@ -12,6 +12,7 @@ from mnist_lab.files.regular import check_links
 from mnist_lab.runs.directory import MANIFEST, locked, read_json
 from mnist_lab.runs.manifest import update_manifest
 
+LABELS = ("name", "tags", "note")  # keys of a config
 _MAX_TAGS = 50  # of a run
 _MAX_TAG = 50  # characters
 _MAX_NOTE = 2_000
@@ -39,6 +40,29 @@ def labels_of(manifest: Mapping[str, Any]) -> Labels:
         tuple(printable(tag[:_MAX_TAG]) for tag in words[:_MAX_TAGS]),
         printable(note[:_MAX_NOTE]) if isinstance(note, str) else "",
     )
+
+
+def check_labels(name: str | None, tags: Iterable[str] | None, note: str | None) -> None:
+    """Check what a run is to be called.
+
+    Raises:
+        ConfigError: the name or a tag is no word, there are too many, or the note is too long.
+    """
+    if name is not None and (not _TAG.fullmatch(name) or len(name) > _MAX_TAG):
+        raise ConfigError(
+            f"name={name[:_MAX_TAG]}: must be letters, digits and _ . + -, {_MAX_TAG} at most"
+        )
+    words = list(tags or ())
+    check_tags(words)
+    if len(words) > _MAX_TAGS:
+        raise ConfigError(f"tags: {_MAX_TAGS} at most; these are {len(words)}")
+    _check_note(note or "")
+
+
+def labels_given(tags: Iterable[str] | None, note: str | None) -> dict[str, Any]:
+    """Return the entries of a new run's manifest for what the user called it at its launch."""
+    entries: dict[str, Any] = {"tags": list(dict.fromkeys(tags or ())), "note": note}
+    return {name: value for name, value in entries.items() if value}
 
 
 def check_tags(tags: Iterable[str]) -> None:
@@ -82,12 +106,16 @@ def note_run(run_dir: Path, note: str) -> None:
         StorageError: the manifest cannot be written.
         UntrustedError: a link leads out of the directory.
     """
-    if len(note) > _MAX_NOTE:
-        raise ConfigError(f"a note has {_MAX_NOTE:,} characters at most, this one {len(note):,}")
+    _check_note(note)
     check_links(run_dir)
     with locked(run_dir):
         read_json(run_dir / MANIFEST)  # there has to be one
         _write(run_dir, note=note)
+
+
+def _check_note(note: str) -> None:
+    if len(note) > _MAX_NOTE:
+        raise ConfigError(f"a note has {_MAX_NOTE:,} characters at most, this one {len(note):,}")
 
 
 def _write(run_dir: Path, **labels: Any) -> None:

@@ -13,6 +13,7 @@ from mnist_lab.config.compose import Loader
 from mnist_lab.config.overrides import parse_overrides
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.labels import LABELS
 from mnist_lab.runs.manifest import flat
 from mnist_lab.sweeps.records import Record
 
@@ -87,7 +88,8 @@ def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
     if elements := _defaults_list(choices, defaults):
         recipe.defaults = elements
     for key, value in flat(plain).items():
-        if key != "allow_targets" and any(f"{key}.".startswith(f"{name}.") for name in names):
+        is_set = any(f"{key}.".startswith(f"{name}.") for name in names)
+        if is_set and key not in ("allow_targets", *LABELS):
             OmegaConf.update(recipe, key, value)
     return recipe
 

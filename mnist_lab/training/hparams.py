@@ -7,10 +7,16 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.saved import portable
+from mnist_lab.runs.labels import LABELS
 from mnist_lab.runs.manifest import flat
 
 METRICS = ("best/val/acc", "best/val/loss", "test/acc", "test/loss")
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "seed")
+GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "seed", *LABELS)
+_FIRST = (  # what people vary, and look for
+    *("model", "optimizer.lr", "data.batch_size", "optimizer.name", "trainer.max_epochs"),
+    *("scheduler.name", "optimizer.weight_decay", "model.hidden_dims", "model.dropout", "seed"),
+    *LABELS,
+)
 _PATHS = ("data.root", "trainer.default_root_dir")  # which are no hyperparameters
 
 
@@ -48,9 +54,11 @@ def _settings(config: DictConfig) -> dict[str, bool | int | float | str]:
     """Return the settings that are not null, by dotted key; a target by its class's name."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     settings: dict[str, bool | int | float | str] = {}
-    for key, value in flat({name: plain[name] for name in GROUPS}).items():
+    plain["tags"] = " ".join(dict.fromkeys(plain.get("tags") or ())) or None
+    for key, value in flat({name: plain.get(name) for name in GROUPS}).items():
         if key.endswith("._target_"):
             settings[key.removesuffix("._target_")] = str(value).rpartition(".")[2]
         elif value is not None and value != {} and key not in _PATHS:
             settings[key] = value if isinstance(value, bool | int | float | str) else str(value)
-    return settings
+    first = [key for key in _FIRST if key in settings]
+    return {key: settings[key] for key in dict.fromkeys([*first, *settings])}

@@ -25,6 +25,7 @@ from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
+from mnist_lab.runs.labels import labels_given
 from mnist_lab.training.checkpoints import newest, put_aside_damaged
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import own_checkpoint, train
@@ -236,7 +237,8 @@ def recorded(
     """
     if not (run_dir / directory.MANIFEST).exists():
         directory.write(run_dir / directory.CONFIG, portable(config))
-        environment = {**environment, "config": manifest.flat(portable_values(config))}
+        began = {"config": manifest.flat(portable_values(config))}
+        environment = {**environment, **began, **labels_given(config.tags, config.note)}
     for folder in (run_dir, run_dir / directory.CHECKPOINTS):
         remove_partials(folder, run_dir)
     with manifest.attempt(run_dir, environment, from_step):

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from door import FEW_BATCHES, call, train
 from made_runs import make_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from mnist_lab.errors import BusyError, ConfigError, UntrustedError
 from mnist_lab.runs.directory import hold, read_json
@@ -107,3 +110,62 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path: Path) -> None:
         assert json.loads((run / "manifest.json").read_text())["state"] == "finished"
     note_run(run, "last")
     assert not list(run.glob(".*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("name=a/b", "name=a/b: must be letters"),
+        ("name=../b", "must be letters"),
+        ("tags=['=1']", "tag =1: must be letters"),
+        ("note=" + "n" * 2001, "a note has 2,000 characters at most"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "train -m"])
+def test_a_wrong_label_at_launch_is_one_line(
+    words: str, message: str, verb: str, tmp_path: Path
+) -> None:
+    done = call(f'{verb} model=softmax "{words}"', tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_of_a_launch_are_the_runs(tmp_path: Path) -> None:
+    few = FEW_BATCHES.replace("logger=none", "logger=tensorboard")
+    labels = "name=first tags=[paper,base,paper] note='with care'"
+    run = train(f"model=softmax {few} {labels}", tmp_path)
+    assert run.name.endswith("_first")
+    assert run.parent == tmp_path / "outputs/runs"
+    assert labels_of(read_json(run / "manifest.json")) == Labels(("paper", "base"), "with care")
+    events = EventAccumulator(str(run)).Reload()
+    (text,) = events.Tensors("config/text_summary")
+    assert b"with care" in text.tensor_proto.string_val[0]
+    hparams = HParamsPluginData.FromString(
+        events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    ).session_start_info.hparams
+    assert hparams["tags"].string_value == "paper base"
+    assert hparams["note"].string_value == "with care"
+    assert hparams["name"].string_value == "first"
+    listed = call("runs --where 'tag=paper' --columns run,tags,note --csv", tmp_path)
+    assert listed.stdout.splitlines()[1].endswith("_first,paper base,with care")
+    again = call(f"train model=softmax {few} tags=[other] hydra.run.dir={run}", tmp_path)
+    assert again.returncode == 0  # which does not make it another run
+    assert call(f"runs tag {run} paper --remove", tmp_path).returncode == 0
+    assert call(f"resume {run}", tmp_path).returncode == 0
+
+
+def test_labels_of_a_sweep_are_its_trials(tmp_path: Path) -> None:
+    command = f"train -m model=softmax {FEW_BATCHES} name=two tags=[x] note=n optimizer.lr=0.1,0.2"
+    done = call(f"{command} hydra/launcher=fused", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "outputs/sweeps").iterdir()
+    assert sweep.name.endswith("_two")
+    for number in "01":
+        labels = labels_of(read_json(sweep / number / "manifest.json"))
+        assert labels == Labels(("x",), "n")
+    recipe = (sweep / "experiment/best.yaml").read_text()
+    assert "tags" not in recipe
+    rows = json.loads(call("runs --json", tmp_path).stdout)
+    assert rows[0]["tags"] == ["x"]
