@@ -12,9 +12,9 @@ def folded_table(
 ) -> Iterator[str]:
     """Yield the lines of a table whose rows go on in further lines where they are too wide.
 
-    Nothing is cut off: a cell of more than half the width, but the first, is folded, and columns
-    that do not fit beside the others stand below them. Rich has no such table, and takes a second
-    for 1,000 rows.
+    Nothing is cut off: a cell of more than half the width is folded, but the first and a path only
+    where the line ends, and columns that do not fit beside the others stand below them. Rich has no
+    such table, and takes a second for 1,000 rows.
 
     Args:
         headings: the columns.
@@ -24,7 +24,10 @@ def folded_table(
     """
     most = min(max(width // 2, 20), width - 2)  # beside the indent of the columns below
     cells = [
-        [fold(text, most if n else width) for n, text in enumerate(row)]
+        [
+            fold(text, width if n == 0 else most if " " in text else width - 2)
+            for n, text in enumerate(row)
+        ]
         for row in (headings, *rows)
     ]
     widths = [max(cell_len(part) for row in cells for part in row[n]) for n in range(len(headings))]

@@ -21,7 +21,7 @@ from mnist_lab.report.leaderboard import (
     Row,
     interval_text,
     setting_text,
-    spread_text,
+    spread_cell,
 )
 from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import display_path
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     _print_left_out(collected)
     if not collected.runs:
         raise InputError(f"{', '.join(places)}: no finished run in or below it")
-    board = Leaderboard(collected.runs)
+    board = Leaderboard(collected.runs, options.by)
     comparison = None
     if options.compare:
         _silence_lightning()
@@ -77,6 +77,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("places", nargs="+", metavar="DIR", help="directories of runs and sweeps")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page that needs no network"
+    )
+    parser.add_argument(
+        "--by", metavar="METRIC", help="sort by it: val/f1; else by what all runs monitor"
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--csv", action="store_true", help="print the leaderboard as CSV")
@@ -190,7 +193,7 @@ def _texts(row: Row, keys: Sequence[str], added: Sequence[str]) -> list[str]:
     ]
     n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
     first, last = (
-        [spread_text(name, row.metrics.get(name)) for name in names]
+        [spread_cell(name, row.metrics.get(name)) for name in names]
         for names in (SHOWN[:2], (*added, *SHOWN[4:]))
     )
     return [str(row.number), n, *first, interval_text(row.metrics.get("test/acc")), *last, *values]

@@ -1,11 +1,13 @@
 """Result of a sweep on the terminal: the best trials, what failed, and what to do next."""
 
-from rich.table import Table
+from collections.abc import Iterator
 
+from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.errors import printable
 from mnist_lab.runs.directory import display_path
-from mnist_lab.runs.manifest import RunState
-from mnist_lab.runs.summary import headings, metric_text
+from mnist_lab.runs.manifest import SEEDS, RunState
+from mnist_lab.runs.summary import headings, spread_text
 from mnist_lab.sweeps.records import counts, short
 from mnist_lab.sweeps.results import CSV, Leaderboard
 from mnist_lab.sweeps.sweeper import Outcome
@@ -22,7 +24,7 @@ def print_outcome(outcome: Outcome) -> None:
     console = Terminal()
     board, place = outcome.board, display_path(outcome.sweep_dir)
     console.print()
-    console.print(best_trials(board))
+    say(*best_trials(board, console.width))
     number_of, total = counts(board.records), len(board.records)
     states = ", ".join(f"{number_of[state]} {state}" for state in _STATES if number_of[state])
     console.print(f"{total} {'trial' if total == 1 else 'trials'}: {states}")
@@ -37,23 +39,31 @@ def print_outcome(outcome: Outcome) -> None:
         say(f"mnist-lab train: {record.name}: {record.error}", to_stderr=True)
 
 
-def best_trials(board: Leaderboard) -> Table:
-    """Return the best finished trials as a table; of several objectives, the front."""
+def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
+    """Yield the lines of a table of the best finished trials; of several objectives, the front.
+
+    Trials that differ in their seed alone are one row.
+    """
     front = board.front() if len(board.objectives) > 1 else None
-    records = [record for record in board.finished if front is None or record.number in front][
+    groups = [group for group in board.groups if front is None or group.records[0].number in front][
         :_ROWS
     ]
-    title = "best trials" if front is None else "trials that none beats in every objective"
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
-    table.add_column("trial", justify="right")
-    keys = list(dict.fromkeys(key for record in records for key in record.params))
-    for name in headings([key.lstrip("+") for key in keys]):
-        table.add_column(name, justify="right", overflow="fold")
+    has_seeds = any(len(group.records) > 1 for group in groups)
+    keys = dict.fromkeys(
+        key
+        for group in groups
+        for record in group.records
+        for key in record.params
+        if not (has_seeds and key.lstrip("+") in SEEDS)
+    )
     metrics = list(dict.fromkeys([*board.objectives, "test/acc", "time/fit"]))
-    for name in metrics:
-        table.add_column(name, justify="right")
-    for record in records:
-        values = [short(record.params.get(key, "")) for key in keys]
-        results = [metric_text(name, record.metrics.get(name)) or "-" for name in metrics]
-        table.add_row(str(record.number), *values, *results)
-    return table
+    columns = [*headings([key.lstrip("+") for key in keys]), *(["n"] * has_seeds), *metrics]
+    rows = []
+    for group in groups:
+        cells = [short(group.records[0].params.get(key, "")) for key in keys]
+        cells += [str(len(group.records))] * has_seeds
+        cells += [spread_text(name, *group.spread(name)) or "-" for name in metrics]
+        rows.append([",".join(str(record.number) for record in group.records), *cells])
+    yield "best trials" if front is None else "trials that none beats in every objective"
+    table = [list(map(printable, row)) for row in (["trial", *columns], *rows)]
+    yield from folded_table(table[0], table[1:], width, table[0])

@@ -3,6 +3,7 @@
 Text from files is escaped, as Plotly interprets some HTML in every text.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -69,13 +70,19 @@ def _axis_of(name: str) -> dict[str, Any]:
 
 
 def accuracy_against(board: Leaderboard, name: str, title: str) -> go.Figure | None:
-    """Draw each row's accuracy on validation and test against another metric, on a log scale."""
+    """Draw each row's accuracy on validation and test against another metric, on a log scale.
+
+    Each kind of model has a colour, and each split a sign.
+    """
     figure = go.Figure()
-    for number, metric in enumerate(("val/acc", "test/acc")):
+    models = list(dict.fromkeys(row.target for row in board.rows))
+    for (number, metric), target in itertools.product(enumerate(("val/acc", "test/acc")), models):
         rows = [
             row
             for row in board.rows
-            if row.mean(name) > 0 and math.isfinite(row.mean(name) * row.mean(metric))
+            if row.target == target
+            and row.mean(name) > 0
+            and math.isfinite(row.mean(name) * row.mean(metric))
         ]
         if not rows:
             continue
@@ -85,10 +92,14 @@ def accuracy_against(board: Leaderboard, name: str, title: str) -> go.Figure | N
             y=[row.mean(metric) for row in rows],
             error_y={"array": halves, "thickness": 1, "width": 2} if any(halves) else None,
             mode="markers",
-            name=metric,
+            name=metric if len(models) == 1 else f"{short(rows[0].model)} {metric}",
             text=[f"{row.number}: {short(board.label(row), 80)}" for row in rows],
             hovertemplate="%{text}<br>%{y:.2%}, %{x:,.4~g}<extra></extra>",
-            marker={"color": _COLORS[number], "size": 9, "symbol": ("circle", "diamond")[number]},
+            marker={
+                "color": _COLORS[models.index(target) % len(_COLORS)],
+                "size": 9,
+                "symbol": ("circle", "diamond-open")[number],
+            },
         )
     if not figure.data:
         return None

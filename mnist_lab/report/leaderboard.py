@@ -1,6 +1,7 @@
 """Leaderboard of runs: a row for all that differ in their seed alone, best on validation first."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.read_runs import Run, differing, grouped
-from mnist_lab.runs.summary import added_metrics, csv_text, headings, metric_text
+from mnist_lab.runs.summary import added_metrics, csv_text, headings, spread_text
 
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
 _CONFIDENCE = 0.95
@@ -94,20 +95,29 @@ def _last_if_nan(value: float) -> float:
 class Leaderboard:
     """All rows, the best on validation first; those without validation come last.
 
-    They are sorted by the metric of validation that all runs monitor, else by ``val/acc``; never by
-    test, which would no longer be an honest estimate.
+    They are sorted by the metric of validation that all runs monitor, else by ``val/acc``; by test,
+    which would no longer be an honest estimate, only where that is asked for.
 
     Args:
         runs: finished ones.
+        by: the metric that rows are sorted by, the best first; None is what the runs monitor.
+
+    Raises:
+        ConfigError: no run has that metric.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], by: str | None = None) -> None:
         rows = [Row(group) for group in grouped(runs)]
         monitors = {(run.settings.get("monitor"), run.settings.get("mode")) for run in runs}
         monitor, mode = next(iter(monitors)) if len(monitors) == 1 else (None, None)
         is_val = str(monitor).startswith("val/")
         self.sorted_by = str(monitor) if is_val else "val/acc"
         self.sign = -1 if is_val and mode == "min" else 1
+        if by is not None and by != self.sorted_by:
+            known = {name for row in rows for name in row.metrics}
+            if by not in known:
+                raise ConfigError(f"--by {by}: no run has it; {', '.join(sorted(known)[:20])}")
+            self.sorted_by, self.sign = by, better_sign(by)
         self.rows = sorted(
             rows,
             key=lambda row: (
@@ -121,12 +131,15 @@ class Leaderboard:
         ][:_ADDED]
         for number, row in enumerate(self.rows, start=1):
             row.number = number
-        self.keys = [key for key in differing(row.settings for row in self.rows) if _is_choice(key)]
-        self.headings = _headings(self.keys)
+        keys = [key for key in differing(row.settings for row in self.rows) if _is_choice(key)]
         self._label_keys = {  # in which the rows of a model differ
             target: set(differing(row.settings for row in self.rows if row.target == target))
             for target in {row.target for row in self.rows}
         }
+        varied = set().union(*self._label_keys.values())
+        # What was varied comes before what differs only since the models do.
+        self.keys = sorted(keys, key=lambda key: (key != "model._target_", key not in varied))
+        self.headings = _headings(self.keys)
 
     def best_run(self, row: Row) -> Run:
         """Return the run that is best by what the rows are sorted by; where none is, the first."""
@@ -201,6 +214,13 @@ class Leaderboard:
         )
 
 
+def better_sign(name: str) -> int:
+    """Return 1 where more of a metric is better, else -1."""
+    split, _, metric = name.partition("/")
+    is_better = split in ("val", "test", "train") and not re.search("loss|error|brier|nll", metric)
+    return 1 if is_better else -1
+
+
 def _is_choice(key: str) -> bool:
     """Return whether a key is worth a column; the name of a schedule is, its target is not."""
     return key == "model._target_" or not key.endswith("._target_")
@@ -220,14 +240,11 @@ def setting_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def spread_text(name: str, spread: Spread | None) -> str:
+def spread_cell(name: str, spread: Spread | None) -> str:
     """Return a metric for a table, an accuracy with its standard deviation."""
     if spread is None:
         return ""
-    text = metric_text(name, spread.mean)
-    if name.endswith("/acc") and spread.std is not None:
-        return f"{text.removesuffix('%')} ± {spread.std:.2%}"
-    return text
+    return spread_text(name, spread.mean, spread.std if name.endswith("/acc") else None)
 
 
 def interval_text(spread: Spread | None) -> str:

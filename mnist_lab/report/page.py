@@ -18,7 +18,7 @@ from mnist_lab.report.leaderboard import (
     Row,
     interval_text,
     setting_text,
-    spread_text,
+    spread_cell,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def cells(board: Leaderboard, row: Row) -> list[Cell]:
 
 def _metric(row: Row, name: str) -> Cell:
     spread, mean = row.metrics.get(name), row.mean(name)
-    return Cell(spread_text(name, spread), repr(mean) if math.isfinite(mean) else "")
+    return Cell(spread_cell(name, spread), repr(mean) if math.isfinite(mean) else "")
 
 
 def _html(figure: Any) -> Markup:

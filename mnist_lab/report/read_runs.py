@@ -13,10 +13,9 @@ from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.labels import LABELS
-from mnist_lab.runs.manifest import RunState, flat
+from mnist_lab.runs.manifest import SEEDS, RunState, flat
 from mnist_lab.runs.trash import TRASH
 
-SEEDS = ("seed", "data.seed")
 # Places of a run, and how it was shown and saved, which do not affect its result.
 _NO_SETTINGS = (
     "run_dir",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.leaderboard import setting_text
+from mnist_lab.report.leaderboard import better_sign, setting_text
 from mnist_lab.report.listing import Entry
 
 FIELDS = (
@@ -42,7 +42,7 @@ def ranked(runs: Iterable[Entry], name: str, reverse: bool = False) -> list[Entr
         value = entry.value(name)
         if not isinstance(value, int | float):
             return 1, ",".join(value) if isinstance(value, tuple) else value
-        best_first = entry.sign if name in ("monitored", entry.monitor) else _sign(name)
+        best_first = entry.sign if name in ("monitored", entry.monitor) else better_sign(name)
         return 0, -value if best_first > 0 else value
 
     known: list[Entry] = []
@@ -52,13 +52,6 @@ def ranked(runs: Iterable[Entry], name: str, reverse: bool = False) -> list[Entr
         is_nan = isinstance(value, float) and math.isnan(value)
         (missing if value is None or is_nan else known).append(run)
     return sorted(known, key=key, reverse=reverse) + missing
-
-
-def _sign(name: str) -> int:
-    """Return 1 where more of a metric is better."""
-    split, _, metric = name.partition("/")
-    is_better = split in ("val", "test", "train") and not re.search("loss|error|brier|nll", metric)
-    return 1 if is_better else -1
 
 
 def first_of_each(runs: Iterable[Entry], name: str) -> list[Entry]:

@@ -17,6 +17,7 @@ from typing import Any
 from mnist_lab.errors import InputError, Pruned, StorageError
 from mnist_lab.runs.directory import MANIFEST, now, read_json, write
 
+SEEDS = ("seed", "data.seed")  # keys of a config in which repetitions of a run differ
 CLASS_NAMES = "class_names"  # of the data, where they are no numbers
 _COMPARED = ("device", "threads", "world_size", "precision", "versions", "git")
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")

@@ -64,6 +64,14 @@ def metric_text(name: str, value: float | None) -> str:
     return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.4f}"
 
 
+def spread_text(name: str, mean: float | None, std: float | None) -> str:
+    """Return a metric's mean for a table, with the standard deviation where there is one."""
+    text = metric_text(name, mean)
+    if not text or std is None or name.startswith("time/"):
+        return text
+    return f"{text.removesuffix('%')} ± {metric_text(name, std)}"
+
+
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as CSV, a column for each key that one of them has, in order of appearance."""
     text = io.StringIO()

@@ -108,9 +108,11 @@ class Display:
         parts = [f"{self._num_done()}/{self._total} done"] if self._progress.disable else []
         states = (RunState.RUNNING, RunState.PRUNED, RunState.FAILED)
         parts += [f"{number_of[state]} {state}" for state in states if number_of[state]]
-        best = Leaderboard(list(self._records.values()), self._objectives).best
+        best = Leaderboard(list(self._records.values()), self._objectives).best_group
         if best is not None and best.values:
-            parts.append(f"best {self._objective} {best.values[0]:.4f} (trial {best.number})")
+            n = len(best.records)
+            of = f"trial {best.records[0].number}" if n == 1 else f"mean of {n} seeds"
+            parts.append(f"best {self._objective} {best.values[0]:.4f} ({of})")
         if left := self._seconds_left():
             parts.append(f"{timedelta(seconds=round(left))} left")
         return ", ".join(parts)

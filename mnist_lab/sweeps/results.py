@@ -1,27 +1,56 @@
 """Leaderboard of a sweep's trials, and the files that it leaves."""
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mnist_lab.runs import directory
-from mnist_lab.runs.manifest import RunState
+from mnist_lab.runs.manifest import SEEDS, RunState
 from mnist_lab.runs.summary import csv_text
 from mnist_lab.sweeps.records import Record
 
 CSV = "leaderboard.csv"
 JSON = "leaderboard.json"
 _JSON_ONLY = "test/acc_class_"  # metrics that the CSV does not have
-_ORDER = {RunState.FINISHED: 0, RunState.PRUNED: 1}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished trials that differ in nothing but their seed, by number.
+
+    Args:
+        records: one or more.
+        values: means of the objectives; None where no trial has them.
+    """
+
+    records: list[Record]
+    values: list[float] | None
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> "Group":
+        """Return the group of some trials."""
+        values = [record.values for record in records if record.values]
+        means = [statistics.fmean(column) for column in zip(*values, strict=True)]
+        return cls(sorted(records, key=lambda record: record.number), means or None)
+
+    def spread(self, name: str) -> tuple[float | None, float | None]:
+        """Return mean and standard deviation of a metric over the trials that have it."""
+        known = [
+            value for record in self.records if (value := record.metrics.get(name)) is not None
+        ]
+        std = statistics.stdev(known) if len(known) > 1 else None
+        return statistics.fmean(known) if known else None, std
 
 
 class Leaderboard:
     """The trials of a sweep, the best first.
 
-    Finished trials are sorted by the first objective; pruned ones follow, by the number of epochs
-    and the first objective, then all others by number.
+    Finished trials that differ in their seed alone are a group. Groups are sorted by the mean of
+    the first objective; pruned trials follow, by the number of epochs and the first objective, then
+    all others by number.
 
     Args:
         records: the trials.
@@ -31,31 +60,57 @@ class Leaderboard:
     def __init__(self, records: Sequence[Record], objectives: Mapping[str, str]) -> None:
         self.objectives = dict(objectives)
         self._signs = [1 if mode == "max" else -1 for mode in objectives.values()]
-        self.records = sorted(records, key=self._key)
+        finished: dict[Any, list[Record]] = {}
+        for record in records:
+            if record.state == RunState.FINISHED:
+                finished.setdefault(_without_seed(record), []).append(record)
+        self.groups = sorted(map(Group.of, finished.values()), key=self._group_key)
+        others = [record for record in records if record.state != RunState.FINISHED]
+        self.records = [record for group in self.groups for record in group.records]
+        self.records += sorted(others, key=self._key)
+
+    def _group_key(self, group: Group) -> tuple[Any, ...]:
+        worse = -self._signs[0] * group.values[0] if group.values else float("inf")
+        return worse, group.records[0].number
 
     def _key(self, record: Record) -> tuple[Any, ...]:
         worse = -self._signs[0] * record.values[0] if record.values else float("inf")
         epoch = record.report.epoch if record.report else 0
-        return _ORDER.get(record.state, 2), -epoch, worse, record.number
+        return record.state != RunState.PRUNED, -epoch, worse, record.number
 
     @property
-    def finished(self) -> list[Record]:
-        """The finished trials."""
-        return [record for record in self.records if record.state == RunState.FINISHED]
+    def best_group(self) -> Group | None:
+        """The finished trials that are best by the first objective, in the mean over seeds."""
+        first = next(iter(self.groups), None)
+        return first if first and first.values else None
 
     @property
     def best(self) -> Record | None:
-        """The best finished trial by the first objective."""
-        first = next(iter(self.finished), None)
-        return first if first and first.values else None
+        """The first trial of the best group."""
+        group = self.best_group
+        return next(record for record in group.records if record.values) if group else None
+
+    def best_text(self) -> str:
+        """Return the first objective's value of the best trial, and of its group."""
+        group, best, name = self.best_group, self.best, next(iter(self.objectives))
+        assert group is not None
+        assert best is not None
+        assert best.values is not None
+        text = f"{name}={best.values[0]:.4f}"
+        mean, std = group.spread(name)
+        if std is not None and group.values:
+            mean = group.values[0] if mean is None else mean
+            text += f" (mean {mean:.4f}, standard deviation {std:.4f}, {len(group.records)} seeds)"
+        return text
 
     def front(self) -> set[int]:
-        """Return the numbers of the trials that no other beats in every objective."""
-        ranked = [(record.number, record.values) for record in self.finished if record.values]
+        """Return the numbers of the trials whose group no other beats in every objective."""
+        ranked = [group for group in self.groups if group.values]
         return {
-            number
-            for number, values in ranked
-            if not any(self._beats(others, values) for _, others in ranked)
+            record.number
+            for group in ranked
+            if not any(self._beats(other.values or [], group.values or []) for other in ranked)
+            for record in group.records
         }
 
     def _beats(self, values: Sequence[float], others: Sequence[float]) -> bool:
@@ -69,11 +124,18 @@ class Leaderboard:
         Raises:
             StorageError: a file cannot be written.
         """
-        rows = [self._row(rank, record) for rank, record in enumerate(self.records, start=1)]
+        ranked = [*(group.records for group in self.groups)]
+        ranked += [[record] for record in self.records if record.state != RunState.FINISHED]
+        rows = [
+            self._row(rank, record)
+            for rank, records in enumerate(ranked, start=1)
+            for record in records
+        ]
         directory.write(sweep_dir / CSV, csv_text(rows))
         content = {
             "objectives": self.objectives,
             "best": self.best.number if self.best else None,
+            "groups": [[record.number for record in group.records] for group in self.groups],
             "front": sorted(self.front()) if len(self.objectives) > 1 else None,
             "trials": [asdict(record) for record in self.records],
         }
@@ -89,3 +151,8 @@ class Leaderboard:
             if name not in row and not name.startswith(_JSON_ONLY):
                 row[name] = value
         return row | {"directory": record.directory, "error": record.error}
+
+
+def _without_seed(record: Record) -> tuple[tuple[str, str], ...]:
+    items = sorted(record.params.items())
+    return tuple((key, value) for key, value in items if key.lstrip("+") not in SEEDS)

@@ -154,11 +154,12 @@ class StudySweeper(Sweeper):
         with ledger.locked():  # other processes may conclude as well
             board = Leaderboard([*ledger, *others], request.objectives)
             board.write(ledger.sweep_dir)
-            if board.best is not None and board.best.values is not None:
-                value = f"{next(iter(request.objectives))}={board.best.values[0]:.4f}"
+            if board.best is not None:
                 overrides = _overrides(board.best, request.space.fixed)
                 config = self._loader.load_sweep_config(self._config, overrides)
-                command = write_best(ledger.sweep_dir, board.best, self._loader, config, value)
+                command = write_best(
+                    ledger.sweep_dir, board.best, self._loader, config, board.best_text()
+                )
         return Outcome(ledger.sweep_dir, board, command)
 
     @property

@@ -43,6 +43,20 @@ def test_a_table_that_says_what_it_is_sorted_by(sweep: Path) -> None:
     assert re.search(r"  2  2 .* 0\.0001  +sweep/\d\n", done.stdout)
 
 
+def test_what_was_varied_comes_before_what_models_differ_in(tmp_path: Path) -> None:
+    cnn = {"_target_": "mnist_lab.models.CNN", "channels": [8], "kernel_size": 3, "pool": 2}
+    for lr in (0.1, 0.2):
+        make_run(tmp_path / f"mlp{lr}", 0, 0.9 - lr, optimizer={"lr": lr})
+        make_run(tmp_path / f"cnn{lr}", 0, 0.7 + lr, model=cnn, optimizer={"lr": lr})
+    lines = call("report .", tmp_path).stdout.splitlines()
+    assert re.search(r" model +lr +channels ", lines[1])
+    assert re.search(r"^ +1 .* CNN +0\.2 ", lines[3])
+    by = json.loads(call("report . --by test/loss --json", tmp_path).stdout)
+    assert by["sorted_by"] == "test/loss"
+    wrong = call("report . --by val/f2", tmp_path)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
 def test_json_and_csv_have_the_means_of_the_metrics_files(sweep: Path) -> None:
     done = call("report sweep --json", sweep.parent)
     content = json.loads(done.stdout)

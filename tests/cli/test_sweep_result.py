@@ -1,9 +1,9 @@
 """The result of a sweep on the terminal."""
 
+import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from sweeping import LR, finished
 
 from mnist_lab.cli.sweep_result import best_trials, print_outcome
@@ -24,10 +24,7 @@ RECORDS = [
 
 
 def text(board: Leaderboard) -> list[str]:
-    console = Console(width=120)
-    with console.capture() as capture:
-        console.print(best_trials(board))
-    return capture.get().splitlines()
+    return list(best_trials(board, 120))
 
 
 def test_table_has_what_is_finished() -> None:
@@ -36,10 +33,33 @@ def test_table_has_what_is_finished() -> None:
     # Two keys end in lr, which therefore come whole.
     for word in ("trial", LR, "callbacks.x.lr", "seed", "val/acc", "test/acc", "time/fit"):
         assert word in lines[1]
-    cells = [[cell.strip() for cell in line.split("│")] for line in lines[3:]]
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines[3:]]
     assert [row[0] for row in cells] == ["4", "6", "1", "2"]
     assert cells[0] == ["4", "0.004235", "[1,2]", "1", "75.00%", "25.00%", "12.3 s"]
     assert cells[3][4:] == ["-", "25.00%", "-"]
+
+
+def test_seeds_are_one_row_and_the_best_is_best_in_the_mean() -> None:
+    values = {("0.1", "0"): 0.9, ("0.1", "1"): 0.9, ("0.2", "0"): 0.5, ("0.2", "1"): 0.95}
+    records = [
+        Record(
+            number,
+            {LR: lr, "seed": seed},
+            number,
+            RunState.FINISHED,
+            str(number),
+            [value],
+            metrics={"val/acc": value, "test/acc": value - 0.1},
+        )
+        for number, ((lr, seed), value) in enumerate(values.items())
+    ]
+    board = Leaderboard(records, {"val/acc": "max"})
+    lines = [line.split() for line in text(board)]
+    assert lines[1] == ["trial", "lr", "n", "val/acc", "test/acc", "time/fit"]
+    assert lines[3] == ["0,1", "0.1", "2", *["90.00", "±", "0.00%", "80.00", "±", "0.00%"], "-"]
+    assert lines[4][:6] == ["2,3", "0.2", "2", "72.50", "±", "31.82%"]
+    assert board.best is records[0]
+    assert board.best_text() == "val/acc=0.9000 (mean 0.9000, standard deviation 0.0000, 2 seeds)"
 
 
 def test_table_has_the_front_of_several_objectives() -> None:
