@@ -109,16 +109,25 @@ class Checkpoint(LightningCheckpoint):
             # The run may have been killed before this.
             self._make_best(trainer, path, JUDGED in read_checkpoint(path))
             return
+        self.saved_best(best)
+
+    def saved_best(self, path: Path) -> dict[str, Any] | None:
+        """Return the content of the best checkpoint so far; None, with a warning, if it is lost.
+
+        What follows replaces a best one that is lost.
+        """
         if self.best_step is None:
-            return
+            return None
         try:
-            if self.best_step == read_checkpoint(best)[resume_state.KEY]["step"]:
-                return
-            lost = f"{best}: not the checkpoint of step {self.best_step}"
+            content = read_checkpoint(path)
+            if self.best_step == content[resume_state.KEY]["step"]:
+                return content
+            lost = f"{path}: not the checkpoint of step {self.best_step}"
         except (InputError, KeyError) as error:
             lost = str(error)
         _log.warning("%s; the best of the epochs that follow replaces it", lost)
         self.best_score = self.best_step = None
+        return None
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

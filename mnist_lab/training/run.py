@@ -117,7 +117,7 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                     f"{path}: its run's config has no callback that saves and reads it"
                 )
             if trainer.is_global_zero:
-                _note_machine(run_dir, environment | machine(trainer), is_new=snapshot is None)
+                note_machine(run_dir, environment | machine(trainer), is_new=snapshot is None)
                 _note_data(run_dir, datamodule)
                 if source is not None:
                     manifest.update_manifest(run_dir, init_from=source)
@@ -245,7 +245,7 @@ def recorded(
         yield
 
 
-def _note_machine(run_dir: Path, now: dict[str, Any], is_new: bool) -> None:
+def note_machine(run_dir: Path, now: Mapping[str, Any], is_new: bool) -> None:
     """Record what the figures depend on; warn of what has changed since the run started."""
     if is_new:
         manifest.update_manifest(run_dir, **{name: now[name] for name in _MACHINE})

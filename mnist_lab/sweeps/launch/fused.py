@@ -1,11 +1,12 @@
 """The launcher behind ``hydra/launcher=fused``: groups trials of one network into stacks.
 
 It composes the trials that a sweeper hands over and has those that fit together trained as one
-stack. Trials that cannot be stacked, or have checkpoints already, run one after the other, and a
-line says why.
+stack. Trials that were stopped at the end of the same epoch are resumed as a stack; what cannot be
+stacked runs one after the other, and a line says why.
 """
 
 import contextlib
+import functools
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_lab.config.hydra_internals import BasicLauncher, configure_log
 from mnist_lab.config.resolve import reading
-from mnist_lab.errors import first_line
+from mnist_lab.errors import LabError, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.sweeps.trial import Trial, TrialTask
+from mnist_lab.training.checkpoints import newest
+from mnist_lab.training.resume_state import read_snapshot
 from mnist_lab.training.stacked.fit import max_stack, reason_trainer_is_not_stacked
 from mnist_lab.training.stacked.network import reason_not_stacked
 from mnist_lab.training.stacked.train import train_stack
@@ -54,6 +57,22 @@ class Job:
     def run_dir(self) -> Path:
         """Its directory."""
         return Path(self.config.run_dir)
+
+    @functools.cached_property
+    def step(self) -> int | None:
+        """The step that it is resumed after, 0 if it begins; None if that ends no epoch."""
+        if manifest.is_finished(self.run_dir):
+            return None
+        try:
+            checkpoint = newest(self.run_dir)
+            snapshot = checkpoint and read_snapshot(*checkpoint)
+        except LabError:  # which says more where the run is resumed alone
+            return None
+        if snapshot is None:
+            return 0
+        ends_epoch = snapshot.step > 0 and snapshot.batch == 0 and len(snapshot.ranks) == 1
+        is_at_work = not snapshot.is_finished and not snapshot.goes_further
+        return snapshot.step if ends_epoch and is_at_work else None
 
 
 class FusedLauncher(BasicLauncher):
@@ -152,8 +171,7 @@ def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
             for name, value in sorted(flat.items())
             if name not in _OWN and name.partition(".")[0] not in _OWN
         )
-        begun = (job.run_dir / directory.CHECKPOINTS).exists() or manifest.is_finished(job.run_dir)
-        groups.setdefault((key, str(job.config.optimizer.get("name")), begun), []).append(job)
+        groups.setdefault((key, str(job.config.optimizer.get("name")), job.step), []).append(job)
     return list(groups.values())
 
 
@@ -173,8 +191,8 @@ def _reason_not_stacked(group: Sequence[Job]) -> tuple[str | None, int]:
 
 def _reason_in_config(job: Job) -> str | None:
     config = job.config
-    if (job.run_dir / directory.CHECKPOINTS).exists():
-        return "they are resumed from their checkpoints"
+    if job.step is None:
+        return "they were stopped within an epoch, or after the last"
     if config.data._target_ not in _STACKED_TARGETS:
         return f"{config.data._target_} is not stacked"
     for name in config.callbacks or {}:

@@ -12,6 +12,7 @@ from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
 from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.lightning_internals import DataFetcher, PrefetchDataFetcher
+from mnist_lab.training.resume_state import Snapshot, put_back_position
 from mnist_lab.training.stacked.data import StackedData
 from mnist_lab.training.stacked.module import Metrics, Stack
 
@@ -67,6 +68,7 @@ def fit(
     trainer: L.Trainer,
     on_epoch_end: Callable[[int, Metrics], Iterable[int]] | None = None,
     on_log: Callable[[int, Metrics], None] | None = None,
+    position: Snapshot | None = None,
 ) -> None:
     """Train a stack.
 
@@ -79,12 +81,15 @@ def fit(
             and returns the trials that leave. It may call ``unstack``.
         on_log: takes a step and each trial's train/loss_step, train/acc_step and lr, every
             ``trainer.log_every_n_steps``.
+        position: the end of the epoch that all trials are resumed from; None begins.
 
     Raises:
         ConfigError: a schedule or an optimizer cannot be built.
     """
     stack.on_epoch_end, stack.on_log = on_epoch_end, on_log
     use_fast_loop(trainer, StackEpochLoop)
+    if position is not None:
+        put_back_position(trainer, position)
     with cheap_cuda_checks(trainer):
         trainer.fit(stack, StackedData(datamodule, lambda: stack.data_seeds))
 

@@ -63,6 +63,8 @@ class Stack(L.LightningModule):
         data_seeds: for each the seed of its data module; None is the same seed for all.
         rng_states: for each ``torch.get_rng_state()`` after it was built, from which a lone run
             draws dropout; None seeds with the trials' numbers.
+        starts: for each the state that it is resumed from, all after as many steps, and whose
+            weights its model has; None begins.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Stack(L.LightningModule):
         models: Sequence[Classifier],
         data_seeds: Sequence[int] | None = None,
         rng_states: Sequence[Tensor] | None = None,
+        starts: Sequence[TrialState] | None = None,
     ) -> None:
         super().__init__()
         seeds = list(data_seeds) if data_seeds is not None else [0] * len(models)
@@ -77,6 +80,7 @@ class Stack(L.LightningModule):
         self.trials = sorted(range(len(models)), key=lambda trial: seeds[trial])
         self._models = [models[trial] for trial in self.trials]
         self._seeds = [seeds[trial] for trial in self.trials]
+        self._starts = [starts[trial] for trial in self.trials] if starts else []
         self._generators = [Generator().manual_seed(trial) for trial in self.trials]
         if rng_states is not None:
             for trial, generator in zip(self.trials, self._generators, strict=True):
@@ -223,6 +227,10 @@ class Stack(L.LightningModule):
         name = self._models[0].optimizer_settings["name"]
         parameters = list(self.net.parameters())
         self._optimizer = StackedOptimizer(name, parameters, self._schedules.optimizers)
+        for position, start in enumerate(self._starts):
+            self._optimizer.load(position, start.optimizer, start.steps)
+            if start.schedule is not None:
+                self._schedules.load(position, start.schedule)
         self._arrange()  # on the device that the stack is on by now
         return self._optimizer
 

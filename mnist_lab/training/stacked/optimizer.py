@@ -50,6 +50,22 @@ class StackedOptimizer(Optimizer):
         self._places: list[int] = []  # in memory, of the tensors that are sliced
         self._slices: list[tuple[list[Tensor], ...]] = []
 
+    def load(self, position: int, state: dict[str, Any], steps: int) -> None:
+        """Restore the trial at this position from a state of its own optimizer.
+
+        Args:
+            position: the trial's.
+            state: as ``write_back`` has returned it.
+            steps: optimizer steps taken, of all trials.
+        """
+        own, self.steps_taken = self.own[position], steps
+        own.load_state_dict(state)
+        for number, parameter in enumerate(own.param_groups[0]["params"]):
+            for name, value in own.state[parameter].items():
+                if name in self.moments:
+                    self.moments[name][number][position] = value
+        own.state.clear()
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step all trials by their gradients."""

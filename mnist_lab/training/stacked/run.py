@@ -15,11 +15,12 @@ from mnist_lab.errors import Diverged, Pruned
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
+from mnist_lab.training.checkpoints import newest
 from mnist_lab.training.fit import fit_metrics
 from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
 from mnist_lab.training.resume_logs import log_lengths
-from mnist_lab.training.resume_state import KEY, Snapshot, random_state
-from mnist_lab.training.run import begin_logs, finish_run, recorded
+from mnist_lab.training.resume_state import KEY, Snapshot, random_state, read_snapshot
+from mnist_lab.training.run import begin_logs, finish_run, note_machine, recorded
 from mnist_lab.training.stacked.module import TrialState
 from mnist_lab.training.trainer import build_loggers, build_model
 
@@ -27,8 +28,14 @@ from mnist_lab.training.trainer import build_loggers, build_model
 class StackedRun:
     """One trial of a stack, from its config to its result.
 
+    A run that has a checkpoint is resumed from it, which has to be of the end of an epoch.
+
     Args:
         config: the resolved config.
+
+    Raises:
+        InputError: its checkpoints are corrupt, or of another run.
+        UntrustedError: a checkpoint names code.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -51,14 +58,39 @@ class StackedRun:
         self.epochs = 0
         self.ended_by: Pruned | Diverged | None = None  # why it left the stack early
         self.has_result = False
+        self.snapshot: Snapshot | None = None  # that it is resumed from, and the state in it
+        self.start: TrialState | None = None
+        if (newest_one := newest(self.run_dir, self.model)) is not None:
+            self._resume(*newest_one)
+
+    def _resume(self, path: Path, content: dict[str, Any]) -> None:
+        """Take up the state in a checkpoint's content."""
+        self.snapshot = read_snapshot(path, content)
+        self.start = _trial_state(content, self.snapshot)
+        self.model.load_state_dict(self.start.state_dict)
+        self.random = self.snapshot.ranks[0]["random"]
+        self.epochs = self.snapshot.epoch
+        self.metrics = {name: value.item() for name, value in self.snapshot.metrics.items()}
+        for callback in (self.checkpoint, self.early_stopping):
+            if callback is not None and callback.state_key in content["callbacks"]:
+                callback.load_state_dict(content["callbacks"][callback.state_key])
+        if self.snapshot.is_best:
+            self.best = self.start
+        elif self.checkpoint is not None:
+            best = self.checkpoint.saved_best(self.run_dir / BEST)
+            if best is not None:
+                self.best = _trial_state(best, read_snapshot(self.run_dir / BEST, best))
 
     @contextlib.contextmanager
     def recorded(self, environment: Mapping[str, Any]) -> Iterator[None]:
         """Record the trial's config and how it ends, early or with the stack."""
         raised: BaseException | None = None
         early = contextlib.suppress(Pruned, Diverged)
-        with early, recorded(self.run_dir, self.config, environment):
-            begin_logs(self.config, self.loggers, None)
+        steps = self.start.steps if self.start else 0
+        with early, recorded(self.run_dir, self.config, environment, steps):
+            if self.snapshot is not None:
+                note_machine(self.run_dir, environment, is_new=False)
+            begin_logs(self.config, self.loggers, self.snapshot)
             try:
                 yield
             except BaseException as error:  # of the stack, when this trial may have left it
@@ -161,9 +193,23 @@ class StackedRun:
         assert self.last is not None
         steps = self.last.steps
         metrics = fit_metrics(self.model, self.epochs, steps, seconds, self.metrics)
-        metrics |= {"time/total": seconds, **tested}
+        before = self.checkpoint.seconds_before if self.checkpoint else 0.0
+        metrics |= {"time/total": seconds + before, **tested}
         test = {name: value for name, value in tested.items() if name.startswith("test/")}
         self.log(test, steps, self.epochs)
         finish_run(self.run_dir, metrics, self.model, datamodule, self.loggers)
         self.has_result = True
         return metrics
+
+
+def _trial_state(content: Mapping[str, Any], snapshot: Snapshot) -> TrialState:
+    """Return the state in a checkpoint's content."""
+    (rank,), schedules = snapshot.ranks, content["lr_schedulers"]
+    return TrialState(
+        state_dict=content["state_dict"],
+        optimizer=content["optimizer_states"][0],
+        schedule=schedules[0] if schedules else None,
+        rng=rank["random"]["torch"],
+        running=rank["running"],
+        steps=snapshot.step,
+    )

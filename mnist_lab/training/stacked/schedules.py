@@ -61,6 +61,12 @@ class StackedSchedules:
         self.optimizers = [self.optimizers[position] for position in positions]
         self._schedules = [self._schedules[position] for position in positions]
 
+    def load(self, position: int, state: Mapping[str, Any]) -> None:
+        """Restore a trial's schedule from a state that ``state`` has returned."""
+        schedule = self._schedules[position]
+        assert schedule is not None
+        schedule["scheduler"].load_state_dict(dict(state))
+
     def state(self, position: int) -> dict[str, Any] | None:
         """Return the state of a trial's schedule as torch has it; None where there is none."""
         schedule = self._schedules[position]

@@ -27,6 +27,8 @@ def train_stack(
 ) -> None:
     """Train trials whose configs fit together, and test those that reach their end.
 
+    Trials that are resumed all have checkpoints of the end of the same epoch.
+
     Raises:
         Exception: of the whole stack; trials that have ended before it keep their results.
     """
@@ -42,10 +44,18 @@ def train_stack(
             [run.model for run in runs],
             [config.data.seed for config in configs],
             [run.random["torch"] for run in runs],
+            [run.start for run in runs if run.start is not None],
         )
         guide = _Guide(network, trainer, runs, observers)
         with wait_for_step(trainer):  # which is the end of the epoch here
-            fit(network, datamodule, trainer, guide.on_epoch_end, guide.on_log)
+            fit(
+                network,
+                datamodule,
+                trainer,
+                guide.on_epoch_end,
+                guide.on_log,
+                position=runs[0].snapshot,
+            )
         guide.on_end()
         finished = guide.finished
         if not finished:
@@ -91,8 +101,9 @@ class _Guide:
         """
         signum = signals.noted()
         gone = [number for number in metrics if self._leaves(number, epoch, metrics[number])]
-        for number in metrics:
-            if number not in gone and (signum or self.runs[number].is_time):
+        staying = [number for number in metrics if number not in gone]
+        if signum or any(self.runs[number].is_time for number in staying):
+            for number in staying:  # all, so that they are resumed as one stack
                 self._save(number, is_finished=False)
         if signum:
             raise Stopped(signum)

@@ -17,6 +17,7 @@ from mnist_lab.errors import Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs.directory import LAST, MANIFEST, METRICS
 from mnist_lab.training.stacked.run import StackedRun
+from mnist_lab.training.stacked.train import _Guide
 
 TRIALS = (
     "-m model=mlp model.hidden_dims=[32] model.dropout=0.3 optimizer.lr=1e-3,3e-2 seed=1,2 "
@@ -41,6 +42,13 @@ def figures(run_dir: Path) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
+def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the points of the curves that do not depend on the clock."""
+    curves = EventAccumulator(str(run_dir)).Reload()
+    names = set(curves.Tags()["scalars"]) - {"epoch", "time/epoch"}
+    return {name: [(point.step, point.value) for point in curves.Scalars(name)] for name in names}
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_a_trial_is_what_it_is_alone(number: int, sweeps: Path) -> None:
     alone, stacked = (sweeps / launcher / str(number) for launcher in ("basic", "fused"))
@@ -51,11 +59,9 @@ def test_a_trial_is_what_it_is_alone(number: int, sweeps: Path) -> None:
     first, second = (read_checkpoint(run_dir / LAST) for run_dir in (alone, stacked))
     assert second["hyper_parameters"] == first["hyper_parameters"]
     assert second["mnist_lab"]["step"] == first["mnist_lab"]["step"]
-    curves = [EventAccumulator(str(run_dir)).Reload() for run_dir in (alone, stacked)]
-    names = set(curves[0].Tags()["scalars"]) - {"epoch", "time/epoch"}
-    for name in names:
-        points = [[(one.step, one.value) for one in curve.Scalars(name)] for curve in curves]
-        assert points[1] == points[0], name
+    points = scalars(stacked)
+    for name, its_points in scalars(alone).items():
+        assert points[name] == its_points, name
 
 
 def test_its_directory_is_an_ordinary_runs(sweeps: Path) -> None:
@@ -163,3 +169,39 @@ def test_an_end_while_results_are_written_leaves_those_that_are(
     assert main([*arguments.split(), "hydra.sweep.dir=s"]) == 143
     manifests = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "01"]
     assert [one["state"] for one in manifests] == ["finished", "interrupted"]
+
+
+RESUMED = (
+    "train -m model=mlp model.hidden_dims=[32] model.dropout=0.3 scheduler=cosine seed=1,2 "
+    "optimizer.lr=1e-3,3e-2 optimizer=adam trainer=cpu trainer.max_epochs=5 data.augment=affine "
+    "trainer.limit_train_batches=20 trainer.limit_val_batches=2 trainer.log_every_n_steps=10 "
+    "callbacks=early_stopping callbacks.early_stopping.patience=2 ~callbacks.pictures "
+    "callbacks.checkpoint.every_n_seconds=0 hydra/launcher=fused"
+)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_stack_that_was_killed_is_resumed_as_a_stack(
+    epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(f"{RESUMED} hydra.sweep.dir=whole", tmp_path).returncode == 0
+    on_epoch_end = _Guide.on_epoch_end
+
+    def killed(guide: _Guide, number: int, metrics: Any) -> list[int]:
+        if number == epoch:
+            raise Stopped(signal.SIGTERM)  # without a save
+        return on_epoch_end(guide, number, metrics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Guide, "on_epoch_end", killed)
+        assert call(f"{RESUMED} hydra.sweep.dir=killed", tmp_path).returncode == 143
+    done = call(f"{RESUMED} hydra.sweep.dir=killed", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "one by one" not in done.stdout + done.stderr
+    for number in range(4):
+        whole, resumed = (tmp_path / name / str(number) for name in ("whole", "killed"))
+        one, other = (json.loads((run_dir / MANIFEST).read_text()) for run_dir in (whole, resumed))
+        assert [attempt["from_step"] for attempt in other["attempts"]] == [0, epoch * 20]
+        assert other["sha256"] == one["sha256"]
+        assert figures(resumed) == figures(whole)
+        assert scalars(resumed) == scalars(whole)
