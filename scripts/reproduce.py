@@ -1,4 +1,4 @@
-"""Trains every recipe over several seeds and writes the README's table of results.
+"""Trains every recipe over several seeds and writes the table of results in docs/recipes.md.
 
 Each run is the shipped command in a process of its own, so that a row can be had again by hand.
 Finished runs under outputs/reproduce are kept and not trained again.
@@ -16,14 +16,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "outputs" / "reproduce"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "recipes.md"
 START, END = "<!-- results: scripts/reproduce -->", "<!-- end of results -->"
 # Test accuracy in per cent that the recipe's source reports.
 PUBLISHED = {"keras_dense": 92.41, "keras_hidden_100": 97.59, "tf_deep_1000": 92.06}
 
 
 def main() -> int:
-    """Train what is missing, print the table and put it into the README."""
+    """Train what is missing, print the table and put it into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", help="which ones; all if none is named")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1 of each")
@@ -46,7 +46,7 @@ def main() -> int:
     table = "\n".join(lines)
     print(table)
     if not options.recipes:
-        write_readme(table)
+        write_page(table)
     return 0
 
 
@@ -64,16 +64,16 @@ def run(recipe: str, seed: int) -> dict[str, float]:
     return found
 
 
-def write_readme(table: str) -> None:
-    """Replace the table between the README's two markers."""
-    text = README.read_text(encoding="utf-8")
+def write_page(table: str) -> None:
+    """Replace the table between the page's two markers."""
+    text = PAGE.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"{README}: no {START} in it")
+        raise SystemExit(f"{PAGE}: no {START} in it")
     text = pattern.sub(lambda _: f"{START}\n{table}\n{END}", text)
-    temporary = README.with_suffix(".tmp")
+    temporary = PAGE.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, README)
+    os.replace(temporary, PAGE)
 
 
 if __name__ == "__main__":

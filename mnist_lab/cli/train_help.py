@@ -1,9 +1,9 @@
-"""Text of ``mnist-lab train --help``, made from conf/ and the schemas."""
+"""Text of ``mnist-lab train --help``, made from conf/ and the schemas; the site has the same."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
 
@@ -26,6 +26,20 @@ usage: mnist-lab train [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
 Hydra's own options are in mnist-lab train --hydra-help."""
 
 
+class Knob(NamedTuple):
+    """A key as a reader sees it.
+
+    Args:
+        key: as it is typed.
+        default: its value, and in parentheses the choices that have another.
+        text: meaning, type and range.
+    """
+
+    key: str
+    default: str
+    text: str
+
+
 def train_help(config_dirs: Sequence[str] = ()) -> str:
     """Return the whole text.
 
@@ -41,16 +55,17 @@ def train_help(config_dirs: Sequence[str] = ()) -> str:
             options |= choices(group, folder)
         for name, text in sorted(options.items()):
             lines += _wrapped(f"  {name:16}  ", text)
-    lines += ["", "KEYS, with their defaults", *_knob_lines("", [Train])]
+    lines += ["", "KEYS, with their defaults", *_knob_lines(knobs("", [Train]))]
     for prefix, schemas in _by_prefix().items():
-        lines += ["", *_knob_lines(prefix, schemas, _shipped(prefix.partition(".")[0]))]
-    lines += ["", "SWEEPS, with -m", *_knob_lines("hydra.sweeper.", [Settings])]
+        shipped = _shipped(prefix.partition(".")[0])
+        lines += ["", *_knob_lines(knobs(prefix, schemas, shipped))]
+    lines += ["", "SWEEPS, with -m", *_knob_lines(knobs("hydra.sweeper.", [Settings]))]
     lines += ["", "hydra/launcher=", *_wrapped(f"  {'basic':16}  ", "One trial after the other.")]
     for name, schema in LAUNCHERS.items():
         lines += _wrapped(f"  {name:16}  ", str(schema.__doc__))
     for name, schema in LAUNCHERS.items():
-        knobs = _knob_lines("hydra.launcher.", [schema])
-        lines += ["", f"with hydra/launcher={name}", *knobs]
+        launchers = _knob_lines(knobs("hydra.launcher.", [schema]))
+        lines += ["", f"with hydra/launcher={name}", *launchers]
     return "\n".join(lines)
 
 
@@ -104,10 +119,17 @@ def _by_prefix() -> dict[str, list[Any]]:
     return places
 
 
-def _knob_lines(
+def group_knobs(group: str) -> Iterator[Knob]:
+    """Yield the knobs of a group, each with the values that its choices give it."""
+    for prefix, schemas in _by_prefix().items():
+        if prefix.partition(".")[0] == group:
+            yield from knobs(prefix, schemas, _shipped(group))
+
+
+def knobs(
     prefix: str, schemas: list[Any], values: dict[str, dict[str, Any]] | None = None
-) -> Iterator[str]:
-    """Yield the lines of each knob; one that several schemas share comes once."""
+) -> Iterator[Knob]:
+    """Yield the knobs of schemas; one that several share comes once."""
     seen: set[str] = set()
     for schema in schemas:
         for declared, knob in knobs_of(schema):
@@ -117,8 +139,13 @@ def _knob_lines(
             needed, text = requirement(declared), knob.text
             key = f"{prefix}{declared.name}"
             default = _default(values[key] if values else {"": default_of(declared)})
-            yield from _wrapped("  ", f"{key}={default}")
-            yield from _wrapped("      ", text if needed.endswith(text) else f"{text} ({needed})")
+            yield Knob(key, default, text if needed.endswith(text) else f"{text} ({needed})")
+
+
+def _knob_lines(found: Iterator[Knob]) -> Iterator[str]:
+    for knob in found:
+        yield from _wrapped("  ", f"{knob.key}={knob.default}")
+        yield from _wrapped("      ", knob.text)
 
 
 def _default(values: dict[str, Any]) -> str:

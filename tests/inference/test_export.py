@@ -70,9 +70,9 @@ def test_is_sound_and_names_nothing_of_this_machine(onnx_file: Path) -> None:
     assert FOREIGN.search(onnx_file.read_bytes()) is None
 
 
-def test_the_readmes_lines_use_it(onnx_file: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    lines = re.search(r"```python\n(import numpy.*?)```", readme, re.DOTALL)[1]
+def test_the_documented_lines_use_it(onnx_file: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    lines = re.search(r"```python\n(import numpy.*?)```", page, re.DOTALL)[1]
     assert sum(map(bool, lines.splitlines())) == 5
     done = subprocess.run(
         [sys.executable, "-c", lines], cwd=onnx_file.parent, capture_output=True, text=True
