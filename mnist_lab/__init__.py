@@ -28,7 +28,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 if usable_cores() < given_cores():  # which OpenMP does not see
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "CNN",
     "MLP",

@@ -28,6 +28,10 @@ installed() {
     [ -f "$venv/.installed-$1" ] && [ "$(cat "$venv/.installed-$1")" = "$(state "$1")" ]
 }
 
+has_gpu() {
+    [ "$(uname)" = Darwin ] || [ -e /dev/nvidiactl ] || [ -e /dev/dxg ] # the last is WSL's
+}
+
 # install EXTRAS: installs the project with those extras unless that, or all of it, was done already.
 install() {
     if installed "$1" || installed dev; then
@@ -39,6 +43,9 @@ install() {
         "$python" -m venv --clear "$venv"
     fi
     echo "installing mnist_lab into $venv (once; about 6 GB with torch's CUDA libraries)" >&2
+    if ! has_gpu && ! compgen -G "$venv/lib/python3.*/site-packages/torch" >/dev/null; then
+        echo "no NVIDIA GPU was found: docs/install.md has PyTorch without CUDA, a tenth of the size" >&2
+    fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --constraint "$constraints" --editable "$root${1:+[$1]}" >&2
     state "$1" >"$venv/.installed-$1"

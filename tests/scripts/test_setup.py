@@ -85,3 +85,18 @@ def test_other_versions_have_an_environment_of_their_own(name: str, checkout: Pa
     assert called[-1].startswith("python -m pytest")
     assert called[-1].endswith("-k one")
     assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU")
+def test_without_a_gpu_a_line_says_how_to_install_less(checkout: Path) -> None:
+    said = "no NVIDIA GPU was found: docs/install.md"
+    command = 'set -eu; . scripts/setup.sh; install "" 2>"$CALLS.said"'
+    calls(checkout, command)
+    assert (checkout.parent / "calls.said").read_text().count(said) == 1
+    assert (ROOT / "docs" / "install.md").is_file()
+    calls(checkout, command)  # nothing is to be installed
+    assert (checkout.parent / "calls.said").read_text() == ""
+    (checkout / "pyproject.toml").write_text("changed")
+    (checkout / ".venv" / "lib" / "python3.11" / "site-packages" / "torch").mkdir(parents=True)
+    calls(checkout, command)
+    assert said not in (checkout.parent / "calls.said").read_text()
