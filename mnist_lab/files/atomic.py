@@ -25,9 +25,11 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
 
 
-def write_atomic(path: Path, content: bytes | bytearray, root: Path | None = None) -> None:
+def write_atomic(
+    path: Path, content: bytes | bytearray, root: Path | None = None, is_durable: bool = True
+) -> None:
     """Write a file that is seen whole or not at all, as ``replace_atomic`` does."""
-    replace_atomic(path, lambda file: file.write(content), root=root)
+    replace_atomic(path, lambda file: file.write(content), root=root, is_durable=is_durable)
 
 
 def replace_atomic(
@@ -35,6 +37,7 @@ def replace_atomic(
     write: Callable[[BinaryIO], object],
     keep: Path | None = None,
     root: Path | None = None,
+    is_durable: bool = True,
 ) -> None:
     """Replace a file by what ``write`` writes, which is on the disk before it gets the name.
 
@@ -44,16 +47,18 @@ def replace_atomic(
         keep: the path in the same folder that the replaced file gets; None drops it.
         root: the directory that was named to the lab, by whichever way; below it no link is
             followed, and folders that are missing are made. None is the file's own folder.
+        is_durable: whether it outlives a loss of power, for which the disk is waited for.
 
     Raises:
         OSError: it cannot be written; what was there before is left.
         UntrustedError: a folder below ``root`` is a link.
     """
-    with _replaced(path, root) as (partial, folder):
+    with _replaced(path, root, is_durable) as (partial, folder):
         with os.fdopen(os.open(partial, _NEW_FILE, 0o666, dir_fd=folder), "wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         if keep is not None:
             with contextlib.suppress(FileNotFoundError):
                 _rename(_at(path, folder), _at(keep, folder), folder)
@@ -151,7 +156,9 @@ def opened_folder(path: Path, root: Path | None = None) -> Iterator[int | None]:
 
 
 @contextlib.contextmanager
-def _replaced(path: Path, root: Path | None) -> Iterator[tuple[str | Path, int | None]]:
+def _replaced(
+    path: Path, root: Path | None, is_durable: bool = True
+) -> Iterator[tuple[str | Path, int | None]]:
     """Yield a new name and the folder that it is in, and give what is made there a file's name."""
     with opened_folder(path.parent, root) as folder:
         partial = _at(path.with_name(f".{secrets.token_hex(8)}.partial"), folder)
@@ -162,7 +169,7 @@ def _replaced(path: Path, root: Path | None) -> Iterator[tuple[str | Path, int |
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial, dir_fd=folder)
             raise
-        if folder is not None:
+        if folder is not None and is_durable:
             with contextlib.suppress(OSError):  # some network mounts sync no folders
                 os.fsync(folder)  # so that the name outlives a loss of power
 

@@ -30,7 +30,7 @@ _NO_SETTINGS = (
     "callbacks.checkpoint.every_n_steps",
 )
 _NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.progress.")
-_NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "projector"}
+NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "projector"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def run_directories(places: Iterable[Path]) -> list[Path]:
         if not os.path.isdir(place):
             raise InputError(f"{place}: no such directory; give those of runs or sweeps")
         for folder, names, files in os.walk(place):
-            names[:] = sorted(set(names) - _NOT_SEARCHED)
+            names[:] = sorted(set(names) - NOT_SEARCHED)
             if runs.METRICS in files or runs.MANIFEST in files:
                 path = Path(folder)
                 by_target.setdefault(path.resolve(), path)

@@ -30,6 +30,7 @@ from mnist_lab.training.checkpoints import newest, put_aside_damaged
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import own_checkpoint, train
 from mnist_lab.training.from_data import follow_data, follow_run
+from mnist_lab.training.heartbeat import Heartbeat
 from mnist_lab.training.hparams import log_best, log_config
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.observer import current_observer
@@ -147,7 +148,7 @@ def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.
         config,
         model,
         validates=getattr(datamodule, "val_size", 1) != 0,
-        callbacks=observer.callbacks(config.monitor) if observer else [],
+        callbacks=[*(observer.callbacks(config.monitor) if observer else []), Heartbeat()],
         is_quiet=observer is not None,
     )
 

@@ -4,6 +4,7 @@ import importlib
 
 ACTIONS = {
     "show": "all about one run, with its curve",
+    "watch": "a live table of what runs",
     "diff": "what differs between two runs",
     "tag": "give runs tags",
     "note": "keep a text about a run",
@@ -13,7 +14,7 @@ ACTIONS = {
 }
 """First words, each with a function of its name in one of the modules beside this one."""
 _MODULES = {"show": "show", "diff": "show", "tag": "label", "note": "label"}
-_MODULES |= {"rm": "remove", "gc": "remove", "archive": "pack"}
+_MODULES |= {"rm": "remove", "gc": "remove", "archive": "pack", "watch": "watch"}
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,189 @@
+"""Runs and sweeps below some folders while they change; only what has changed is read again."""
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mnist_lab.errors import InputError
+from mnist_lab.files.regular import read_regular
+from mnist_lab.report.listing import Entry, is_training, read_entry
+from mnist_lab.report.read_runs import NOT_SEARCHED
+from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS, PROGRESS
+from mnist_lab.runs.manifest import RunState
+
+_MAX_BYTES = 100_000  # of progress.json
+_ROUND = 20  # looks in which every run that has ended is looked at once
+_FRESH = 2 * 10**9  # nanoseconds
+_ALIVE = 10.0  # seconds after which a run without progress is asked whether it goes on
+
+
+@dataclass
+class Beat:
+    """How far a run that trains is.
+
+    Args:
+        epoch: from 1.
+        max_epochs: None or less than 1 without a limit.
+        share: of the epoch that is done.
+        steps_per_second: since the start.
+        seconds_left: None where that is not known.
+        metrics: of the last epoch.
+    """
+
+    epoch: int = 0
+    max_epochs: int | None = None
+    share: float = 0.0
+    steps_per_second: float = 0.0
+    seconds_left: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Seen:
+    entry: Entry
+    signature: tuple[Any, ...]
+    beat_at: int = 0
+    beat: Beat | None = None
+    looked_at: float = 0.0
+
+
+class Live:
+    """The runs in or below some folders.
+
+    A look costs a ``stat`` for each folder that holds runs and a few for each run that trains; of
+    the others some are looked at each time.
+
+    Args:
+        places: the folders.
+    """
+
+    def __init__(self, places: Iterable[Path]) -> None:
+        self._places = list(places)
+        self._folders: dict[Path, tuple[int, list[Path], list[Path]]] = {}
+        self._seen: dict[Path, _Seen] = {}
+        self._looks = 0
+        self._has_changed = False
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All runs, the newest first."""
+        entries = [seen.entry for seen in self._seen.values()]
+        return sorted(entries, key=lambda entry: (-entry.started, str(entry.path)))
+
+    def beat(self, entry: Entry) -> Beat | None:
+        """Return how far a run is; None where it does not train or does not say."""
+        seen = self._seen.get(entry.path)
+        return seen.beat if seen and entry.state == RunState.RUNNING else None
+
+    def look(self) -> bool:
+        """Look at the folders, and return whether anything has changed."""
+        self._has_changed = False
+        paths = dict.fromkeys(path for place in self._places for path in self._runs_in(place))
+        for path in self._seen.keys() - paths.keys():
+            del self._seen[path]
+            self._folders.pop(path, None)
+            self._has_changed = True
+        for number, path in enumerate(paths):
+            seen = self._seen.get(path)
+            is_running = seen is not None and seen.entry.state == RunState.RUNNING
+            if seen is None or is_running or number % _ROUND == self._looks % _ROUND:
+                self._look_at(path, seen)
+        self._looks += 1
+        return self._has_changed
+
+    def _runs_in(self, place: Path) -> Iterator[Path]:
+        """Yield the runs in and below a folder; what holds no run is looked at for new ones."""
+        unseen = [place]
+        while unseen:
+            folder = unseen.pop()
+            if folder in self._seen:  # it goes with the folder that it is in
+                yield folder
+                continue
+            try:
+                changed = folder.stat().st_mtime_ns
+                known = self._folders.get(folder)
+                is_fresh = time.time_ns() - changed < _FRESH  # its clock may stand for a while
+                if known is None or known[0] != changed or is_fresh:
+                    known = self._folders[folder] = (changed, *_content(folder))
+            except OSError:  # it went
+                self._folders.pop(folder, None)
+                continue
+            yield from known[1]
+            unseen += known[2]
+
+    def _look_at(self, path: Path, seen: _Seen | None) -> None:
+        signature = _signature(path)
+        if seen is None or seen.signature != signature:
+            seen = self._seen[path] = _Seen(read_entry(path), signature)
+            seen.looked_at = time.monotonic()
+            self._has_changed = True
+        if seen.entry.state == RunState.RUNNING:
+            self._look_at_beat(path, seen)
+
+    def _look_at_beat(self, path: Path, seen: _Seen) -> None:
+        with contextlib.suppress(OSError):
+            at = (path / PROGRESS).stat().st_mtime_ns
+            if at != seen.beat_at:
+                seen.beat_at, seen.beat = at, _read_beat(path) or seen.beat
+                seen.looked_at = time.monotonic()
+                self._has_changed = True
+        if time.monotonic() - seen.looked_at > _ALIVE:
+            seen.looked_at = time.monotonic()
+            if not is_training(path):
+                seen.entry.state = RunState.INTERRUPTED
+                self._has_changed = True
+
+
+def _content(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the runs and the other folders in a folder; itself where it is a run."""
+    runs, folders = [], []
+    with os.scandir(folder) as found:
+        for item in found:
+            if item.name in (MANIFEST, METRICS):
+                runs.append(folder)
+            elif item.name not in NOT_SEARCHED and item.is_dir(follow_symlinks=False):
+                folders.append(Path(item.path))
+    return (runs[:1], []) if runs else ([], sorted(folders))
+
+
+def _signature(path: Path) -> tuple[Any, ...]:
+    """Return what changes with a run's files."""
+    marks = []
+    for name in (MANIFEST, METRICS, CONFIG):
+        try:
+            status = os.stat(path / name)
+            marks.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        except OSError:
+            marks.append((0, 0, 0))
+    return tuple(marks)
+
+
+def _read_beat(path: Path) -> Beat | None:
+    """Return what a run says about its progress, which may be anyone's."""
+    try:
+        content = json.loads(read_regular(path / PROGRESS, _MAX_BYTES).decode())
+        metrics = content["metrics"].items()
+        limit, left = content["max_epochs"], content["seconds_left"]
+        return Beat(
+            int(content["epoch"]),
+            None if limit is None else int(limit),
+            _finite(content["share"]),
+            _finite(content["steps_per_second"]),
+            None if left is None else _finite(left),
+            {str(name): float(value) for name, value in metrics if type(value) in (int, float)},
+        )
+    except (InputError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not a number")
+    return number

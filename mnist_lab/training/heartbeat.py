@@ -1,0 +1,85 @@
+"""Progress of a run as a small file, for whoever watches it from another process."""
+
+import contextlib
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from typing_extensions import override
+
+from mnist_lab.files.atomic import write_atomic
+from mnist_lab.runs.directory import PROGRESS
+from mnist_lab.training.fit import own_checkpoint
+
+_EVERY = 0.5  # seconds
+
+
+class Heartbeat(L.Callback):
+    """Writes ``progress.json`` in the run's directory twice a second; it goes when training ends.
+
+    Epochs are numbered from 1; the metrics are those of the last epoch.
+    """
+
+    def __init__(self) -> None:
+        self._begun = self._written = 0.0
+        self._first_step = 0
+        self._metrics: dict[str, float] = {}
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._begun = time.monotonic()
+        self._first_step = trainer.global_step
+        self._write(trainer)
+
+    @override
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        if time.monotonic() - self._written >= _EVERY:
+            self._write(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._metrics = {
+            name: value
+            for name, value in values.items()
+            if math.isfinite(value) and "class_" not in name
+        }
+        checkpoint = own_checkpoint(trainer)
+        if checkpoint is not None and checkpoint.best_score is not None:
+            self._metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            with contextlib.suppress(OSError):
+                Path(trainer.default_root_dir, PROGRESS).unlink(missing_ok=True)
+
+    def _write(self, trainer: L.Trainer) -> None:
+        self._written = time.monotonic()
+        if not trainer.is_global_zero or trainer.barebones:
+            return
+        rate = (trainer.global_step - self._first_step) / max(self._written - self._begun, 1e-9)
+        left = _steps_left(trainer)
+        batches = trainer.num_training_batches
+        content = {
+            "epoch": trainer.current_epoch + 1,
+            "max_epochs": trainer.max_epochs,
+            "share": min((trainer.fit_loop.batch_idx + 1) / max(batches, 1), 1.0),
+            "steps_per_second": rate,
+            "seconds_left": left / rate if rate > 0 and math.isfinite(left) else None,
+            "metrics": self._metrics,
+        }
+        with contextlib.suppress(OSError):  # a disk that is full ends the run elsewhere
+            text = json.dumps(content)
+            write_atomic(Path(trainer.default_root_dir, PROGRESS), text.encode(), is_durable=False)
+
+
+def _steps_left(trainer: L.Trainer) -> float:
+    """Return how many steps are left, infinitely many where there is no limit."""
+    epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
+    of_epochs = epochs * trainer.num_training_batches if epochs >= 0 else math.inf
+    of_steps = trainer.max_steps if trainer.max_steps >= 0 else math.inf
+    return max(min(of_epochs, of_steps) - trainer.global_step, 0)

@@ -1,0 +1,109 @@
+"""``mnist-lab runs watch`` in a terminal of its own."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from door import COMMAND, call
+from made_runs import make_run, note
+
+LIMIT = 60.0  # seconds after which a screen that was not to be seen is a failure
+
+
+class Watched:
+    """The command in a terminal of 100 columns and 24 lines.
+
+    Args:
+        folder: the current folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.terminal, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        environment = os.environ | {"TERM": "xterm-256color"}
+        for name in ("COLUMNS", "LINES"):
+            environment.pop(name, None)
+        self.process = subprocess.Popen(
+            [COMMAND, "runs", "watch"],
+            cwd=folder,
+            env=environment,
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+        )
+        os.close(inner)
+        self.text = ""
+
+    def screen(self) -> str:
+        """Return the last frame that was drawn."""
+        frame = self.text.rpartition("\x1b[H")[2]
+        return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", frame)
+
+    def wait_for(self, is_shown: Callable[[str], bool]) -> None:
+        end = time.monotonic() + LIMIT
+        while not is_shown(self.screen()):
+            assert time.monotonic() < end, self.screen()
+            if select.select([self.terminal], [], [], 0.2)[0]:
+                self.text += os.read(self.terminal, 100_000).decode(errors="replace")
+
+    def end(self, key: str) -> int:
+        if key == "Ctrl-C":
+            self.process.send_signal(signal.SIGINT)
+        else:
+            os.write(self.terminal, key.encode())
+        end = time.monotonic() + LIMIT
+        while self.process.poll() is None and time.monotonic() < end:
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                try:
+                    self.text += os.read(self.terminal, 100_000).decode(errors="replace")
+                except OSError:  # it has ended
+                    break
+        return self.process.wait(LIMIT)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    make_run(tmp_path / "outputs/runs/first", 0, 0.9)
+    watched = Watched(tmp_path)
+    yield watched
+    watched.process.kill()
+    watched.process.wait()
+    os.close(watched.terminal)
+
+
+@pytest.mark.parametrize("key", ["q", "Ctrl-C"])
+def test_it_follows_what_changes_and_ends_by_a_key(
+    key: str, watched: Watched, tmp_path: Path
+) -> None:
+    runs = tmp_path / "outputs/runs"
+    watched.wait_for(lambda screen: "outputs/runs/first" in screen and "90.00%" in screen)
+    second = make_run(runs / "second", 0, 0.95)
+    watched.wait_for(lambda screen: "second" in screen and "2 runs: 2 finished" in screen)
+    note(second, state="failed", error="\x1b]0;owned\x07")
+    watched.wait_for(lambda screen: "1 failed" in screen)
+    shutil.rmtree(second)
+    watched.wait_for(lambda screen: "second" not in screen and "1 runs" in screen)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    assert ".lock" not in before
+    assert "\x1b]0;" not in watched.text
+    assert watched.end(key) == 0
+    assert "\x1b[?1049l" in watched.text  # the screen from before is there again
+
+
+def test_without_a_terminal_it_is_one_line(tmp_path: Path) -> None:
+    make_run(tmp_path / "outputs/runs/a", 0, 0.9)
+    done = call("runs watch", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "needs a terminal" in done.stderr
+    assert call("runs watch nowhere", tmp_path).returncode == 3
