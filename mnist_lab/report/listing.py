@@ -1,5 +1,6 @@
 """Runs and sweeps below some folders: what each is, its state, and what differs."""
 
+import functools
 import math
 import time
 from collections import Counter
@@ -162,8 +163,9 @@ def _seconds(text: Any) -> float | None:
 def with_sweeps(runs: Sequence[Entry]) -> list[Entry]:
     """Return runs with each sweep as one entry, in the place of its newest trial."""
     rows: dict[Path, Entry] = {}
+    sweep_in = functools.cache(lambda parent: sweep_of(parent / "trial"))
     for run in runs:
-        if (sweep := sweep_of(run.path)) is None:
+        if (sweep := sweep_in(run.path.parent)) is None:
             rows[run.path] = run
         else:
             rows.setdefault(sweep, Entry(sweep, run.state)).trials.append(run)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from mnist_lab.errors import InputError
 from mnist_lab.files.regular import read_regular
-from mnist_lab.report.listing import Entry, is_training, read_entry
+from mnist_lab.report.listing import Entry, is_training, read_entry, with_sweeps
 from mnist_lab.report.read_runs import NOT_SEARCHED
 from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS, PROGRESS
 from mnist_lab.runs.manifest import RunState
@@ -67,6 +68,7 @@ class Live:
         self._places = list(places)
         self._folders: dict[Path, tuple[int, list[Path], list[Path]]] = {}
         self._seen: dict[Path, _Seen] = {}
+        self._rows: list[Entry] | None = None
         self._looks = 0
         self._has_changed = False
 
@@ -75,6 +77,18 @@ class Live:
         """All runs, the newest first."""
         entries = [seen.entry for seen in self._seen.values()]
         return sorted(entries, key=lambda entry: (-entry.started, str(entry.path)))
+
+    @property
+    def rows(self) -> list[Entry]:
+        """What runs, and then the rest, the newest first; a sweep is one row."""
+        if self._rows is None:
+            rows = with_sweeps(self.entries)
+            self._rows = sorted(rows, key=lambda row: row.state != RunState.RUNNING)
+        return self._rows
+
+    def states(self) -> Counter[str]:
+        """Return how many runs are in each state."""
+        return Counter(seen.entry.state for seen in self._seen.values())
 
     def beat(self, entry: Entry) -> Beat | None:
         """Return how far a run is; None where it does not train or does not say."""
@@ -88,7 +102,7 @@ class Live:
         for path in self._seen.keys() - paths.keys():
             del self._seen[path]
             self._folders.pop(path, None)
-            self._has_changed = True
+            self._note_change()
         for number, path in enumerate(paths):
             seen = self._seen.get(path)
             is_running = seen is not None and seen.entry.state == RunState.RUNNING
@@ -122,7 +136,7 @@ class Live:
         if seen is None or seen.signature != signature:
             seen = self._seen[path] = _Seen(read_entry(path), signature)
             seen.looked_at = time.monotonic()
-            self._has_changed = True
+            self._note_change()
         if seen.entry.state == RunState.RUNNING:
             self._look_at_beat(path, seen)
 
@@ -137,7 +151,10 @@ class Live:
             seen.looked_at = time.monotonic()
             if not is_training(path):
                 seen.entry.state = RunState.INTERRUPTED
-                self._has_changed = True
+                self._note_change()
+
+    def _note_change(self) -> None:
+        self._has_changed, self._rows = True, None
 
 
 def _content(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -19,7 +19,7 @@ from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.runs.listing import cell
 from mnist_lab.cli.terminal import Terminal
 from mnist_lab.errors import ConfigError, InputError, printable
-from mnist_lab.report.listing import Entry, with_sweeps
+from mnist_lab.report.listing import Entry
 from mnist_lab.report.live import Beat, Live
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.manifest import RunState
@@ -98,11 +98,9 @@ def _sleep(seconds: float) -> str:
 
 def _table(live: Live, width: int, height: int) -> Text:
     """Return what the screen shows: a line about all, then as many rows as there is room for."""
-    runs = live.entries
-    counts = Counter(run.state for run in runs)
+    counts, rows = live.states(), live.rows[:height]
     states = ", ".join(f"{number} {state}" for state, number in counts.most_common())
-    lines = [f"{len(runs):,} runs: {states}" if runs else "no runs yet"]
-    rows = sorted(with_sweeps(runs), key=lambda row: row.state != RunState.RUNNING)[:height]
+    lines = [f"{counts.total():,} runs: {states}" if counts else "no runs yet"]
     monitors = {row.monitor for row in rows}
     metric = printable(monitors.pop()) if len(monitors) == 1 else "metric"
     names = ("run", "state", "epoch", metric, "best", "steps/s", "time")

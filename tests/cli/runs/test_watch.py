@@ -62,13 +62,12 @@ class Watched:
             self.process.send_signal(signal.SIGINT)
         else:
             os.write(self.terminal, key.encode())
-        end = time.monotonic() + LIMIT
-        while self.process.poll() is None and time.monotonic() < end:
-            if select.select([self.terminal], [], [], 0.1)[0]:
-                try:
-                    self.text += os.read(self.terminal, 100_000).decode(errors="replace")
-                except OSError:  # it has ended
-                    break
+        while select.select([self.terminal], [], [], LIMIT)[0]:
+            try:
+                read = os.read(self.terminal, 100_000)
+            except OSError:  # it has ended
+                break
+            self.text += read.decode(errors="replace")
         return self.process.wait(LIMIT)
 
 
