@@ -1,5 +1,6 @@
-"""Progress as a bar on a terminal or in a notebook, and as a line an epoch in a file."""
+"""Progress as a line an epoch, and below it a bar on a terminal or in a notebook."""
 
+import math
 import sys
 from typing import Any
 
@@ -10,14 +11,15 @@ from typing_extensions import override
 
 REFRESHES_AN_EPOCH = 20
 _BAR = 20  # characters
+_FORMAT = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
 SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class Progress(TQDMProgressBar):
     """Shows where a run is, a few times an epoch: a bar that is drawn at every step costs more.
 
-    Where standard error is not a terminal, it prints a line at the end of each epoch. In a notebook
-    these lines and a bar are one output, which is text and needs no widgets.
+    It prints a line at the end of each epoch, with its figures, and on a terminal a bar below them.
+    In a notebook lines and bar are one output, which is text and needs no widgets.
     """
 
     def __init__(self) -> None:
@@ -60,7 +62,9 @@ class Progress(TQDMProgressBar):
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
         self._print_last_epoch(trainer)
-        super().on_train_epoch_start(trainer, *arguments)
+        bar, total = self.train_progress_bar, self.total_train_batches
+        bar.set_description_str(_epoch(trainer), refresh=False)  # Lightning counts from 0
+        bar.reset(None if math.isinf(total) else total)
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -74,16 +78,25 @@ class Progress(TQDMProgressBar):
 
     def _print_last_epoch(self, trainer: L.Trainer) -> None:
         """Print an epoch's line, after the model has logged the epoch's own metrics."""
-        if self._unprinted is None or self._on_terminal or not trainer.is_global_zero:
+        if self._unprinted is None or not trainer.is_global_zero:
             return
         values = "  ".join(f"{name} {value}" for name, value in _shown(trainer).items())
         line = f"{_epoch(trainer, self._unprinted)}  {values}"
         self._unprinted = None
+        if self._on_terminal:
+            Tqdm.write(line, file=sys.stdout)
+            return
         if self._output is None:
             print(line, flush=True)
             return
         self._lines.append(line)
         self._output.update(_as_text(*self._lines), raw=True)
+
+    @override
+    def init_train_tqdm(self) -> Tqdm:
+        bar = super().init_train_tqdm()
+        bar.bar_format, bar.leave = _FORMAT, False
+        return bar
 
     @override
     def init_validation_tqdm(self) -> Tqdm:
@@ -95,7 +108,7 @@ class Progress(TQDMProgressBar):
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return _shown(trainer)
+        return {}  # in the epoch's line
 
 
 def _shown(trainer: L.Trainer) -> dict[str, str]:
