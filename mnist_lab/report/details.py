@@ -89,6 +89,9 @@ def differences_of(first: Entry, second: Entry) -> Iterator[Difference]:
     settings = [{"seed": entry.seed} | entry.settings for entry in (first, second)]
     for key in differing(settings):
         left, right = (_text(values.get(key)) for values in settings)
+        if key.endswith("_target_"):  # the class is enough, where that is not the same
+            ends = left.rpartition(".")[2], right.rpartition(".")[2]
+            left, right = (left, right) if ends[0] == ends[1] else ends
         yield Difference("config", key, (left, right))
     parts = [environment_of(entry.path) for entry in (first, second)]
     for part in parts[0]:

@@ -110,7 +110,7 @@ def gc(arguments: list[str]) -> int:
         return 0
     say(*folded_table(["kind", "number", "size", ""], rows, Terminal().width, ["number", "size"]))
     if not options.yes:
-        say("mnist-lab runs gc --yes removes it, with --only previous,trash what is of these kinds")
+        say("mnist-lab runs gc --yes removes it; --only previous,trash: these kinds alone")
         return 0
     name, code = removal_name(), 0
     for item in found:
