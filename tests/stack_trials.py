@@ -82,7 +82,7 @@ def alone(trial: Trial, **options: Any) -> Alone:
 
 def built(trials: Iterable[Trial]) -> tuple[Stack, MNISTDataModule]:
     models, data, states = zip(*(trial.build() for trial in trials), strict=True)
-    return Stack(models, [one.seed for one in data], states), data[0]
+    return Stack(models, [(one.seed, None) for one in data], states), data[0]
 
 
 def stacked(

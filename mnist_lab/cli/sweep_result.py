@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from mnist_lab.cli.fold_table import has_folds, mean_of_folds, settings_of
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
@@ -24,14 +25,18 @@ def print_outcome(outcome: Outcome) -> None:
     console = Terminal()
     board, place = outcome.board, display_path(outcome.sweep_dir)
     console.print()
-    say(*best_trials(board, console.width))
+    is_crossed = has_folds(board)
+    if not is_crossed or len(settings_of(board)) == 1:
+        say(*best_trials(board, console.width))
+    if is_crossed:
+        say(*mean_of_folds(board, console.width))
     number_of, total = counts(board.records), len(board.records)
     states = ", ".join(f"{number_of[state]} {state}" for state in _STATES if number_of[state])
     console.print(f"{total} {'trial' if total == 1 else 'trials'}: {states}")
     if outcome.failed:
         console.print(f"what failed: {place / '<trial>' / 'train.log'}")
     console.print(f"all trials: {place / CSV}")
-    if outcome.command:
+    if outcome.command and not is_crossed:  # the best fold is no better a setting
         console.print(f"train the best again: {outcome.command}")
     if number_of[RunState.RUNNING]:
         console.print(f"{number_of[RunState.RUNNING]} still running in other processes")

@@ -18,6 +18,7 @@ from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.cross_validation import folds_for
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
 from mnist_lab.config.jobs import run, sweep
 from mnist_lab.config.lengths import LENGTHS
@@ -62,6 +63,8 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
         print(train_help(options.config_dir))
         return 0
     overrides = options.overrides
+    if any(text.startswith("cv=") for text in overrides):
+        overrides, options.multirun = folds_for(overrides), True
     loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)
     if options.shell_completion or options.hydra_help or options.cfg or options.info:
         _show(loader, parser, options)

@@ -18,6 +18,7 @@ usage: mnist-lab train [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
 
   mnist-lab train model=cnn optimizer.lr=3e-3      one run
   mnist-lab train -m model=mlp,cnn seed=0,1,2      a run for each combination
+  mnist-lab train cv=5                             a run for each of 5 folds, with their mean
   mnist-lab train -m sweep=mlp_search              a search
   mnist-lab train --cfg job --resolve model=cnn    the config, without a run
   mnist-lab train --config-dir mine model=own      a folder of your own choices

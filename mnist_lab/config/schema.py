@@ -143,6 +143,10 @@ class Data:
     split_seed: int | None = knob(
         None, "draws the validation images; null takes the first ones", low=0, high=MAX_SEED
     )
+    folds: int | None = knob(
+        None, "parts of a cross-validation, in place of val_size; cv=5 trains each of 5", low=2
+    )
+    fold: int | None = knob(None, "the part that validates, from 0; the others train", low=0)
     augment: Any = knob(
         None,
         "change to training batches, or a list of them, as [affine,{name:cutout,size:6}]",

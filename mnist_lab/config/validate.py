@@ -28,7 +28,7 @@ from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
 from mnist_lab.config.options import choices
 from mnist_lab.config.schema import SCHEMAS
-from mnist_lab.data.sets import chosen_set, num_classes_of
+from mnist_lab.data.sets import check_fold, chosen_set, num_classes_of
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 from mnist_lab.runs.labels import LABELS, check_labels
@@ -95,6 +95,7 @@ def _check_combinations(config: DictConfig) -> None:
     model, data = config.model, config.data
     if is_the_labs(data._target_):
         chosen_set(data.dataset, data.get("split"), data.get("root"))
+        check_fold(data.get("folds"), data.get("fold"), data.get("val_size"))
         least = num_classes_of(data.dataset, data.get("split")) or 0
         if (model.get("num_classes") or least) < least:
             raise ConfigError(

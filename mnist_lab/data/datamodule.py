@@ -19,6 +19,7 @@ from mnist_lab.data.sets import (
     NUM_TRAIN,
     OWN,
     SETS,
+    check_fold,
     chosen_set,
 )
 from mnist_lab.errors import ConfigError
@@ -49,6 +50,9 @@ class MNISTDataModule(L.LightningDataModule):
             arguments, or a module such as one of ``torchvision.transforms.v2``; None is none.
         seed: what the order of the training images and the augmentation are drawn from.
         split: which part of EMNIST: ``balanced``, ``letters``, ``digits`` or ``byclass``.
+        folds: parts of equal size for cross-validation, 2 or more; they take the place of
+            ``val_size``. Images that are left over, fewer than the folds, are always trained on.
+        fold: the part that validates, from 0; training has all others.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -66,6 +70,8 @@ class MNISTDataModule(L.LightningDataModule):
         augment: Any = None,
         seed: int = 0,
         split: str | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         super().__init__()
         self._set = chosen_set(dataset, split, root)
@@ -75,6 +81,7 @@ class MNISTDataModule(L.LightningDataModule):
         if split_seed is not None:
             _check_whole("split_seed", split_seed, 0, MAX_SEED)
         _check_whole("seed", seed, 0, MAX_SEED)
+        check_fold(folds, fold, val_size)
         self.dataset = dataset
         self.root = Path(root).expanduser() if root is not None else None
         self.batch_size = batch_size
@@ -82,6 +89,8 @@ class MNISTDataModule(L.LightningDataModule):
         self.split_seed = split_seed
         self.augment = Augmentation(augment) if augment or augment == "" else None
         self.seed = seed
+        self.folds = folds
+        self.fold = fold
         self._splits: dict[bool, Split] = {}
         self._on_device: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -102,6 +111,8 @@ class MNISTDataModule(L.LightningDataModule):
     @property
     def val_size(self) -> int:
         """Training images kept back for validation."""
+        if self.folds is not None:
+            return len(self.split(train=True).labels) // self.folds
         if self._val_size is None:
             self._val_size = len(self.split(train=True).labels) // _VAL_ONE_IN
         return self._val_size
@@ -151,7 +162,12 @@ class MNISTDataModule(L.LightningDataModule):
             split = (
                 own.split(train) if own else load_split(self._set, train, self.root, fills=fills)
             )
-            if train and (self._val_size or 0) >= len(split.labels):
+            if train and (self.folds or 0) > len(split.labels):
+                raise ConfigError(
+                    f"data.folds={self.folds}: must be at most the {len(split.labels):,} training "
+                    "images that there are"
+                )
+            if train and self.folds is None and (self._val_size or 0) >= len(split.labels):
                 raise ConfigError(
                     f"data.val_size={self._val_size}: must be less than the {len(split.labels):,} "
                     "training images that there are"
@@ -208,6 +224,9 @@ class MNISTDataModule(L.LightningDataModule):
             )
 
     def _loader(self, split: str, batch_size: int, **options: Any) -> BatchLoader:
+        if self.fold is not None and split != "test":
+            options["positions"] = self.positions_of(self.fold, is_val=split == "val")
+            split = "all"  # once in memory for all folds
         images, labels = self._tensors(split)
         if trainer := self.trainer:
             options.update(rank=trainer.global_rank, world_size=trainer.world_size)
@@ -219,15 +238,26 @@ class MNISTDataModule(L.LightningDataModule):
         tensors = self._on_device.get(split)
         if tensors is None or tensors[0].device != device:
             images, labels, _ = self.split(train=split != "test")
-            if split != "test":
+            if split not in ("test", "all"):
                 if self.split_seed is not None:
-                    generator = torch.Generator().manual_seed(self.split_seed)
-                    order = torch.randperm(len(labels), generator=generator)
+                    order = self._drawn(len(labels))
                     images, labels = images[order], labels[order]
                 part = slice(self.val_size) if split == "val" else slice(self.val_size, None)
                 images, labels = images[part], labels[part]
             tensors = self._on_device[split] = images.to(device), labels.to(device)
         return tensors
+
+    def positions_of(self, fold: int, is_val: bool) -> Tensor:
+        """Return the positions ``(n,)`` of a fold's validation or training images in the set."""
+        count, size = len(self.split(train=True).labels), self.val_size
+        order = torch.arange(count) if self.split_seed is None else self._drawn(count)
+        start, end = fold * size, (fold + 1) * size
+        return order[start:end] if is_val else torch.cat((order[:start], order[end:]))
+
+    def _drawn(self, count: int) -> Tensor:
+        """Return the order ``(count,)`` of training images that ``split_seed`` draws."""
+        assert self.split_seed is not None
+        return torch.randperm(count, generator=torch.Generator().manual_seed(self.split_seed))
 
 
 def _check_whole(key: str, value: Any, lowest: int, highest: int | None = None) -> None:

@@ -30,6 +30,7 @@ class BatchLoader:
         shuffle: whether each epoch has its own order.
         seed: seed of the order and the augmentation, together with the epoch.
         augment: changes whole global batches, or None.
+        positions: of the images that it serves, ``(n,)`` int64; None is all of them.
         num_classes: what labels of mixed images have as many probabilities as.
         rank: which share of each global batch is this one's.
         world_size: number of shares.
@@ -42,6 +43,7 @@ class BatchLoader:
     shuffle: bool = False
     seed: int = 0
     augment: Augmentation | None = None
+    positions: Tensor | None = None
     num_classes: int = 10
     rank: int = 0
     world_size: int = 1
@@ -54,17 +56,23 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return math.ceil(len(self.labels) / self.batch_size)
+        return math.ceil(self._count / self.batch_size)
+
+    @property
+    def _count(self) -> int:
+        return len(self.labels if self.positions is None else self.positions)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration goes through."""
         self.epoch = epoch
 
     def order(self) -> Tensor:
-        """Return the positions ``(N,)`` int64 of the current epoch, in order."""
+        """Return the positions ``(n,)`` int64 of the current epoch, in order."""
         if not self.shuffle:
-            return torch.arange(len(self.labels))
-        return torch.randperm(len(self.labels), generator=self._generator(0))
+            order = torch.arange(self._count)
+        else:
+            order = torch.randperm(self._count, generator=self._generator(0))
+        return order if self.positions is None else self.positions[order]
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch, from ``start_batch`` on if that is set."""

@@ -112,6 +112,30 @@ def chosen_set(dataset: str, split: str | None = None, root: object = None) -> s
     return f"{dataset}-{split}"
 
 
+def check_fold(folds: int | None, fold: int | None, val_size: int | None) -> None:
+    """Check the parts of a cross-validation.
+
+    Raises:
+        ConfigError: there are fewer than two, none of them is chosen, or they do not go together.
+    """
+    for key, value, least in (("folds", folds, 2), ("fold", fold, 0)):
+        if value is not None and (type(value) is not int or value < least):
+            raise ConfigError(f"data.{key}={value}: must be a whole number, at least {least}")
+    if fold is not None and folds is None:
+        raise ConfigError(f"data.fold={fold}: needs data.folds, the number of folds")
+    if folds is None:
+        return
+    if fold is None:
+        raise ConfigError(
+            f"data.fold: must be one of 0 to {folds - 1} with data.folds={folds}; cv={folds} "
+            "trains them all"
+        )
+    if fold >= folds:
+        raise ConfigError(f"data.fold={fold}: must be at most {folds - 1} with data.folds={folds}")
+    if val_size == 0:
+        raise ConfigError(f"data.val_size=0: must not be 0 with data.folds={folds}, which validate")
+
+
 def num_classes_of(dataset: str, split: str | None) -> int | None:
     """Return the number of classes of a set; None where its files say it, or there is none."""
     published = SETS.get(f"{dataset}-{split}" if dataset == "emnist" else dataset)

@@ -20,7 +20,7 @@ from mnist_lab.config.validate import num_devices
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.inference.evaluate import evaluate_run
 
-_MAY_DIFFER = {"batch_size", "seed", "augment", "val_size", "split_seed"}
+_MAY_DIFFER = {"batch_size", "seed", "augment", "val_size", "split_seed", "folds", "fold"}
 """Keys of the data in which members may differ, as they change nothing of the test."""
 _Outputs = tuple[Tensor, Tensor]  # labels (N,) and probabilities (N, C)
 

@@ -146,12 +146,14 @@ class EvaluationSums:
         )  # (K, labels, preds)
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: ``(K, B, num_classes)`` and ``(B,)``, one for all trials."""
+        """Add a batch: ``(K, B, num_classes)``, and ``(B,)`` for all trials or ``(K, B)``."""
         trials, batch, classes = logits.shape
+        labels = labels.expand(trials, batch)
         if trials == 1 or logits.device.type == "cpu":  # the bits of a lone run's
-            losses = torch.stack([F.cross_entropy(own, labels) for own in logits])
+            pairs = zip(logits, labels, strict=True)
+            losses = torch.stack([F.cross_entropy(own, its_labels) for own, its_labels in pairs])
         else:
-            every = F.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
+            every = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
             losses = every.view(trials, batch).mean(1)
         self.losses += losses.float() * float(batch)
         first = torch.arange(trials, device=labels.device)[:, None] * classes

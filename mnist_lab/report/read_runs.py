@@ -132,6 +132,8 @@ def read_run(path: Path) -> Run:
 def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
     """Return the settings that may affect a run's result, by dotted keys, and its seed.
 
+    A fold of a cross-validation is a repetition as another seed is, and is named with the seed.
+
     Raises:
         InputError: its config is missing or corrupt.
         UntrustedError: its config has YAML tags.
@@ -140,7 +142,8 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
     settings = read_yaml(config, settings_of)
     if not any(key.startswith("model.") for key in settings):
         raise InputError(f"{config}: not a run's config: model: must be a mapping")
-    return settings, settings.pop("seed", None)
+    seed, fold = settings.pop("seed", None), settings.pop("data.fold", None)
+    return settings, seed if fold is None else f"{seed}, fold {fold}"
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:

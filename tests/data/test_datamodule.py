@@ -242,3 +242,58 @@ def test_lightning_validates_only_where_there_are_images_for_it(val_size: int) -
     recorder = fit(datamodule, max_epochs=1, limit_train_batches=2)
     assert recorder.validated == bool(val_size)
     assert recorder.trainer.enable_validation == bool(val_size)
+
+
+def _all_images(loader: Any) -> Tensor:
+    return torch.cat([images for images, _ in loader])
+
+
+def test_each_image_validates_once_and_trains_in_all_other_folds(mnist_train: Split) -> None:
+    parts = []
+    for fold in range(4):
+        data = MNISTDataModule(folds=4, fold=fold, batch_size=1000)
+        assert data.val_size == 15_000
+        parts.append(_all_images(data.val_dataloader()))
+        train = data.train_dataloader()
+        assert len(train) == 45
+        assert torch.equal(torch.sort(train.order()).values, _without(fold, 15_000))
+        first = next(iter(train))[0]
+        assert torch.equal(first, mnist_train.images[train.order()[:1000]])
+    assert torch.equal(torch.cat(parts), mnist_train.images)
+
+
+def _without(fold: int, size: int) -> Tensor:
+    positions = torch.arange(60_000)
+    return torch.cat((positions[: fold * size], positions[(fold + 1) * size :]))
+
+
+def test_folds_are_of_one_size_and_what_is_left_over_trains() -> None:
+    sizes = set()
+    for fold in range(7):
+        data = MNISTDataModule(folds=7, fold=fold, split_seed=3)
+        val, train = data.positions_of(fold, is_val=True), data.positions_of(fold, is_val=False)
+        sizes.add((len(val), len(train)))
+        assert torch.equal(torch.sort(torch.cat((val, train))).values, torch.arange(60_000))
+        assert not torch.equal(torch.sort(val).values, val)  # drawn by the seed
+    assert sizes == {(8_571, 51_429)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"folds": 5}, "data.fold: must be one of 0 to 4 with data.folds=5"),
+        ({"fold": 1}, "data.fold=1: needs data.folds"),
+        ({"folds": 5, "fold": 5}, "data.fold=5: must be at most 4"),
+        ({"folds": 1, "fold": 0}, "data.folds=1: must be a whole number, at least 2"),
+        ({"folds": 5, "fold": 0, "val_size": 0}, "data.val_size=0: must not be 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MNISTDataModule(**arguments)
+
+
+def test_more_folds_than_images_are_refused() -> None:
+    data = MNISTDataModule(folds=60_001, fold=0)
+    with pytest.raises(ConfigError, match="must be at most the 60,000 training images"):
+        data.train_dataloader()

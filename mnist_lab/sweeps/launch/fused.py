@@ -31,7 +31,8 @@ from mnist_lab.training.trainer import build_model, build_trainer
 
 _log = logging.getLogger(__name__)
 _OWN = {
-    *("seed", "run_dir", "model.init", "model.dropout", "model.label_smoothing", "data.seed"),
+    *("seed", "run_dir", "model.init", "model.dropout", "model.label_smoothing"),
+    *("data.seed", "data.fold"),
     *("trainer.default_root_dir", "optimizer", "scheduler", "logger"),
 }
 """Keys, and groups of them, in which trials of one stack may differ."""

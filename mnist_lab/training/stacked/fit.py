@@ -91,11 +91,12 @@ def fit(
     if position is not None:
         put_back_position(trainer, position)
     with cheap_cuda_checks(trainer):
-        trainer.fit(stack, StackedData(datamodule, lambda: stack.data_seeds))
+        trainer.fit(stack, StackedData(datamodule, lambda: stack.streams))
 
 
 def evaluate(stack: Stack, datamodule: MNISTDataModule, trainer: L.Trainer) -> Metrics:
     """Return each trial's metrics of validation, where there are images for it, and of test."""
+    datamodule = StackedData(datamodule, lambda: stack.streams)
     if datamodule.val_size and trainer.limit_val_batches:
         trainer.validate(stack, datamodule, verbose=False)
     trainer.test(stack, datamodule, verbose=False)

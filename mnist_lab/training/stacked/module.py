@@ -24,6 +24,7 @@ from mnist_lab.models.metrics import (
     targets,
     train_metrics,
 )
+from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.loss import training_losses
 from mnist_lab.training.stacked.network import StackedNet
 from mnist_lab.training.stacked.optimizer import StackedOptimizer
@@ -60,7 +61,7 @@ class Stack(L.LightningModule):
 
     Args:
         models: models of the same layers and optimizer; their weights are copied.
-        data_seeds: for each the seed of its data module; None is the same seed for all.
+        streams: for each the seed and the fold of its data module; None is the same for all.
         rng_states: for each ``torch.get_rng_state()`` after it was built, from which a lone run
             draws dropout; None seeds with the trials' numbers.
         starts: for each the state that it is resumed from, all after as many steps, and whose
@@ -70,16 +71,16 @@ class Stack(L.LightningModule):
     def __init__(
         self,
         models: Sequence[Classifier],
-        data_seeds: Sequence[int] | None = None,
+        streams: Sequence[Stream] | None = None,
         rng_states: Sequence[Tensor] | None = None,
         starts: Sequence[TrialState] | None = None,
     ) -> None:
         super().__init__()
-        seeds = list(data_seeds) if data_seeds is not None else [0] * len(models)
+        of_each = list(streams) if streams is not None else [(0, None)] * len(models)
         # Trials that share batches stand side by side, so that a batch meets one block of weights.
-        self.trials = sorted(range(len(models)), key=lambda trial: seeds[trial])
+        self.trials = sorted(range(len(models)), key=lambda trial: of_each[trial])
         self._models = [models[trial] for trial in self.trials]
-        self._seeds = [seeds[trial] for trial in self.trials]
+        self._streams = [of_each[trial] for trial in self.trials]
         self._starts = [starts[trial] for trial in self.trials] if starts else []
         self._generators = [Generator().manual_seed(trial) for trial in self.trials]
         if rng_states is not None:
@@ -106,15 +107,15 @@ class Stack(L.LightningModule):
             super().__setattr__(name, value)
 
     @property
-    def data_seeds(self) -> tuple[int, ...]:
-        """The distinct data seeds ``(S,)`` of the trials, in the order of their batches."""
-        return tuple(dict.fromkeys(self._seeds))
+    def streams(self) -> tuple[Stream, ...]:
+        """The distinct streams ``(S,)`` of batches of the trials, in the order of their batches."""
+        return tuple(dict.fromkeys(self._streams))
 
     def _arrange(self) -> None:
         """Derive from the trials in the stack what a step looks up."""
-        seeds, device = self.data_seeds, self.device
-        self._shares = tuple(Counter(self._seeds).values())  # trials of each batch
-        rows = [seeds.index(seed) for seed in self._seeds]
+        streams, device = self.streams, self.device
+        self._shares = tuple(Counter(self._streams).values())  # trials of each batch
+        rows = [streams.index(stream) for stream in self._streams]
         self._rows = torch.tensor(rows, dtype=torch.long, device=device)
         smoothing = [model.label_smoothing for model in self._models]
         self._smoothing = torch.tensor(smoothing, device=device) if any(smoothing) else None
@@ -131,8 +132,8 @@ class Stack(L.LightningModule):
         """Return logits ``(K, B, num_classes)`` in the order of ``trials``.
 
         Args:
-            images: ``(S, B, 1, 28, 28)`` uint8, a batch for each of ``data_seeds``, or with an S of
-                1 a batch for all.
+            images: ``(S, B, 1, 28, 28)`` uint8, a batch for each of ``streams``, or with an S of 1
+                a batch for all.
         """
         shares = self._shares if len(images) > 1 else (len(self.trials),)
         logits: Tensor = self.net(images, shares)
@@ -190,10 +191,15 @@ class Stack(L.LightningModule):
         self._evaluation = EvaluationSums(len(self.trials), classes, self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Add a batch, which all trials see."""
+        """Add a batch, which all trials see, or a batch for each of ``streams``."""
         images, labels = batch
-        if self.trials:
-            self._evaluation.add(self(images[None]), labels)
+        if not self.trials:
+            return
+        if labels.ndim == 1:
+            images = images[None]
+        else:
+            labels = labels.index_select(0, self._rows.to(labels.device))  # (K, B)
+        self._evaluation.add(self(images), labels)
 
     def on_validation_epoch_end(self) -> None:
         """Keep each trial's loss and accuracy."""
@@ -239,7 +245,7 @@ class Stack(L.LightningModule):
         if not gone:
             return
         positions = [at for at, trial in enumerate(self.trials) if trial not in gone]
-        for name in ("trials", "_models", "_seeds", "_generators", "_metrics"):
+        for name in ("trials", "_models", "_streams", "_generators", "_metrics"):
             setattr(self, name, [getattr(self, name)[at] for at in positions])
         self._arrange()
         self.net.keep(positions, self._generators)

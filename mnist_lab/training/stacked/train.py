@@ -15,6 +15,7 @@ from mnist_lab.runs import signals
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.from_data import follow_data
 from mnist_lab.training.observer import Observer
+from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Metrics, Stack
 from mnist_lab.training.stacked.run import StackedRun
@@ -42,7 +43,7 @@ def train_stack(
             stack.enter_context(run.recorded({**environment, **machine(trainer)}))
         network = Stack(
             [run.model for run in runs],
-            [config.data.seed for config in configs],
+            [_stream(config) for config in configs],
             [run.random["torch"] for run in runs],
             [run.start for run in runs if run.start is not None],
         )
@@ -62,7 +63,10 @@ def train_stack(
             return
         for number in finished:
             runs[number].load_best()
-        tested = Stack([runs[number].model for number in finished])
+        tested = Stack(
+            [runs[number].model for number in finished],
+            [_stream(configs[number]) for number in finished],
+        )
         metrics = evaluate(tested, datamodule, _quiet_trainer(runs[finished[0]]))
         seconds = (time.monotonic() - start) / len(runs)
         for place, number in enumerate(finished):
@@ -139,6 +143,10 @@ class _Guide:
         for number in self.network.trials:
             if number not in self.finished:
                 self._save(number, is_finished=True)
+
+
+def _stream(config: DictConfig) -> Stream:
+    return config.data.seed, config.data.get("fold")
 
 
 def _quiet_trainer(run: StackedRun) -> L.Trainer:

@@ -9,7 +9,7 @@ from mnist_lab.training.stacked.data import StackedData, StackedLoader
 
 def _loader(augment: str | None, seeds: tuple[int, ...]) -> StackedLoader:
     data = MNISTDataModule(batch_size=700, val_size=58_000, augment=augment, seed=5)
-    loader = StackedData(data, lambda: seeds).train_dataloader()
+    loader = StackedData(data, lambda: tuple((seed, None) for seed in seeds)).train_dataloader()
     assert isinstance(loader, StackedLoader)
     return loader
 
@@ -38,7 +38,7 @@ def test_no_seeds_are_no_batches() -> None:
 
 
 def test_the_other_splits_are_served_once_for_all() -> None:
-    data = StackedData(MNISTDataModule(val_size=1500), lambda: (0, 1))
+    data = StackedData(MNISTDataModule(val_size=1500), lambda: ((0, None), (1, None)))
     assert [len(labels) for _, labels in data.val_dataloader()] == [1000, 500]
     assert len(data.test_dataloader()) == 10
-    assert StackedData(MNISTDataModule(val_size=0), lambda: (0,)).val_dataloader() == []
+    assert StackedData(MNISTDataModule(val_size=0), lambda: ((0, None),)).val_dataloader() == []

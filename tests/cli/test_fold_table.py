@@ -1,0 +1,86 @@
+"""mnist-lab train cv=K: the folds as one sweep, each the run that it is alone."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from door import call
+from sweeping import records
+
+from mnist_lab.runs.manifest import RunState
+
+_SMALL = (
+    "trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=30 'model.hidden_dims=[32]' "
+    "logger=none"
+)
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cross-validation of three folds and two learning rates, and what it printed."""
+    folder = tmp_path_factory.mktemp("crossed")
+    done = call(f"train cv=3 optimizer.lr=1e-2,1e-3 {_SMALL} hydra.sweep.dir=s", folder)
+    assert done.returncode == 0, done.stderr
+    assert "one by one" not in done.stderr
+    return folder, done.stdout
+
+
+def test_a_fold_has_the_bits_of_its_lone_run(crossed: tuple[Path, str]) -> None:
+    folder, _ = crossed
+    done = call(
+        f"train data.folds=3 data.fold=2 optimizer.lr=1e-2 {_SMALL} ~callbacks.pictures "
+        "hydra.run.dir=lone",
+        folder,
+    )
+    assert done.returncode == 0, done.stderr
+    lone, fold = (
+        {
+            name: value
+            for name, value in json.loads((folder / place / "metrics.json").read_text()).items()
+            if not name.startswith("time/")
+        }
+        for place in ("lone", "s/2")
+    )
+    assert fold == lone
+    assert fold["val/acc"] > 0.8
+    shas = [
+        json.loads((folder / place / "manifest.json").read_text())["sha256"]
+        for place in ("lone", "s/2")
+    ]
+    assert shas[0]["model"] == shas[1]["model"]
+
+
+def test_the_table_has_mean_and_interval(crossed: tuple[Path, str]) -> None:
+    folder, printed = crossed
+    lines = printed.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("mean of folds"))
+    cells = [re.split(r" {2,}", line.strip()) for line in lines[start + 3 : start + 5]]
+    assert [row[:2] for row in cells] == [["0.01", "3"], ["0.001", "3"]]  # the best first
+    finished = [json.loads((folder / "s" / f"{n}" / "metrics.json").read_text()) for n in range(3)]
+    mean = sum(metrics["val/acc"] for metrics in finished) / 3
+    assert cells[0][2] == f"{mean:.2%}"
+    low, _, high = cells[0][3].partition(" to ")
+    assert float(low) < mean * 100 < float(high.removesuffix("%"))
+    assert "train the best again" not in printed
+
+
+def test_a_fold_is_evaluated_and_reported_as_any_run(crossed: tuple[Path, str]) -> None:
+    folder, _ = crossed
+    done = call("evaluate s/0 s/1 s/2 --ensemble --json", folder)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    own = json.loads((folder / "s/1/metrics.json").read_text())
+    assert content["runs"]["s/1"]["val/loss"] == own["val/loss"]
+    assert content["ensemble"].keys() == {"test/acc", "test/loss"}  # folds validate on others
+    rows = json.loads(call("report s --json", folder).stdout)
+    assert [row["n"] for row in rows["rows"] if isinstance(rows, dict)] == [3, 3]
+
+
+def test_it_is_resumed(crossed: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = crossed
+    monkeypatch.chdir(folder)
+    done = call("resume s", folder)
+    assert done.returncode == 0, done.stderr
+    assert [record.state for record in records()] == [RunState.FINISHED] * 6
+    assert "mean of folds" in done.stdout
