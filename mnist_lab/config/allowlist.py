@@ -34,7 +34,9 @@ _CALLBACKS = (
     r"|GradientAccumulationScheduler|LearningRateMonitor|ModelCheckpoint|(Rich)?ModelSummary"
     r"|(Rich|TQDM)ProgressBar|StochasticWeightAveraging|Timer|WeightAveraging)"
 )
-_LOGGERS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
+EXTRAS = {"mnist_lab.training.mlflow_logger.MLflow": "mlflow"}
+"""Loggers that send elsewhere, each by a package that is an extra of the same name."""
+_LOGGERS = "|".join([r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)", *EXTRAS])
 _METRICS = r"torchmetrics\.classification\.([a-z_0-9]+\.)*[A-Z]\w*"
 _NOTHING = r"(?!)"
 _PLUGINS = tuple(

@@ -12,7 +12,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_lab.config.allowlist import check_roles, check_targets, find, is_the_labs, renamed
+from mnist_lab.config.allowlist import (
+    EXTRAS,
+    check_roles,
+    check_targets,
+    find,
+    is_the_labs,
+    renamed,
+)
 from mnist_lab.config.compose import compose
 from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
@@ -147,6 +154,9 @@ def run_config(
     check_targets(plain, allowed, is_typed=False)
     if place is None:
         check_folders(plain)
+    else:  # nothing is sent of what is only to be compared
+        loggers = (plain.get("logger") or {}).items()
+        plain["logger"] = {name: node for name, node in loggers if node["_target_"] not in EXTRAS}
     check_texts(plain)
     set_folders(plain, folder)
     refuse_code(run_dir)

@@ -18,11 +18,12 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.allowlist import check_roles, is_the_labs
+from mnist_lab.config.allowlist import EXTRAS, check_roles, is_the_labs
 from mnist_lab.config.field import check_knob, knobs_of, nearest, requirement, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
@@ -60,6 +61,12 @@ def check(config: DictConfig) -> None:
     for name in config.metrics or {}:
         if TAKEN.fullmatch(str(name)) or "/" in str(name):
             raise ConfigError(f"metrics.{name}: must have another name, without a /")
+    for name, node in (config.logger or {}).items():
+        package = EXTRAS.get(node._target_)
+        if package and not _is_installed(package):
+            raise ConfigError(
+                f"logger.{name}: {package} is not installed; pip install 'mnist_lab[{package}]'"
+            )
     for prefix, node in _typed_nodes(config):
         schema = OmegaConf.get_type(node)
         known = {field.name for field in fields(schema)}  # type: ignore[arg-type]
@@ -75,6 +82,12 @@ def check(config: DictConfig) -> None:
     _check_trainer(config)
     plain = {name: OmegaConf.to_container(config[name]) for name in _BUILT if config[name]}
     check_roles(plain, config.allow_targets, only_foreign=True)
+
+
+def _is_installed(package: str) -> bool:
+    """Return whether a package is there, and not just a folder of its name."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 def _typed_nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:

@@ -115,6 +115,8 @@ def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
 def _is_harmless(key: str, text: str) -> bool:
     """Return whether a text is no place, or the name of one in a folder that the lab sets."""
     name = key.rpartition(".")[2]
+    if name == "tracking_uri":
+        return False
     if key in _TYPED:
         return re.fullmatch(_TYPED[key], text) is not None
     if name in _NO_PATHS or name in _FOLDERS:

@@ -35,7 +35,7 @@ def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
             continue
         writer = logger.experiment.file_writer
         assert writer is not None
-        summaries = hparams(_settings(config), dict.fromkeys(names, 0.0))  # type: ignore[no-untyped-call]
+        summaries = hparams(settings_of(config), dict.fromkeys(names, 0.0))  # type: ignore[no-untyped-call]
         for summary in summaries:
             writer.add_summary(summary)
         text = "\n".join(f"    {line}" for line in portable(config).splitlines())  # Markdown: code
@@ -50,7 +50,7 @@ def log_best(loggers: Iterable[Logger], metrics: Mapping[str, float]) -> None:
         logger.finalize("success")
 
 
-def _settings(config: DictConfig) -> dict[str, bool | int | float | str]:
+def settings_of(config: DictConfig) -> dict[str, bool | int | float | str]:
     """Return the settings that are not null, by dotted key; a target by its class's name."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     settings: dict[str, bool | int | float | str] = {}

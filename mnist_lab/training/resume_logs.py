@@ -10,12 +10,16 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.training.lightning_internals import set_purge_step
+from mnist_lab.training.mlflow_logger import MLflow
 
 _CSV_KEPT = ".metrics.csv.kept"
 
 
 def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
-    """Return for each logger the bytes of its event files, or the rows of its CSV file."""
+    """Return for each logger the bytes of its event files, or the rows of its CSV file.
+
+    One that cannot be cut back has sent all by then.
+    """
     lengths: list[dict[str, int]] = []
     for logger in loggers:
         files: dict[str, int] = {}
@@ -25,6 +29,8 @@ def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
                 with open(path, "rb") as file:
                     os.fsync(file.fileno())
                 files[path.name] = path.stat().st_size
+        elif isinstance(logger, MLflow):
+            logger.send()
         elif isinstance(logger, CSVLogger):
             logger.save()
             path = Path(logger.log_dir, logger.experiment.NAME_METRICS_FILE)

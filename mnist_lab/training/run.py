@@ -31,8 +31,9 @@ from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import own_checkpoint, train
 from mnist_lab.training.from_data import follow_data, follow_run
 from mnist_lab.training.heartbeat import Heartbeat
-from mnist_lab.training.hparams import log_best, log_config
+from mnist_lab.training.hparams import log_best, log_config, settings_of
 from mnist_lab.training.library_errors import settings_taken
+from mnist_lab.training.mlflow_logger import MLflow
 from mnist_lab.training.observer import current_observer
 from mnist_lab.training.resume_logs import drop_kept, rewind
 from mnist_lab.training.resume_state import Snapshot, read_snapshot
@@ -154,13 +155,16 @@ def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.
 
 
 def begin_logs(config: DictConfig, loggers: list[Logger], snapshot: Snapshot | None) -> None:
-    """Cut log files back to a snapshot; log the config of a new run."""
+    """Cut log files back to a snapshot; log the config of a new run; connect to MLflow."""
     if snapshot is not None:
         rewind(loggers, snapshot.logs, snapshot.step)
     else:
         rewind(loggers)
     if snapshot is None or snapshot.goes_further:
         log_config(loggers, config)
+    for logger in loggers:
+        if isinstance(logger, MLflow):
+            logger.begin(settings_of(config), is_resumed=snapshot is not None)
 
 
 def finish_run(
