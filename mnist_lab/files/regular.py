@@ -66,13 +66,12 @@ def check_links(directory: Path) -> None:
     Raises:
         UntrustedError: there is such a link.
     """
-    inside = directory.resolve()
     unseen = [directory]
     while unseen:
         with contextlib.suppress(OSError), os.scandir(unseen.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    _check_link(Path(entry.path), inside)
+                    _check_link(Path(entry.path), directory.resolve())
                 elif entry.is_dir(follow_symlinks=False):
                     unseen.append(Path(entry.path))
                 elif not entry.is_file(follow_symlinks=False):

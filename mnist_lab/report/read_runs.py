@@ -71,15 +71,16 @@ def run_directories(places: Iterable[Path]) -> list[Path]:
     Raises:
         InputError: a place is no directory.
     """
-    by_target: dict[Path, Path] = {}
+    by_target: dict[str, Path] = {}
     for place in places:
         if not os.path.isdir(place):
             raise InputError(f"{place}: no such directory; give those of runs or sweeps")
+        target = os.path.realpath(place)  # below it no link is followed
         for folder, names, files in os.walk(place):
             names[:] = sorted(set(names) - NOT_SEARCHED)
             if runs.METRICS in files or runs.MANIFEST in files:
-                path = Path(folder)
-                by_target.setdefault(path.resolve(), path)
+                below = os.path.relpath(folder, place)
+                by_target.setdefault(os.path.normpath(os.path.join(target, below)), Path(folder))
     return list(by_target.values())
 
 
