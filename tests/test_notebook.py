@@ -25,7 +25,7 @@ def check(notebook: Any) -> None:
         assert output.get("name", "stdout") == "stdout", output.text
         assert set(output.get("data", {})) <= KINDS
         text = output.get("text") or output.data.get("text/plain", "")
-        assert "arning" not in text
+        assert "warning" not in text.lower()
         assert "\r" not in text
         assert "░" not in text
 
