@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,15 @@ MADE = {
     "search_fused": f"{SEARCH} hydra/launcher=fused hydra.launcher.max_stack=2",
 }
 """What made each directory, in the words of version 0.1.0."""
+MADE_BY_0_2_0 = {
+    "run_0.2.0": f"train model=mlp model.hidden_dims=[8] callbacks=ema metrics=f1 {RUN} "
+    "~callbacks.pictures name=small tags=[kept]",
+    "stopped_0.2.0": "train model=cnn model.channels=[2,4] model.hidden_dims=[8] metrics=f1 "
+    f"data.augment=[affine,cutout] scheduler=warmup_cosine {TINY} trainer.max_epochs=2 "
+    "trainer.limit_train_batches=150 ~callbacks.pictures callbacks.checkpoint.every_n_steps=70",
+    "fused_0.2.0": f"{GRID} hydra/launcher=fused callbacks.checkpoint.every_n_steps=40",
+}
+"""The same of version 0.2.0, with what it has that is kept: averages, metrics, names, a stack's."""
 # When a run or a sweep is stopped: once so many files of a kind are there.
 STOPPED = {
     "stopped": ("checkpoints/last.ckpt", 1),
@@ -63,6 +73,8 @@ STOPPED = {
     "grid_fused": ("*/checkpoints/last.ckpt", 4),
     "search": ("*/metrics.json", 3),
     "search_fused": ("*/metrics.json", 3),
+    "stopped_0.2.0": ("checkpoints/last.ckpt", 1),
+    "fused_0.2.0": ("*/checkpoints/last.ckpt", 4),
 }
 
 
@@ -74,7 +86,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a regular expression: those runs alone")
     options = parser.parse_args()
     # The directories stay those of an older version, unless somebody asks for new ones.
-    parts = options.parts or [*PARTS][: 3 if options.verb == "compare" else 2]
+    parts = options.parts or [*PARTS][: None if options.verb == "compare" else 2]
     if unknown := set(parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(PARTS)}")
     problems = []
@@ -139,7 +151,9 @@ def trained_by(command: str) -> dict[str, Any]:
         return outcome(folder / "run") | {"tags": tags(folder / "run")}
 
 
-def directories(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
+def directories(
+    recorded: dict[str, Any] | None, only: str, made: dict[str, str] = MADE
+) -> dict[str, Any]:
     """Return what becomes of each kept directory; make them anew where nothing is compared.
 
     Those that are finished are evaluated, and run again by ``verify``; the others are resumed to
@@ -147,13 +161,13 @@ def directories(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     if recorded is None:
-        for name in filter(re.compile(only).search, MADE):
-            make_directory(name)
+        for name in filter(re.compile(only).search, made):
+            make_directory(name, made[name])
     with temporary() as folder:
-        for name in filter(re.compile(only).search, MADE):
-            place = "hydra.sweep.dir" if " -m " in MADE[name] else "hydra.run.dir"
+        for name in filter(re.compile(only).search, made):
+            place = "hydra.sweep.dir" if " -m " in made[name] else "hydra.run.dir"
             if recorded is None:
-                done(name, f"{MADE[name]} {place}={name}")
+                done(name, f"{made[name]} {place}={name}")
             else:
                 shutil.copytree(DIRECTORIES / name, folder / name)
                 if name in STOPPED:
@@ -170,13 +184,13 @@ def directories(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
     return {"key": key(), "found": found}
 
 
-def make_directory(name: str) -> None:
+def make_directory(name: str, command: str) -> None:
     """Train in a process of its own, and stop it half-way where the directory is one of those."""
     DIRECTORIES.mkdir(exist_ok=True)
     shutil.rmtree(DIRECTORIES / name, ignore_errors=True)
-    place = "hydra.sweep.dir" if " -m " in MADE[name] else "hydra.run.dir"
+    place = "hydra.sweep.dir" if " -m " in command else "hydra.run.dir"
     code = "import sys; from mnist_lab.cli import main as m; sys.exit(getattr(m, 'main', m)())"
-    words = shlex.split(f"{MADE[name]} {place}={name}")
+    words = shlex.split(f"{command} {place}={name}")
     process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=DIRECTORIES)
     if name in STOPPED:
         pattern, count = STOPPED[name]
@@ -356,7 +370,12 @@ def write(part: str, record: dict[str, Any]) -> None:
     (GOLDEN / f"{part}.json").write_text(text + "\n", encoding="utf-8")
 
 
-PARTS = {"lines": lines, "runs": runs, "directories": directories}
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "lines": lines,
+    "runs": runs,
+    "directories": directories,
+    "directories_0.2.0": partial(directories, made=MADE_BY_0_2_0),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -33,6 +33,7 @@ ELSEWHERE = {
     ".venv/bin/pip install": "tests/scripts/test_package.py",
     "python -m venv": "tests/scripts/test_setup.py",
     "scripts/train": "tests/scripts/test_setup.py",
+    "docker": "tests/scripts/test_docker.py",
     "uvx": "tests/scripts/test_package.py",
     "pipx": "tests/scripts/test_package.py",
 }

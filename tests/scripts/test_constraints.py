@@ -1,5 +1,7 @@
 """The versions at both ends of what pyproject.toml admits."""
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -32,3 +34,26 @@ def test_each_version_is_admitted(end: str) -> None:
         assert requirement.specifier.contains(versions[name], prereleases=True), name
     if end == "--next":
         assert (versions["hydra-core"], versions["omegaconf"]) == ("1.4.0rc3", "2.4.1rc1")
+
+
+def test_hashes_are_of_the_tested_versions_and_name_no_place() -> None:
+    pinned, hashed = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("constraints.txt", "constraints-hashed.txt")
+    )
+    assert pinned.items() <= hashed.items()
+    lines = (ROOT / "constraints-hashed.txt").read_text().splitlines()
+    form = re.compile(r"[\w.-]+==[\w.+-]+ --hash=sha256:[0-9a-f]{64}")
+    assert all(form.fullmatch(line) for line in lines if not line.startswith("#"))
+
+
+def test_a_report_of_pip_is_read_without_its_addresses(tmp_path: Path) -> None:
+    archive = {"archive_info": {"hashes": {"sha256": "0" * 64}}, "url": "https://registry/x"}
+    found = {"metadata": {"name": "x", "version": "1.0"}, "download_info": archive}
+    project = {"metadata": {"name": "lab", "version": "1"}, "download_info": {"dir_info": {}}}
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"install": [found, project]}))
+    script = ROOT / "scripts" / "constraints.py"
+    command = [sys.executable, script, "--hashed", report]
+    printed = subprocess.check_output(command, text=True)
+    assert printed == f"x==1.0 --hash=sha256:{'0' * 64}\n"
