@@ -38,8 +38,13 @@ def test_each_version_is_admitted(end: str) -> None:
 
 def test_hashes_are_of_the_tested_versions_and_name_no_place() -> None:
     pinned, hashed = (
-        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
-        for name in ("constraints.txt", "constraints-hashed.txt")
+        {
+            canonicalize_name(name): version
+            for name, version in re.findall(
+                r"^([\w.-]+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE
+            )
+        }
+        for file in ("constraints.txt", "constraints-hashed.txt")
     )
     assert pinned.items() <= hashed.items()
     lines = (ROOT / "constraints-hashed.txt").read_text().splitlines()
