@@ -25,6 +25,8 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "config_dir": (str | None, "text or null"),
     "home": (str, "text"),
 }
+# What a config of version 0.1.0 has where today's, which says the same, has another value.
+_FORMER: dict[str, tuple[Any, Any]] = {"model.num_classes": (10, None), "metrics": (None, {})}
 _MOST_NAMED = 3  # differences in an error
 _environment = functools.cache(environment)  # it asks git
 
@@ -121,6 +123,11 @@ def check_same(
         if part == "config" and accept_changes:
             continue
         old = {key: renamed(value) for key, value in before.get(part, {}).items()}
+        old |= {
+            key: value
+            for key, (former, value) in _FORMER.items()
+            if key in now[part] and (old.get(key), now[part][key]) == (former, value)
+        }
         differing[part] = [
             _difference(part, key, old, now[part])
             for key in {**old, **now[part]}
