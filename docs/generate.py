@@ -30,7 +30,8 @@ def write(root: Path, folder: Path) -> None:
     pages["config/index"] = _index(names)
     pages["config/launcher"] = _launchers()
     pages["commands"] = _commands()
-    pages["changelog"] = iter([(root / "CHANGELOG.md").read_text(encoding="utf-8")])
+    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    pages["changelog"] = iter([changelog.replace("](docs/", "](../")])
     for path in sorted((root / "benchmarks").glob("*.md")):
         pages[f"benchmarks/{path.stem}"] = iter(
             ["---\norphan: true\n---\n", path.read_text("utf-8")]
