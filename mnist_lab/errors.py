@@ -51,6 +51,10 @@ class Pruned(Exception):
     """A sweep ends a trial early; the message says at which epoch and value."""
 
 
+class Paused(Exception):
+    """A sweep has a trial wait until others are as far; the message says after which epoch."""
+
+
 class Stopped(SystemExit):
     """A signal ended a command; the exit code is 128 plus the signal's number.
 

@@ -15,7 +15,8 @@ PLACES = (
 )
 """What names a place, an address or shell lines: it is typed each time, and never read from a file
 of the sweep."""
-PRUNERS = ("none", "median", "successive_halving", "hyperband")
+PRUNERS = ("none", "median", "successive_halving", "hyperband", "synchronous_halving")
+HALVING = PRUNERS[-1]  # for which all trials have to wait
 _DEFAULT_TRIALS = 20
 _DEFAULT_BATCH = 16
 
@@ -36,7 +37,7 @@ class Settings:
     pruner: str = knob(
         "none", "what ends bad trials early, by the monitored value of each epoch", choices=PRUNERS
     )
-    pruner_options: Any = knob(None, "arguments of Optuna's pruner, {min_resource: 1}")
+    pruner_options: Any = knob(None, "arguments of the pruner, {min_resource: 1}")
     n_trials: int | None = knob(
         None,
         "trials of the whole study, also when it is resumed; null is 20, and a grid has its own",
@@ -67,6 +68,8 @@ class Settings:
 
     def at_once(self, total: int, launcher: str) -> int:
         """Return how many trials a launcher gets at once."""
+        if self.pruner == HALVING:
+            return total
         default = total if self.is_grid else _DEFAULT_BATCH
         return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)
 

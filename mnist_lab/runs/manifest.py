@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.errors import InputError, Pruned, StorageError
+from mnist_lab.errors import InputError, Paused, Pruned, StorageError
 from mnist_lab.runs.directory import MANIFEST, now, read_json, write
 
 SEEDS = ("seed", "data.seed")  # keys of a config in which repetitions of a run differ
@@ -85,7 +85,7 @@ def attempt(run_dir: Path, environment: Mapping[str, Any], from_step: int) -> It
     try:
         yield
         state = RunState.FINISHED
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, Paused):
         state = RunState.INTERRUPTED
         raise
     except Pruned as pruned:

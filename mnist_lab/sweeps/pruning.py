@@ -1,9 +1,13 @@
-"""Callback that reports a trial's epochs to its sweep, and ends the trial when it is pruned."""
+"""Callback that reports a trial's epochs to its sweep, and ends it when it is pruned or waits."""
+
+from typing import Any
 
 import lightning as L
 from typing_extensions import override
 
+from mnist_lab.errors import Paused
 from mnist_lab.sweeps.trial import Trial
+from mnist_lab.training.fit import own_checkpoint
 
 
 class Watch(L.Callback):
@@ -22,13 +26,27 @@ class Watch(L.Callback):
         super().__init__()
         self._trial = trial
         self._monitor = monitor
+        self._paused: Paused | None = None
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # The end of the last epoch comes too early, as the model logs its own metrics after it.
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         # A run that was just resumed has none; its last epoch was reported before.
-        self._trial.end_epoch(metrics, trainer.current_epoch - 1, self._monitor)
+        try:
+            self._trial.end_epoch(metrics, trainer.current_epoch - 1, self._monitor)
+        except Paused as paused:
+            checkpoint = own_checkpoint(trainer)
+            if checkpoint is None:
+                raise
+            checkpoint.is_asked, self._paused = True, paused
+
+    @override
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._paused is not None:  # saved by now
+            raise self._paused
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

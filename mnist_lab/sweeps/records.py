@@ -28,7 +28,7 @@ _PATIENCE = 120.0  # seconds for another process to take or give back trials
 
 @dataclass(frozen=True)
 class Report:
-    """The last epoch of a trial that is pruned.
+    """The last epoch of a trial that is pruned, or waits for others.
 
     Args:
         epoch: from 0.
@@ -54,7 +54,7 @@ class Record:
         values: of the objectives, the monitored metric first.
         metrics: the run's.
         error: why it was pruned or has failed.
-        report: of a pruned trial, its last epoch.
+        report: of a pruned trial its last epoch, of one that waits for others that epoch.
         owner: the process that it belongs to.
         attempts: number of starts.
         started: time of the last start.

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.field import check_knob, nearest, shown
 from mnist_lab.config.metrics import measured
-from mnist_lab.config.sweep_schema import Settings
+from mnist_lab.config.sweep_schema import HALVING, Settings
 from mnist_lab.errors import ConfigError
 
 COSTS = ("num_params", "time/fit", "time/total")  # objectives besides what every run is judged by
@@ -50,6 +50,13 @@ def check_settings(settings: Settings) -> None:
             f"hydra.sweeper.n_trials={settings.n_trials}: a grid has as many as its points; leave "
             "it out, or take hydra.sweeper.sampler=random"
         )
+    if settings.pruner == HALVING:
+        for name in ("storage", "batch_size"):
+            if (value := getattr(settings, name)) is not None:
+                raise ConfigError(
+                    f"hydra.sweeper.{name}={value}: must be null with pruner={HALVING}, for which "
+                    "one process has all trials at once"
+                )
     for kind in ("sampler", "pruner"):
         if "seed" in getattr(settings, f"{kind}_options"):
             raise ConfigError(f"hydra.sweeper.{kind}_options.seed: set hydra.sweeper.seed")

@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from mnist_lab.config.sweep_schema import HALVING
 from mnist_lab.errors import (
     ConfigError,
     InputError,
@@ -24,6 +25,7 @@ from mnist_lab.errors import (
 )
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.halving import SynchronousHalving
 from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.storage import DATABASE, one_line_errors, open_storage, url_of
 
@@ -34,6 +36,7 @@ _PRUNERS: dict[str, type[BasePruner]] = {
     "median": MedianPruner,
     "successive_halving": HalvingPruner,
     "hyperband": HyperbandPruner,
+    HALVING: SynchronousHalving,
 }
 Direction = Literal["maximize", "minimize"]
 _STATES = {

@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.field import shown as shown_value
-from mnist_lab.config.sweep_schema import Settings
+from mnist_lab.config.sweep_schema import HALVING, Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.runs.directory import MANIFEST, display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import manifest
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import checked_trials
+from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.request import Request, read_command
@@ -109,6 +110,8 @@ class StudySweeper(Sweeper):
         launcher = self._launcher(TrialTask(self._task, sweep, study))
         size = request.settings.at_once(request.total, str(self._config.hydra.launcher._target_))
         self._say_more_trials(request, study, ledger, size)
+        if request.settings.pruner == HALVING:
+            ledger.check_alone()  # since it has to know of all trials how far they are
         display = Display(ledger, request.total, request.objectives)
         with ledger.owner() as owner:
             search = Search(
@@ -118,7 +121,9 @@ class StudySweeper(Sweeper):
                 while batch := search.next_batch(size):
                     if not request.settings.is_grid:
                         batch = [
-                            record for record in batch if self._is_right(record, request, search)
+                            record
+                            for record in batch
+                            if record.report or self._is_right(record, request, search)
                         ]
                     _launch(launcher, batch, request.space.fixed)
 
@@ -320,7 +325,12 @@ def _overrides(record: Record, fixed: Sequence[str]) -> list[str]:
 
 
 def _launch(launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str]) -> None:
-    """Run trials, those with adjoining numbers at once, since Hydra numbers jobs from the first."""
+    """Run trials; Hydra's own launchers, which number their jobs, get adjoining ones at once."""
+    if isinstance(launcher, NumberedLauncher):
+        launcher.launch_trials(
+            [record.number for record in batch], [_overrides(record, fixed) for record in batch]
+        )
+        return
     for _, group in itertools.groupby(enumerate(batch), lambda pair: pair[1].number - pair[0]):
         records = [record for _, record in group]
         overrides = [_overrides(record, fixed) for record in records]

@@ -63,6 +63,7 @@ class Checkpoint(LightningCheckpoint):
         self._judged = JudgedWeights()
         self._is_best = False  # whether the best weights so far are not saved yet
         self.best_step: int | None = None
+        self.is_asked = False  # whether to save before the next step, whatever the clock says
         self.seconds_before = 0.0  # of training, in processes before this one
         self._started = self._saved_at = time.monotonic()
         self._saved_step = 0
@@ -153,7 +154,7 @@ class Checkpoint(LightningCheckpoint):
             signum, is_time = self._agreed(trainer, batch_idx, signum, is_time)
         steps = trainer.global_step - self._saved_step
         enough_steps = steps >= self.every_n_steps if self.every_n_steps else False
-        if self._is_best or is_time or enough_steps or signum:
+        if self._is_best or is_time or enough_steps or signum or self.is_asked:
             self._save(trainer, batch_idx)
         if signum:
             raise Stopped(signum)
@@ -249,6 +250,7 @@ class Checkpoint(LightningCheckpoint):
         if self._is_best:
             self._make_best(trainer, folder / LAST, self._judged.best is not None)
         self._snapshot, self._judged.best, self._is_best = None, None, False
+        self.is_asked = False
         self.note_saved(trainer.global_step)
 
     def _make_best(self, trainer: L.Trainer, path: Path, has_judged: bool) -> None:

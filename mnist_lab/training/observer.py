@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
-from mnist_lab.errors import Diverged, Pruned
+from mnist_lab.errors import Diverged, Paused, Pruned
 
 if TYPE_CHECKING:
     import lightning as L
@@ -31,9 +31,10 @@ class Observer(Protocol):
         Raises:
             Diverged: a loss is NaN or infinite.
             Pruned: the run should end early.
+            Paused: the run should be saved, and end for now.
         """
 
-    def ended_early(self, error: Diverged | Pruned) -> None:
+    def ended_early(self, error: Diverged | Paused | Pruned) -> None:
         """Record that the run has ended by what ``end_epoch`` raised."""
 
     def finished(self, metrics: Mapping[str, float]) -> None:

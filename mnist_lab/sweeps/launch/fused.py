@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import run_job, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_lab.config.hydra_internals import BasicLauncher, configure_log
@@ -21,6 +21,7 @@ from mnist_lab.config.resolve import reading
 from mnist_lab.errors import LabError, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
+from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.checkpoints import newest
 from mnist_lab.training.resume_state import read_snapshot
@@ -76,7 +77,7 @@ class Job:
         return snapshot.step if ends_epoch and is_at_work else None
 
 
-class FusedLauncher(BasicLauncher):
+class FusedLauncher(NumberedLauncher):
     """Trains the trials that fit together as one stack.
 
     Args:
@@ -88,21 +89,15 @@ class FusedLauncher(BasicLauncher):
         super().__init__()
         self.max_stack = max_stack
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
+    def launch_trials(self, numbers: Sequence[int], overrides: Sequence[Sequence[str]]) -> None:
         """Run trials; each leaves its result in its record."""
         setup_globals()
-        jobs = [
-            self._job(overrides, initial_job_idx + number)
-            for number, overrides in enumerate(job_overrides)
-        ]
+        jobs = [self._job(texts, number) for number, texts in zip(numbers, overrides, strict=True)]
         for group in _groups(jobs):
             reason, size = _reason_not_stacked(group)
             size = self.max_stack or size
             for start in range(0, len(group), size):
                 self._run(group[start : start + size], reason)
-        return []
 
     def _run(self, jobs: list[Job], reason: str | None) -> None:
         """Train jobs as a stack, or one by one where there is a reason against that."""
@@ -111,7 +106,7 @@ class FusedLauncher(BasicLauncher):
         if reason is not None and len(jobs) > 1:
             _log.warning("%d trials run one by one: %s", len(jobs), reason)
         for job in jobs:
-            super().launch([job.overrides], job.number)
+            BasicLauncher.launch(self, [job.overrides], job.number)
 
     def _job(self, overrides: Sequence[str], number: int) -> Job:
         """Compose a trial as Hydra does, with what Hydra leaves in its directory."""

@@ -18,8 +18,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
@@ -31,6 +29,7 @@ from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import JOBS, LOCK, hold, is_held
+from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.trial import TrialTask
@@ -52,7 +51,7 @@ class Job:
         task: what is called with each trial's config.
         config: of the sweep.
         overrides: of each trial.
-        first: number of the first trial.
+        numbers: of the trials.
         fused: whether they are trained as one program.
         threads: that the process computes with; None is torch's choice.
         starter: lock that the process that started the job holds; None lets the job outlive it.
@@ -62,7 +61,7 @@ class Job:
     task: "TrialTask"
     config: DictConfig
     overrides: Sequence[Sequence[str]]
-    first: int
+    numbers: Sequence[int]
     fused: bool
     threads: int | None = None
     starter: Path | None = None
@@ -74,22 +73,26 @@ class Job:
         if self.threads is not None:  # torch, which reads it once, is not imported yet
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
         register()
-        launcher: Launcher = BasicLauncher()
+        launcher: BasicLauncher = BasicLauncher()
         if self.fused:
             from mnist_lab.sweeps.launch.fused import FusedLauncher
 
             launcher = FusedLauncher()
         launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
-        launcher.launch(self.overrides, self.first)
+        if isinstance(launcher, NumberedLauncher):
+            launcher.launch_trials(self.numbers, self.overrides)
+            return
+        for number, overrides in zip(self.numbers, self.overrides, strict=True):
+            launcher.launch([overrides], number)
 
     @property
     def name(self) -> str:
         """Its trials, as a line about it names them."""
-        last = self.first + len(self.overrides) - 1
-        return f"trial {self.first}" if last == self.first else f"trials {self.first} to {last}"
+        first, last = self.numbers[0], self.numbers[-1]
+        return f"trial {first}" if last == first else f"trials {first} to {last}"
 
 
-class Engine(BasicLauncher):
+class Engine(NumberedLauncher):
     """Distributes trials to processes, and waits for them.
 
     Args:
@@ -102,28 +105,25 @@ class Engine(BasicLauncher):
         self.fused = fused
         self.per_job = per_job
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
+    def launch_trials(self, numbers: Sequence[int], overrides: Sequence[Sequence[str]]) -> None:
         """Run trials; the result of each is in its record."""
-        size = self.per_job or (self.stack_size(len(job_overrides)) if self.fused else 1)
+        size = self.per_job or (self.stack_size(len(overrides)) if self.fused else 1)
         jobs = [
-            self._job(job_overrides[start : start + size], initial_job_idx + start)
-            for start in range(0, len(job_overrides), size)
+            self._job(overrides[start : start + size], numbers[start : start + size])
+            for start in range(0, len(overrides), size)
         ]
         with signals.signals_end_run():  # so that the processes are stopped as well
             for job, error in self.run(jobs):
                 _log.warning("%s: the process ended early: %s", job.name, error)
-        return []
 
-    def _job(self, overrides: Sequence[Sequence[str]], first: int) -> Job:
+    def _job(self, overrides: Sequence[Sequence[str]], numbers: Sequence[int]) -> Job:
         task: Any = self.task_function
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
         assert isinstance(loader, Loader)
         context = replace(self.hydra_context, config_loader=loader.only(overrides))
-        return Job(context, task, self.config, list(map(list, overrides)), first, self.fused)
+        return Job(context, task, self.config, list(map(list, overrides)), numbers, self.fused)
 
     def stack_size(self, num_trials: int) -> int:
         """Return the default number of trials that a process trains as one program."""

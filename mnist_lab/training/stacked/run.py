@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig
 
 from mnist_lab.config.hydra_internals import build
-from mnist_lab.errors import Diverged, Pruned
+from mnist_lab.errors import Diverged, Paused, Pruned
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training.checkpoint_callback import Checkpoint
 from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
@@ -56,7 +56,7 @@ class StackedRun:
         self.last: TrialState | None = None
         self.metrics: dict[str, float] = {}
         self.epochs = 0
-        self.ended_by: Pruned | Diverged | None = None  # why it left the stack early
+        self.ended_by: Diverged | Paused | Pruned | None = None  # why it left the stack early
         self.has_result = False
         self.snapshot: Snapshot | None = None  # that it is resumed from, and the state in it
         self.start: TrialState | None = None
@@ -85,7 +85,7 @@ class StackedRun:
     def recorded(self, environment: Mapping[str, Any]) -> Iterator[None]:
         """Record the trial's config and how it ends, early or with the stack."""
         raised: BaseException | None = None
-        early = contextlib.suppress(Pruned, Diverged)
+        early = contextlib.suppress(Diverged, Paused, Pruned)
         steps = self.start.steps if self.start else 0
         with early, recorded(self.run_dir, self.config, environment, steps):
             if self.snapshot is not None:

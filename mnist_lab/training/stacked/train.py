@@ -10,7 +10,7 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.hydra_internals import build
-from mnist_lab.errors import Diverged, Pruned, Stopped
+from mnist_lab.errors import Diverged, Paused, Pruned, Stopped
 from mnist_lab.runs import signals
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.from_data import follow_data
@@ -123,7 +123,9 @@ class _Guide:
         observer = self.observers[number]
         try:
             observer.end_epoch(metrics, epoch, str(run.config.monitor), is_last)
-        except (Diverged, Pruned) as error:
+        except (Diverged, Paused, Pruned) as error:
+            if isinstance(error, Paused):
+                self._save(number, is_finished=False)
             observer.ended_early(error)
             run.ended_by = error
             return True

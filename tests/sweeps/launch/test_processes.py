@@ -115,7 +115,7 @@ def test_gpus_are_given_by_the_systems_numbers(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_job_names_its_trials() -> None:
     def named(count: int) -> str:
-        return Job(None, None, None, [[]] * count, 3, False).name  # type: ignore[arg-type]
+        return Job(None, None, None, [[]] * count, range(3, 3 + count), False).name  # type: ignore[arg-type]
 
     assert [named(1), named(4)] == ["trial 3", "trials 3 to 6"]
 
