@@ -23,6 +23,7 @@ from mnist_lab.training.callback_states import check_states
 from mnist_lab.training.checkpoint_io import name_best, separate
 from mnist_lab.training.epoch_loop import FastEpochLoop
 from mnist_lab.training.judged_weights import JUDGED, JudgedWeights, are_same, judge
+from mnist_lab.training.lightning_internals import put_back_averaging
 from mnist_lab.training.resume_point import PutBack, check_validates_between_steps
 from mnist_lab.training.resume_state import Snapshot
 
@@ -137,6 +138,8 @@ class Checkpoint(LightningCheckpoint):
         assert isinstance(epoch_loop, FastEpochLoop)
         epoch_loop.before_batch = partial(self._before_batch, trainer)
         check_validates_between_steps(trainer)
+        if not self.is_restored:
+            put_back_averaging(trainer)
         done = 0 if self.is_restored or self._snapshot is None else self._snapshot.batch
         if done and done >= (batches := trainer.num_training_batches):
             raise InputError(

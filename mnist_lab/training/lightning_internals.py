@@ -13,7 +13,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loops.fetchers import _DataFetcher as DataFetcher
 from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDataFetcher
@@ -98,6 +102,23 @@ def is_from_loading(error: BaseException) -> bool:
     """Return whether Lightning raised an error while it restored or saved a checkpoint's state."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(f.f_globals.get("__name__") == checkpoint_connector.__name__ for f in frames)
+
+
+def put_back_averaging(trainer: L.Trainer) -> None:
+    """Have StochasticWeightAveraging replace the schedule of a run resumed after its last step.
+
+    It does that as an epoch begins in which it averages. One epoch more follows, in which batch
+    norm's statistics are measured anew.
+    """
+    epochs = trainer.fit_loop.epoch_progress.current
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if (
+            isinstance(callback, StochasticWeightAveraging)
+            and epochs.completed == callback.swa_end + 1
+        ):
+            epochs.completed -= 1
+            callback.on_train_epoch_start(trainer, trainer.lightning_module)
+            epochs.completed += 1
 
 
 def set_purge_step(logger: TensorBoardLogger, step: int | None) -> None:

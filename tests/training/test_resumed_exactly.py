@@ -65,6 +65,17 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(name: str, tmp_path: Pat
     assert {what: (before[what], after[what]) for what in differences(before, after)} == {}
 
 
+def test_killed_twice_while_batch_norm_is_measured_anew(tmp_path: Path) -> None:
+    command = f"train {SHORT} {MORE['swa_batch_norm']} logger=none hydra.run.dir="
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert call(f"{command}{whole}", tmp_path).returncode == 0
+    killed_at(58, f"{command}{broken}", tmp_path)  # of 72 batches, 24 of them after the last step
+    killed_at(8, f"{command}{broken}", tmp_path)
+    done = call(f"{command}{broken}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(whole), outcome(broken)) == []
+
+
 @pytest.mark.slow
 def test_an_average_is_the_same_after_a_kill_before_any_step(tmp_path: Path) -> None:
     command = f"train {SHORT} callbacks=ema hydra.run.dir="
