@@ -98,7 +98,7 @@ def test_a_run_that_diverges_says_so_and_leaves_json(tmp_path: Path) -> None:
         f"train {FEW_BATCHES} optimizer=sgd optimizer.lr=1e30 scheduler=none hydra.run.dir=run",
         tmp_path,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "run: training diverged: " in done.stdout + done.stderr
     assert "Warning" not in done.stderr
     text = (tmp_path / "run" / "metrics.json").read_text()
