@@ -69,7 +69,7 @@ def full_name(name: str, runs: Sequence[Entry]) -> str:
         ConfigError: no run has it, or several have other names that end so.
     """
     names = _names(runs)
-    if name in FIELDS or name in names:
+    if name in FIELDS or name in names or not runs:
         return name
     fitting = [full for full in names if full.endswith(f".{name}")]
     if len(fitting) == 1:
@@ -102,7 +102,7 @@ def chosen(runs: Sequence[Entry], where: str) -> list[Entry]:
                 f"--where {term}: must be a name, one of {' '.join(_OPERATORS)}, and a value, such "
                 "as val/acc>0.98"
             )
-        name = full_name(match[1], runs) if runs else match[1]
+        name = full_name(match[1], runs)
         runs = [run for run in runs if _holds(run.value(name), match[2], match[3])]
     return list(runs)
 

@@ -51,6 +51,10 @@ def test_a_name_that_is_nearly_right_is_suggested(runs: list[Entry]) -> None:
         full_name("val/ac", runs)
 
 
+def test_of_no_runs_any_name_will_do() -> None:
+    assert full_name("val/acc", []) == "val/acc"
+
+
 def test_the_best_comes_first_and_none_last(runs: list[Entry]) -> None:
     assert names(ranked(runs, "val/acc")) == ["r1", "r0", "r3", "r2"]
     assert names(ranked(runs, "val/acc", reverse=True)) == ["r0", "r1", "r3", "r2"]
