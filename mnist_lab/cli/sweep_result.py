@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mnist_lab.cli.fold_table import has_folds, mean_of_folds, settings_of
+from mnist_lab.cli.cross_validation import has_folds, mean_of_folds, settings_of
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
