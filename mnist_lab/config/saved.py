@@ -154,9 +154,12 @@ def run_config(
     check_targets(plain, allowed, is_typed=False)
     if place is None:
         check_folders(plain)
-    else:  # nothing is sent of what is only to be compared
-        loggers = (plain.get("logger") or {}).items()
-        plain["logger"] = {name: node for name, node in loggers if node["_target_"] not in EXTRAS}
+    elif isinstance(loggers := plain.get("logger"), dict):  # nothing of a comparison is sent
+        plain["logger"] = {
+            name: node
+            for name, node in loggers.items()
+            if not isinstance(node, dict) or node.get("_target_") not in EXTRAS
+        }
     check_texts(plain)
     set_folders(plain, folder)
     refuse_code(run_dir)

@@ -86,7 +86,9 @@ def unpack(file: Path, parent: Path) -> Path:
         except (ConfigError, InputError, UntrustedError):
             raise
         except _DAMAGE as error:
-            raise InputError(f"{file}: not an archive of a run: {first_line(error)}") from error
+            raise InputError(
+                f"{file}: must be a run's directory, or an archive of one: {first_line(error)}"
+            ) from error
     return target
 
 

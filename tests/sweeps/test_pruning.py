@@ -1,5 +1,6 @@
 """Reports of a run that trains."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -21,6 +22,7 @@ class Recorder(Trial):
 
     def __init__(self, ends_after: int | None = None) -> None:
         self.ends_after = ends_after
+        self._study: Any = SimpleNamespace(address=SimpleNamespace(pruner="median"))
         self.reports: list[tuple[int, float, bool]] = []
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
