@@ -175,6 +175,11 @@ class StackedRun:
         )
         return content | {KEY: snapshot.to_dict()}
 
+    @property
+    def seconds_before(self) -> float:
+        """Seconds that its stack took in processes before this one."""
+        return self.checkpoint.seconds_before if self.checkpoint is not None else 0.0
+
     def load_best(self) -> None:
         """Put the best weights of a trial that has reached its end into its model."""
         assert self.best is not None
@@ -193,8 +198,7 @@ class StackedRun:
         assert self.last is not None
         steps = self.last.steps
         metrics = fit_metrics(self.model, self.epochs, steps, seconds, self.metrics)
-        before = self.checkpoint.seconds_before if self.checkpoint else 0.0
-        metrics |= {"time/total": seconds + before, **tested}
+        metrics |= {"time/total": seconds, **tested}
         test = {name: value for name, value in tested.items() if name.startswith("test/")}
         self.log(test, steps, self.epochs)
         finish_run(self.run_dir, metrics, self.model, datamodule, self.loggers)

@@ -68,7 +68,7 @@ def train_stack(
             [_stream(configs[number]) for number in finished],
         )
         metrics = evaluate(tested, datamodule, _quiet_trainer(runs[finished[0]]))
-        seconds = (time.monotonic() - start) / len(runs)
+        seconds = (time.monotonic() - start + runs[0].seconds_before) / len(runs)
         for place, number in enumerate(finished):
             result = runs[number].finish(metrics[place], seconds, datamodule)
             observers[number].finished(result)
