@@ -15,8 +15,8 @@ PLACES = (
 )
 """What names a place, an address or shell lines: it is typed each time, and never read from a file
 of the sweep."""
-PRUNERS = ("none", "median", "successive_halving", "hyperband", "synchronous_halving")
-HALVING = PRUNERS[-1]  # for which all trials have to wait
+HALVING = "synchronous_halving"  # for which all trials are handed out at once
+PRUNERS = ("none", "median", "successive_halving", "hyperband", HALVING)
 _DEFAULT_TRIALS = 20
 _DEFAULT_BATCH = 16
 

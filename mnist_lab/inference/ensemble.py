@@ -128,24 +128,12 @@ class _Keeper(L.Callback):
 
     @override
     def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
         self._keep("val", outputs, batch)
 
     @override
     def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
         self._keep("test", outputs, batch)

@@ -195,11 +195,8 @@ class Trial:
         try:
             with observed_by(self):
                 yield
-        except Pruned:
-            self.pruned()
-            raise
-        except Paused:
-            self.paused()
+        except (Paused, Pruned) as early:
+            self.ended_early(early)
             raise
         except Exception as error:
             if not self.record.is_final:
