@@ -1,5 +1,6 @@
 """What README and docs/ tell people to type works as it is written there."""
 
+import faulthandler
 import re
 from pathlib import Path
 
@@ -22,6 +23,7 @@ QUICK = {"faq", "install"}
 def test_what_a_page_says_is_done(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    faulthandler.cancel_dump_traceback_later()  # pytest's limit is for tests that hang
     follow(read(page), tmp_path, monkeypatch)
 
 

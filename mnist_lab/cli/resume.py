@@ -10,6 +10,7 @@ from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.lengths import typed_lengths
 from mnist_lab.config.overrides import opened_targets, typed_source
+from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.saved import run_config
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs.archive import unpack
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
         options.run = unpack(options.run, Path())
         say(f"unpacked: {options.run}")
     check_links(options.run)
+    options.overrides = typed_overrides(options.overrides)
     if (options.run / SWEEP).exists():
         words = resuming_arguments(options.run, options.overrides, options.config_dir)
         return train.main(words, typed=options.overrides)

@@ -25,6 +25,7 @@ from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import given_overrides, parse_overrides
 from mnist_lab.config.paths import check_source
+from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sources import search_path
@@ -62,7 +63,7 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
         search_path(options.config_dir)  # says which is no folder
         print(train_help(options.config_dir))
         return 0
-    overrides = options.overrides
+    overrides = typed_overrides(options.overrides)
     if any(text.startswith("cv=") for text in overrides):
         overrides, options.multirun = folds_for(overrides), True
     loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)

@@ -44,7 +44,6 @@ _PLUGINS = tuple(
     for name in ("Precision", "CheckpointIO", "environments.ClusterEnvironment", "LayerSync")
 )
 _PARTS = ("torch.nn.Module", "torch.utils.data.Dataset", "torchmetrics.Metric")
-_RENAMED = {"mnist_lab.callbacks.Checkpoint": "mnist_lab.training.Checkpoint"}
 
 
 def check_targets(plain: Any, allowed: Sequence[str], *, is_typed: bool = True) -> None:
@@ -132,11 +131,6 @@ def importing() -> Iterator[None]:
         yield
     finally:
         os.chdir(here)
-
-
-def renamed(target: Any) -> Any:
-    """Return today's name of a class that a stored config calls by an old one."""
-    return _RENAMED.get(target, target) if isinstance(target, str) else target
 
 
 def is_shipped_package(target: Any) -> bool:

@@ -31,6 +31,7 @@ from mnist_lab.config.overrides import (
     with_names,
 )
 from mnist_lab.config.paths import check_path, make_absolute
+from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import follow_data, reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
@@ -257,6 +258,7 @@ def compose(*overrides: str | Sequence[str]) -> DictConfig:
         UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
     """
     texts = [text for part in overrides for text in ([part] if isinstance(part, str) else part)]
+    texts = typed_overrides(texts)
     config = Loader(texts).compose(texts)
     resolve(config)
     with flag_override(config, ["struct", "readonly"], [False, False]):

@@ -16,9 +16,7 @@ from mnist_lab.config.allowlist import (
     EXTRAS,
     check_roles,
     check_targets,
-    find,
     is_the_labs,
-    renamed,
 )
 from mnist_lab.config.compose import compose
 from mnist_lab.config.field import shown
@@ -26,6 +24,7 @@ from mnist_lab.config.hydra_internals import to_yaml
 from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
+from mnist_lab.config.renames import rename_in, typed_overrides
 from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Train, typed_node
 from mnist_lab.config.sources import register
 from mnist_lab.config.unedited import FROM_DATA, MAY_DIFFER, check_unedited
@@ -66,7 +65,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
         UntrustedError: a target is neither the lab's nor opened by ``allow_targets``, or a link
             leads out of the directory.
     """
-    path = run_dir / CONFIG
+    path, overrides = run_dir / CONFIG, typed_overrides(overrides)
     check_links(run_dir)
     plain: Any = OmegaConf.to_container(read_stored(path))
     refuse_code(run_dir)
@@ -253,8 +252,7 @@ def read_stored(path: Path) -> DictConfig:
     for key in _interpolations(stored):
         raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
     plain: Any = OmegaConf.to_container(stored)
-    for _, target, node in list(find(plain, "_target_")):
-        node["_target_"] = renamed(target)
+    rename_in(plain)
     renewed = OmegaConf.create(plain)
     assert isinstance(renewed, DictConfig)
     return renewed

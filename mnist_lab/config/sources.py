@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.metrics import best_mode
 from mnist_lab.config.options import CONF
+from mnist_lab.config.renames import rename_in
 from mnist_lab.config.schema import SCHEMAS, Train, typed_node
 from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
 from mnist_lab.errors import ConfigError
@@ -80,4 +81,9 @@ class Repository(hydra_internals.ConfigRepository):
             raise ConfigError(f"{name}: cannot be read: {problem_in(error)}") from error
         if result is not None and not OmegaConf.is_dict(result.config):
             raise ConfigError(f"{name}: a mapping is required")
+        if result is not None and result.path.startswith("file://"):  # the user's own may be older
+            package = result.header["package"] or config_path.rpartition("/")[0].replace("/", ".")
+            plain = OmegaConf.to_container(result.config)
+            if rename_in(plain, package.removeprefix("_global_").lstrip("."), is_typed=True):
+                result.config = OmegaConf.create(plain)
         return result

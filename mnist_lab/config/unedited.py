@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.config.allowlist import renamed
 from mnist_lab.config.callback_schema import Pictures
 from mnist_lab.config.field import shown
 from mnist_lab.config.lengths import LENGTHS
+from mnist_lab.config.renames import renamed_values
 from mnist_lab.errors import InputError
 from mnist_lab.runs.directory import CONFIG, MANIFEST, display_path
 from mnist_lab.runs.labels import LABELS
@@ -58,11 +58,14 @@ def check_unedited(run_dir: Path, plain: Mapping[str, Any]) -> None:
         InputError: it was edited, or the manifest is corrupt.
     """
     manifest = read_manifest(run_dir) if (run_dir / MANIFEST).exists() else {}
-    began = manifest.get("config") or {}
+    began = renamed_values(manifest.get("config") or {})
     if not began:
         return
     now = flat(plain)
-    lengths = [began, *(entry.get("now") or {} for entry in manifest.get("further", []))]
+    lengths: list[Mapping[str, Any]] = [
+        began,
+        *(entry.get("now") or {} for entry in manifest.get("further", [])),
+    ]
     edited = [
         f"{key}={shown(now.get(key))}, and {shown(began.get(key))} when the run began"
         for key in sorted(began.keys() | now.keys())
@@ -84,5 +87,5 @@ def check_unedited(run_dir: Path, plain: Mapping[str, Any]) -> None:
 
 def _is_one_of(value: Any, others: list[Any]) -> bool:
     """Return whether a value of YAML is one of JSON; NaN is NaN."""
-    text = json.dumps(renamed(value), default=str)
-    return text in [json.dumps(renamed(other), default=str) for other in others]
+    text = json.dumps(value, default=str)
+    return text in [json.dumps(other, default=str) for other in others]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.config.allowlist import renamed
+from mnist_lab.config.renames import renamed_values
 from mnist_lab.errors import InputError, LabError, printable, reason
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
@@ -149,10 +149,10 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a config, or a section of it, may affect a result, and ``seed``."""
-    values = flat(config)
+    values = renamed_values(flat(config))
     is_own = values.get("data.dataset") in ("folder", "arrays")  # of which the place says which
     return {
-        printable(key): _plain(renamed(value))
+        printable(key): _plain(value)
         for key, value in values.items()
         if key == "seed" or _is_setting(key) or (is_own and key == "data.root")
     }

@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.allowlist import renamed
 from mnist_lab.config.field import shown
+from mnist_lab.config.renames import renamed_values
 from mnist_lab.config.unedited import MAY_DIFFER
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs import directory
@@ -122,7 +122,7 @@ def check_same(
     for part in _PARTS:
         if part == "config" and accept_changes:
             continue
-        old = {key: renamed(value) for key, value in before.get(part, {}).items()}
+        old = renamed_values(before.get(part, {}))
         old |= {
             key: value
             for key, (former, value) in _FORMER.items()

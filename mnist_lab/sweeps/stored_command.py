@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 from mnist_lab.config.overrides import parse_overrides
+from mnist_lab.config.renames import renamed
 from mnist_lab.config.sweep_schema import LAUNCHERS, PLACES, Settings
 from mnist_lab.errors import InputError, UntrustedError
 from mnist_lab.runs.directory import SWEEP
@@ -39,6 +40,7 @@ def resuming_arguments(folder: Path, typed: Sequence[str], config_dirs: Sequence
     texts = stored["overrides"]
     if not all(isinstance(text, str) and not text.startswith("-") for text in texts):
         raise InputError(f"{path}: overrides: must be of the form key=value")
+    texts = [renamed(text) for text in texts]
     keys = [*_DROPPED, *(override.key_or_group for override in parse_overrides(typed))]
     kept = [override for override in parse_overrides(texts) if not _is_replaced(override, keys)]
     refused = [str(override.input_line) for override in kept if not _may_be_stored(override)]
