@@ -32,7 +32,7 @@ def mean_of_folds(board: Leaderboard, width: int) -> Iterator[str]:
     than one over independent data (Bengio and Grandvalet, 2004, JMLR 5).
     """
     objective, mode = next(iter(board.objectives.items()))
-    metrics = list(dict.fromkeys([*board.objectives, "test/acc"]))
+    metrics = list(board.objectives)
     rows = []
     for setting, records in settings_of(board).items():
         spreads: dict[str, Spread | None] = {}

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import finite, is_rank_zero
 
+log = logging.getLogger(__name__)
 _COLUMNS = ("val/acc", "val/loss", "test/acc", "test/loss")
 
 
@@ -53,6 +55,11 @@ def _evaluate(
     configs = [
         stored_config(run, overrides) for run in run_dirs
     ]  # finds errors before slow imports
+    for place, run_dir, config in zip(places, run_dirs, configs, strict=True):
+        if place != run_dir and config.protocol == "sealed":
+            log.warning(
+                "%s: is an archive, in which no reading of the test images is counted", place
+            )
     with without_collector():
         from mnist_lab.inference.ensemble import check_members, evaluate_ensemble
         from mnist_lab.inference.evaluate import evaluate_run

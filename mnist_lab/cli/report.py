@@ -25,12 +25,14 @@ from mnist_lab.report.leaderboard import (
 )
 from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.logs import log_messages
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions
     from mnist_lab.report.compare import Comparison
 
+_INTERVAL = "test/acc 95 %"
 _SHOWN_ROWS = 30  # of the table on a terminal
 _SHOWN_BROKEN = 10
 _CURVES = 10  # best rows whose learning curves are on the page
@@ -61,7 +63,7 @@ def main(arguments: list[str]) -> int:
         comparison = compare(board, options.compare, overrides)
     _print_result(options, board, comparison, collected)
     if options.html:
-        _write_page(options.html, board, comparison, overrides)
+        _write_page(options.html, board, comparison, overrides, options.test)
         say(f"page: {options.html}", to_stderr=options.csv or options.json)
     return 0
 
@@ -80,6 +82,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--by", metavar="METRIC", help="sort by it: val/f1; else by what all runs monitor"
+    )
+    parser.add_argument(
+        "--test",
+        action="store_true",
+        help="show test accuracy of a sweep's trials, too, which nothing should be chosen by",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--csv", action="store_true", help="print the leaderboard as CSV")
@@ -114,7 +121,7 @@ def _print_result(
     if options.csv:
         print(board.csv(), end="")
     else:
-        _print_table(board)
+        _print_table(board, options.test or not _has_trials(board))
     if comparison:  # beside --csv on stderr, so that the output stays a table
         say("", *comparison.lines(), to_stderr=options.csv)
 
@@ -161,17 +168,30 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _print_table(board: Leaderboard) -> None:
+def _has_trials(board: Leaderboard) -> bool:
+    """Return whether a run is a sweep's trial, which are there to choose from."""
+    return any(sweep_of(run.directory.absolute()) for row in board.rows for run in row.runs)
+
+
+def _print_table(board: Leaderboard, shows_test: bool) -> None:
     settings, keys = board.headings or ["model"], board.keys or ["model._target_"]
-    metrics = (*SHOWN[:2], "test/acc 95 %", *board.added, *SHOWN[4:])
+    counts = any(row.test_readings is not None for row in board.rows)
+    metrics = _columns(board, shows_test)
+    columns = ("row", "n", *metrics, *(["protocol"] if counts else []), *settings, "best run")
     rows = [
-        [*_texts(row, keys, board.added), str(display_path(board.best_run(row).directory))]
+        [
+            str(row.number),
+            f"{len(row.runs)}{'*' if row.repeats_seeds else ''}",
+            *(_metric_text(row, name) for name in metrics),
+            *([row.readings_text] if counts else []),
+            *(_setting(row, key) for key in keys),
+            str(display_path(board.best_run(row).directory)),
+        ]
         for row in board.rows[:_SHOWN_ROWS]
     ]
     say(
         f"sorted by {board.sorted_by}; mean ± standard deviation, and the 95 % interval of the mean"
     )
-    columns = ("row", "n", *metrics, *settings, "best run")
     say(
         *folded_table(
             columns,
@@ -186,21 +206,28 @@ def _print_table(board: Leaderboard) -> None:
         say("* a seed occurs twice, so standard deviation and interval are too small")
 
 
-def _texts(row: Row, keys: Sequence[str], added: Sequence[str]) -> list[str]:
-    values = [
-        row.model if key == "model._target_" else setting_text(row.settings.get(key))
-        for key in keys
-    ]
-    n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
-    first, last = (
-        [spread_cell(name, row.metrics.get(name)) for name in names]
-        for names in (SHOWN[:2], (*added, *SHOWN[4:]))
-    )
-    return [str(row.number), n, *first, interval_text(row.metrics.get("test/acc")), *last, *values]
+def _columns(board: Leaderboard, shows_test: bool) -> list[str]:
+    """Return the names of the metrics in the table on a terminal."""
+    names = [*SHOWN[:2], _INTERVAL, *board.added, *SHOWN[4:]]
+    return [name for name in names if shows_test or not name.startswith("test/")]
+
+
+def _metric_text(row: Row, name: str) -> str:
+    if name == _INTERVAL:
+        return interval_text(row.metrics.get("test/acc"))
+    return spread_cell(name, row.metrics.get(name))
+
+
+def _setting(row: Row, key: str) -> str:
+    return row.model if key == "model._target_" else setting_text(row.settings.get(key))
 
 
 def _write_page(
-    path: Path, board: Leaderboard, comparison: "Comparison | None", overrides: Sequence[str]
+    path: Path,
+    board: Leaderboard,
+    comparison: "Comparison | None",
+    overrides: Sequence[str],
+    shows_test: bool,
 ) -> None:
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
@@ -211,19 +238,24 @@ def _write_page(
         board.name(row): curves(board.best_run(row).directory)
         for row in _watched(board.rows[:_CURVES], "reading learning curves")
     }
-    models = list(_predictions(board, overrides))
+    models = list(_predictions(board, overrides, shows_test))
     text = page(board, curves_of, models, comparison.lines() if comparison else ())
     write(path, text)
 
 
 def _predictions(
-    board: Leaderboard, overrides: Sequence[str]
+    board: Leaderboard, overrides: Sequence[str], shows_test: bool
 ) -> Iterable[tuple[str, "Predictions"]]:
-    """Yield the predictions of the best rows' models; one that cannot be read is left out."""
+    """Yield the predictions of the best rows' models; one that cannot be read is left out.
+
+    Those of sealed runs read their test images once more, and are left out unless asked for.
+    """
     with without_collector():
         from mnist_lab.inference.evaluate import predict_test_images
 
     for row in _watched(board.rows[:_MODELS], "asking the best models"):
+        if row.settings.get("protocol") == "sealed" and not shows_test:
+            continue
         try:
             yield board.name(row), predict_test_images(board.best_run(row).directory, overrides)
         except LabError as error:

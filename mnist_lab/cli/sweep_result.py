@@ -1,5 +1,6 @@
 """Result of a sweep on the terminal: the best trials, what failed, and what to do next."""
 
+import shlex
 from collections.abc import Iterator
 
 from mnist_lab.cli.cross_validation import has_folds, mean_of_folds, settings_of
@@ -35,6 +36,9 @@ def print_outcome(outcome: Outcome) -> None:
     console.print(f"{total} {'trial' if total == 1 else 'trials'}: {states}")
     if outcome.failed:
         console.print(f"what failed: {place / '<trial>' / 'train.log'}")
+    if any("test/acc" in record.metrics for record in board.records):
+        command = shlex.join(["mnist-lab", "report", str(place), "--test"])
+        console.print(f"their test accuracy: {command}")
     console.print(f"all trials: {place / CSV}")
     if outcome.command and not is_crossed:  # the best fold is no better a setting
         console.print(f"train the best again: {outcome.command}")
@@ -61,7 +65,7 @@ def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
         for key in record.params
         if not (has_seeds and key.lstrip("+") in SEEDS)
     )
-    metrics = list(dict.fromkeys([*board.objectives, "test/acc", "time/fit"]))
+    metrics = list(dict.fromkeys([*board.objectives, "time/fit"]))
     columns = [*headings([key.lstrip("+") for key in keys]), *(["n"] * has_seeds), *metrics]
     rows = []
     for group in groups:

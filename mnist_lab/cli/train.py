@@ -162,6 +162,10 @@ def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
 
 def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
     """Run a sweep of Hydra's basic sweeper, or of another package, once its trials are checked."""
+    if config.get("protocol") == "sealed":
+        raise ConfigError(
+            "protocol=sealed: needs hydra/sweeper=study, whose trials read no test images"
+        )
     trials = [
         (run_dir_of(trial), trial)
         for trial in checked_trials(loader, config, enumerate(_points(config)))

@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> int:
         again = Path(folder)
         config = run_config(options.run, allowed, again, typed_source(options.overrides))
         _check_record(options.run)
+        if "test/acc" not in _figures(options.run):  # a sealed trial of a sweep
+            config.trainer.limit_test_batches = 0
         log_messages()
         with without_collector():
             from mnist_lab.training.run import train_in

@@ -87,6 +87,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     with _as_input(path):
         config.model = _typed("model", OmegaConf.create(plain).model)
         config.metrics = plain.get("metrics")
+        config.protocol = plain.get("protocol", "open")
         kept = {"augment"}
         if "data" in chosen:
             kept |= {"_target_", "dataset", "split"}
@@ -293,6 +294,7 @@ def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = 
     plain: Any = OmegaConf.to_container(config)
     plain.pop("hydra", None)
     here = flat(in_run(plain, Path(os.path.abspath(run_dir))))
+    there.setdefault("protocol", "open")  # a run from before there was a choice
     for values in (there, here):
         if values.get("metrics") == {}:  # as in a run from before there was such a group
             del values["metrics"]

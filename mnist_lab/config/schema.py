@@ -366,6 +366,12 @@ class Train:
         "whether more or less of it is better; max, or as the class of one of metrics= says",
         choices=("max", "min"),
     )
+    protocol: str = knob(
+        "open",
+        "sealed reads the test images once, at the end of a run and never in a sweep's trials, and "
+        "the manifest counts each reading",
+        choices=("open", "sealed"),
+    )
     init_from: str | None = knob(
         None, "a run's directory, or a checkpoint, whose weights training begins with"
     )

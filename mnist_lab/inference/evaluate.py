@@ -27,6 +27,7 @@ from mnist_lab.runs.manifest import CLASS_NAMES, read_manifest
 from mnist_lab.training.checkpoints import best_of, check_weights
 from mnist_lab.training.fit import default_trainer, evaluate_on
 from mnist_lab.training.precision import can_compute
+from mnist_lab.training.test_readings import count_reading
 from mnist_lab.training.trainer import build_model, build_trainer
 
 _MAX_SETTINGS = 10_000
@@ -78,6 +79,8 @@ def evaluate_run(
         raise ConfigError(explain(error)) from error
     if trainer.precision != "64-true":
         model.float()
+    if trainer.limit_test_batches != 0:
+        count_reading(run_dir, config, model, datamodule, "evaluate")
     return evaluate_on(trainer, model, datamodule)
 
 
@@ -177,6 +180,7 @@ def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predict
     model = load_model(run_dir, config)
     datamodule = _data_of(run_dir, config, overrides)
     trainer = build_trainer(config, model, validates=False)
+    count_reading(run_dir, config, model, datamodule, "predict")
     batches = trainer.predict(model, datamodule=datamodule) or []
     images, labels, _ = datamodule.split(train=False)
     names = class_names_of(datamodule)

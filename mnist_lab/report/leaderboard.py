@@ -73,6 +73,12 @@ class Row:
         return self.metrics[name].mean if name in self.metrics else math.nan
 
     @property
+    def test_readings(self) -> int | None:
+        """How often the runs' test images were read, together; None where not all count it."""
+        known = [run.test_readings for run in self.runs if run.test_readings is not None]
+        return sum(known) if len(known) == len(self.runs) else None
+
+    @property
     def target(self) -> str:
         """The full name of the model's class."""
         return str(self.settings.get("model._target_"))
@@ -81,6 +87,14 @@ class Row:
     def model(self) -> str:
         """The name of the model's class."""
         return self.target.rpartition(".")[2]
+
+    @property
+    def readings_text(self) -> str:
+        """The protocol, and of sealed runs the number of readings of their test images."""
+        if self.test_readings is None:
+            return "open"
+        times = "once" if self.test_readings == 1 else f"{self.test_readings} times"
+        return f"sealed, read {times}" if self.test_readings else "sealed, not read"
 
     @property
     def repeats_seeds(self) -> bool:
@@ -196,6 +210,7 @@ class Leaderboard:
                     record[f"{name}/std"] = _number(spread.std)
                     record[f"{name}/ci95_low"] = _number(spread.mean - half)
                     record[f"{name}/ci95_high"] = _number(spread.mean + half)
+            record["test_readings"] = row.test_readings
             record["directories"] = [str(run.directory) for run in row.runs]
             records.append(record)
         return records

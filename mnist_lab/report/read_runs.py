@@ -13,7 +13,7 @@ from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.labels import LABELS
-from mnist_lab.runs.manifest import SEEDS, RunState, flat
+from mnist_lab.runs.manifest import SEEDS, TEST_READINGS, RunState, flat, read_manifest
 from mnist_lab.runs.trash import TRASH
 
 # Places of a run, and how it was shown and saved, which do not affect its result.
@@ -42,12 +42,14 @@ class Run:
         settings: config values that may affect its result, by dotted keys; no seeds.
         seed: its seed.
         metrics: as in ``metrics.json``.
+        test_readings: how often its test images were read; None where that is not counted.
     """
 
     directory: Path
     settings: dict[str, Any]
     seed: Any
     metrics: dict[str, float]
+    test_readings: int | None = None
 
 
 @dataclass
@@ -127,7 +129,10 @@ def read_run(path: Path) -> Run:
         UntrustedError: its config has YAML tags.
     """
     settings, seed = read_settings(path)
-    return Run(path, settings, seed, read_metrics(path))
+    readings = None
+    if settings.get("protocol") == "sealed" and (path / runs.MANIFEST).exists():
+        readings = len(read_manifest(path).get(TEST_READINGS, []))
+    return Run(path, settings, seed, read_metrics(path), readings)
 
 
 def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
@@ -150,6 +155,8 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a config, or a section of it, may affect a result, and ``seed``."""
     values = renamed_values(flat(config))
+    if values.get("protocol") == "open":  # as in a run from before there was a choice
+        del values["protocol"]
     is_own = values.get("data.dataset") in ("folder", "arrays")  # of which the place says which
     return {
         printable(key): _plain(value)

@@ -18,6 +18,7 @@ from mnist_lab.errors import InputError, Paused, Pruned, StorageError
 from mnist_lab.runs.directory import MANIFEST, now, read_json, write
 
 SEEDS = ("seed", "data.seed")  # keys of a config in which repetitions of a run differ
+TEST_READINGS = "test_readings"  # of a run with protocol=sealed, which counts them
 CLASS_NAMES = "class_names"  # of the data, where they are no numbers
 _COMPARED = ("device", "threads", "world_size", "precision", "versions", "git")
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")
@@ -40,7 +41,7 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
         InputError: it is missing or corrupt.
     """
     manifest = read_json(run_dir / MANIFEST)
-    for name in ("attempts", "further"):
+    for name in ("attempts", "further", TEST_READINGS):
         entries = manifest.get(name, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{run_dir / MANIFEST}: {name}: must be a list of mappings")

@@ -25,8 +25,12 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "config_dir": (str | None, "text or null"),
     "home": (str, "text"),
 }
-# What a config of version 0.1.0 has where today's, which says the same, has another value.
-_FORMER: dict[str, tuple[Any, Any]] = {"model.num_classes": (10, None), "metrics": (None, {})}
+# What a config of an earlier version has where today's, which says the same, has another value.
+_FORMER: dict[str, tuple[Any, Any]] = {
+    "model.num_classes": (10, None),
+    "metrics": (None, {}),
+    "protocol": (None, "open"),
+}
 _MOST_NAMED = 3  # differences in an error
 _environment = functools.cache(environment)  # it asks git
 

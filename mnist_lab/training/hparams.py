@@ -20,16 +20,22 @@ _FIRST = (  # what people vary, and look for
 _PATHS = ("data.root", "trainer.default_root_dir")  # which are no hyperparameters
 
 
-def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
+def log_config(loggers: Iterable[Logger], config: DictConfig, tests: bool = True) -> None:
     """Log a run's settings as hyperparameters and as text, where a logger is TensorBoard's.
 
     The HParams tab shows the scalars of these tags as the run's metrics, so that it
     fills itself during the run, and no metric is logged twice.
+
+    Args:
+        loggers: the run's loggers.
+        config: the run's config.
+        tests: whether the run will have metrics of the test images.
     """
     from torch.utils.tensorboard.summary import hparams
 
     added = config.get("metrics") or {}
     names = [*METRICS, *(f"{split}/{name}" for name in added for split in ("best/val", "test"))]
+    names = [name for name in names if tests or not name.startswith("test/")]
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger):
             continue

@@ -37,6 +37,7 @@ from mnist_lab.training.mlflow_logger import MLflow
 from mnist_lab.training.observer import current_observer
 from mnist_lab.training.resume_logs import drop_kept, rewind
 from mnist_lab.training.resume_state import Snapshot, read_snapshot
+from mnist_lab.training.test_readings import counter_of, reads_test
 from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_model, build_trainer, machine
 
@@ -145,12 +146,14 @@ def _tie_ranks() -> None:
 
 def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.Trainer:
     observer = current_observer()
+    followers = observer.callbacks(config.monitor) if observer else []
     return build_trainer(
         config,
         model,
         validates=getattr(datamodule, "val_size", 1) != 0,
-        callbacks=[*(observer.callbacks(config.monitor) if observer else []), Heartbeat()],
+        callbacks=[*followers, *counter_of(config, datamodule), Heartbeat()],
         is_quiet=observer is not None,
+        tests=reads_test(config),
     )
 
 
@@ -161,7 +164,7 @@ def begin_logs(config: DictConfig, loggers: list[Logger], snapshot: Snapshot | N
     else:
         rewind(loggers)
     if snapshot is None or snapshot.goes_further:
-        log_config(loggers, config)
+        log_config(loggers, config, reads_test(config))
     for logger in loggers:
         if isinstance(logger, MLflow):
             logger.begin(settings_of(config), is_resumed=snapshot is not None)

@@ -102,6 +102,7 @@ def build_trainer(
     validates: bool,
     callbacks: Sequence[L.Callback] = (),
     is_quiet: bool = False,
+    tests: bool = True,
 ) -> L.Trainer:
     """Build the trainer with the callbacks and loggers of its groups.
 
@@ -111,6 +112,7 @@ def build_trainer(
         validates: whether there is a validation split to monitor.
         callbacks: finished callbacks, which come before the config's.
         is_quiet: whether progress, summary and images are left out.
+        tests: whether the test images may be read.
 
     Raises:
         ConfigError: Lightning refuses a setting.
@@ -118,6 +120,8 @@ def build_trainer(
     do_without_tensorflow()
     ignore_noise()
     options = _options(config.trainer, is_quiet)
+    if not tests:
+        options["limit_test_batches"] = 0
     nodes = _callback_nodes(config, options, validates, is_quiet)
     options["callbacks"] = [
         *callbacks,

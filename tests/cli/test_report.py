@@ -41,6 +41,8 @@ def test_a_table_that_says_what_it_is_sorted_by(sweep: Path) -> None:
     assert "sorted by val/acc" in done.stdout
     assert re.search(r"  1  2 .* 0\.01  +sweep/\d\n", done.stdout)
     assert re.search(r"  2  2 .* 0\.0001  +sweep/\d\n", done.stdout)
+    assert "test/acc" not in done.stdout
+    assert "test/acc 95 %" in call("report sweep --test", sweep.parent).stdout
 
 
 def test_what_was_varied_comes_before_what_models_differ_in(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Metrics, Stack
 from mnist_lab.training.stacked.run import StackedRun
+from mnist_lab.training.test_readings import reads_test
 from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_trainer, machine
 
@@ -155,4 +156,5 @@ def _quiet_trainer(run: StackedRun) -> L.Trainer:
     """Build the trainer of a stack, whose trials have loggers and callbacks of their own."""
     config: Any = OmegaConf.to_container(run.config)
     config = OmegaConf.create(config | {"logger": {}, "callbacks": {}})
-    return build_trainer(config, run.model, validates=config.data.val_size != 0, is_quiet=True)
+    validates, tests = config.data.val_size != 0, reads_test(config)
+    return build_trainer(config, run.model, validates, is_quiet=True, tests=tests)
