@@ -112,6 +112,36 @@ class CNN(Model):
 
 
 @dataclass
+class GlobalPoolCNN(Model):
+    """Convolutions with batch norm, then global average pooling and one linear layer."""
+
+    _target_: str = "mnist_lab.models.GlobalPoolCNN"
+    channels: list[int] = knob(
+        [8, 12, 16, 16, 16], "channels of each convolution", arguments.SIZE, each=int
+    )
+    kernel_size: Any = knob(
+        3,
+        "side of the kernels in pixels; a list has one for each",
+        arguments.KERNEL_SIZE,
+        each=int,
+        length="channels",
+    )
+    pool: Any = knob(
+        [1, 1, 2, 2, 1],
+        "side of the max pooling after each convolution, 1 is none; a list has one for each",
+        arguments.SIZE,
+        each=int,
+        length="channels",
+    )
+    separable: bool = knob(False, "convolutions after the first within channels, then across them")
+    residual: bool = knob(False, "convolutions that keep the channels are added to their input")
+    activation: str = knob("relu", "after each convolution", choices=tuple(ACTIVATIONS))
+    dropout: float = knob(
+        0.0, "probability that a mean is left out before the linear layer", arguments.DROPOUT
+    )
+
+
+@dataclass
 class Module(Model):
     """Any torch.nn.Module by its class and arguments, in the lab's classifier."""
 
@@ -400,7 +430,13 @@ class Train:
 
 
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
-    "model": {"softmax": SoftmaxRegression, "mlp": MLP, "cnn": CNN, "module": Module},
+    "model": {
+        "softmax": SoftmaxRegression,
+        "mlp": MLP,
+        "cnn": CNN,
+        "global_pool_cnn": GlobalPoolCNN,
+        "module": Module,
+    },
     "data": {"data": Data},
     "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD, "own": OwnOptimizer},
     "scheduler": {

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mnist_lab.models.classifier import Classifier
     from mnist_lab.models.cnn import CNN
+    from mnist_lab.models.global_pool_cnn import GlobalPoolCNN
     from mnist_lab.models.mlp import MLP
     from mnist_lab.models.module import Module
     from mnist_lab.models.softmax import SoftmaxRegression
 
-__all__ = ["CNN", "MLP", "Classifier", "Module", "SoftmaxRegression"]
+__all__ = ["CNN", "MLP", "Classifier", "GlobalPoolCNN", "Module", "SoftmaxRegression"]
 
 _MODULES = {
     "CNN": "cnn",
     "Classifier": "classifier",
+    "GlobalPoolCNN": "global_pool_cnn",
     "MLP": "mlp",
     "Module": "module",
     "SoftmaxRegression": "softmax",
