@@ -25,7 +25,7 @@ from mnist_lab.training.epoch_loop import FastEpochLoop
 ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The tests' only additions, for time.
-_FEW = "trainer.limit_train_batches=5"
+_FEW = ("trainer.limit_train_batches=5", "trainer.limit_val_batches=2")
 _FEW_TRIALS = "hydra.sweeper.n_trials=2"
 # What needs an installation of its own, by the test that does it.
 ELSEWHERE = {
@@ -149,7 +149,7 @@ def _shortened(words: list[str]) -> list[str]:
         words = [*words, _FEW_TRIALS]
     if not any(word.startswith("trainer=") for word in words):
         words = [*words, "trainer=cpu"]
-    return [*words, _FEW]
+    return [*words, *_FEW]
 
 
 @contextlib.contextmanager
