@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument("recipes", nargs="*", help="which ones; all if none is named")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1 of each")
     options = parser.parse_args()
-    known = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+    recipes = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+    known = [name for name in recipes if not name.startswith(("record_", "speedrun_"))]
     if unknown := set(options.recipes) - set(known):
         parser.error(f"no such recipe: {', '.join(unknown)}; there are {', '.join(known)}")
     lines = [

@@ -19,6 +19,7 @@ VERBS = {
     "resume": "resume a run or sweep that was stopped, to the same bits",
     "verify": "run a run again, and say whether its figures and weights are the same",
     "evaluate": "evaluate a run's best checkpoint again",
+    "card": "write a model card: figures by class, calibration, corruptions",
     "report": "a leaderboard over any set of runs and sweeps, and a page of them",
     "runs": "list and find runs and sweeps, and tag them",
     "predict": "recognise the digits in images of your own",

@@ -167,8 +167,15 @@ def _count(settings: Any) -> int:
     return sum(map(_count, settings)) if isinstance(settings, list | tuple) else 1
 
 
-def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predictions:
+def predict_test_images(
+    run_dir: Path, overrides: Sequence[str] = (), by: str = "predict"
+) -> Predictions:
     """Return the predictions of a run's best checkpoint on the test images of the run's data.
+
+    Args:
+        run_dir: the run's directory.
+        overrides: as ``evaluate_run`` takes them.
+        by: what reads the test images, for the count of a sealed run.
 
     Raises:
         InputError: the run's directory or its checkpoint cannot be read, or the model gives no
@@ -180,7 +187,7 @@ def predict_test_images(run_dir: Path, overrides: Sequence[str] = ()) -> Predict
     model = load_model(run_dir, config)
     datamodule = _data_of(run_dir, config, overrides)
     trainer = build_trainer(config, model, validates=False)
-    count_reading(run_dir, config, model, datamodule, "predict")
+    count_reading(run_dir, config, model, datamodule, by)
     batches = trainer.predict(model, datamodule=datamodule) or []
     images, labels, _ = datamodule.split(train=False)
     names = class_names_of(datamodule)

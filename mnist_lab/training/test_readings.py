@@ -54,7 +54,7 @@ def count_reading(
         config: the run's config.
         model: the model, with the weights that are tested.
         datamodule: the data whose test images are read.
-        by: what reads them: ``train``, ``evaluate`` or ``predict``.
+        by: what reads them: ``train``, ``evaluate``, ``predict`` or ``card``.
 
     Raises:
         BusyError: another process trains the run.

@@ -120,8 +120,6 @@ def build_trainer(
     do_without_tensorflow()
     ignore_noise()
     options = _options(config.trainer, is_quiet)
-    if not tests:
-        options["limit_test_batches"] = 0
     nodes = _callback_nodes(config, options, validates, is_quiet)
     options["callbacks"] = [
         *callbacks,
@@ -143,6 +141,8 @@ def build_trainer(
     options["precision"] = resolve_precision(options["precision"], model, accelerator)
     trainer_class = pkgutil.resolve_name(options.pop("_target_"))
     trainer: L.Trainer = trainer_class(**{name: _built(value) for name, value in options.items()})
+    if not tests:
+        trainer.limit_test_batches = 0  # here, as fast_dev_run sets it to 1
     _check(trainer)
     give_folders(trainer)
     return trainer

@@ -1,0 +1,105 @@
+"""The records: recipe, seeds, target, published figure with its protocol, and the search."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record.
+
+    Args:
+        name: of its recipe in conf/experiment.
+        what: the class of models that it is the record of.
+        target: mean test accuracy to reach.
+        anchor: the published figure, in per cent; None where there is none.
+        protocol: how that figure was had, in words.
+        seeds: how many are asked for.
+        search: overrides of the sealed sweep on validation that its settings are chosen by.
+    """
+
+    name: str
+    what: str
+    target: float
+    anchor: float | None
+    protocol: str
+    seeds: int = 10
+    search: str = ""
+
+
+_VALIDATED = "data.val_size=5000"
+
+RECORDS = {
+    record.name: record
+    for record in (
+        Record(
+            "record_softmax",
+            "linear",
+            0.927,
+            92.4,
+            "textbook figure of one run; how it was chosen is not said",
+            search=f"{_VALIDATED} optimizer.lr=1e-3,3e-3,1e-2 model.label_smoothing=0,0.05,0.1 "
+            "optimizer.weight_decay=0,1e-4 data.batch_size=128,512 hydra/launcher=fused",
+        ),
+        Record(
+            "record_mlp",
+            "permutation invariant, no augmentation",
+            0.990,
+            98.92,
+            "published mean; 99.43 of a ladder network was tuned on test",
+            search=f"{_VALIDATED} trainer.max_epochs=10 optimizer.lr=1e-3,3e-3,1e-2 "
+            "model.dropout=0.3,0.5 model.label_smoothing=0,0.05",
+        ),
+        Record(
+            "record_1k",
+            "at most 1,000 parameters",
+            0.986,
+            98.0,
+            "575 weights that are not zero, one hand-picked seed",
+            search=f"{_VALIDATED} trainer.max_epochs=10 optimizer.lr=1e-2,2e-2,5e-2 "
+            "data.batch_size=64,128",
+        ),
+        Record(
+            "record_8k",
+            "at most 8,000 parameters, 15 epochs",
+            0.994,
+            99.4,
+            "a course's exercise: the best epoch on test has to pass it",
+            search=f"{_VALIDATED} optimizer.lr=1e-2,2e-2,5e-2 data.augment=null,affine",
+        ),
+        Record(
+            "speedrun",
+            "seconds to 99.0 %",
+            0.990,
+            99.0,
+            "0.76 s on a GTX 1660 Ti, tuned on test",
+            seeds=20,
+        ),
+        Record("speedrun_995", "seconds to 99.5 %", 0.995, None, "none known"),
+        Record(
+            "record_cnn",
+            "one CNN",
+            0.9965,
+            99.641,
+            "mean of 1,500 runs, standard deviation 0.047; 99.75 is the median of 3 runs of a "
+            "ResNet of 20 layers with cutout",
+            seeds=5,
+        ),
+        Record(
+            "record_mlp_augmented",
+            "MLP with affine and elastic augmentation",
+            0.995,
+            99.65,
+            "best epoch on test of one run, 12 million weights (Ciresan 2010)",
+            seeds=5,
+        ),
+        Record(
+            "record_ensemble",
+            "mean of 10 CNNs' probabilities",
+            0.9975,
+            99.745,
+            "mean of 100 ensembles of 15 nets, standard deviation 0.020",
+            seeds=1,
+        ),
+    )
+}
+MEMBERS = 10  # of an ensemble: the runs of record_cnn with ten seeds in a row

@@ -1,0 +1,121 @@
+"""Table of the records from the files of their seeds: records.json and records.md."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnist_lab.report.leaderboard import Spread
+from record_rows.catalog import RECORDS
+from record_rows.measure import ROOT, recipe_sha256
+
+_NOTE = """\
+Written by `scripts/records`. Each run is sealed: settings that were searched were chosen on 5,000
+validation images, the network was then trained on all 60,000 training images (`speedrun` on
+55,000), and the test images were read once a seed, at its end. Interval: 95 %, Student's t over the
+seeds. Seconds are a seed's, without imports; a * marks those measured beside other jobs."""
+_BUSY = 1.5  # load average over the cores above which other jobs ran beside
+
+
+def gather(folder: Path) -> list[dict[str, Any]]:
+    """Return the records that have a seed at least, in the order of the catalog."""
+    rows = []
+    for name in RECORDS:
+        by_data: dict[str, list[dict[str, Any]]] = {}
+        for path in sorted((folder / name).glob("*_*.json")):
+            seed = json.loads(path.read_text(encoding="utf-8"))
+            if seed["recipe_sha256"] == recipe_sha256(name, seed["overrides"]):
+                by_data.setdefault(seed["data"], []).append(seed)
+        rows += [_row(folder, name, data, seeds) for data, seeds in sorted(by_data.items())]
+    return rows
+
+
+def _row(folder: Path, name: str, data: str, seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    record = RECORDS[name]
+    accuracy = Spread.of([seed["test_acc"] for seed in seeds])
+    half = accuracy.half
+    chosen = folder / name / "chosen_by.csv"
+    is_mnist = data == "mnist"
+    return {
+        "name": name,
+        "what": record.what,
+        "data": data,
+        "mean": accuracy.mean,
+        "sd": accuracy.std,
+        "interval": None if half is None else [accuracy.mean - half, accuracy.mean + half],
+        "n": len(seeds),
+        "n_asked": record.seeds,
+        "target": record.target if is_mnist else None,
+        "parameters": seeds[0]["parameters"],
+        "seconds": Spread.of([seed["seconds"] for seed in seeds]).mean,
+        "beside_other_jobs": any(
+            max(seed["load_average"]) > _BUSY * seed["cores"] for seed in seeds
+        ),
+        "trained_on": 60_000 - seeds[0]["val_size"],
+        "test_readings": sum(seed["test_readings"] for seed in seeds),
+        "chosen_by": str(chosen.relative_to(folder.parent)) if chosen.exists() else None,
+        "anchor": {"figure": record.anchor, "protocol": record.protocol} if is_mnist else None,
+        "hardware": sorted({seed["hardware"] for seed in seeds}),
+        "threads": sorted({seed["threads"] for seed in seeds}),
+        "precision": seeds[0]["precision"],
+        "versions": seeds[0]["versions"],
+        "recipe_sha256": seeds[0]["recipe_sha256"],
+        "overrides": seeds[0]["overrides"],
+        "leave_one_out": seeds[0].get("leave_one_out"),
+    }
+
+
+def _is_busy(seed: dict[str, Any]) -> bool:
+    return bool(max(seed["load_average"]) > _BUSY * seed["cores"])
+
+
+def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write records.json and records.md beside the folder of the seeds."""
+    text = json.dumps(list(rows), indent=2) + "\n"
+    (folder.parent / "records.json").write_text(text, encoding="utf-8")
+    lines = "\n".join(["# Records", "", _NOTE, "", *markdown(rows)]) + "\n"
+    (folder.parent / "records.md").write_text(lines, encoding="utf-8")
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the table."""
+    yield (
+        "| record | data | test accuracy, mean ± sd | 95 % interval | n | target | parameters | "
+        "seconds | published | its protocol | chosen by |"
+    )
+    yield "|" + " --- |" * 11
+    for row in rows:
+        anchor = row["anchor"] or {"figure": None, "protocol": ""}
+        cells = [
+            f"`{row['name']}`",
+            row["data"],
+            accuracy_text(row),
+            interval_text(row),
+            f"{row['n']} of {row['n_asked']}" if row["n"] < row["n_asked"] else str(row["n"]),
+            f"{row['target']:.2%}" if row["target"] else "",
+            f"{row['parameters']:,}",
+            f"{row['seconds']:.1f}{'*' * row['beside_other_jobs']}",
+            f"{anchor['figure']:g} %" if anchor["figure"] else "",
+            anchor["protocol"],
+            f"[sweep]({row['chosen_by']})" if row["chosen_by"] else "not searched",
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def accuracy_text(row: dict[str, Any]) -> str:
+    """Return a record's mean and standard deviation, in per cent."""
+    spread = "" if row["sd"] is None else f" ± {100 * row['sd']:.2f}"
+    return f"{100 * row['mean']:.2f}{spread} %"
+
+
+def interval_text(row: dict[str, Any]) -> str:
+    """Return a record's 95 % interval, in per cent."""
+    if row["interval"] is None:
+        return ""
+    low, high = row["interval"]
+    return f"{100 * low:.2f} to {100 * high:.2f} %"
+
+
+def default_folder() -> Path:
+    """Return the folder of the seeds' files."""
+    return ROOT / "benchmarks" / "records"

@@ -1,0 +1,55 @@
+"""Trains records over seeds and writes benchmarks/records.md and records.json from their files.
+
+    python scripts/records.py                                # all, each over the seeds it asks for
+    python scripts/records.py record_softmax record_1k --seeds 5
+    python scripts/records.py record_8k data=fashion_mnist   # the same recipe on another set
+    python scripts/records.py --search record_softmax        # the sweep that its settings come from
+    python scripts/records.py --table                        # gathers what is there
+
+A seed's result is a file as soon as it exists, and is not measured again while the recipe stands;
+what is killed is resumed when the script is started again. Runs are kept in outputs/records.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from record_rows.measure import ROOT, is_measured, known, measure, search, seed_file
+from record_rows.table import default_folder, gather, markdown, write
+
+
+def main(arguments: list[str]) -> int:
+    """Measure what is missing, and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("words", nargs="*", metavar="NAME", help="records, and data=SET")
+    parser.add_argument("--seeds", type=int, help="seeds 0 to N-1; else as many as a record asks")
+    parser.add_argument("--search", action="store_true", help="choose settings on validation")
+    parser.add_argument("--table", action="store_true", help="only gather what is there")
+    parser.add_argument("--to", type=Path, default=default_folder(), help="folder of the results")
+    runs = ROOT / "outputs" / "records"
+    parser.add_argument("--runs", type=Path, default=runs, help="folder of the runs")
+    options = parser.parse_intermixed_args(arguments)
+    overrides = [word for word in options.words if "=" in word]
+    records = known([word for word in options.words if "=" not in word])
+    if options.search:
+        for record in records:
+            if record.search:
+                print(search(record, options.to, options.runs))
+        return 0
+    for record in [] if options.table else records:
+        for seed in range(options.seeds or record.seeds):
+            path = seed_file(options.to, record.name, seed, overrides)
+            if not is_measured(path, record.name, overrides):
+                measure(record, seed, overrides, options.to, options.runs)
+                write(options.to, gather(options.to))
+    options.to.mkdir(parents=True, exist_ok=True)
+    rows = gather(options.to)
+    write(options.to, rows)
+    print("\n".join(markdown(rows)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""``mnist-lab card`` through the shipped door."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from door import FEW_BATCHES, call, train
+
+from mnist_lab.inference.corruptions import CORRUPTIONS
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed run with its card."""
+    folder = tmp_path_factory.mktemp("card")
+    run_dir = train(f"model=softmax protocol=sealed {FEW_BATCHES}", folder)
+    done = call(f"card {run_dir}", folder)
+    assert done.returncode == 0, done.stderr
+    return run_dir
+
+
+def test_both_forms_have_all_parts(run_dir: Path) -> None:
+    text, page = (run_dir / "card.md").read_text(), (run_dir / "card.html").read_text()
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    parts = [name.replace("_", " ") for name in CORRUPTIONS]
+    parts += ["By class", "Calibration", "-60 degrees", "8 pixels", "Other writers", "sealed"]
+    parts += [manifest["data"]["test"], manifest["sha256"]["model"], "1,797 digits"]
+    for part in parts:
+        assert part in text
+        assert part in page
+    shares = [float(value) for value in re.findall(r"\| ([\d.]+)% \|", text)]
+    assert len(shares) > 30
+    assert all(0 <= share <= 100 for share in shares)
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (run_dir / name).read_bytes().startswith(b"\x89PNG")
+    assert page.count('src="data:image/png') == 2
+    assert "http" not in page
+
+
+def test_what_is_not_changed_has_the_accuracy_of_an_evaluation(run_dir: Path) -> None:
+    done = call(f"evaluate {run_dir} trainer.limit_test_batches=1.0 --json", run_dir)
+    accuracy = json.loads(done.stdout)["test/acc"]
+    assert f"{accuracy:.2%} of 10,000 test images" in (run_dir / "card.md").read_text()
+
+
+def test_the_reading_is_counted(run_dir: Path) -> None:
+    readings = json.loads((run_dir / "manifest.json").read_text())["test_readings"]
+    assert [reading["by"] for reading in readings][:2] == ["train", "card"]
+
+
+def test_a_missing_folder_is_one_line(run_dir: Path) -> None:
+    done = call(f"card {run_dir} --output {run_dir}/none", run_dir)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
