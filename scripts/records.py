@@ -5,6 +5,7 @@
     python scripts/records.py record_8k data=fashion_mnist   # the same recipe on another set
     python scripts/records.py --search record_softmax        # the sweep that its settings come from
     python scripts/records.py --table                        # gathers what is there
+    python scripts/records.py --page                         # and puts it into docs/records.md
 
 A seed's result is a file as soon as it exists, and is not measured again while the recipe stands;
 what is killed is resumed when the script is started again. Runs are kept in outputs/records.
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=int, help="seeds 0 to N-1; else as many as a record asks")
     parser.add_argument("--search", action="store_true", help="choose settings on validation")
     parser.add_argument("--table", action="store_true", help="only gather what is there")
+    parser.add_argument("--page", action="store_true", help="gather, and write docs/records.md")
     parser.add_argument("--to", type=Path, default=default_folder(), help="folder of the results")
     runs = ROOT / "outputs" / "records"
     parser.add_argument("--runs", type=Path, default=runs, help="folder of the runs")
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> int:
             if record.search:
                 print(search(record, options.to, options.runs))
         return 0
-    for record in [] if options.table else records:
+    for record in [] if options.table or options.page else records:
         for seed in range(options.seeds or record.seeds):
             path = seed_file(options.to, record.name, seed, overrides)
             if not is_measured(path, record.name, overrides):
@@ -47,6 +49,10 @@ def main(arguments: list[str]) -> int:
     options.to.mkdir(parents=True, exist_ok=True)
     rows = gather(options.to)
     write(options.to, rows)
+    if options.page:
+        from record_rows.page import write_page
+
+        write_page(rows)
     print("\n".join(markdown(rows)))
     return 0
 

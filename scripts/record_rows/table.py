@@ -97,7 +97,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{row['seconds']:.1f}{'*' * row['beside_other_jobs']}",
             f"{anchor['figure']:g} %" if anchor["figure"] else "",
             anchor["protocol"],
-            f"[sweep]({row['chosen_by']})" if row["chosen_by"] else "not searched",
+            f"`benchmarks/{row['chosen_by']}`" if row["chosen_by"] else "not searched",
         ]
         yield f"| {' | '.join(cells)} |"
 

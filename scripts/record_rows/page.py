@@ -1,0 +1,66 @@
+"""The records in docs/records.md: their table, and accuracy against parameters and seconds."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from record_rows.measure import ROOT
+from record_rows.table import markdown
+
+PAGE = ROOT / "docs" / "records.md"
+PICTURE = ROOT / "docs" / "records.png"
+START, END = "<!-- results: scripts/records --page -->", "<!-- end of results -->"
+_ALT = "Test error of each record against parameters and seconds, with published figures"
+
+
+def results(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what stands between the page's two markers."""
+    if not rows:
+        return "No record has been measured yet."
+    return "\n".join([*markdown([dict(row) for row in rows]), "", f"![{_ALT}]({PICTURE.name})"])
+
+
+def write_page(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write table and picture."""
+    text = PAGE.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"{PAGE}: no {START} in it")
+    block = f"{START}\n{results(rows)}\n{END}"
+    PAGE.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
+    if rows:
+        draw([row for row in rows if row["data"] == "mnist"])
+
+
+def draw(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the test error of each record, its interval, and the published figure beside it."""
+    figure = Figure(figsize=(11, 4.5), dpi=100, layout="constrained")
+    for number, key in enumerate(("parameters", "seconds"), start=1):
+        axes = figure.add_subplot(1, 2, number)
+        for row in rows:
+            _point(axes, row, key)
+        axes.set(xscale="log", yscale="log", xlabel=key, ylabel="test error in %")
+        axes.grid(which="both", alpha=0.25)
+    axes.plot([], [], "o", color="tab:blue", label="mean, sealed, 95 % interval")
+    axes.plot([], [], "x", color="tab:orange", label="published, see the table for its protocol")
+    axes.legend(fontsize=8)
+    figure.savefig(PICTURE)
+
+
+def _point(axes: Axes, row: Mapping[str, Any], key: str) -> None:
+    error = 100 * (1 - row["mean"])
+    low, high = row["interval"] or (row["mean"], row["mean"])
+    half = 50 * (high - low)
+    axes.errorbar(row[key], error, yerror=half or None, fmt="o", color="tab:blue", capsize=3)
+    axes.annotate(
+        f"{row['name'].removeprefix('record_')} (n={row['n']})",
+        (row[key], error),
+        xytext=(6, 4),
+        textcoords="offset points",
+        fontsize=8,
+    )
+    if row["anchor"] and row["anchor"]["figure"] and key == "parameters":
+        axes.plot(row[key], 100 - row["anchor"]["figure"], "x", color="tab:orange")
