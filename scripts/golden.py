@@ -34,6 +34,7 @@ MAX_POINTS = 0.003  # difference of an accuracy on another processor or with oth
 MAX_LOSS = 0.05  # relative difference of a loss there
 SHORT = "seed=0 trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=100 "
 SHORT += "trainer.enable_model_summary=false"
+OF_RECORDS = "^record_|speedrun_995|global_pool_cnn"
 # Recipes whose epochs are counted in steps.
 IN_STEPS = "trainer.max_steps=200 trainer.val_check_interval=100 trainer.max_epochs=-1"
 TINY = "trainer=cpu trainer.enable_model_summary=false trainer.log_every_n_steps=20 "
@@ -82,11 +83,11 @@ def main() -> int:
     """Record or compare, and print what differs; return 1 where something does."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verb", choices=["record", "compare"])
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; record: runs and lines")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; record: lines and runs")
     parser.add_argument("--only", default="", help="a regular expression: those runs alone")
     options = parser.parse_args()
     # The directories stay those of an older version, unless somebody asks for new ones.
-    parts = options.parts or [*PARTS][: None if options.verb == "compare" else 2]
+    parts = options.parts or [*PARTS][: None if options.verb == "compare" else 3]
     if unknown := set(parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(PARTS)}")
     problems = []
@@ -125,15 +126,19 @@ def lines(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
     return {"key": None, "found": found}
 
 
-def runs(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
-    """Train each recipe and each model for a few hundred steps, and return what came of it."""
+def runs(recorded: dict[str, Any] | None, only: str, of_records: bool = False) -> dict[str, Any]:
+    """Train each recipe and each model for a few hundred steps, and return what came of it.
+
+    Those of the records, which came later, are a part of their own.
+    """
     commands = {}
     for group in ("experiment", "model"):
         for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
             command = f"train {group}={path.stem} {SHORT}"
             if "max_steps" in path.read_text() or path.stem == "tf_deep_relu":
                 command += f" {IN_STEPS}"
-            commands[f"{group}={path.stem}"] = command
+            if bool(re.search(OF_RECORDS, path.stem)) == of_records:
+                commands[f"{group}={path.stem}"] = command
     found = {}
     for name, command in commands.items():
         if re.search(only, name):
@@ -373,6 +378,7 @@ def write(part: str, record: dict[str, Any]) -> None:
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "lines": lines,
     "runs": runs,
+    "runs_of_records": partial(runs, of_records=True),
     "directories": directories,
     "directories_0.2.0": partial(directories, made=MADE_BY_0_2_0),
 }

@@ -10,7 +10,9 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "golden.py"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["lines", "runs", "directories", "directories_0.2.0"])
+@pytest.mark.parametrize(
+    "part", ["lines", "runs", "runs_of_records", "directories", "directories_0.2.0"]
+)
 def test_nothing_differs_from_the_record(part: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT, "compare", part],
