@@ -35,11 +35,11 @@ def main(arguments: list[str]) -> int:
         from mnist_lab.inference.card import as_html, as_markdown, card
 
     sections = card(options.run, options.overrides)
-    pictures = [section for section in sections if section.picture is not None]
+    pictures = [section.picture for section in sections if section.picture is not None]
     names = [f"card_{number}.png" for number in range(1, len(pictures) + 1)]
-    for name, section in zip(names, pictures, strict=True):
+    for name, picture in zip(names, pictures, strict=True):
         with write_errors(folder / name):
-            write_atomic(folder / name, png(section.picture))
+            write_atomic(folder / name, png(picture))
     write(folder / "card.md", as_markdown(sections, names))
     write(folder / "card.html", as_html(sections))
     say(f"card: {folder / 'card.md'}, {folder / 'card.html'}")

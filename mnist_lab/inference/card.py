@@ -108,7 +108,7 @@ def _clean(predictions: Predictions) -> Iterator[Section]:
 
 @torch.inference_mode()
 def _accuracy(model: Any, images: Tensor, labels: Tensor) -> float:
-    batches = zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
+    batches = zip(torch.split(images, _BATCH), torch.split(labels, _BATCH), strict=True)
     right = sum(int((logits_of(model, x).argmax(dim=1) == y).sum()) for x, y in batches)
     return right / len(labels)
 

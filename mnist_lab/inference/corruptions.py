@@ -78,7 +78,8 @@ def _glass_blur(images: Tensor, generator: Generator) -> Tensor:
     columns = (torch.arange(width) + steps[1]).clamp(0, width - 1)
     blurred = gaussian_blur(images, [5, 5], [0.6, 0.6])
     taken = blurred.flatten(1).gather(1, (rows * width + columns).flatten(1))
-    return gaussian_blur(taken.view(images.shape), [5, 5], [0.6, 0.6])
+    again: Tensor = gaussian_blur(taken.view(images.shape), [5, 5], [0.6, 0.6])
+    return again
 
 
 def _motion_blur(images: Tensor, generator: Generator) -> Tensor:
