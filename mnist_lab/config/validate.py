@@ -150,10 +150,10 @@ def _check_trainer(config: DictConfig) -> None:
     if trainer.limit_train_batches == 0 and not trainer.overfit_batches:
         raise ConfigError("trainer.limit_train_batches=0: must be above 0")
     time = trainer.max_time
-    is_time = isinstance(time, str) and re.fullmatch(r"\d+(:\d\d){3}", time)
+    is_time = isinstance(time, str) and re.fullmatch(r"(?=.*[1-9])\d+(:\d\d){3}", time)
     if not is_time and not isinstance(time, DictConfig | None):
         raise ConfigError(
-            f"trainer.max_time={shown(time)}: must be DD:HH:MM:SS, or a mapping of "
+            f"trainer.max_time={shown(time)}: must be DD:HH:MM:SS, above 0, or a mapping of "
             "datetime.timedelta's arguments"
         )
     for name in ("logger", "callbacks", "plugins"):
