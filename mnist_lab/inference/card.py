@@ -188,17 +188,18 @@ def as_markdown(sections: Sequence[Section], pictures: Sequence[str]) -> str:
     """Return a card as Markdown; ``pictures`` are the files of those sections that have one."""
     files, lines = iter(pictures), list[str]()
     for number, section in enumerate(sections):
-        lines += [f"{'#' if number == 0 else '##'} {section.title}", "", section.text, ""]
+        lines += [f"{'#' if number == 0 else '##'} {escape(section.title)}", ""]
+        lines += [section.text, ""] if section.text else []
         if section.columns:
             lines += [_row(section.columns), _row(["---"] * len(section.columns))]
             lines += [*map(_row, section.rows), ""]
         if section.picture is not None:
             lines += [f"![{section.caption}]({next(files)})", ""]
-    return "\n".join(lines).replace("\n\n\n", "\n\n")
+    return "\n".join(lines)
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+    return f"| {' | '.join(escape(cell).replace('|', '&#124;') for cell in cells)} |"
 
 
 def as_html(sections: Sequence[Section]) -> str:
