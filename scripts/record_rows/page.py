@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from record_rows.measure import ROOT
 from record_rows.table import markdown
@@ -43,9 +44,14 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             _point(axes, row, key)
         axes.set(xscale="log", yscale="log", xlabel=key, ylabel="test error in %")
-        axes.grid(which="both", alpha=0.25)
+        axes.set_xlim(min(row[key] for row in rows) / 2, max(row[key] for row in rows) * 5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.25)
     axes.plot([], [], "o", color="tab:blue", label="mean, sealed, 95 % interval")
-    axes.plot([], [], "x", color="tab:orange", label="published, see the table for its protocol")
+    axes.plot([], [], "x", color="tab:orange", label="published, at the parameters of the record beside it")
     axes.legend(fontsize=8)
     figure.savefig(PICTURE)
 
@@ -54,7 +60,7 @@ def _point(axes: Axes, row: Mapping[str, Any], key: str) -> None:
     error = 100 * (1 - row["mean"])
     low, high = row["interval"] or (row["mean"], row["mean"])
     half = 50 * (high - low)
-    axes.errorbar(row[key], error, yerror=half or None, fmt="o", color="tab:blue", capsize=3)
+    axes.errorbar(row[key], error, yerr=half or None, fmt="o", color="tab:blue", capsize=3)
     axes.annotate(
         f"{row['name'].removeprefix('record_')} (n={row['n']})",
         (row[key], error),
