@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from record_rows.catalog import RECORDS
 from record_rows.measure import ROOT
 from record_rows.table import markdown
 
@@ -21,7 +22,13 @@ def results(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return what stands between the page's two markers."""
     if not rows:
         return "No record has been measured yet."
-    return "\n".join([*markdown([dict(row) for row in rows]), "", f"![{_ALT}]({PICTURE.name})"])
+    lines = [*markdown([dict(row) for row in rows]), "", f"![{_ALT}]({PICTURE.name})"]
+    there = {row["name"] for row in rows}
+    if missing := [
+        f"`{name}` ({record.what})" for name, record in RECORDS.items() if name not in there
+    ]:
+        lines += ["", f"Not measured yet, though their recipes are there: {', '.join(missing)}."]
+    return "\n".join(lines)
 
 
 def write_page(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -51,7 +58,13 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25)
     axes.plot([], [], "o", color="tab:blue", label="mean, sealed, 95 % interval")
-    axes.plot([], [], "x", color="tab:orange", label="published, at the parameters of the record beside it")
+    axes.plot(
+        [],
+        [],
+        "x",
+        color="tab:orange",
+        label="published, at the parameters of the record beside it",
+    )
     axes.legend(fontsize=8)
     figure.savefig(PICTURE)
 
