@@ -12,7 +12,7 @@ from mnist_lab.cli.main import VERBS
 from mnist_lab.cli.train_help import Knob, group_knobs, knobs
 from mnist_lab.config.options import CONF, choices, groups
 from mnist_lab.config.schema import Train
-from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
+from mnist_lab.config.sweep_schema import LAUNCHERS, LearningRates, Settings
 
 
 def write(root: Path, folder: Path) -> None:
@@ -66,6 +66,9 @@ def _group(group: str) -> Iterator[str]:
     if found:
         yield "## Keys\n"
         yield from _table(found)
+    if group == "sweep":
+        yield "\n## Keys of sweep=lr_range\n"
+        yield from _table(knobs("hydra.sweeper.", [LearningRates]))
 
 
 def _launchers() -> Iterator[str]:

@@ -147,6 +147,8 @@ def _shortened(words: list[str]) -> list[str]:
     words = [re.sub(r"^seed=range\(\d+\)", "seed=range(2)", word) for word in words]
     if any(re.search("n_trials=|_search|_tradeoff", word) for word in words):
         words = [*words, _FEW_TRIALS]
+    if "sweep=lr_range" in words:
+        words = [*words, "hydra.sweeper.rates=6", "hydra.sweeper.seeds=1"]
     if not any(word.startswith("trainer=") for word in words):
         words = [*words, "trainer=cpu"]
     return [*words, *_FEW]

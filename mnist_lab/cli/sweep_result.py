@@ -40,7 +40,7 @@ def print_outcome(outcome: Outcome) -> None:
         command = shlex.join(["mnist-lab", "report", str(place), "--test"])
         console.print(f"their test accuracy: {command}")
     console.print(f"all trials: {place / CSV}")
-    if outcome.command and not is_crossed:  # the best fold is no better a setting
+    if outcome.command:
         console.print(f"train the best again: {outcome.command}")
     if number_of[RunState.RUNNING]:
         console.print(f"{number_of[RunState.RUNNING]} still running in other processes")

@@ -18,7 +18,7 @@ from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
 from mnist_lab.config.compose import Loader
-from mnist_lab.config.cross_validation import folds_for
+from mnist_lab.config.cross_validation import check_grid, folds_for
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
 from mnist_lab.config.jobs import run, sweep
 from mnist_lab.config.lengths import LENGTHS
@@ -29,12 +29,13 @@ from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sources import search_path
-from mnist_lab.config.sweep_schema import STUDY
+from mnist_lab.config.sweep_schema import RANGE_TEST, STUDY
 from mnist_lab.config.validate import check
 from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
 from mnist_lab.runs.directory import MANIFEST, claimed
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.registry import prepare_launcher, register
+from mnist_lab.sweeps.lr_range import RangeTest
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.training.observer import current_observer
 
@@ -64,13 +65,15 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
         print(train_help(options.config_dir))
         return 0
     overrides = typed_overrides(options.overrides)
-    if any(text.startswith("cv=") for text in overrides):
-        overrides, options.multirun = folds_for(overrides), True
+    is_crossed = any(text.startswith("cv=") for text in overrides)
+    if is_crossed:
+        options.overrides = overrides = folds_for(overrides)
+        options.multirun = True
     loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)
     if options.shell_completion or options.hydra_help or options.cfg or options.info:
         _show(loader, parser, options)
         return 0
-    return _launch(loader, overrides, options.multirun)
+    return _launch(loader, overrides, options.multirun, is_crossed)
 
 
 def _show(loader: Loader, parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -116,9 +119,11 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
     return options
 
 
-def _launch(loader: Loader, overrides: list[str], multirun: bool) -> int:
+def _launch(loader: Loader, overrides: list[str], multirun: bool, is_crossed: bool) -> int:
     """Compose and check what is to run, then run it: one job, or all of a sweep."""
     config = loader.compose(overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+    if is_crossed:
+        check_grid(config)
     job = _Job(loader.allowed)
     try:
         if config.hydra.mode == RunMode.RUN:
@@ -130,6 +135,12 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool) -> int:
             outcome = sweep(loader, config, job)
             print_outcome(outcome)
             return 1 if outcome.failed else 0
+        elif config.hydra.sweeper._target_ == RANGE_TEST:
+            register(RangeTest)
+            result = sweep(loader, config, job)
+            from mnist_lab.cli.lr_range import print_range  # imports matplotlib
+
+            print_range(result)
         else:
             _sweep_by_plugin(loader, config, job)
     except Exception as error:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from mnist_lab.config.field import default_of, knobs_of, requirement, shown
 from mnist_lab.config.options import CONF, choices, groups
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
-from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
+from mnist_lab.config.sweep_schema import LAUNCHERS, LearningRates, Settings
 
 _WIDTH = 100
 _HEAD = """\
@@ -20,6 +20,7 @@ usage: mnist-lab train [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
   mnist-lab train -m model=mlp,cnn seed=0,1,2      a run for each combination
   mnist-lab train cv=5                             a run for each of 5 folds, with their mean
   mnist-lab train -m sweep=mlp_search              a search
+  mnist-lab train sweep=lr_range                   a plot of loss against learning rate
   mnist-lab train --cfg job --resolve model=cnn    the config, without a run
   mnist-lab train --config-dir mine model=own      a folder of your own choices
   eval "$(mnist-lab train -sc install=bash)"       completion with the tab key
@@ -61,6 +62,8 @@ def train_help(config_dirs: Sequence[str] = ()) -> str:
         shipped = _shipped(prefix.partition(".")[0])
         lines += ["", *_knob_lines(knobs(prefix, schemas, shipped))]
     lines += ["", "SWEEPS, with -m", *_knob_lines(knobs("hydra.sweeper.", [Settings]))]
+    tested = _knob_lines(knobs("hydra.sweeper.", [LearningRates]))
+    lines += ["", "with sweep=lr_range", *tested]
     lines += ["", "hydra/launcher=", *_wrapped(f"  {'basic':16}  ", "One trial after the other.")]
     for name, schema in LAUNCHERS.items():
         lines += _wrapped(f"  {name:16}  ", str(schema.__doc__))

@@ -22,6 +22,7 @@ from mnist_lab.config.allowlist import check_hydra_targets, check_targets
 from mnist_lab.config.field import shown
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import (
+    RANGE,
     check_sweeps,
     given_overrides,
     key_and_value,
@@ -86,6 +87,11 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             config = self._from_files(overrides)
             mode = RunMode.MULTIRUN if config.hydra.mode == RunMode.MULTIRUN else mode
             config.hydra.mode = mode
+            choices = config.hydra.runtime.choices
+            if choices.get("sweep") == RANGE and choices["hydra/sweeper"] != RANGE:
+                raise ConfigError(
+                    f"sweep={RANGE}: must be typed, and hydra/sweeper must be left out with it"
+                )
             check_sweeps(parse_overrides(overrides), mode)
             key = "run" if mode == RunMode.RUN else "sweep"
             with reading(config):

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from mnist_lab.config.overrides import parse_overrides
+from omegaconf import DictConfig
+
+from mnist_lab.config.overrides import RANGE, parse_overrides
 from mnist_lab.errors import ConfigError
 
 FOLDS, FOLD = "data.folds", "data.fold"
@@ -25,6 +27,8 @@ def folds_for(overrides: Sequence[str]) -> list[str]:
         raise ConfigError(f"{text}: must be the number of folds, 2 or more, as in cv=5")
     others = [item for item in parsed if item.key_or_group != "cv"]
     chosen = {item.key_or_group: item for item in others}
+    if "sweep" in chosen and chosen["sweep"].value() == RANGE:
+        raise ConfigError(f"{text}: must be left out with sweep={RANGE}")
     for key in (FOLDS, FOLD):
         if key in chosen:
             raise ConfigError(f"{chosen[key].input_line}: must be left out with {text}")
@@ -39,3 +43,22 @@ def folds_for(overrides: Sequence[str]) -> list[str]:
         added += [f"{_SAMPLER}=grid"]
         added += ["hydra/launcher=fused"] if "hydra/launcher" not in chosen else []
     return [*(str(item.input_line) for item in others), *added]
+
+
+def check_grid(config: DictConfig) -> None:
+    """Check that a composed cross-validation is a grid, also where a file says what is searched.
+
+    Raises:
+        ConfigError: it is a search.
+    """
+    sweeper, sweep = config.hydra.sweeper, config.hydra.runtime.choices.get("sweep")
+    texts = map(str, (sweeper.get("params") or {}).values())
+    is_search = sweeper.get("n_trials") is not None or any("interval(" in text for text in texts)
+    if is_search and sweep:
+        raise ConfigError(
+            f"sweep={sweep}: must be left out with cv, as it draws its trials, which are not "
+            "trained on all folds; search first, then take its best: "
+            "mnist-lab train cv=5 --config-dir SWEEP experiment=best"
+        )
+    if is_search:
+        raise ConfigError("hydra.sweeper.n_trials: must be left out with cv, which trains a grid")

@@ -16,7 +16,7 @@ from mnist_lab.config.field import Knob, default_of, knobs_of
 from mnist_lab.config.metrics import TAKEN
 from mnist_lab.config.options import CONF, choices
 from mnist_lab.config.schema import SCHEMAS, Train
-from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
+from mnist_lab.config.sweep_schema import LAUNCHERS, LearningRates, Settings
 from mnist_lab.models.arguments import Range
 
 _DEFAULTS = {"type": "array", "items": {"type": ["string", "object"]}}
@@ -128,7 +128,7 @@ def _train() -> dict[str, Any]:
     built = {group: schemas for group, schemas in SCHEMAS.items() if group not in _NAMED}
     named = {group: {"$ref": f"#/definitions/{group}"} for group in _NAMED}
     hydra: dict[str, Any] = {
-        "sweeper": _reference(Settings),
+        "sweeper": _union([Settings, LearningRates]),
         "launcher": _union(LAUNCHERS.values()),
         "mode": {"enum": ["RUN", "MULTIRUN"]},
     }

@@ -146,7 +146,10 @@ def _explain_value(override: str, cause: OmegaConfBaseException) -> str:
 
 def _full_key(text: str) -> str:
     match = re.search(r"full_key: (\S+)", text)
-    return f"{match[1]}: " if match else ""
+    if match is None:
+        return ""
+    # Hydra writes the place in a list without a dot.
+    return re.sub(r"\baugment(\d+)$", r"augment.\1", match[1]) + ": "
 
 
 def _one_line(text: str) -> str:

@@ -22,6 +22,7 @@ from mnist_lab.config.messages import explain
 from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.errors import ConfigError, first_line
 
+RANGE = "lr_range"  # the choice of a sweep that has a sweeper of its own
 # Trials of a sweep are compared by the same metric, below one directory, with the same code.
 _SAME_FOR_ALL = ("allow_targets", "mode", "monitor", "run_dir", "sweep")
 
@@ -134,10 +135,16 @@ def given_overrides(hydra: DictConfig, part: str = "task") -> list[str]:
 
 
 def own_choices(overrides: Sequence[Override]) -> list[str]:
-    """Return the choice of an optimizer and a schedule whose class is named and no file is."""
+    """Return choices that follow from others.
+
+    An optimizer and a schedule whose class is named and no file is, and the sweeper of a range
+    test, which ``conf/train.yaml`` would choose before a file of ``conf/sweep/``.
+    """
     keys = {override.key_or_group for override in overrides}
     groups = ("optimizer", "scheduler")
-    return [f"{name}=own" for name in groups if f"{name}._target_" in keys and name not in keys]
+    own = [f"{name}=own" for name in groups if f"{name}._target_" in keys and name not in keys]
+    is_test = any(item.key_or_group == "sweep" and item.value() == RANGE for item in overrides)
+    return [*own, f"hydra/sweeper={RANGE}"] if is_test and "hydra/sweeper" not in keys else own
 
 
 def key_and_value(override: Override) -> tuple[str, str]:

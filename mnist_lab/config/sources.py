@@ -18,7 +18,7 @@ from mnist_lab.config.metrics import best_mode
 from mnist_lab.config.options import CONF
 from mnist_lab.config.renames import rename_in
 from mnist_lab.config.schema import SCHEMAS, Train, typed_node
-from mnist_lab.config.sweep_schema import LAUNCHERS, Settings
+from mnist_lab.config.sweep_schema import LAUNCHERS, LearningRates, Settings
 from mnist_lab.errors import ConfigError
 from mnist_lab.files.yaml import problem_in
 from mnist_lab.runs.directory import new_name
@@ -44,6 +44,7 @@ def _register_schemas() -> None:
         for name, schema in schemas.items():
             store.store(group=group, name=f"{name}_schema", node=typed_node(schema))
     store.store(group="hydra/sweeper", name="study", node=Settings, provider="mnist_lab")
+    store.store(group="hydra/sweeper", name="lr_range", node=LearningRates, provider="mnist_lab")
     for name, schema in LAUNCHERS.items():
         store.store(group="hydra/launcher", name=name, node=schema, provider="mnist_lab")
 

@@ -8,6 +8,7 @@ from mnist_lab.data.sets import MAX_SEED
 
 PACKAGE = "hydra_plugins.mnist_lab"  # where Hydra looks for the lab's sweeper and launchers
 STUDY = f"{PACKAGE}.StudySweeper"
+RANGE_TEST = f"{PACKAGE}.RangeTest"
 SAMPLERS = ("auto", "grid", "tpe", "random", "gp")
 PLACES = (
     *("hydra.sweeper.storage", "hydra.sweeper.study_name"),
@@ -72,6 +73,21 @@ class Settings:
             return total
         default = total if self.is_grid else _DEFAULT_BATCH
         return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)
+
+
+@dataclass
+class LearningRates:
+    """A range test: a short training at each of many constant learning rates, and a suggestion."""
+
+    _target_: str = RANGE_TEST
+    low: float = knob(1e-5, "lowest learning rate", above=0)
+    high: float = knob(10.0, "highest learning rate", above=0)
+    rates: int = knob(64, "learning rates, evenly spaced in their logarithm", low=3, high=1000)
+    seeds: int = knob(3, "trainings at each rate, with seed, seed + 1 and so on", low=1, high=1000)
+    steps: int = knob(50, "optimizer steps of each training", low=5)
+    max_stack: int | None = knob(
+        None, "most trainings in a stack; null is by the size of the network, 8 to 512", low=1
+    )
 
 
 @dataclass

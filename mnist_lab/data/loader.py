@@ -62,6 +62,12 @@ class BatchLoader:
     def _count(self) -> int:
         return len(self.labels if self.positions is None else self.positions)
 
+    @property
+    def last_size(self) -> int:
+        """Samples of an epoch's last batch that this rank gets at most."""
+        left = self._count % self.batch_size or self.batch_size
+        return math.ceil(left / self.world_size)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration goes through."""
         self.epoch = epoch

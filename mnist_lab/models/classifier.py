@@ -192,8 +192,20 @@ class Classifier(L.LightningModule, ABC):
             logger.log_metrics(metrics, step=self.global_step)
 
     def on_train_start(self) -> None:
-        """Start sums and clock also where Lightning resumes within an epoch, which starts none."""
+        """Start sums and clock also where Lightning resumes within an epoch, which starts none.
+
+        Raises:
+            ConfigError: an epoch's last batch is too small for batch norm.
+        """
         self.on_train_epoch_start()
+        loader: Any = self.trainer.train_dataloader
+        is_whole = self.trainer.num_training_batches >= len(loader)
+        has_norm = any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules())
+        if has_norm and is_whole and getattr(loader, "last_size", None) == 1:
+            raise ConfigError(
+                f"data.batch_size={loader.batch_size}: leaves one image for an epoch's last batch, "
+                "on which batch norm cannot be trained; take another size"
+            )
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums and clock."""

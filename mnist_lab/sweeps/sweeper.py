@@ -16,6 +16,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.config.field import shown as shown_value
 from mnist_lab.config.sweep_schema import HALVING, Settings
 from mnist_lab.errors import ConfigError, LabError, first_line
@@ -159,7 +160,7 @@ class StudySweeper(Sweeper):
         with ledger.locked():  # other processes may conclude as well
             board = Leaderboard([*ledger, *others], request.objectives)
             board.write(ledger.sweep_dir)
-            if board.best is not None:
+            if board.best is not None and FOLD not in board.best.params:  # no fold is a setting
                 overrides = _overrides(board.best, request.space.fixed)
                 config = self._loader.load_sweep_config(self._config, overrides)
                 command = write_best(

@@ -63,6 +63,7 @@ def test_the_table_has_mean_and_interval(crossed: tuple[Path, str]) -> None:
     low, _, high = cells[0][3].partition(" to ")
     assert float(low) < mean * 100 < float(high.removesuffix("%"))
     assert "train the best again" not in printed
+    assert not (folder / "s" / "experiment").exists()  # the best fold is no setting
 
 
 def test_a_fold_is_evaluated_and_reported_as_any_run(crossed: tuple[Path, str]) -> None:
@@ -84,3 +85,24 @@ def test_it_is_resumed(crossed: tuple[Path, str], monkeypatch: pytest.MonkeyPatc
     assert done.returncode == 0, done.stderr
     assert [record.state for record in records()] == [RunState.FINISHED] * 6
     assert "mean of folds" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("sweep=mlp_search", "sweep=mlp_search: must be left out with cv, as it draws its trials"),
+        ("sweep=mlp_tradeoff", "sweep=mlp_tradeoff: must be left out with cv"),
+        ("hydra.sweeper.n_trials=3", "hydra.sweeper.n_trials: must be left out with cv"),
+    ],
+)
+def test_a_search_is_refused_with_what_to_do(typed: str, line: str, tmp_path: Path) -> None:
+    done = call(f"train cv=5 {typed} hydra.sweep.dir=s", tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert line in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_its_config_is_shown(tmp_path: Path) -> None:
+    done = call("train cv=3 sweep=lr model=softmax --cfg job", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "folds: 3" in done.stdout

@@ -32,6 +32,7 @@ def test_it_is_a_sweep_over_folds(typed: list[str], expected: list[str]) -> None
         ("cv=5 data.fold=1", "data.fold=1: must be left out with cv=5"),
         ("cv=5 data.folds=3", "data.folds=3: must be left out with cv=5"),
         ("cv=5 hydra.sweeper.sampler=tpe", "hydra.sweeper.sampler=tpe: must be grid with cv=5"),
+        ("cv=5 sweep=lr_range", "cv=5: must be left out with sweep=lr_range"),
         ("cv=5 optimizer.lr=interval(0.1,1)", "must be listed values with cv=5"),
     ],
 )

@@ -25,7 +25,11 @@ from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.checkpoints import newest
 from mnist_lab.training.resume_state import read_snapshot
-from mnist_lab.training.stacked.fit import max_stack, reason_trainer_is_not_stacked
+from mnist_lab.training.stacked.fit import (
+    max_stack,
+    reason_config_is_not_stacked,
+    reason_trainer_is_not_stacked,
+)
 from mnist_lab.training.stacked.network import reason_not_stacked
 from mnist_lab.training.stacked.train import train_stack
 from mnist_lab.training.trainer import build_model, build_trainer
@@ -38,7 +42,6 @@ _OWN = {
 }
 """Keys, and groups of them, in which trials of one stack may differ."""
 _CALLBACKS = {"checkpoint", "progress", "pictures", "early_stopping"}
-_STACKED_TARGETS = {"mnist_lab.data.MNISTDataModule"}
 
 
 @dataclass
@@ -189,18 +192,11 @@ def _reason_in_config(job: Job) -> str | None:
     config = job.config
     if job.step is None:
         return "they were stopped within an epoch, or after the last"
-    if config.data._target_ not in _STACKED_TARGETS:
-        return f"{config.data._target_} is not stacked"
     for name in config.callbacks or {}:
         if name not in _CALLBACKS:
             return f"callbacks.{name} is not stacked"
     if config.get("metrics"):
         return "metrics= is not stacked"
-    for name in ("init_from", "freeze"):
-        if config.get(name):
-            return f"{name} is not stacked"
-    if config.trainer.callbacks:
-        return "trainer.callbacks is not stacked"
-    if config.trainer.fast_dev_run:
-        return "trainer.fast_dev_run is not stacked"
-    return None
+    if config.get("init_from"):
+        return "init_from is not stacked"
+    return reason_config_is_not_stacked(config)

@@ -6,6 +6,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from omegaconf import DictConfig
 from typing_extensions import override
 
 from mnist_lab.data import MNISTDataModule
@@ -17,6 +18,7 @@ from mnist_lab.training.stacked.data import StackedData
 from mnist_lab.training.stacked.module import Metrics, Stack
 
 PARAMETERS_AT_ONCE = 4_000_000  # of a stack on a CPU, measured: 64 MLPs 784-65-65-10, 8 of 512-256
+_STACKED_TARGETS = {"mnist_lab.data.MNISTDataModule"}
 FEWEST, MOST = 8, 512  # trials of a stack on a CPU
 
 
@@ -27,6 +29,19 @@ def max_stack(model: Classifier) -> int:
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return max(FEWEST, min(MOST, PARAMETERS_AT_ONCE // parameters))
+
+
+def reason_config_is_not_stacked(config: DictConfig) -> str | None:
+    """Return in one line why the trials of a config are not stacked, as far as it alone says."""
+    if config.data._target_ not in _STACKED_TARGETS:
+        return f"{config.data._target_} is not stacked"
+    if config.get("freeze"):
+        return "freeze is not stacked"
+    if config.trainer.callbacks:
+        return "trainer.callbacks is not stacked"
+    if config.trainer.fast_dev_run:
+        return "trainer.fast_dev_run is not stacked"
+    return None
 
 
 def reason_trainer_is_not_stacked(trainer: L.Trainer) -> str | None:

@@ -1,0 +1,164 @@
+"""Short trainings at many learning rates, which leave nothing but their losses."""
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from mnist_lab.config.hydra_internals import build
+from mnist_lab.models import Classifier
+from mnist_lab.runs import signals
+from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
+from mnist_lab.training.fine_tuning import load_initial
+from mnist_lab.training.fit import wait_for_step
+from mnist_lab.training.from_data import follow_data
+from mnist_lab.training.library_errors import settings_taken
+from mnist_lab.training.stacked.fit import (
+    fit,
+    max_stack,
+    reason_config_is_not_stacked,
+    reason_trainer_is_not_stacked,
+)
+from mnist_lab.training.stacked.module import Metrics, Stack
+from mnist_lab.training.stacked.network import reason_not_stacked
+from mnist_lab.training.threads import threads_of
+from mnist_lab.training.trainer import build_model, build_trainer
+
+_log = logging.getLogger(__name__)
+_TAIL = 5  # the last fifth of the steps is what a loss is the mean of
+
+
+def range_test(
+    configs: Sequence[DictConfig], rates: Sequence[float], steps: int, size: int | None = None
+) -> list[list[float]]:
+    """Train at each rate from each config's seed, and return the training losses at the end.
+
+    Learning rates are constant, whatever the schedule. Models that can be stacked are trained side
+    by side, others one by one.
+
+    Args:
+        configs: a resolved config for each seed.
+        rates: the learning rates.
+        steps: optimizer steps of each training.
+        size: most trainings in a stack; None is by the size of the network.
+
+    Returns:
+        For each config and rate the mean loss of the last fifth of the steps.
+
+    Raises:
+        ConfigError: a setting does not fit.
+        Stopped: a signal ended the test.
+    """
+    configs = [_short(config, steps) for config in configs]
+    with threads_of(configs[0]), signals.signals_end_run(), settings_taken():
+        datamodule = build(configs[0].data)
+        configs = [follow_data(config, datamodule) for config in configs]
+        reason, most = _reason_not_stacked(configs[0])
+        if reason is None:
+            return [_stacked(config, rates, datamodule, size or most) for config in configs]
+        _log.warning("%d trainings run one by one: %s", len(configs) * len(rates), reason)
+        return [list(_one_by_one(config, rates)) for config in configs]
+
+
+def _short(config: DictConfig, steps: int) -> DictConfig:
+    """Return a config without what watches, logs, saves or changes the learning rate."""
+    plain: Any = OmegaConf.to_container(config)
+    plain |= {"logger": {}, "callbacks": {}, "metrics": {}, "scheduler": {"name": "none"}}
+    plain["trainer"] |= {
+        "max_steps": steps,
+        "max_epochs": -1,
+        "limit_val_batches": 0,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    return OmegaConf.create(plain)
+
+
+def _reason_not_stacked(config: DictConfig) -> tuple[str | None, int]:
+    """Return in one line why a config's trainings are not stacked, and the size of a stack."""
+    if reason := reason_config_is_not_stacked(config):
+        return reason, 1
+    with torch.device("meta"):
+        model = build_model(config)
+    trainer = build_trainer(config, model, validates=False, is_quiet=True)
+    reason = reason_not_stacked(model) or reason_trainer_is_not_stacked(trainer)
+    return reason, max_stack(model) if reason is None else 1
+
+
+def _built(config: DictConfig) -> Any:
+    """Build a model as a run begins with it."""
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    model = build_model(config)
+    if config.get("init_from") is not None:
+        load_initial(model, Path(config.init_from))
+    return model
+
+
+def _stacked(config: DictConfig, rates: Sequence[float], datamodule: Any, size: int) -> list[float]:
+    """Train at each rate from one seed, whose batches all trainings of a stack share."""
+    losses: list[float] = []
+    model: Classifier = _built(config)
+    begun = torch.get_rng_state()  # from which dropout is drawn
+    for start in range(0, len(rates), size):
+        models = [_copied(model, rate) for rate in rates[start : start + size]]
+        streams = [(config.data.seed, config.data.get("fold"))] * len(models)
+        stack = Stack(models, streams, [begun] * len(models))
+        trainer = build_trainer(config, models[0], validates=False, is_quiet=True)
+        of_steps: list[list[float]] = []
+
+        def keep(_: int, metrics: Metrics, of_steps: list[list[float]] = of_steps) -> None:
+            of_steps.append([metrics[trial]["train/loss_step"] for trial in sorted(metrics)])
+
+        with wait_for_step(trainer):
+            fit(stack, datamodule, trainer, on_log=keep)
+        losses += _tail(torch.tensor(of_steps)).tolist()
+    return losses
+
+
+def _copied(model: Classifier, rate: float) -> Classifier:
+    """Return a copy of a model with a learning rate of its own."""
+    model = copy.deepcopy(model)
+    model.optimizer_settings |= {"lr": rate}
+    return model
+
+
+def _one_by_one(config: DictConfig, rates: Sequence[float]) -> Iterator[float]:
+    for number, rate in enumerate(rates):
+        config.optimizer.lr = rate
+        model, losses = _built(config), _Losses()
+        trainer = build_trainer(config, model, validates=False, callbacks=[losses], is_quiet=True)
+        use_fast_loop(trainer)
+        with wait_for_step(trainer), cheap_cuda_checks(trainer):
+            trainer.fit(model, datamodule=build(config.data))
+        yield _tail(torch.stack(losses.of_steps)).item()
+        if (number + 1) % 16 == 0 or number + 1 == len(rates):
+            _log.info("seed %s: %d of %d rates", config.seed, number + 1, len(rates))
+
+
+class _Losses(L.Callback):
+    """The loss of each step, left on its device."""
+
+    def __init__(self) -> None:
+        self.of_steps: list[Tensor] = []
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        self.of_steps.append(loss.detach())
+
+
+def _tail(losses: Tensor) -> Tensor:
+    """Return the mean over the last steps of losses ``(steps, ...)``."""
+    return losses[-max(1, len(losses) // _TAIL) :].mean(0)
