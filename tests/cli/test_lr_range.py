@@ -57,7 +57,7 @@ def test_a_model_of_ones_own_is_trained_one_by_one(
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "3 trainings run one by one: ModuleClassifier is not stacked" in done.stdout
+    assert "3 trainings run one by one: Module is not stacked" in done.stdout
     low, middle, _ = (row["train/loss"] for row in table(tmp_path / "s"))
     assert middle < low
 
