@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from door import call
 from own_images import write_folder
@@ -192,3 +193,45 @@ def test_other_content_of_the_folder_is_noticed(folder: Path, tmp_path: Path) ->
     done = call(f"train {TRAIN} hydra.run.dir=run", copied)
     assert done.returncode == 3
     assert "was started on data of other content" in done.stderr
+
+
+def _folder(place: Path, **counts: int) -> None:
+    write_folder(place / "mine", counts)
+
+
+def _broken(place: Path) -> None:
+    _folder(place, cat=3, dog=3)
+    (place / "mine" / "dog" / "1.png").write_bytes(b"no image")
+
+
+def _npz(place: Path, shape: tuple[int, ...] = (20, 28, 28), most: int = 3) -> None:
+    labels = np.arange(shape[0]) % (most + 1)
+    np.savez(place / "mine.npz", images=np.zeros(shape, np.uint8), labels=labels)
+
+
+FOLDER, ARRAYS = "data=folder data.root=mine", "data=arrays data.root=mine.npz"
+REFUSED: dict[str, tuple[Any, str, int, str]] = {
+    "one class": (lambda p: _folder(p, cat=3), FOLDER, 3, "mine: 1 folders found, one for each"),
+    "no images": (lambda p: _folder(p, cat=3, dog=0), FOLDER, 3, "mine/dog: no image that can be"),
+    "a broken image": (_broken, FOLDER, 3, "mine/dog/1.png: corrupt"),
+    "another shape": (lambda p: _npz(p, (20, 32, 32)), ARRAYS, 3, "(N, 28, 28) of whole numbers"),
+    "colour": (lambda p: _npz(p, (20, 28, 28, 3)), ARRAYS, 3, "uint8 (20, 28, 28, 3) found"),
+    "labels beyond a model's classes": (
+        *(_npz, f"{ARRAYS} model.num_classes=3", 2),
+        "model.num_classes=3: must be at least 4, the data's classes",
+    ),
+    "labels beyond any": (lambda p: _npz(p, (2000, 28, 28), 1500), ARRAYS, 3, "0 to 999 at most"),
+    "no metric": (_npz, f"{ARRAYS} metrics=f3", 2, "metrics=f3: must be one of auroc, calibr"),
+    "a monitor of nothing": (_npz, f"{ARRAYS} monitor=val/f1", 2, "monitor=val/f1: must be one of"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_data_is_one_line_and_nothing_is_made(name: str, tmp_path: Path) -> None:
+    write, words, code, line = REFUSED[name]
+    write(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = call(f"train model=softmax trainer=cpu {words} hydra.run.dir=run", tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
+    assert line in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before

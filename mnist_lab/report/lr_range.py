@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -46,5 +47,6 @@ def plot_range(
         axes.set_title(title, fontsize=11, color=_INK)
         axes.grid(visible=True, alpha=0.3)
         content = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(content)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.print_png(content)
     return content.getvalue()

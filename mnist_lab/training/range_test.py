@@ -77,7 +77,8 @@ def _short(config: DictConfig, steps: int) -> DictConfig:
         "num_sanity_val_steps": 0,
         "log_every_n_steps": 1,
     }
-    return OmegaConf.create(plain)
+    short: DictConfig = OmegaConf.create(plain)
+    return short
 
 
 def _reason_not_stacked(config: DictConfig) -> tuple[str | None, int]:

@@ -2,10 +2,14 @@
 
 import json
 import re
+import shlex
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from door import call
+from door import COMMAND, call
 from sweeping import records
 
 from mnist_lab.runs.manifest import RunState
@@ -106,3 +110,36 @@ def test_its_config_is_shown(tmp_path: Path) -> None:
     done = call("train cv=3 sweep=lr model=softmax --cfg job", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "folds: 3" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_killed_inside_it_ends_with_the_same_table(launcher: str, tmp_path: Path) -> None:
+    command = (
+        "train cv=3 model=mlp model.hidden_dims=[16] model.dropout=0.2 trainer=cpu logger=none "
+        "trainer.max_epochs=4 trainer.enable_model_summary=false ~callbacks.pictures "
+        f"callbacks.checkpoint.every_n_seconds=0 hydra/launcher={launcher} hydra.sweep.dir="
+    )
+    whole = call(f"{command}whole", tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    saved = tmp_path / "killed" / "1" / "checkpoints" / "last.ckpt"
+    words = [COMMAND, *shlex.split(f"{command}killed")]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        for _ in range(6000):
+            if saved.exists():
+                break
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "2" / "metrics.json").exists()
+    done = call(f"{command}killed", tmp_path)
+    assert done.returncode == 0, done.stderr
+    tables = [
+        text[text.index("mean of folds") :].partition("\n3 trials")[0]
+        for text in (whole.stdout, done.stdout)
+    ]
+    assert tables[0] == tables[1]
+    for fold in range(3):
+        manifests = [tmp_path / name / str(fold) / "manifest.json" for name in ("whole", "killed")]
+        shas = [json.loads(path.read_text())["sha256"] for path in manifests]
+        assert shas[0] == shas[1]
