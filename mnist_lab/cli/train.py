@@ -67,8 +67,7 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
     overrides = typed_overrides(options.overrides)
     is_crossed = any(text.startswith("cv=") for text in overrides)
     if is_crossed:
-        options.overrides = overrides = folds_for(overrides)
-        options.multirun = True
+        overrides, options.multirun = folds_for(overrides), True
     loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)
     if options.shell_completion or options.hydra_help or options.cfg or options.info:
         _show(loader, parser, options)

@@ -106,12 +106,6 @@ def test_a_search_is_refused_with_what_to_do(typed: str, line: str, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_its_config_is_shown(tmp_path: Path) -> None:
-    done = call("train cv=3 sweep=lr model=softmax --cfg job", tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "folds: 3" in done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["fused", "basic"])
 def test_killed_inside_it_ends_with_the_same_table(launcher: str, tmp_path: Path) -> None:
