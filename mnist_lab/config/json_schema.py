@@ -27,7 +27,7 @@ _NAMED = ("callbacks", "logger", "metrics")  # groups whose keys are names of no
 def json_schema() -> dict[str, Any]:
     """Return the schema; its ``definitions`` are what a file can be."""
     schemas = [schema for group in SCHEMAS.values() for schema in group.values()]
-    nodes = {schema.__name__: _node(schema) for schema in [*schemas, Settings]}
+    nodes = {schema.__name__: _node(schema) for schema in [*schemas, Settings, LearningRates]}
     groups = {group: _named_nodes(group) for group in _NAMED}
     interpolation = {"type": "string", "pattern": r"\$\{"}
     return {
@@ -128,7 +128,7 @@ def _train() -> dict[str, Any]:
     built = {group: schemas for group, schemas in SCHEMAS.items() if group not in _NAMED}
     named = {group: {"$ref": f"#/definitions/{group}"} for group in _NAMED}
     hydra: dict[str, Any] = {
-        "sweeper": _union([Settings, LearningRates]),
+        "sweeper": {"anyOf": [_reference(Settings), _reference(LearningRates)]},
         "launcher": _union(LAUNCHERS.values()),
         "mode": {"enum": ["RUN", "MULTIRUN"]},
     }
