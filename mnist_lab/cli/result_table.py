@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mnist_lab.cli.terminal import Terminal
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.runs.directory import display_path, is_rank_zero
+from mnist_lab.runs.logs import log_to_file
 from mnist_lab.runs.summary import metrics_table
 from mnist_lab.training.observer import current_observer
 
@@ -19,12 +20,14 @@ _log = logging.getLogger(__name__)
 def print_result(result: "Result") -> None:
     """Print the result of a run, how long it took, and the command that shows its curves.
 
-    Nothing is printed in a sweep, which has a table of all trials, nor by ranks other than 0.
+    The same lines go to ``train.log``. Nothing is printed in a sweep, which has a table of all
+    trials, nor by ranks other than 0.
     """
     if not is_rank_zero() or current_observer() is not None:
         return
     run_dir, metrics = display_path(result.run_dir), result.metrics
     console = Terminal()
+    console.record = True
     console.print()
     table = metrics_table(str(run_dir), metrics)
     if table.row_count:  # a barebones run measures nothing but time
@@ -36,6 +39,7 @@ def print_result(result: "Result") -> None:
     )
     if any(result.run_dir.glob(EVENTS)):
         console.print(f"tensorboard --logdir {shlex.quote(str(run_dir.parent))}")
+    log_to_file(*console.export_text().strip().splitlines())
     if names := result.diverged:
         verb = "is" if len(names) == 1 else "are"
         _log.warning("%s: training diverged: %s %s NaN", run_dir, ", ".join(names), verb)

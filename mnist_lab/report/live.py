@@ -1,48 +1,23 @@
 """Runs and sweeps below some folders while they change; only what has changed is read again."""
 
 import contextlib
-import json
-import math
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.errors import InputError
-from mnist_lab.files.regular import read_regular
 from mnist_lab.report.listing import Entry, is_training, read_entry, with_sweeps
 from mnist_lab.report.read_runs import NOT_SEARCHED
 from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS, PROGRESS
 from mnist_lab.runs.manifest import RunState
+from mnist_lab.runs.progress import Beat, read_beat
 
-_MAX_BYTES = 100_000  # of progress.json
 _ROUND = 20  # looks in which every run that has ended is looked at once
 _FRESH = 2 * 10**9  # nanoseconds
 _ALIVE = 10.0  # seconds after which a run without progress is asked whether it goes on
-
-
-@dataclass
-class Beat:
-    """How far a run that trains is.
-
-    Args:
-        epoch: from 1.
-        max_epochs: None or less than 1 without a limit.
-        share: of the epoch that is done.
-        steps_per_second: since the start.
-        seconds_left: None where that is not known.
-        metrics: of the last epoch.
-    """
-
-    epoch: int = 0
-    max_epochs: int | None = None
-    share: float = 0.0
-    steps_per_second: float = 0.0
-    seconds_left: float | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -144,7 +119,7 @@ class Live:
         with contextlib.suppress(OSError):
             at = (path / PROGRESS).stat().st_mtime_ns
             if at != seen.beat_at:
-                seen.beat_at, seen.beat = at, _read_beat(path) or seen.beat
+                seen.beat_at, seen.beat = at, read_beat(path) or seen.beat
                 seen.looked_at = time.monotonic()
                 self._has_changed = True
         if time.monotonic() - seen.looked_at > _ALIVE:
@@ -179,28 +154,3 @@ def _signature(path: Path) -> tuple[Any, ...]:
         except OSError:
             marks.append((0, 0, 0))
     return tuple(marks)
-
-
-def _read_beat(path: Path) -> Beat | None:
-    """Return what a run says about its progress, which may be anyone's."""
-    try:
-        content = json.loads(read_regular(path / PROGRESS, _MAX_BYTES).decode())
-        metrics = content["metrics"].items()
-        limit, left = content["max_epochs"], content["seconds_left"]
-        return Beat(
-            int(content["epoch"]),
-            None if limit is None else int(limit),
-            _finite(content["share"]),
-            _finite(content["steps_per_second"]),
-            None if left is None else _finite(left),
-            {str(name): float(value) for name, value in metrics if type(value) in (int, float)},
-        )
-    except (InputError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        return None
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("not a number")
-    return number

@@ -22,3 +22,17 @@ def log_messages() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler])
+
+
+def files_logged_to() -> list[logging.FileHandler]:
+    """Return the handlers of files, as Hydra opens ``train.log`` for a run."""
+    root = logging.getLogger().handlers
+    return [handler for handler in root if isinstance(handler, logging.FileHandler)]
+
+
+def log_to_file(*lines: str) -> None:
+    """Add to the run's file what is printed to the terminal without the logger."""
+    for line in lines:
+        record = logging.LogRecord("mnist_lab", logging.INFO, __file__, 0, line, (), None)
+        for file in files_logged_to():
+            file.handle(record)

@@ -1,5 +1,6 @@
 """Progress of a sweep: one bar on a terminal, a line for each trial in a file."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -11,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mnist_lab.errors import InputError, printable
-from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.directory import PROGRESS, display_path
 from mnist_lab.runs.manifest import RunState
+from mnist_lab.runs.progress import Beat, read_beat
 from mnist_lab.sweeps.records import Ledger, Record, counts
 from mnist_lab.sweeps.results import Leaderboard
 
@@ -21,6 +23,8 @@ _EVERY = 1.0  # seconds between two looks at the ledger, to which any process ma
 
 class Display:
     """Follows a sweep's ledger, and so shows the trials of other processes as well.
+
+    Trials that train as a stack show by what the stack writes into the sweep's ``progress.json``.
 
     Args:
         ledger: the records.
@@ -35,7 +39,10 @@ class Display:
         self._objective = next(iter(objectives))
         self._records: dict[int, Record] = {}
         self._start = time.monotonic()
+        self._began = time.time()
         self._done_before = 0
+        self._stack: Beat | None = None
+        self._epoch = 0  # of the stack, whose line was printed
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._progress = Progress(
@@ -71,10 +78,23 @@ class Display:
 
     def _show(self) -> None:
         ended = self._read()
+        self._read_stack()
         self._progress.update(self._task, completed=self._num_done(), state=self.summary())
         if self._progress.disable:
             for record in ended:
                 print(f"{printable(self._line(record))}  [{self.summary()}]", flush=True)
+            if self._stack is not None and self._stack.epoch != self._epoch:
+                print(f"{self._stack.trials} stacked trials  [{self.summary()}]", flush=True)
+        self._epoch = self._stack.epoch if self._stack is not None else 0
+
+    def _read_stack(self) -> None:
+        """Read how far the stack is that trains, if one does; a killed process may leave a file."""
+        folder, self._stack = self._ledger.sweep_dir, None
+        with contextlib.suppress(OSError):
+            if (folder / PROGRESS).stat().st_mtime >= self._began:
+                self._stack = read_beat(folder)
+        if self._stack is not None and not self._stack.trials:
+            self._stack = None
 
     def _read(self) -> list[Record]:
         """Read what may have changed, and return the trials that have ended since."""
@@ -108,19 +128,43 @@ class Display:
         parts = [f"{self._num_done()}/{self._total} done"] if self._progress.disable else []
         states = (RunState.RUNNING, RunState.PRUNED, RunState.FAILED)
         parts += [f"{number_of[state]} {state}" for state in states if number_of[state]]
-        best = Leaderboard(list(self._records.values()), self._objectives).best_group
-        if best is not None and best.values:
-            n = len(best.records)
-            of = f"trial {best.records[0].number}" if n == 1 else f"mean of {n} seeds"
-            parts.append(f"best {self._objective} {best.values[0]:.4f} ({of})")
+        if self._stack is not None:
+            total = f"/{self._stack.max_epochs}" if (self._stack.max_epochs or 0) > 0 else ""
+            parts.append(f"epoch {self._stack.epoch}{total}")
+        if best := self._best():
+            parts.append(f"best {self._objective} {best}")
         if left := self._seconds_left():
             parts.append(f"{timedelta(seconds=round(left))} left")
         return ", ".join(parts)
 
+    def _best(self) -> str:
+        """Return the best value of the trials that have ended, or so far of the stack."""
+        best = Leaderboard(list(self._records.values()), self._objectives).best_group
+        so_far = self._stack and self._stack.metrics.get(f"best/{self._objective}")
+        if best is None or not best.values:
+            return "" if so_far is None else f"{so_far:.4f}"
+        is_less = self._objectives[self._objective] == "min"
+        if so_far is not None and (so_far < best.values[0]) == is_less:
+            return f"{so_far:.4f}"
+        n = len(best.records)
+        of = f"trial {best.records[0].number}" if n == 1 else f"mean of {n} seeds"
+        return f"{best.values[0]:.4f} ({of})"
+
     def _seconds_left(self) -> float | None:
         """Return the time that the remaining trials will take at the speed so far."""
+        if self._stack is not None:
+            return self._seconds_left_of(self._stack)
         done = self._num_done() - self._done_before
         left = self._total - self._num_done()
         if done <= 0 or left <= 0:
             return None
         return (time.monotonic() - self._start) / done * left
+
+    def _seconds_left_of(self, stack: Beat) -> float | None:
+        """Return the time of the rest of a stack, and of the stacks that come after it."""
+        if stack.seconds_left is None or not stack.trials:
+            return stack.seconds_left
+        others = max(self._total - self._num_done() - stack.trials, 0)
+        share = (stack.epoch - 1 + stack.share) / (stack.max_epochs or 1)
+        of_one = stack.seconds_left / (1 - share) if share < 1 else 0.0
+        return stack.seconds_left + of_one * others / stack.trials

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from mnist_lab.config.sweep_schema import HALVING
 from mnist_lab.errors import Diverged, LabError, Paused, Pruned, first_line
 from mnist_lab.runs import directory
+from mnist_lab.runs.logs import files_logged_to
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record, Report
 from mnist_lab.training.observer import observed_by
@@ -218,8 +219,7 @@ class Trial:
 
 def _log_traceback(text: str, error: Exception) -> None:
     """Log an error to the run's own file; the sweep's display has a line of it."""
-    root = logging.getLogger().handlers
-    files = [handler for handler in root if isinstance(handler, logging.FileHandler)]
+    files = files_logged_to()
     if not files:
         _log.error(text, exc_info=error)
     raised = (type(error), error, error.__traceback__)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ class Heartbeat(L.Callback):
     """Writes ``progress.json`` in the run's directory twice a second; it goes when training ends.
 
     Epochs are numbered from 1; the metrics are those of the last epoch.
+
+    Args:
+        folder: the directory; None is the run's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._begun = self._written = 0.0
         self._first_step = 0
         self._metrics: dict[str, float] = {}
@@ -52,10 +57,15 @@ class Heartbeat(L.Callback):
             self._metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
 
     @override
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         if trainer.is_global_zero:
             with contextlib.suppress(OSError):
-                Path(trainer.default_root_dir, PROGRESS).unlink(missing_ok=True)
+                self._path(trainer).unlink(missing_ok=True)
+
+    on_exception = on_train_end
+
+    def _path(self, trainer: L.Trainer) -> Path:
+        return Path(self._folder or trainer.default_root_dir, PROGRESS)
 
     def _write(self, trainer: L.Trainer) -> None:
         self._written = time.monotonic()
@@ -71,10 +81,26 @@ class Heartbeat(L.Callback):
             "steps_per_second": rate,
             "seconds_left": left / rate if rate > 0 and math.isfinite(left) else None,
             "metrics": self._metrics,
+            "trials": len(getattr(trainer.lightning_module, "trials", ())) or None,
         }
         with contextlib.suppress(OSError):  # a disk that is full ends the run elsewhere
             text = json.dumps(content)
-            write_atomic(Path(trainer.default_root_dir, PROGRESS), text.encode(), is_durable=False)
+            write_atomic(self._path(trainer), text.encode(), is_durable=False)
+
+
+class StackHeartbeat(Heartbeat):
+    """Writes the progress of a stack of trials in the sweep's directory."""
+
+    @override
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the metrics to ``note``: those of the last epoch are of trials that may leave."""
+
+    def note(self, monitor: str, mode: str, values: Iterable[float]) -> None:
+        """Keep the best value of the monitored metric, with those of an epoch's trials."""
+        name = f"best/{monitor}"
+        known = [value for value in [*values, self._metrics.get(name)] if value is not None]
+        if known := list(filter(math.isfinite, known)):
+            self._metrics = {name: min(known) if mode == "min" else max(known)}
 
 
 def _steps_left(trainer: L.Trainer) -> float:

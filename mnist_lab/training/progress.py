@@ -1,13 +1,17 @@
-"""Progress as a line an epoch, and below it a bar on a terminal or in a notebook."""
+"""Progress: a line an epoch, in ``train.log`` too, and a bar on a terminal or in a notebook."""
 
 import math
+import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from typing_extensions import override
+
+from mnist_lab.runs.logs import log_to_file
 
 REFRESHES_AN_EPOCH = 20
 _BAR = 20  # characters
@@ -80,9 +84,10 @@ class Progress(TQDMProgressBar):
         """Print an epoch's line, after the model has logged the epoch's own metrics."""
         if self._unprinted is None or not trainer.is_global_zero:
             return
-        values = "  ".join(f"{name} {value}" for name, value in _shown(trainer).items())
-        line = f"{_epoch(trainer, self._unprinted)}  {values}"
+        values = [f"{name} {value}" for name, value in _shown(trainer).items()]
+        line = _line([_epoch(trainer, self._unprinted), *values])
         self._unprinted = None
+        log_to_file(line)
         if self._on_terminal:
             Tqdm.write(line, file=sys.stdout)
             return
@@ -117,6 +122,12 @@ def _shown(trainer: L.Trainer) -> dict[str, str]:
     others = [name for name in metrics if name.startswith("val/") and "class_" not in name]
     names = dict.fromkeys((*SHOWN, *others))
     return {name: f"{metrics[name]:.4f}" for name in names if name in metrics}
+
+
+def _line(parts: Sequence[str]) -> str:
+    """Return parts as one line, closer together where the terminal is too narrow."""
+    line = "  ".join(parts)
+    return line if len(line) < shutil.get_terminal_size().columns else " ".join(parts)
 
 
 def _epoch(trainer: L.Trainer, number: int | None = None) -> str:

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     LearningRateFinder,
     ModelPruning,
+    ModelSummary,
     ProgressBar,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -35,6 +36,7 @@ from mnist_lab.training.from_data import NUMBERS
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import starts_by_copying
 from mnist_lab.training.model_checkpoints import give_folders
+from mnist_lab.training.model_summary import Summary
 from mnist_lab.training.noise import ignore_noise
 from mnist_lab.training.precision import device_type, resolve_precision
 
@@ -127,6 +129,9 @@ def build_trainer(
         *map(build, nodes.values()),
         *_built(options.pop("callbacks", None) or []),
     ]
+    shows_model = options.get("enable_model_summary", True) and not options.get("barebones")
+    if shows_model and not any(isinstance(own, ModelSummary) for own in options["callbacks"]):
+        options["callbacks"].append(Summary())
     if not any(isinstance(callback, ProgressBar) for callback in options["callbacks"]):
         options.setdefault("enable_progress_bar", False)  # Lightning would add its own
     if options.get("barebones"):

@@ -1,7 +1,11 @@
 """Progress of a sweep, on a terminal and in a file."""
 
+import json
+import os
 import re
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,3 +87,52 @@ def test_bar_on_a_terminal(
     assert "2/2 best val/acc 0.7500 (trial 1)" in re.sub(
         r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", captured.err
     )
+
+
+def _stacked(epoch: int, best: float, left: float) -> str:
+    content = {
+        "epoch": epoch,
+        "max_epochs": 4,
+        "share": 1.0,
+        "steps_per_second": 100.0,
+        "seconds_left": left,
+        "metrics": {"best/val/acc": best},
+        "trials": 2,
+    }
+    return json.dumps(content)
+
+
+def test_a_stack_says_how_far_it_is(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        ledger.write(Record(number, {"lr": str(number)}, number))
+    file = ledger.sweep_dir / "progress.json"
+    with Display(ledger, 5, {"val/acc": "max"}) as display:
+        file.write_text(_stacked(1, 0.25, 30.0))
+        _until(lambda: "epoch 1/4" in display.summary())
+        # Two trials more take as long as these two: 30 seconds are three quarters of that.
+        assert display.summary() == (
+            "1/5 done, 2 running, epoch 1/4, best val/acc 0.5000 (trial 0), 0:01:10 left"
+        )
+        file.write_text(_stacked(2, 0.75, 20.0))
+        _until(lambda: "epoch 2/4" in display.summary())
+        assert "best val/acc 0.7500, " in display.summary()
+        file.unlink()
+        _until(lambda: "epoch" not in display.summary())
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.partition("  [")[0] for line in lines] == ["2 stacked trials"] * 2
+
+
+def test_what_a_killed_stack_has_left_is_not_shown(ledger: Ledger) -> None:
+    file = ledger.sweep_dir / "progress.json"
+    file.write_text(_stacked(1, 0.25, 30.0))
+    os.utime(file, (time.time() - 60,) * 2)
+    with Display(ledger, 5, {"val/acc": "max"}) as display:
+        time.sleep(0.05)
+        assert "epoch" not in display.summary()
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -152,7 +152,8 @@ class FusedLauncher(NumberedLauncher):
                     for job in jobs:
                         held.enter_context(storage_errors(job.run_dir))
                         held.enter_context(directory.claimed(job.run_dir))
-                    train_stack([job.config for job in jobs], trials, environment)
+                    folder = self.task_function.sweep.folder
+                    train_stack([job.config for job in jobs], trials, environment, folder)
             except Exception as error:
                 pairs = zip(jobs, trials, strict=True)
                 left = [job for job, trial in pairs if not trial.record.is_final]

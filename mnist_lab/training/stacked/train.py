@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from mnist_lab.errors import Diverged, Paused, Pruned, Stopped
 from mnist_lab.runs import signals
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.from_data import follow_data
+from mnist_lab.training.heartbeat import StackHeartbeat
 from mnist_lab.training.observer import Observer
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import evaluate, fit
@@ -25,11 +27,20 @@ from mnist_lab.training.trainer import build_trainer, machine
 
 
 def train_stack(
-    configs: Sequence[DictConfig], observers: Sequence[Observer], environment: Mapping[str, Any]
+    configs: Sequence[DictConfig],
+    observers: Sequence[Observer],
+    environment: Mapping[str, Any],
+    folder: Path,
 ) -> None:
     """Train trials whose configs fit together, and test those that reach their end.
 
     Trials that are resumed all have checkpoints of the end of the same epoch.
+
+    Args:
+        configs: of the trials.
+        observers: what follows each trial.
+        environment: what the figures depend on besides the configs.
+        folder: the sweep's, in which ``progress.json`` is written.
 
     Raises:
         Exception: of the whole stack; trials that have ended before it keep their results.
@@ -38,7 +49,8 @@ def train_stack(
     datamodule = build(configs[0].data)
     configs = [follow_data(config, datamodule) for config in configs]
     runs = [StackedRun(config) for config in configs]
-    trainer = _quiet_trainer(runs[0])
+    heartbeat = StackHeartbeat(folder)
+    trainer = _quiet_trainer(runs[0], [heartbeat])
     with threads_of(configs[0]), contextlib.ExitStack() as stack:
         for run in runs:
             stack.enter_context(run.recorded({**environment, **machine(trainer)}))
@@ -48,7 +60,7 @@ def train_stack(
             [run.random["torch"] for run in runs],
             [run.start for run in runs if run.start is not None],
         )
-        guide = _Guide(network, trainer, runs, observers)
+        guide = _Guide(network, trainer, runs, observers, heartbeat)
         with wait_for_step(trainer):  # which is the end of the epoch here
             fit(
                 network,
@@ -84,6 +96,7 @@ class _Guide:
         trainer: the trainer of the stack.
         runs: the run of each trial.
         observers: what follows each trial.
+        heartbeat: what says how far they are.
         finished: trials to be tested.
     """
 
@@ -91,6 +104,7 @@ class _Guide:
     trainer: L.Trainer
     runs: Sequence[StackedRun]
     observers: Sequence[Observer]
+    heartbeat: StackHeartbeat
     finished: list[int] = field(default_factory=list)
 
     def on_log(self, step: int, metrics: Metrics) -> None:
@@ -104,6 +118,9 @@ class _Guide:
         Raises:
             Stopped: a signal ended the stack.
         """
+        config = self.runs[0].config
+        values = [its[config.monitor] for its in metrics.values() if config.monitor in its]
+        self.heartbeat.note(config.monitor, config.mode, values)
         signum = signals.noted()
         gone = [number for number in metrics if self._leaves(number, epoch, metrics[number])]
         staying = [number for number in metrics if number not in gone]
@@ -152,9 +169,9 @@ def _stream(config: DictConfig) -> Stream:
     return config.data.seed, config.data.get("fold")
 
 
-def _quiet_trainer(run: StackedRun) -> L.Trainer:
+def _quiet_trainer(run: StackedRun, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:
     """Build the trainer of a stack, whose trials have loggers and callbacks of their own."""
     config: Any = OmegaConf.to_container(run.config)
     config = OmegaConf.create(config | {"logger": {}, "callbacks": {}})
     validates, tests = config.data.val_size != 0, reads_test(config)
-    return build_trainer(config, run.model, validates, is_quiet=True, tests=tests)
+    return build_trainer(config, run.model, validates, callbacks, is_quiet=True, tests=tests)

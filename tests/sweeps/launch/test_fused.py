@@ -15,7 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mnist_lab.cli.main import main
 from mnist_lab.errors import Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
-from mnist_lab.runs.directory import LAST, MANIFEST, METRICS
+from mnist_lab.runs.directory import LAST, MANIFEST, METRICS, PROGRESS
+from mnist_lab.training import heartbeat
+from mnist_lab.training.heartbeat import StackHeartbeat
 from mnist_lab.training.stacked.run import StackedRun
 from mnist_lab.training.stacked.train import _Guide
 
@@ -205,3 +207,30 @@ def test_a_stack_that_was_killed_is_resumed_as_a_stack(
         assert other["sha256"] == one["sha256"]
         assert figures(resumed) == figures(whole)
         assert scalars(resumed) == scalars(whole)
+
+
+def test_a_stack_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[dict[str, Any]] = []
+    write = StackHeartbeat._write
+
+    def kept(self: StackHeartbeat, trainer: Any) -> None:
+        write(self, trainer)
+        beats.append(json.loads((tmp_path / "s" / PROGRESS).read_text()))
+
+    monkeypatch.setattr(heartbeat, "_EVERY", 0.0)
+    monkeypatch.setattr(StackHeartbeat, "_write", kept)
+    command = "train -m hydra/launcher=fused model=softmax optimizer.lr=1e-4,3e-2 hydra.sweep.dir=s"
+    few = FEW_BATCHES.replace("trainer.max_epochs=1", "trainer.max_epochs=2")
+    done = call(f"{command} {few}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [(beat["epoch"], beat["trials"]) for beat in beats[1:]] == [
+        (1, 2),
+        (1, 2),
+        (2, 2),
+        (2, 2),
+    ]
+    assert beats[0]["metrics"] == beats[2]["metrics"] == {}
+    values = [json.loads(path.read_text()) for path in (tmp_path / "s").glob("*/metrics.json")]
+    assert beats[-1]["metrics"].keys() == {"best/val/acc"}
+    assert beats[-1]["metrics"]["best/val/acc"] <= max(value["val/acc"] for value in values)
+    assert not (tmp_path / "s" / PROGRESS).exists()
