@@ -32,8 +32,8 @@ THREE = [
 FIGURES = (  # runs and TensorBoard's names of images
     ("softmax", "weights/first_layer"),
     ("cnn", "weights/first_layer"),
-    ("cnn", "test/confusion"),
-    ("cnn", "test/mistakes"),
+    ("cnn", "z_result/test/confusion"),
+    ("cnn", "z_result/test/mistakes"),
 )
 PATIENCE = 60_000  # milliseconds that a page may take
 

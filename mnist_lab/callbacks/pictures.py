@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from mnist_lab.callbacks.projector import write_projector
 from mnist_lab.errors import first_line
+from mnist_lab.files.tensorboard import tag_of
 from mnist_lab.inference.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Pictures(L.Callback):
         with figures.default_style():
             for name, draw in figures.OF_PREDICTIONS.items():
                 if predictions is not None and getattr(self, name):
-                    drawn[f"test/{name}"] = figures.pixels(draw(predictions))
+                    drawn[tag_of(f"test/{name}")] = figures.pixels(draw(predictions))
             layers = (part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d))
             first = next(layers, None) if self.filters else None
             if first is not None and (figure := figures.filters(first.weight)) is not None:

@@ -36,7 +36,9 @@ _CALLBACKS = (
 )
 EXTRAS = {"mnist_lab.training.mlflow_logger.MLflow": "mlflow"}
 """Loggers that send elsewhere, each by a package that is an extra of the same name."""
-_LOGGERS = "|".join([r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)", *EXTRAS])
+TENSORBOARD = "mnist_lab.training.tensorboard_logger.TensorBoard"
+_LIGHTNINGS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
+_LOGGERS = "|".join([_LIGHTNINGS, re.escape(TENSORBOARD), *EXTRAS])
 _METRICS = r"torchmetrics\.classification\.([a-z_0-9]+\.)*[A-Z]\w*"
 _NOTHING = r"(?!)"
 _PLUGINS = tuple(

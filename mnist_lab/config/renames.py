@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mnist_lab import __version__
+from mnist_lab.config.allowlist import TENSORBOARD
 from mnist_lab.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -33,9 +34,15 @@ class Rename(NamedTuple):
 
 RENAMES = (Rename("mnist_lab.callbacks.Checkpoint", "mnist_lab.training.Checkpoint", "0.2"),)
 
+_REPLACED = {  # a class of Lightning's by the lab's own with the same arguments
+    "lightning.pytorch.loggers.TensorBoardLogger": TENSORBOARD
+}
+
 
 def renamed(text: Any) -> Any:
     """Return a stored key, override or class under today's name, and any other value as it is."""
+    if isinstance(text, str) and text in _REPLACED:
+        return _REPLACED[text]
     for rename in RENAMES:
         if isinstance(text, str) and rename.old in text:
             text = re.sub(_pattern(rename.old), rf"\g<1>{rename.new}", text)

@@ -4,6 +4,9 @@ import sys
 from types import ModuleType
 
 EVENTS = "events.out.tfevents.*"
+RESULT = "z_result"
+_BESIDE = {"lr": "train/lr", "time/epoch": "train/time_epoch"}
+_ONCE = ("best/", "test/")
 _SWITCH = "tensorboard.compat.notf"
 
 
@@ -16,3 +19,11 @@ def do_without_tensorflow() -> None:
     its wheel leaves the module out. TensorFlow stays where it is imported already.
     """
     sys.modules.setdefault(_SWITCH, ModuleType(_SWITCH))
+
+
+def tag_of(name: str) -> str:
+    """Return the tag of a metric or image: TensorBoard orders its cards by their tags.
+
+    Loss and accuracy come first, and what a run has once, at its end, comes last.
+    """
+    return f"{RESULT}/{name}" if name.startswith(_ONCE) else _BESIDE.get(name, name)

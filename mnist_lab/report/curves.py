@@ -1,7 +1,8 @@
 """Learning curves, read from a run's event files."""
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mnist_lab.files.tensorboard import EVENTS, do_without_tensorflow
@@ -19,7 +20,8 @@ def curves(run_dir: Path, names: Iterable[str] = CURVES) -> dict[str, Curve]:
     do_without_tensorflow()
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-    values: dict[str, dict[int, float]] = {name: {} for name in (*names, "epoch")}
+    names = list(names)
+    values: dict[str, dict[int, float]] = {name: {} for name in (*names, "epoch", "train/loss")}
     for path in sorted(run_dir.glob(EVENTS)):
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             continue
@@ -30,13 +32,28 @@ def curves(run_dir: Path, names: Iterable[str] = CURVES) -> dict[str, Curve]:
                         values[value.tag][event.step] = value.simple_value
         except Exception:  # a corrupt file raises errors of many kinds
             continue
-    epochs = values.pop("epoch")
+    epochs, ends = values.pop("epoch"), sorted(values["train/loss"])
     by_name = {
         name: [
-            (epochs.get(step, float(number)) + 1, value)
+            (_epoch(step, number, epochs, ends), value)
             for number, (step, value) in enumerate(sorted(points.items()))
             if math.isfinite(value)
         ]
         for name, points in values.items()
+        if name in names
     }
     return {name: curve for name, curve in by_name.items() if curve}
+
+
+def _epoch(step: int, number: int, epochs: Mapping[int, float], ends: Sequence[int]) -> float:
+    """Return the epoch of a point, from 1.
+
+    Args:
+        step: of the point.
+        number: of the point in its curve, from 0.
+        epochs: by steps, as Lightning's own logger writes them.
+        ends: the last step of each epoch, of which the model logs its loss.
+    """
+    if step in epochs:
+        return epochs[step] + 1
+    return bisect_left(ends, step) + 1.0 if ends else number + 1.0

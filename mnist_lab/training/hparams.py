@@ -7,6 +7,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.saved import portable
+from mnist_lab.files.tensorboard import tag_of
 from mnist_lab.runs.labels import LABELS
 from mnist_lab.runs.manifest import flat
 
@@ -17,6 +18,7 @@ _FIRST = (  # what people vary, and look for
     *("scheduler.name", "optimizer.weight_decay", "model.hidden_dims", "model.dropout", "seed"),
     *LABELS,
 )
+_SHOWN = ("data.batch_size", "model", "optimizer.lr", "seed", "tags")
 _PATHS = ("data.root", "trainer.default_root_dir")  # which are no hyperparameters
 
 
@@ -41,11 +43,30 @@ def log_config(loggers: Iterable[Logger], config: DictConfig, tests: bool = True
             continue
         writer = logger.experiment.file_writer
         assert writer is not None
-        summaries = hparams(settings_of(config), dict.fromkeys(names, 0.0))  # type: ignore[no-untyped-call]
-        for summary in summaries:
+        settings = {"tags": "", **settings_of(config)}  # the first run's are the tab's columns
+        experiment, *others = hparams(settings, dict.fromkeys(names, 0.0))  # type: ignore[no-untyped-call]
+        _arrange(experiment)
+        for summary in (experiment, *others):
             writer.add_summary(summary)
         text = "\n".join(f"    {line}" for line in portable(config).splitlines())  # Markdown: code
         logger.experiment.add_text("config", text)
+
+
+def _arrange(experiment: Any) -> None:
+    """Have the HParams tab begin with what people vary, and find metrics by their tags.
+
+    It shows five hyperparameters unless asked for more: those that are said to differ, by name.
+    """
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    plugin_data = experiment.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(plugin_data.content)
+    for setting in content.experiment.hparam_infos:
+        setting.differs = setting.name in _SHOWN
+    for metric in content.experiment.metric_infos:
+        metric.display_name = metric.name.tag
+        metric.name.tag = tag_of(metric.name.tag)
+    plugin_data.content = content.SerializeToString()
 
 
 def log_best(loggers: Iterable[Logger], metrics: Mapping[str, float]) -> None:

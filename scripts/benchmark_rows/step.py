@@ -86,8 +86,8 @@ def fit_usual(job: Job, net: Net, epochs: int) -> list[float]:
 def lab(job: Job, net: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """Time the real command with its defaults: progress, TensorBoard, validation, checkpoints.
 
-    The figure comes from the times at which TensorBoard's ``time/epoch`` was written, which is once
-    at each epoch's end. That value itself starts its clock after what precedes an epoch and stops
+    The figure comes from the times at which TensorBoard's ``train/time_epoch`` was written, which
+    is once at each epoch's end. That value itself starts its clock after what precedes an epoch and stops
     before what follows it; ``time/fit`` over the number of epochs has the set-up and first epoch in
     it. Both are kept beside the figure as a check.
     """
@@ -111,7 +111,7 @@ def lab(job: Job, net: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     run_dir = job.folder / "run"
     metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
     precision = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))["precision"]
-    events = _events(str(run_dir), "time/epoch")
+    events = _events(str(run_dir), "train/time_epoch")
     return {
         **epoch_figures([event.wall_time for event in events], job, settings),
         "logged_epoch_seconds": [event.value for event in events],

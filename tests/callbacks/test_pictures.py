@@ -28,7 +28,10 @@ from mnist_lab.inference.predictions import Predictions
 from mnist_lab.training.fit import train
 
 IMAGES = [
-    *(f"test/{name}" for name in ("confusion", "mistakes", "samples", "per_class", "reliability")),
+    *(
+        f"z_result/test/{name}"
+        for name in ("confusion", "mistakes", "samples", "per_class", "reliability")
+    ),
     "weights/first_layer",
 ]
 SHORT = (
@@ -94,7 +97,8 @@ def test_tensorboard_serves_the_projector(finished: Path, ask: Ask) -> None:
 def test_tensorboard_serves_scalars_and_every_runs_hyperparameters(
     finished: Path, ask: Ask
 ) -> None:
-    done = call(f"train {SHORT} model=softmax ~callbacks.pictures", finished.parents[2])
+    command = f"train {SHORT} model=softmax ~callbacks.pictures tags=[paper,baseline]"
+    done = call(command, finished.parents[2])
     assert done.returncode == 0, done.stderr
     runs = {path.name: path for path in finished.parent.iterdir()}
     assert len(runs) == 2
@@ -112,17 +116,24 @@ def test_tensorboard_serves_scalars_and_every_runs_hyperparameters(
         found: list[Any] = answer.get("sessionGroups", [])
         return found if len(found) == 2 else []
 
+    question = json.dumps({"experimentName": "", "includeMetrics": True})
+    experiment = as_json(ask("hparams/experiment", request=question))
+    names = [info["name"] for info in experiment["hparamInfos"]]
+    assert names[:5] == ["data.batch_size", "model", "optimizer.lr", "seed", "tags"]
+    shown = [info["displayName"] for info in experiment["metricInfos"]]
+    assert shown == ["best/val/acc", "best/val/loss", "test/acc", "test/loss"]
     for group in until_there(groups):
         run_dir = runs[Path(group["name"]).name]
         acc = json.loads((run_dir / "metrics.json").read_text())["test/acc"]
         values = {one["name"]["tag"]: one["value"] for one in group["metricValues"]}
-        assert values["test/acc"] == pytest.approx(acc)
+        assert values["z_result/test/acc"] == pytest.approx(acc)
         assert "hp_metric" not in values
         config = yaml.safe_load((run_dir / "config.yaml").read_text())
+        assert group["hparams"]["tags"] == " ".join(config["tags"] or ())
         assert group["hparams"]["data.batch_size"] == config["data"]["batch_size"]
         assert group["hparams"]["optimizer.lr"] == config["optimizer"]["lr"]
         name = f"runs/{run_dir.name}"
-        ((_, step, value),) = as_json(ask("scalars/scalars", run=name, tag="test/acc"))
+        ((_, step, value),) = as_json(ask("scalars/scalars", run=name, tag="z_result/test/acc"))
         assert (step, value) == (60, pytest.approx(acc))
 
 
@@ -185,12 +196,12 @@ def test_other_models_have_them_all(model: L.LightningModule, tmp_path: Path) ->
 
 
 WITHOUT = {
-    "confusion": "test/confusion",
-    "mistakes": "test/mistakes",
-    "samples": "test/samples",
-    "per_class": "test/per_class",
+    "confusion": "z_result/test/confusion",
+    "mistakes": "z_result/test/mistakes",
+    "samples": "z_result/test/samples",
+    "per_class": "z_result/test/per_class",
     "pr_curves": "pr_curve/class_0",
-    "reliability": "test/reliability",
+    "reliability": "z_result/test/reliability",
     "filters": "weights/first_layer",
     "histograms": "weights/net.1.weight",
     "projector": "projector",
@@ -273,7 +284,7 @@ def test_two_ranks_show_what_one_shows(tmp_path: Path) -> None:
         assert "pictures" not in done.stderr + done.stdout
         events = EventAccumulator(str(tmp_path / name), size_guidance={"images": 0}).Reload()
         with Image.open(
-            io.BytesIO(events.Images("test/samples")[0].encoded_image_string)
+            io.BytesIO(events.Images("z_result/test/samples")[0].encoded_image_string)
         ) as picture:
             found.append(np.asarray(picture).astype(float))
         projected = tmp_path / name / "projector"

@@ -62,7 +62,7 @@ def test_a_run_shows_its_metrics_and_keeps_the_best_by_one(
     assert metrics["val/ece"] == pytest.approx(min(curve))  # mode follows the metric
     assert best(run_dir)["best_step"] == curve[min(curve)] + 1
     tags = log.Tags()["scalars"]
-    assert {"best/val/ece", "test/f1", "val/top3"} <= set(tags)
+    assert {"z_result/best/val/ece", "z_result/test/f1", "val/top3"} <= set(tags)
     predictions = predict_test_images(run_dir)
     labels = predictions.labels
     f1 = f1_score(labels, predictions.preds, average="macro")

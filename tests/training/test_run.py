@@ -52,15 +52,19 @@ def test_every_checkpoint_loads_weights_only(finished: Path) -> None:
 def test_tensorboard_has_curves_hparams_config_and_image(finished: Path) -> None:
     events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
     scalars = set(events.Tags()["scalars"])
-    curves = {"train/loss", "train/acc", "val/loss", "val/acc", "time/epoch", "lr"}
-    assert curves | {"train/loss_step", "train/acc_step", "test/acc", "test/loss"} <= scalars
-    assert "hp_metric" not in scalars
+    names = ("loss", "acc", "loss_step", "acc_step", "lr", "time_epoch")
+    curves = {*(f"train/{name}" for name in names), "val/loss", "val/acc"}
+    assert curves | {"z_result/test/acc", "z_result/test/loss"} <= scalars
+    assert not {"hp_metric", "epoch"} & scalars
+    assert [tag for tag in sorted(scalars) if len(events.Scalars(tag)) == 1] == sorted(
+        tag for tag in scalars if tag.startswith("z_result/")
+    )
     metrics = json.loads((finished / "metrics.json").read_text())
-    (best,) = events.Scalars("best/val/acc")
+    (best,) = events.Scalars("z_result/best/val/acc")
     assert best.value == pytest.approx(metrics["val/acc"])
     assert [event.step for event in events.Scalars("val/acc")] == [59, 119]
     assert [event.step for event in events.Scalars("train/loss_step")] == [19, 39, 59, 79, 99, 119]
-    assert {"test/confusion", "test/mistakes"} <= set(events.Tags()["images"])
+    assert {"z_result/test/confusion", "z_result/test/mistakes"} <= set(events.Tags()["images"])
     assert "config/text_summary" in events.Tags()["tensors"]
     hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"optimizer.lr" in hparams

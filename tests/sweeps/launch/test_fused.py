@@ -47,7 +47,7 @@ def figures(run_dir: Path) -> dict[str, float]:
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
     """Return the points of the curves that do not depend on the clock."""
     curves = EventAccumulator(str(run_dir)).Reload()
-    names = set(curves.Tags()["scalars"]) - {"epoch", "time/epoch"}
+    names = set(curves.Tags()["scalars"]) - {"train/time_epoch"}
     return {name: [(point.step, point.value) for point in curves.Scalars(name)] for name in names}
 
 

@@ -1,0 +1,23 @@
+"""Lightning's logger to TensorBoard, with the curves first and without what is none."""
+
+from collections.abc import Mapping
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from typing_extensions import override
+
+from mnist_lab.files.tensorboard import tag_of
+
+
+class TensorBoard(TensorBoardLogger):
+    """Logs to event files in the run's directory.
+
+    What a run has once, at its end, stands behind the curves, under ``z_result/``; as the HParams
+    tab reads its metrics from scalars, it cannot be left out. Lightning's ``epoch`` beside each
+    point, which is no curve of a run, is left out.
+    """
+
+    @override
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        named = {tag_of(name): value for name, value in metrics.items() if name != "epoch"}
+        if named:
+            super().log_metrics(named, step)
