@@ -177,7 +177,8 @@ def _print_table(board: Leaderboard, shows_test: bool) -> None:
     settings, keys = board.headings or ["model"], board.keys or ["model._target_"]
     counts = any(row.test_readings is not None for row in board.rows)
     metrics = _columns(board, shows_test)
-    columns = ("row", "n", *metrics, *(["protocol"] if counts else []), *settings, "best run")
+    columns = ("row", "n", *metrics, *(["protocol"] if counts else []), *settings)
+    columns = (*columns, *(["tags"] if board.has_tags else []), "best run")
     rows = [
         [
             str(row.number),
@@ -185,6 +186,7 @@ def _print_table(board: Leaderboard, shows_test: bool) -> None:
             *(_metric_text(row, name) for name in metrics),
             *([row.readings_text] if counts else []),
             *(_setting(row, key) for key in keys),
+            *([row.tags] if board.has_tags else []),
             str(display_path(board.best_run(row).directory)),
         ]
         for row in board.rows[:_SHOWN_ROWS]
@@ -234,9 +236,12 @@ def _write_page(
     from mnist_lab.runs.directory import write
 
     _silence_lightning()
+    rows = board.rows[:_CURVES]
     curves_of = {
-        board.name(row): curves(board.best_run(row).directory)
-        for row in _watched(board.rows[:_CURVES], "reading learning curves")
+        name: curves(board.best_run(row).directory)
+        for name, row in _watched(
+            list(zip(board.names(rows), rows, strict=True)), "reading learning curves"
+        )
     }
     models = list(_predictions(board, overrides, shows_test))
     text = page(board, curves_of, models, comparison.lines() if comparison else ())
@@ -253,10 +258,12 @@ def _predictions(
     with without_collector():
         from mnist_lab.inference.evaluate import predict_test_images
 
-    for row in _watched(board.rows[:_MODELS], "asking the best models"):
+    rows = board.rows[:_MODELS]
+    pairs = list(zip(board.names(rows), rows, strict=True))
+    for name, row in _watched(pairs, "asking the best models"):
         if row.settings.get("protocol") == "sealed" and not shows_test:
             continue
         try:
-            yield board.name(row), predict_test_images(board.best_run(row).directory, overrides)
+            yield name, predict_test_images(board.best_run(row).directory, overrides)
         except LabError as error:
             say(f"mnist-lab report: no mistakes of row {row.number}: {error}", to_stderr=True)

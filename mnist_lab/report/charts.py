@@ -5,6 +5,7 @@ Text from files is escaped, as Plotly interprets some HTML in every text.
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -17,11 +18,20 @@ from mnist_lab.report.leaderboard import Leaderboard
 
 _COLORS = qualitative.D3
 _MAX_LABEL = 40  # characters
+_MAX_NAME = 300  # of a curve, in lines of
+_NAME_LINE = 60
 
 
 def short(text: str, most: int = _MAX_LABEL) -> str:
     """Return an escaped text, cut off where it is long."""
     return escape(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
+def folded(text: str) -> str:
+    """Return an escaped text in lines; names of curves may differ at their ends alone."""
+    lines = textwrap.wrap(text, _NAME_LINE, break_on_hyphens=False)
+    whole = "\n".join(lines)
+    return short(whole, _MAX_NAME).replace("\n", "<br>")
 
 
 def learning_curves(curves_of: Mapping[str, Mapping[str, Curve]]) -> go.Figure | None:
@@ -40,7 +50,7 @@ def learning_curves(curves_of: Mapping[str, Mapping[str, Curve]]) -> go.Figure |
             figure.add_scatter(
                 x=epochs,
                 y=values,
-                name=short(label),
+                name=folded(label),
                 mode="lines+markers" if len(epochs) < 30 else "lines",
                 line={"color": _COLORS[number % len(_COLORS)], "width": 2},
                 visible=name == names[0],
@@ -93,7 +103,7 @@ def accuracy_against(board: Leaderboard, name: str, title: str) -> go.Figure | N
             error_y={"array": halves, "thickness": 1, "width": 2} if any(halves) else None,
             mode="markers",
             name=metric if len(models) == 1 else f"{short(rows[0].model)} {metric}",
-            text=[f"{row.number}: {short(board.label(row), 80)}" for row in rows],
+            text=[f"{row.number}: {folded(board.label(row))}" for row in rows],
             hovertemplate="%{text}<br>%{y:.2%}, %{x:,.4~g}<extra></extra>",
             marker={
                 "color": _COLORS[models.index(target) % len(_COLORS)],

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from mnist_lab.runs.summary import added_metrics, csv_text, headings, spread_tex
 
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
 _CONFIDENCE = 0.95
+_NET = "model.net._target_"
 _ADDED = 8  # columns of metrics besides the lab's own
 
 
@@ -57,7 +58,19 @@ class Row:
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = sorted(runs, key=lambda run: (str(run.seed), str(run.directory)))
         self.settings = runs[0].settings
+        if net := self.settings.get(_NET):  # the class that a model of any module is about
+            self.settings = {**self.settings, "model._target_": net}
         self.number = 0  # rank in the leaderboard, from 1
+
+    @property
+    def tags(self) -> str:
+        """The tags that its runs have."""
+        return " ".join(dict.fromkeys(tag for run in self.runs for tag in run.labels.tags))
+
+    @property
+    def note(self) -> str:
+        """The notes about its runs."""
+        return "; ".join(dict.fromkeys(run.labels.note for run in self.runs if run.labels.note))
 
     @cached_property
     def metrics(self) -> dict[str, Spread]:
@@ -146,11 +159,11 @@ class Leaderboard:
         for number, row in enumerate(self.rows, start=1):
             row.number = number
         keys = [key for key in differing(row.settings for row in self.rows) if _is_choice(key)]
-        self._label_keys = {  # in which the rows of a model differ
-            target: set(differing(row.settings for row in self.rows if row.target == target))
-            for target in {row.target for row in self.rows}
-        }
+        self._label_keys = _differing_of_models(self.rows)
         varied = set().union(*self._label_keys.values())
+        self.has_tags, self.has_notes = (
+            any(getattr(row, name) for row in self.rows) for name in ("tags", "note")
+        )
         # What was varied comes before what differs only since the models do.
         self.keys = sorted(keys, key=lambda key: (key != "model._target_", key not in varied))
         self.headings = _headings(self.keys)
@@ -162,18 +175,30 @@ class Leaderboard:
             key=lambda run: _last_if_nan(self.sign * run.metrics.get(self.sorted_by, math.nan)),
         )
 
-    def label(self, row: Row) -> str:
-        """Return a row's model, and the settings in which its rows differ."""
+    def label(self, row: Row, keys: Mapping[str, set[str]] | None = None) -> str:
+        """Return in what a row differs: its model where there are several, and settings.
+
+        Args:
+            row: the row.
+            keys: for each model the settings to name; None are those in which its rows differ.
+        """
+        chosen = (self._label_keys if keys is None else keys)[row.target]
         parts = [
             f"{name}={setting_text(row.settings.get(key))}"
             for key, name in zip(self.keys, self.headings, strict=True)
-            if key in self._label_keys[row.target]
+            if key in chosen
         ]
-        return " ".join([row.model, *parts])
+        is_one = len(self._label_keys if keys is None else keys) == 1
+        return " ".join(parts if parts and is_one else [row.model, *parts])
 
     def name(self, row: Row) -> str:
         """Return a row's number and label."""
         return f"{row.number}: {self.label(row)}"
+
+    def names(self, rows: Sequence[Row]) -> list[str]:
+        """Return the number of each of some rows, and in what these differ from each other."""
+        keys = _differing_of_models(rows)
+        return [f"{row.number}: {self.label(row, keys)}" for row in rows]
 
     def row_of(self, name: str) -> tuple[Row, Run | None]:
         """Return the row of a number, or that of a run's directory and the run.
@@ -211,6 +236,10 @@ class Leaderboard:
                     record[f"{name}/ci95_low"] = _number(spread.mean - half)
                     record[f"{name}/ci95_high"] = _number(spread.mean + half)
             record["test_readings"] = row.test_readings
+            if self.has_tags:
+                record["tags"] = row.tags
+            if self.has_notes:
+                record["note"] = row.note
             record["directories"] = [str(run.directory) for run in row.runs]
             records.append(record)
         return records
@@ -227,6 +256,14 @@ class Leaderboard:
                 for record in records
             ]
         )
+
+
+def _differing_of_models(rows: Sequence[Row]) -> dict[str, set[str]]:
+    """Return for each model the settings in which its rows differ."""
+    return {
+        target: set(differing(row.settings for row in rows if row.target == target))
+        for target in {row.target for row in rows}
+    }
 
 
 def better_sign(name: str) -> int:

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mnist_lab.errors import printable
 from mnist_lab.files.images import data_url
 from mnist_lab.report import charts
 from mnist_lab.report.curves import Curve
@@ -20,6 +21,7 @@ from mnist_lab.report.leaderboard import (
     setting_text,
     spread_cell,
 )
+from mnist_lab.runs.directory import display_path
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions
@@ -94,7 +96,9 @@ def columns(board: Leaderboard) -> list[str]:
     # The result comes first: on a phone nothing else is seen without scrolling.
     first, rest = SHOWN[:2], (*SHOWN[2:4], *board.added, *SHOWN[4:])
     intervals = [f"{name} 95 %" for name in first]
-    return ["row", *first, *(board.headings or ["model"]), "n", *intervals, *rest]
+    labels = [*(["tags"] if board.has_tags else []), *(["note"] if board.has_notes else [])]
+    settings = board.headings or ["model"]
+    return ["row", *first, *settings, *labels, "n", *intervals, *rest, "best run"]
 
 
 def cells(board: Leaderboard, row: Row) -> list[Cell]:
@@ -105,12 +109,18 @@ def cells(board: Leaderboard, row: Row) -> list[Cell]:
         value = row.settings.get(key)
         text = row.model if key == "model._target_" else setting_text(value)
         result.append(Cell(text, text, isinstance(value, str)))
+    if board.has_tags:
+        result.append(Cell(row.tags, row.tags, words=True))
+    if board.has_notes:
+        result.append(Cell(row.note, row.note, words=True))
     n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
     result.append(Cell(n, str(len(row.runs))))
     for name in SHOWN[:2]:
         text = interval_text(row.metrics.get(name))
         result.append(Cell(text, _metric(row, name).value if text else ""))
-    return [*result, *(_metric(row, name) for name in (*SHOWN[2:4], *board.added, *SHOWN[4:]))]
+    result += [_metric(row, name) for name in (*SHOWN[2:4], *board.added, *SHOWN[4:])]
+    place = printable(str(display_path(board.best_run(row).directory)))
+    return [*result, Cell(place, place, words=True)]
 
 
 def _metric(row: Row, name: str) -> Cell:

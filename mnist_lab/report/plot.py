@@ -48,8 +48,9 @@ def plot(*places: str | Path, chart: str = "curves") -> "go.Figure":
     board = Leaderboard(collected.runs)
     match chart:
         case "curves":
-            best = {board.name(row): board.best_run(row).directory for row in board.rows[:_CURVES]}
-            figure = charts.learning_curves({name: curves(run) for name, run in best.items()})
+            rows = board.rows[:_CURVES]
+            drawn = [curves(board.best_run(row).directory) for row in rows]
+            figure = charts.learning_curves(dict(zip(board.names(rows), drawn, strict=True)))
         case "time":
             figure = charts.accuracy_against(board, "time/fit", "seconds of training")
         case "parameters":

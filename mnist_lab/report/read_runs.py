@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mnist_lab.errors import InputError, LabError, printable, reason
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
-from mnist_lab.runs.labels import LABELS
+from mnist_lab.runs.labels import LABELS, Labels, labels_of
 from mnist_lab.runs.manifest import SEEDS, TEST_READINGS, RunState, flat, read_manifest
 from mnist_lab.runs.trash import TRASH
 
@@ -43,6 +43,7 @@ class Run:
         seed: its seed.
         metrics: as in ``metrics.json``.
         test_readings: how often its test images were read; None where that is not counted.
+        labels: tags and note.
     """
 
     directory: Path
@@ -50,6 +51,7 @@ class Run:
     seed: Any
     metrics: dict[str, float]
     test_readings: int | None = None
+    labels: Labels = Labels()
 
 
 @dataclass
@@ -98,8 +100,9 @@ def collect(
     for path in watched(run_directories(places)):
         try:
             check_links(path)
-            state = _state(path)
-            run = read_run(path) if state == RunState.FINISHED else None
+            manifest = runs.read_json(path / runs.MANIFEST) if _has_manifest(path) else None
+            state = _state(manifest)
+            run = read_run(path, manifest) if state == RunState.FINISHED else None
             if run is not None and run.settings.get("trainer.fast_dev_run"):
                 run, state = None, "fast_dev_run"  # a batch of everything is no result
             if run is not None:
@@ -113,16 +116,24 @@ def collect(
     return collected
 
 
-def _state(path: Path) -> str:
+def _has_manifest(path: Path) -> bool:
+    return (path / runs.MANIFEST).exists()
+
+
+def _state(manifest: Mapping[str, Any] | None) -> str:
     """Return a run's state; one that has only its metrics left was finished."""
-    if not (path / runs.MANIFEST).exists():
+    if manifest is None:
         return RunState.FINISHED
-    state = runs.read_json(path / runs.MANIFEST).get("state")
+    state = manifest.get("state")
     return str(state) if state in [*RunState] else RunState.INTERRUPTED
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, manifest: Mapping[str, Any] | None = None) -> Run:
     """Read a run.
+
+    Args:
+        path: its directory.
+        manifest: the content of its manifest, which has its labels.
 
     Raises:
         InputError: a file of it is missing or corrupt.
@@ -132,7 +143,7 @@ def read_run(path: Path) -> Run:
     readings = None
     if settings.get("protocol") == "sealed" and (path / runs.MANIFEST).exists():
         readings = len(read_manifest(path).get(TEST_READINGS, []))
-    return Run(path, settings, seed, read_metrics(path), readings)
+    return Run(path, settings, seed, read_metrics(path), readings, labels_of(manifest or {}))
 
 
 def read_settings(path: Path) -> tuple[dict[str, Any], Any]:

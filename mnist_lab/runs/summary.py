@@ -46,9 +46,12 @@ def added_metrics(names: Iterable[str]) -> list[str]:
 
 
 def headings(keys: Sequence[str]) -> list[str]:
-    """Return the last part of each dotted key, or the whole key where that is not unique."""
+    """Return the last part of each dotted key, or the whole key where that does not say which."""
     last = [key.rpartition(".")[2] for key in keys]
-    return [end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)]
+    return [
+        end if last.count(end) == 1 and end != "name" else key
+        for key, end in zip(keys, last, strict=True)
+    ]
 
 
 def metric_text(name: str, value: float | None) -> str:

@@ -87,9 +87,9 @@ def lab(job: Job, net: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """Time the real command with its defaults: progress, TensorBoard, validation, checkpoints.
 
     The figure comes from the times at which TensorBoard's ``train/time_epoch`` was written, which
-    is once at each epoch's end. That value itself starts its clock after what precedes an epoch and stops
-    before what follows it; ``time/fit`` over the number of epochs has the set-up and first epoch in
-    it. Both are kept beside the figure as a check.
+    is once at each epoch's end. That value itself starts its clock after what precedes an epoch and
+    stops before what follows it; ``time/fit`` over the number of epochs has the set-up and first
+    epoch in it. Both are kept beside the figure as a check.
     """
     settings = NETS[net]
     share = job.size.share(settings)

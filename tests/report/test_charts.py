@@ -42,3 +42,29 @@ def test_learning_curves_are_shown_a_kind_at_a_time() -> None:
 def test_confusion_leaves_out_zeros() -> None:
     figure = charts.confusion_matrix(torch.tensor([[5, 0], [1, 4]]), "row")
     assert [list(line) for line in figure.data[0].text] == [["5", ""], ["1", "4"]]
+
+
+def test_curves_are_named_by_what_differs_and_are_not_cut_to_the_same(tmp_path: Path) -> None:
+    dims = list(range(100, 124))
+    for number, last in enumerate((1, 2)):
+        make_run(tmp_path / str(number), 0, 0.9 - number / 10, model={"hidden_dims": [*dims, last]})
+    rows = Leaderboard(collect([tmp_path]).runs)
+    first, second = (charts.folded(name) for name in rows.names(rows.rows))
+    assert first != second
+    assert first.startswith("1: hidden_dims=[100,")  # not MLP, which both are
+    assert "<br>" in first
+    (only,) = rows.names(rows.rows[:1])
+    assert only == "1: MLP"
+
+
+def test_models_of_different_kinds_have_different_colours(tmp_path: Path) -> None:
+    names = ("torchvision.models.resnet18", "torchvision.models.alexnet")
+    for number, name in enumerate(names):
+        model = {"_target_": "mnist_lab.models.module.Module", "net": {"_target_": name}}
+        make_run(tmp_path / str(number), 0, 0.9 - number / 10, model=model)
+    make_run(tmp_path / "mlp", 0, 0.7)
+    figure = charts.accuracy_against(Leaderboard(collect([tmp_path]).runs), "time/fit", "seconds")
+    assert figure is not None
+    colours = {trace.name: trace.marker.color for trace in figure.data}
+    validation = [f"{name} val/acc" for name in ("resnet18", "alexnet", "MLP")]
+    assert len({colours[name] for name in validation}) == 3

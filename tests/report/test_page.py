@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from made_runs import make_run
+from made_runs import make_run, note
 
 from mnist_lab.report.leaderboard import Leaderboard
 from mnist_lab.report.page import Cell, cells, columns, page
@@ -29,3 +29,18 @@ def test_a_page_without_curves_and_models(tmp_path: Path) -> None:
     assert "<h2>Learning curves</h2>" not in text
     assert "<h2>Accuracy and time</h2>" in text
     assert "<h2>Confusion and mistakes</h2>" not in text
+
+
+def test_tags_notes_and_the_directory_of_each_row(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, 0.9, optimizer={"lr": 0.5})
+    note(make_run(tmp_path / "b", 0, 0.8), tags=["paper", "<i>"], note="</td><script>alert(1)")
+    board = Leaderboard(collect([tmp_path]).runs)
+    names = columns(board)
+    lines = [dict(zip(names, cells(board, row), strict=True)) for row in board.rows]
+    assert [line["tags"].text for line in lines] == ["", "paper <i>"]
+    assert lines[1]["note"].text == "</td><script>alert(1)"
+    assert [Path(line["best run"].text).name for line in lines] == ["a", "b"]
+    text = page(board, {}, [])
+    assert "<script>alert(1)" not in text
+    assert "paper &lt;i&gt;" in text
+    assert board.records()[1]["tags"] == "paper <i>"
