@@ -23,33 +23,50 @@ def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
     Raises:
         InputError: the file is missing, not regular, or not readable.
     """
-    name = name or str(path)
-    try:
-        descriptor = os.open(path, _FLAGS)  # without O_NONBLOCK a pipe would wait for its writer
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise InputError(f"{name}: is not a regular file")
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except (OSError, ValueError) as error:  # the latter: a name with a zero byte
-        raise InputError(f"{name}: cannot be read: {reason(error)}") from error
+    descriptor, _ = _open(path, name)
     with os.fdopen(descriptor, "rb") as file:
         try:
             yield file
         except OSError as error:
-            raise InputError(f"{name}: cannot be read: {reason(error)}") from error
+            raise InputError(f"{name or path}: cannot be read: {reason(error)}") from error
+
+
+def _open(path: Path, name: str | None) -> tuple[int, int]:
+    """Return a file's descriptor and its size, as ``open_regular`` describes."""
+    try:
+        descriptor = os.open(path, _FLAGS)  # without O_NONBLOCK a pipe would wait for its writer
+        status = os.fstat(descriptor)
+    except FileNotFoundError:
+        raise InputError(f"{name or path}: no such file") from None
+    except (OSError, ValueError) as error:  # the latter: a name with a zero byte
+        raise InputError(f"{name or path}: cannot be read: {reason(error)}") from error
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise InputError(f"{name or path}: is not a regular file")
+    return descriptor, status.st_size
 
 
 def read_regular(path: Path, max_bytes: int, name: str | None = None) -> bytes:
     """Return the content of a regular file.
 
+    A listing reads thousands of small files, for which a buffer as large as the bound is too much.
+
     Raises:
         InputError: the file is missing, not regular, too large, or not readable.
     """
-    with open_regular(path, name) as file:
-        content = file.read(max_bytes + 1)
+    descriptor, size = _open(path, name)
+    content = b""
+    try:
+        while len(content) <= max_bytes:
+            most = min(max(size - len(content), 0), max_bytes) + 1
+            part = os.read(descriptor, most)
+            content += part
+            if len(part) < most:
+                break
+    except OSError as error:
+        raise InputError(f"{name or path}: cannot be read: {reason(error)}") from error
+    finally:
+        os.close(descriptor)
     if len(content) > max_bytes:
         raise InputError(f"{name or path}: too large, {max_bytes:,} bytes at most")
     return content

@@ -24,7 +24,8 @@ _NUMBER = re.compile(
     rb"(?!(?i:y|n|on|off|t|f))([A-Za-z_]{2,}): "
     rb"(?:(-?(?:0|[1-9]\d{0,15}))|(-?\d+\.\d+(?:e[+-]\d+)?))\n"
 )
-_MORE = re.compile(rb"^(---|\.\.\.|%|\?)", re.MULTILINE)  # what is more than one plain mapping
+_BREAK = re.compile(rb"\n(?=[A-Za-z_]\w*:(?:[ \n]|$))")  # the same, which is found sooner
+_MORE = (b"\n---", b"\n...", b"\n%", b"\n?")  # what is more than one plain mapping
 
 
 def loader_of(content: bytes) -> Any:
@@ -61,10 +62,10 @@ def read_yaml(path: Path, convert: Callable[[dict[str, Any]], dict[str, Any]]) -
         UntrustedError: it holds a tag or an alias.
     """
     content = _content(path)
-    if _SECTION.match(content) and not _MORE.search(content):
+    if _SECTION.match(content) and not any(mark in b"\n" + content for mark in _MORE):
         values: dict[str, Any] = {}
         try:
-            for section in filter(None, _SECTION.split(content)):
+            for section in _sections(content):
                 values |= _converted(section, convert)
             return values
         except (LabError, ValueError, yaml.YAMLError):
@@ -75,6 +76,12 @@ def read_yaml(path: Path, convert: Callable[[dict[str, Any]], dict[str, Any]]) -
         return convert(yaml.load(content, Loader=loader_of(content)) or {})
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
+
+
+def _sections(content: bytes) -> list[bytes]:
+    """Return a file's top-level keys, each with what is below it and the end of its last line."""
+    *parts, last = _BREAK.split(content)
+    return [*(part + b"\n" for part in parts), last]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -108,9 +115,13 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def _content(path: Path) -> bytes:
-    if not path.exists():
-        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?")
-    return read_regular(path, _MAX_BYTES)
+    try:
+        return read_regular(path, _MAX_BYTES)
+    except InputError:
+        if path.exists():
+            raise
+        message = f"{path}: no such file; is {path.parent} a run's directory?"
+        raise InputError(message) from None
 
 
 def _check(path: Path, content: bytes) -> None:

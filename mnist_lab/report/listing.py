@@ -1,10 +1,12 @@
 """Runs and sweeps below some folders: what each is, its state, and what differs."""
 
 import functools
+import gc
 import math
+import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,7 +112,13 @@ def entries(places: Iterable[Path]) -> list[Entry]:
     Raises:
         InputError: a place is no directory.
     """
-    found = [read_entry(path) for path in run_directories(places)]
+    was_enabled = gc.isenabled()
+    gc.disable()  # it would search ten thousand entries, all of which stay, again and again
+    try:
+        found = [read_entry(path) for path in run_directories(places)]
+    finally:
+        if was_enabled:
+            gc.enable()
     return sorted(found, key=lambda entry: (-entry.started, str(entry.path)))
 
 
@@ -119,11 +127,11 @@ def read_entry(path: Path) -> Entry:
     try:
         entry = Entry(path, BROKEN, path.stat().st_mtime)
         check_links(path)
-        manifest = read_manifest(path) if (path / directory.MANIFEST).exists() else {}
+        manifest = read_manifest(path) if _has(path, directory.MANIFEST) else {}
         entry.labels = labels_of(manifest)
         entry.started = _seconds(manifest.get("started")) or entry.started
         entry.settings, entry.seed = read_settings(path)
-        if (path / directory.METRICS).exists():
+        if _has(path, directory.METRICS):
             entry.metrics = read_metrics(path)
         entry.error = printable(str(manifest.get("error") or ""))
         entry.state = _state(path, manifest.get("state", RunState.FINISHED), entry)
@@ -132,6 +140,10 @@ def read_entry(path: Path) -> Entry:
     except OSError as error:
         entry.error = printable(f"{path}: cannot be read: {reason(error)}")
     return entry
+
+
+def _has(path: Path, name: str) -> bool:
+    return os.path.exists(f"{path}/{name}")  # a Path of each would take longer than the question
 
 
 def _state(path: Path, state: Any, entry: Entry) -> str:
@@ -197,14 +209,24 @@ def _summarize(sweep: Entry) -> None:
 
 def what_differs(runs: Sequence[Entry]) -> list[str]:
     """Return the settings that are not the same in all runs that have them, and ``seed``."""
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
-    names = [
-        key
-        for key in keys
-        if not key.endswith("._target_")
-        and len(set(map(repr, (run.settings[key] for run in runs if key in run.settings)))) > 1
-    ]
+    keys = names_of(run.settings for run in runs)
+    names = [key for key in keys if not key.endswith("._target_") and _differs(runs, key)]
     return [*names, *differing({"seed": run.seed} for run in runs if run.settings)]
+
+
+def names_of(mappings: Iterable[Mapping[str, Any]]) -> dict[str, None]:
+    """Return the keys of mappings, most of which have the same, in order of appearance."""
+    names: dict[str, None] = {}
+    for mapping in mappings:
+        if not mapping.keys() <= names.keys():
+            names.update(dict.fromkeys(mapping))
+    return names
+
+
+def _differs(runs: Sequence[Entry], key: str) -> bool:
+    values = [run.settings[key] for run in runs if key in run.settings]
+    first = repr(values[0])
+    return any(value is not values[0] and repr(value) != first for value in values)
 
 
 def differences_text(entry: Entry, names: Sequence[str], headings: Sequence[str]) -> str:

@@ -80,11 +80,11 @@ def run_directories(places: Iterable[Path]) -> list[Path]:
         if not os.path.isdir(place):
             raise InputError(f"{place}: no such directory; give those of runs or sweeps")
         target = os.path.realpath(place)  # below it no link is followed
-        for folder, names, files in os.walk(place):
+        start = os.fspath(place)
+        for folder, names, files in os.walk(start):
             names[:] = sorted(set(names) - NOT_SEARCHED)
             if runs.METRICS in files or runs.MANIFEST in files:
-                below = os.path.relpath(folder, place)
-                by_target.setdefault(os.path.normpath(os.path.join(target, below)), Path(folder))
+                by_target.setdefault(target + folder[len(start) :], Path(folder))
     return list(by_target.values())
 
 

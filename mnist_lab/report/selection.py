@@ -10,7 +10,7 @@ from typing import Any
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.leaderboard import better_sign, setting_text
-from mnist_lab.report.listing import Entry
+from mnist_lab.report.listing import Entry, names_of
 
 FIELDS = (
     *("run", "age", "state", "model", "monitor", "monitored", "seed", "time", "tag", "tags"),
@@ -81,8 +81,8 @@ def full_name(name: str, runs: Sequence[Entry]) -> str:
     raise ConfigError(f"{name}: no run has it{hint}")
 
 
-def _names(runs: Iterable[Entry]) -> dict[str, None]:
-    return dict.fromkeys(name for run in runs for name in (*run.metrics, *run.settings))
+def _names(runs: Sequence[Entry]) -> dict[str, None]:
+    return names_of(run.metrics for run in runs) | names_of(run.settings for run in runs)
 
 
 def chosen(runs: Sequence[Entry], where: str) -> list[Entry]:

@@ -236,9 +236,13 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or corrupt.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file; is {path.parent} a run's directory?")
-    text = read_regular(path, _MAX_JSON)
+    try:
+        text = read_regular(path, _MAX_JSON)
+    except InputError:
+        if path.exists():
+            raise
+        message = f"{path}: no such file; is {path.parent} a run's directory?"
+        raise InputError(message) from None
     try:
         content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
