@@ -44,6 +44,7 @@ class Live:
         self._folders: dict[Path, tuple[int, list[Path], list[Path]]] = {}
         self._seen: dict[Path, _Seen] = {}
         self._rows: list[Entry] | None = None
+        self._stacks: dict[Path, tuple[int, Beat | None]] = {}  # by sweep, with the file's time
         self._looks = 0
         self._has_changed = False
 
@@ -66,9 +67,13 @@ class Live:
         return Counter(seen.entry.state for seen in self._seen.values())
 
     def beat(self, entry: Entry) -> Beat | None:
-        """Return how far a run is; None where it does not train or does not say."""
+        """Return how far a run or a stack is; None where it does not train or does not say."""
+        if entry.state != RunState.RUNNING:
+            return None
+        if entry.trials:
+            return self._stacks.get(entry.path, (0, None))[1]
         seen = self._seen.get(entry.path)
-        return seen.beat if seen and entry.state == RunState.RUNNING else None
+        return seen.beat if seen else None
 
     def look(self) -> bool:
         """Look at the folders, and return whether anything has changed."""
@@ -83,6 +88,9 @@ class Live:
             is_running = seen is not None and seen.entry.state == RunState.RUNNING
             if seen is None or is_running or number % _ROUND == self._looks % _ROUND:
                 self._look_at(path, seen)
+        for sweep in self.rows:
+            if sweep.trials and sweep.state == RunState.RUNNING:
+                self._look_at_stack(sweep.path)
         self._looks += 1
         return self._has_changed
 
@@ -127,6 +135,18 @@ class Live:
             if not is_training(path):
                 seen.entry.state = RunState.INTERRUPTED
                 self._note_change()
+
+    def _look_at_stack(self, path: Path) -> None:
+        """Read how far the stack is that trains a sweep's trials, if one does."""
+        known = self._stacks.get(path, (0, None))
+        try:
+            at = (path / PROGRESS).stat().st_mtime_ns
+            is_alive = time.time_ns() - at < _ALIVE * 10**9
+        except OSError:
+            at, is_alive = 0, False
+        if at != known[0] or (known[1] is not None and not is_alive):
+            self._stacks[path] = at, read_beat(path) if is_alive else None
+            self._has_changed = True
 
     def _note_change(self) -> None:
         self._has_changed, self._rows = True, None

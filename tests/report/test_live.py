@@ -117,3 +117,27 @@ def test_of_a_thousand_only_what_changed_is_read_again(
     for _ in range(module._ROUND):
         assert not live.look()
     assert (read, scanned) == ([], [])
+
+
+def test_a_sweep_says_how_far_its_stack_is(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    trials = [make_run(sweep / str(number), number, 0.9) for number in range(2)]
+    (sweep / "sweep.json").write_text("{}")
+    for trial in trials:
+        note(trial, state="running")
+    progress = sweep / "progress.json"
+    progress.write_text(json.dumps(BEAT | {"trials": 2}))
+    with hold(trials[0] / ".lock", trials[0]), hold(trials[1] / ".lock", trials[1]):
+        live = Live([tmp_path])
+        assert live.look()
+        (row,) = live.rows
+        beat = live.beat(row)
+        assert beat is not None
+        assert (beat.epoch, beat.trials) == (2, 2)
+        assert not live.look()
+        age(progress)  # as of a process that was killed
+        assert live.look()
+        assert live.beat(live.rows[0]) is None
+        progress.unlink()
+        live.look()
+        assert not live.look()

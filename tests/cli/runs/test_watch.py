@@ -1,10 +1,12 @@
 """``mnist-lab runs watch`` in a terminal of its own."""
 
 import fcntl
+import json
 import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import struct
@@ -17,6 +19,10 @@ from pathlib import Path
 import pytest
 from door import COMMAND, call
 from made_runs import make_run, note
+
+from mnist_lab.files.atomic import write_atomic
+from mnist_lab.runs.directory import hold
+from mnist_lab.training import heartbeat
 
 LIMIT = 60.0  # seconds after which a screen that was not to be seen is a failure
 
@@ -106,3 +112,48 @@ def test_without_a_terminal_it_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "needs a terminal" in done.stderr
     assert call("runs watch nowhere", tmp_path).returncode == 3
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_in_tmux_it_lags_by_a_second_at_most(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "outputs/runs/first", 0, None)
+    (run / "metrics.json").unlink()
+    note(run, state="running")
+    tmux = ["tmux", "-S", str(tmp_path / "socket")]
+
+    def screen() -> str:
+        shown = subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, text=True)
+        return shown.stdout
+
+    def until(text: str) -> float:
+        start = time.monotonic()
+        while text not in screen():
+            assert time.monotonic() < start + LIMIT, screen()
+            time.sleep(0.02)
+        return time.monotonic() - start
+
+    def write(epoch: int) -> None:
+        beat = {"epoch": epoch, "max_epochs": 90, "share": 0.5, "steps_per_second": 100.0}
+        beat |= {"seconds_left": 9.0, "metrics": {"val/acc": 0.9}}
+        write_atomic(run / "progress.json", json.dumps(beat).encode(), is_durable=False)
+
+    command = f"{shlex.quote(str(COMMAND))} runs watch"
+    size = ["-x", "100", "-y", "24"]
+    subprocess.run([*tmux, "new-session", "-d", *size, "-c", tmp_path, command], check=True)
+    try:
+        with hold(run / ".lock", run):
+            write(1)
+            until("1/90")
+            lags = []
+            for epoch in range(2, 7):
+                time.sleep(0.13)  # somewhere between two looks
+                write(epoch)
+                lags.append(until(f"{epoch}/90"))
+        assert heartbeat._EVERY + sorted(lags)[len(lags) // 2] < 1, lags
+        subprocess.run([*tmux, "send-keys", "q"], check=True)
+        end = time.monotonic() + LIMIT
+        while subprocess.run([*tmux, "has-session"], capture_output=True).returncode == 0:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        subprocess.run([*tmux, "kill-server"], capture_output=True)
