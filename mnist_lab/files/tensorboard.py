@@ -1,7 +1,15 @@
 """TensorBoard's event files: their names, and reading and writing them without TensorFlow."""
 
+import io
+import os
+import socket
 import sys
+import time
+from pathlib import Path
 from types import ModuleType
+
+from mnist_lab.errors import printable
+from mnist_lab.files.atomic import write_atomic
 
 EVENTS = "events.out.tfevents.*"
 RESULT = "z_result"
@@ -27,3 +35,49 @@ def tag_of(name: str) -> str:
     Loss and accuracy come first, and what a run has once, at its end, comes last.
     """
     return f"{RESULT}/{name}" if name.startswith(_ONCE) else _BESIDE.get(name, name)
+
+
+def as_code(text: str) -> str:
+    """Return a text as TensorBoard's Markdown shows it letter by letter."""
+    return "\n".join(f"    {printable(line)}" for line in text.splitlines())
+
+
+def add_text(folder: Path, tag: str, text: str) -> None:
+    """Add a text to the event files of a run that has ended, as a file of its own.
+
+    TensorBoard reads it also while it is open. Of a tag's texts the newest has the last step.
+    Nothing is written where there are no event files.
+
+    Args:
+        folder: the run's directory.
+        tag: the text's tag.
+        text: what is shown.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if not any(folder.glob(EVENTS)):
+        return
+    do_without_tensorflow()
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    now, step = time.time(), len(list(folder.glob(f"{EVENTS}.{tag}")))
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+    tensor = TensorProto(dtype="DT_STRING", string_val=[as_code(text).encode()], tensor_shape=shape)
+    plugin = SummaryMetadata.PluginData(plugin_name="text")
+    value = Summary.Value(
+        tag=f"{tag}/text_summary", metadata=SummaryMetadata(plugin_data=plugin), tensor=tensor
+    )
+    content = io.BytesIO()
+    writer = RecordWriter(content)
+    for event in (
+        Event(wall_time=now, file_version="brain.Event:2"),
+        Event(wall_time=now, step=step, summary=Summary(value=[value])),
+    ):
+        writer.write(event.SerializeToString())
+    name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}.{step}.{tag}"
+    write_atomic(folder / name, content.getvalue(), folder)

@@ -54,7 +54,7 @@ def page(
     return environment.get_template("page.html.jinja").render(
         plotly_js=Markup(get_plotlyjs()),
         summary=f"{runs:,} runs in {len(board.rows):,} rows, sorted by {board.sorted_by}.",
-        comparison=comparison,
+        comparison=list(map(printable, comparison)),
         columns=columns(board),
         rows=[cells(board, row) for row in board.rows],
         charts=list(_charts(board, curves)),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.errors import ConfigError, printable
-from mnist_lab.files.atomic import remove_partials
+from mnist_lab.files.atomic import remove_partials, write_errors
 from mnist_lab.files.regular import check_links
+from mnist_lab.files.tensorboard import add_text
 from mnist_lab.runs.directory import MANIFEST, locked, read_json
 from mnist_lab.runs.manifest import update_manifest
 
@@ -119,5 +120,13 @@ def _check_note(note: str) -> None:
 
 
 def _write(run_dir: Path, **labels: Any) -> None:
+    """Write labels into the manifest, and then, where it has event files, for TensorBoard.
+
+    Its HParams tab keeps what a run began with: of a run's event files it reads those of the first.
+    """
     remove_partials(run_dir, run_dir)
     update_manifest(run_dir, **labels)
+    now = labels_of(read_json(run_dir / MANIFEST))
+    text = f"tags: {' '.join(now.tags)}\nnote: {now.note}"
+    with write_errors(run_dir):
+        add_text(run_dir, "labels", text)

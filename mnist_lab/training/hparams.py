@@ -7,7 +7,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.saved import portable
-from mnist_lab.files.tensorboard import tag_of
+from mnist_lab.errors import printable
+from mnist_lab.files.tensorboard import as_code, tag_of
 from mnist_lab.runs.labels import LABELS
 from mnist_lab.runs.manifest import flat
 
@@ -48,8 +49,7 @@ def log_config(loggers: Iterable[Logger], config: DictConfig, tests: bool = True
         _arrange(experiment)
         for summary in (experiment, *others):
             writer.add_summary(summary)
-        text = "\n".join(f"    {line}" for line in portable(config).splitlines())  # Markdown: code
-        logger.experiment.add_text("config", text)
+        logger.experiment.add_text("config", as_code(portable(config)))
 
 
 def _arrange(experiment: Any) -> None:
@@ -86,6 +86,7 @@ def settings_of(config: DictConfig) -> dict[str, bool | int | float | str]:
         if key.endswith("._target_"):
             settings[key.removesuffix("._target_")] = str(value).rpartition(".")[2]
         elif value is not None and value != {} and key not in _PATHS:
-            settings[key] = value if isinstance(value, bool | int | float | str) else str(value)
+            is_number = isinstance(value, bool | int | float)
+            settings[key] = value if is_number else printable(str(value))
     first = [key for key in _FIRST if key in settings]
     return {key: settings[key] for key in dict.fromkeys([*first, *settings])}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from browser import opened
 from made_runs import make_run, note
 
 from mnist_lab.report.leaderboard import Leaderboard
@@ -44,3 +45,29 @@ def test_tags_notes_and_the_directory_of_each_row(tmp_path: Path) -> None:
     assert "<script>alert(1)" not in text
     assert "paper &lt;i&gt;" in text
     assert board.records()[1]["tags"] == "paper <i>"
+
+
+def test_a_strangers_labels_and_names_do_nothing_in_a_browser(tmp_path: Path) -> None:
+    bad = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'</td>"
+    hostile = f"{bad}\x1b]0;owned\x07\u202egpj\u2028數字"
+    # An angle bracket may stand in a folder's name, a slash not.
+    run = make_run(tmp_path / "<img src=x onerror=alert(3)>", 0, 0.9, optimizer={"name": bad})
+    note(run, tags=[hostile, "=1+1"], note=hostile + "x" * 1_000_000)
+    make_run(tmp_path / "b", 0, 0.8, optimizer={"lr": 0.5})
+    board = Leaderboard(collect([tmp_path]).runs)
+    rows = board.rows
+    drawn = {name: {"val/acc": [(1.0, 0.5), (2.0, 0.9)]} for name in board.names(rows)}
+    text = page(board, drawn, [], [hostile])
+    assert len(text) < len(page(board, drawn, [])) + 10_000  # no note of a megabyte
+    (tmp_path / "page.html").write_text(text)
+    with opened(tmp_path / "profile") as browser:
+        dialogs: list[str] = []
+        browser.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        browser.goto((tmp_path / "page.html").as_uri())
+        browser.wait_for_selector(".js-plotly-plot .legend")
+        assert "onerror=alert(1)" in browser.inner_text("#leaderboard")
+        assert "\u202e" not in browser.content()
+        assert browser.locator("img[src=x]").count() == 0
+        assert browser.locator("#leaderboard script").count() == 0
+        assert (dialogs, browser.messages) == ([], [])
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in browser.asked)

@@ -2,21 +2,29 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from door import FEW_BATCHES, call, train
-from made_runs import make_run
+from made_runs import CONFIG, make_run
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard_server import as_json, serving, until_there
 
 from mnist_lab.errors import BusyError, ConfigError, UntrustedError
 from mnist_lab.runs.directory import hold, read_json
 from mnist_lab.runs.labels import Labels, check_tags, labels_of, note_run, tag_run
+from mnist_lab.training.hparams import log_config
+from mnist_lab.training.tensorboard_logger import TensorBoard
+
+NOTE = "</code><script >alert(1)</script> <img src=x onerror=alert(2)> \x1b]0;owned\x07 \u202egpj"
 
 
 def labels(run: Path) -> Labels:
@@ -169,3 +177,41 @@ def test_labels_of_a_sweep_are_its_trials(tmp_path: Path) -> None:
     assert "tags" not in recipe
     rows = json.loads(call("runs --json", tmp_path).stdout)
     assert rows[0]["tags"] == ["x"]
+
+
+def test_labels_given_later_are_in_tensorboard_and_only_show(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "logs" / "a", 0, 0.9)
+    logger = TensorBoard(str(run), name="", version="")
+    config = OmegaConf.create(CONFIG | {"tags": ["first"], "note": NOTE, "run_dir": str(run)})
+    log_config([logger], config)
+    logger.log_metrics({"val/acc": 0.5}, 1)
+    logger.finalize("success")
+    with serving(tmp_path / "logs") as ask:
+
+        def texts(tag: str) -> Any:
+            return as_json(ask("text/text", run="a", tag=f"{tag}/text_summary"))
+
+        (config_text,) = until_there(lambda: texts("config"))
+        tag_run(run, ["paper"])  # while it is open
+        note_run(run, NOTE)
+        first, second = until_there(lambda: len(found := texts("labels")) == 2 and found)
+        assert [first["step"], second["step"]] == [0, 1]
+        assert "tags: paper" in first["text"]
+        assert "alert" not in first["text"]
+        for text in (second["text"], config_text["text"]):
+            assert "alert" in text
+            assert not re.search("<(script|img|a) ", text)
+            assert not set(text) & set("\x1b\x07\u202e")
+        question = {"experimentName": "", "startIndex": 0, "sliceSize": 1}
+        question |= {"allowedStatuses": ["STATUS_UNKNOWN", "STATUS_RUNNING"], "colParams": []}
+        groups = as_json(ask("hparams/session_groups", request=json.dumps(question)))
+        values = groups["sessionGroups"][0]["hparams"]
+        assert values["tags"] == "first"
+        assert not set(values["note"]) & set("\x1b\x07\u202e")
+    assert len(list(run.glob("events.*"))) == 3
+
+
+def test_without_event_files_none_are_made(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 0, 0.9)
+    tag_run(run, ["paper"])
+    assert not list(run.glob("events.*"))
