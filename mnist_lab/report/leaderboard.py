@@ -303,7 +303,7 @@ def interval_text(spread: Spread | None) -> str:
     """Return the 95 % interval of an accuracy for a table."""
     if spread is None or spread.half is None:
         return ""
-    low, high = spread.mean - spread.half, spread.mean + spread.half
+    low, high = max(spread.mean - spread.half, 0.0), min(spread.mean + spread.half, 1.0)
     return f"{low * 100:.2f} to {high:.2%}"
 
 

@@ -78,7 +78,11 @@ class Entry:
             case "started":
                 return datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
             case "model":
-                return str(self.settings.get("model._target_", "")).rpartition(".")[2] or None
+                # Of a model of any module the module's class is what it is about.
+                target = self.settings.get("model.net._target_") or self.settings.get(
+                    "model._target_"
+                )
+                return str(target or "").rpartition(".")[2] or None
             case "monitored":
                 return self.metrics.get(self.monitor)
             case "time":

@@ -140,7 +140,8 @@ class Display:
     def _best(self) -> str:
         """Return the best value of the trials that have ended, or so far of the stack."""
         best = Leaderboard(list(self._records.values()), self._objectives).best_group
-        so_far = self._stack and self._stack.metrics.get(f"best/{self._objective}")
+        metrics = self._stack.metrics if self._stack is not None else {}
+        so_far = metrics.get(f"best/{self._objective}")
         if best is None or not best.values:
             return "" if so_far is None else f"{so_far:.4f}"
         is_less = self._objectives[self._objective] == "min"

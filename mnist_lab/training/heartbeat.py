@@ -57,12 +57,16 @@ class Heartbeat(L.Callback):
             self._metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
 
     @override
-    def on_train_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             with contextlib.suppress(OSError):
                 self._path(trainer).unlink(missing_ok=True)
 
-    on_exception = on_train_end
+    @override
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self.on_train_end(trainer, pl_module)
 
     def _path(self, trainer: L.Trainer) -> Path:
         return Path(self._folder or trainer.default_root_dir, PROGRESS)

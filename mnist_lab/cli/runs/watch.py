@@ -20,9 +20,10 @@ from mnist_lab.cli.runs.listing import cell
 from mnist_lab.cli.terminal import Terminal
 from mnist_lab.errors import ConfigError, InputError, printable
 from mnist_lab.report.listing import Entry
-from mnist_lab.report.live import Beat, Live
+from mnist_lab.report.live import Live
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.manifest import RunState
+from mnist_lab.runs.progress import Beat
 from mnist_lab.runs.summary import metric_text
 
 _EVERY = 0.65  # seconds between two looks; a run writes every 0.2, and lags by a second at most
