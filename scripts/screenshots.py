@@ -1,10 +1,11 @@
-"""Makes the images in README and docs: TensorBoard, a report, the page on which digits are drawn.
+"""Makes the images in README and docs: TensorBoard, a report, the page for drawing, the live table.
 
 It trains what they show, a few softmax regressions, MLPs and a CNN, which takes two minutes on two
 cores, and looks at it in headless Chromium. Needs the extra ``dev``, and Chromium.
 """
 
 import contextlib
+import io
 import re
 import shutil
 import subprocess
@@ -17,7 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mnist_lab.cli.runs.watch import table
+from mnist_lab.report.live import Live
 
 DOCS = Path(__file__).parents[1] / "docs"
 BIN = Path(sys.executable).parent
@@ -35,6 +40,7 @@ FIGURES = (  # runs and TensorBoard's names of images
     ("cnn", "z_result/test/confusion"),
     ("cnn", "z_result/test/mistakes"),
 )
+COLUMNS = 120  # of the live table
 PATIENCE = 60_000  # milliseconds that a page may take
 
 
@@ -55,6 +61,7 @@ def main() -> None:
         _report(page, folder)
         _drawing(page, folder)
         browser.close()
+        _watch(folder)
 
 
 def _lab(folder: Path, *words: str) -> None:
@@ -144,6 +151,28 @@ def _drawing(page: Page, folder: Path) -> None:
         page.wait_for_function("document.querySelector('.digit').textContent === '3'")
         page.wait_for_timeout(500)
         page.screenshot(path=DOCS / "page.png")
+
+
+def _watch(folder: Path) -> None:
+    """Draw the live table while a run trains."""
+    words = ("train", "model=mlp", "trainer.max_epochs=50", "hydra.run.dir=outputs/runs/mlp_long")
+    command = [BIN / "mnist-lab", *words]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        with contextlib.chdir(folder):
+            live = Live([Path("outputs")])
+            while not any((beat := live.beat(row)) and beat.epoch > 2 for row in live.rows):
+                live.look()
+                time.sleep(0.5)
+            console = Console(record=True, width=COLUMNS, file=io.StringIO())
+            console.print(table(live, COLUMNS, 24))
+    finally:
+        process.terminate()
+        process.wait()
+    image = console.export_svg(title="mnist-lab runs watch")
+    # Rich would have the image load a font from elsewhere.
+    image = re.sub(r"@font-face \{.*?\}\s*", "", image, flags=re.DOTALL)
+    (DOCS / "watch.svg").write_text(image, encoding="utf-8")
 
 
 if __name__ == "__main__":
