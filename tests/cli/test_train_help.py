@@ -32,7 +32,7 @@ def test_names_every_key_with_its_default() -> None:
     shown = {line.strip().partition("=")[0] for line in LINES if line.startswith("  ")}
     assert {key for key, knob in known_keys().items() if knob is not None} <= shown
     assert "  optimizer.lr=0.003 (nadam: 0.002; own: null; rmsprop: 0.001; sgd: 0.01)" in LINES
-    assert "  model.dropout=0.2 (cnn: 0.0)" in LINES
+    assert "  model.dropout=0.2 (cnn, global_pool_cnn: 0.0)" in LINES
     assert "  model.hidden_dims=[512, 256] (cnn: [256])" in LINES
     assert "  trainer.max_epochs=6" in LINES
     assert "  callbacks.checkpoint.every_n_seconds=20.0" in LINES
