@@ -203,7 +203,8 @@ def test_labels_given_later_are_in_tensorboard_and_only_show(tmp_path: Path) -> 
             assert not re.search("<(script|img|a) ", text)
             assert not set(text) & set("\x1b\x07\u202e")
         question = {"experimentName": "", "startIndex": 0, "sliceSize": 1}
-        question |= {"allowedStatuses": ["STATUS_UNKNOWN", "STATUS_RUNNING"], "colParams": []}
+        statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
+        question |= {"allowedStatuses": statuses, "colParams": []}
         groups = as_json(ask("hparams/session_groups", request=json.dumps(question)))
         values = groups["sessionGroups"][0]["hparams"]
         assert values["tags"] == "first"
