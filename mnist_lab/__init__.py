@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mnist_lab.models import CNN, MLP, Classifier, SoftmaxRegression
     from mnist_lab.report.plot import plot
     from mnist_lab.training.fit import train
+    from mnist_lab.training.stacked.many import train_many
 
 # MKL's strict mode, read when torch first multiplies: all but very small products have the same
 # bits alone and in a batch, and on one thread and on several.
@@ -40,6 +41,7 @@ __all__ = [
     "plot",
     "predict",
     "train",
+    "train_many",
 ]
 
 _HOMES = {
@@ -53,6 +55,7 @@ _HOMES = {
     "plot": "report.plot",
     "predict": "inference.predict",
     "train": "training.fit",
+    "train_many": "training.stacked.many",
 }
 
 

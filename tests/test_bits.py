@@ -1,10 +1,15 @@
 """The environment that bits depend on is the same behind every door."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from mnist_lab.errors import ConfigError
 
 TRAINED = """\
 import hashlib, torch
@@ -58,3 +63,68 @@ def test_softmax_and_mlp_have_the_same_weights_on_any_number_of_threads() -> Non
 @pytest.mark.parametrize(("chosen", "mode"), [(None, "AUTO,STRICT"), ("COMPATIBLE", "COMPATIBLE")])
 def test_strict_mode_unless_the_user_has_set_another(chosen: str | None, mode: str) -> None:
     assert run("import os, mnist_lab; print(os.environ['MKL_CBWR'])", MKL_CBWR=chosen) == [mode]
+
+
+PORTABLE = json.loads((Path(__file__).parent / "golden" / "portable.json").read_text())
+SHORT = "trainer=cpu trainer.max_epochs=1 logger=none ~callbacks.pictures bits=portable"
+
+
+def trained(words: str, folder: Path, threads: int) -> str:
+    """Train with bits=portable, and return the hash of the weights of seed 0."""
+    environment = {name: text for name, text in os.environ.items() if name != "MKL_CBWR"}
+    environment |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment |= {"MKL_NUM_THREADS": str(threads), "MKL_DYNAMIC": "FALSE"}
+    command = [sys.executable, "-m", "mnist_lab", "train", *words.split(), *SHORT.split()]
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    manifests = [json.loads(path.read_text()) for path in folder.rglob("manifest.json")]
+    (digest,) = [entry["sha256"]["last"] for entry in manifests if entry["config"]["seed"] == 0]
+    return str(digest)
+
+
+def is_recorded(words: str, digest: str) -> bool:
+    """Return whether a hash is the recorded one, or was made by another torch."""
+    return torch.__version__.partition("+")[0] != PORTABLE["torch"] or digest == PORTABLE[words]
+
+
+def test_portable_bits_are_those_of_every_processor(tmp_path: Path) -> None:
+    assert is_recorded("model=softmax", trained("model=softmax", tmp_path, threads=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [words for words in PORTABLE if words != "torch"])
+def test_portable_bits_on_any_number_of_threads_and_in_a_stack(words: str, tmp_path: Path) -> None:
+    digests = set()
+    for threads in (1, 2, 4):
+        (folder := tmp_path / str(threads)).mkdir()
+        digests.add(trained(words, folder, threads))
+    (folder := tmp_path / "fused").mkdir()
+    digests.add(trained(f"-m {words} seed=1,0 hydra/launcher=fused", folder, threads=2))
+    assert len(digests) == 1
+    assert is_recorded(words, digests.pop())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model=cnn", "holds for model=softmax and model=mlp"),
+        ("trainer.precision=bf16-mixed", "holds for float32 on a CPU"),
+        ("-m bits=portable,null", "must have one value"),
+    ],
+)
+def test_portable_bits_are_refused(words: str, message: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
+    command = [sys.executable, "-m", "mnist_lab", "train", "model=mlp", "bits=portable"]
+    done = subprocess.run(
+        [*command, *words.split()], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_portable_bits_are_chosen_before_torch_is_imported() -> None:
+    from mnist_lab.config.bits import choose_bits
+
+    with pytest.raises(ConfigError, match="before torch is imported"):
+        choose_bits("portable")

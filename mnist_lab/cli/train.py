@@ -17,6 +17,7 @@ from mnist_lab.cli.arguments import refuse_dashes
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
+from mnist_lab.config.bits import choose_bits
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.cross_validation import check_grid, folds_for
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
@@ -121,6 +122,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
 def _launch(loader: Loader, overrides: list[str], multirun: bool, is_crossed: bool) -> int:
     """Compose and check what is to run, then run it: one job, or all of a sweep."""
     config = loader.compose(overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+    choose_bits(config.get("bits"))
     if is_crossed:
         check_grid(config)
     job = _Job(loader.allowed)

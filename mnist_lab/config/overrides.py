@@ -24,7 +24,7 @@ from mnist_lab.errors import ConfigError, first_line
 
 RANGE = "lr_range"  # the choice of a sweep that has a sweeper of its own
 # Trials of a sweep are compared by the same metric, below one directory, with the same code.
-_SAME_FOR_ALL = ("allow_targets", "mode", "monitor", "run_dir", "sweep")
+_SAME_FOR_ALL = ("allow_targets", "bits", "mode", "monitor", "run_dir", "sweep")
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

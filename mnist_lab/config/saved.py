@@ -5,6 +5,7 @@ import copy
 import logging
 import os
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mnist_lab.config.allowlist import (
     check_targets,
     is_the_labs,
 )
+from mnist_lab.config.bits import choose_bits
 from mnist_lab.config.compose import compose
 from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
@@ -75,6 +77,8 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
             raise ConfigError(f"{text}: only data and trainer can be chosen for a trained model")
     allowed = opened_targets(overrides)
     check_targets(plain, allowed, is_typed=False)
+    if "torch" not in sys.modules:  # else figures may differ in their last digits
+        choose_bits(plain.get("bits"))
     with _as_input(path):
         data = dict(plain.get("data") or {})
     is_own = not is_the_labs(data.get("_target_")) and "dataset" not in data
@@ -174,6 +178,7 @@ def run_config(
         config.run_dir = config.trainer.default_root_dir = str(folder)
         config.allow_targets = list(allowed)
         OmegaConf.resolve(config)
+        choose_bits(config.bits)
         set_lengths(config, lengths or {})
         check(config)
         if init_from is None:

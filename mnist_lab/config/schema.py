@@ -416,6 +416,11 @@ class Train:
         low=1,
         high=1024,
     )
+    bits: str | None = knob(
+        None,
+        "portable gives softmax and MLPs the same weights on every x86 processor with AVX2",
+        choices=("portable",),
+    )
     name: str | None = knob(None, "a word for the run's or sweep's directory, beside its time")
     tags: list[str] | None = knob(
         None, "words to find it by, such as [paper,baseline]; mnist-lab runs tag gives others"

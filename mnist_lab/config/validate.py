@@ -24,6 +24,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import EXTRAS, check_roles, is_the_labs
+from mnist_lab.config.bits import check_bits
 from mnist_lab.config.field import check_knob, knobs_of, nearest, requirement, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
@@ -105,6 +106,7 @@ def _check_combinations(config: DictConfig) -> None:
     optimizer = config.optimizer
     if optimizer.get("name") == "sgd" and optimizer.nesterov and not optimizer.momentum:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    check_bits(config)
     model, data = config.model, config.data
     if is_the_labs(data._target_):
         chosen_set(data.dataset, data.get("split"), data.get("root"))

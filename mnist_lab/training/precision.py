@@ -52,6 +52,26 @@ def check_accelerator(accelerator: str | None) -> None:
         )
 
 
+def check_portable(trainer: L.Trainer) -> None:
+    """Check that a trainer computes with the bits of every x86 processor, as bits=portable says.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    device = trainer.strategy.root_device.type
+    if device != "cpu" or trainer.precision != "32-true":
+        raise ConfigError(
+            f"bits=portable: holds for float32 on a CPU, and not for {trainer.precision} on "
+            f"{device}; take trainer=cpu trainer.precision=32-true"
+        )
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability != "AVX2" or not torch.backends.mkl.is_available():
+        raise ConfigError(
+            f"bits=portable: needs an x86 processor with AVX2 and a torch with MKL; this torch "
+            f"computes with {capability}"
+        )
+
+
 def can_compute(precision: str, accelerator: str | None) -> bool:
     """Return whether the devices of this machine can compute in a precision."""
     if precision.startswith("transformer-engine"):

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import schema
 from mnist_lab.config.allowlist import check_roles, is_the_labs
+from mnist_lab.config.bits import PORTABLE
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.paths import check_utf8
 from mnist_lab.errors import ConfigError, first_line
@@ -38,7 +39,7 @@ from mnist_lab.training.lightning_internals import starts_by_copying
 from mnist_lab.training.model_checkpoints import give_folders
 from mnist_lab.training.model_summary import Summary
 from mnist_lab.training.noise import ignore_noise
-from mnist_lab.training.precision import device_type, resolve_precision
+from mnist_lab.training.precision import check_portable, device_type, resolve_precision
 
 _SEARCHES = "changes a setting of which config.yaml says something else; search with a sweep, -m "
 _REFUSED: dict[type[L.Callback], str] = {
@@ -149,6 +150,8 @@ def build_trainer(
     if not tests:
         trainer.limit_test_batches = 0  # here, as fast_dev_run sets it to 1
     _check(trainer)
+    if config.get("bits") == PORTABLE:
+        check_portable(trainer)
     give_folders(trainer)
     return trainer
 
@@ -269,6 +272,7 @@ def machine(trainer: L.Trainer) -> dict[str, Any]:
         "device": name,
         "world_size": trainer.world_size,
         "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "mkl_cbwr": os.environ.get("MKL_CBWR", ""),
         "openmp_waits": os.environ.get("OMP_WAIT_POLICY") or os.environ.get("GOMP_SPINCOUNT", ""),
     }

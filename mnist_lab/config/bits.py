@@ -1,0 +1,48 @@
+"""Environment behind ``bits=portable``: the same kernels on every x86 processor."""
+
+import os
+import sys
+
+from omegaconf import DictConfig
+
+from mnist_lab.errors import ConfigError
+
+PORTABLE = "portable"
+_MODELS = ("mnist_lab.models.MLP", "mnist_lab.models.SoftmaxRegression")
+_VARIABLES = {"MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
+def choose_bits(bits: object) -> None:
+    """Have MKL and torch, which is not imported yet, take the kernels of every x86 processor.
+
+    Processes that are started from here on take them as well.
+
+    Args:
+        bits: the key of the config; anything but ``portable`` leaves the environment as it is.
+
+    Raises:
+        ConfigError: torch was imported with other kernels.
+    """
+    if bits != PORTABLE:
+        return
+    is_set = all(os.environ.get(name) == value for name, value in _VARIABLES.items())
+    if "torch" in sys.modules and not is_set:
+        variables = " ".join(f"{name}={value}" for name, value in _VARIABLES.items())
+        raise ConfigError(
+            f"bits={PORTABLE}: has to be known before torch is imported, which it is already; set "
+            f"{variables} in the environment"
+        )
+    os.environ |= _VARIABLES
+
+
+def check_bits(config: DictConfig) -> None:
+    """Check that a config's model can have the same bits everywhere.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if config.get("bits") == PORTABLE and config.model._target_ not in _MODELS:
+        raise ConfigError(
+            f"bits={PORTABLE}: holds for model=softmax and model=mlp, and not for "
+            f"{config.model._target_}, whose bits depend on processor and threads; leave it out"
+        )

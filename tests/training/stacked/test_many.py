@@ -1,0 +1,45 @@
+"""Many models trained in one call."""
+
+import lightning as L
+import pytest
+import torch
+
+from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression, train, train_many
+from mnist_lab.models import Classifier
+
+SHORT = {
+    **{"max_epochs": 1, "limit_train_batches": 5, "limit_val_batches": 1},
+    **{"limit_test_batches": 1, "accelerator": "cpu", "precision": "32-true"},
+    "enable_progress_bar": False,
+}
+
+
+def build() -> list[Classifier]:
+    L.seed_everything(0, verbose=False)
+    return [
+        MLP(hidden_dims=[9], optimizer={"name": "adam", "lr": 1e-2}),
+        CNN(channels=[2], kernel_size=3, hidden_dims=[4]),
+        MLP(hidden_dims=[9], optimizer={"name": "adam", "lr": 1e-3}),
+        SoftmaxRegression(),
+        MLP(hidden_dims=[9], optimizer={"name": "adam", "lr": 1e-3}),
+    ]
+
+
+def test_each_is_what_it_would_have_been_alone(data_root: object) -> None:
+    models, alone, seeds = build(), build(), [0, 0, 3, 0, 4]
+    results = train_many(models, MNISTDataModule(batch_size=50), seeds, **SHORT)
+    for model, lone, result, seed in zip(models, alone, results, seeds, strict=True):
+        expected = train(lone, MNISTDataModule(batch_size=50, seed=seed), **SHORT)
+        times = {name for name in expected if name.startswith("time/")}
+        assert {name: result[name] for name in expected.keys() - times} == {
+            name: expected[name] for name in expected.keys() - times
+        }
+        for (name, weights), other in zip(
+            model.state_dict().items(), lone.state_dict().values(), strict=True
+        ):
+            assert torch.equal(weights, other), name
+
+
+def test_as_many_seeds_as_models() -> None:
+    with pytest.raises(ValueError, match="must be 1, one for each model"):
+        train_many([SoftmaxRegression()], seeds=[1, 2])
