@@ -1,9 +1,10 @@
 """Resolves the interpolations of a composed config, and finds the directory that it runs in."""
 
 import contextlib
-import copy
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -16,11 +17,10 @@ from mnist_lab.data.sets import num_classes_of
 @contextlib.contextmanager
 def reading(config: DictConfig) -> Iterator[None]:
     """Have ``${hydra:...}`` read from a config, instead of the one that Hydra has set."""
-    instance = HydraConfig.instance()
+    instance: Any = HydraConfig.instance()
     before = instance.cfg
     try:
-        instance.set_config(config)
-        OmegaConf.set_readonly(config.hydra, False)
+        instance.cfg = config  # of which set_config would make a copy
         yield
     finally:
         instance.cfg = before
@@ -70,6 +70,6 @@ def follow_data(config: DictConfig) -> None:
 
 def resolved(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> DictConfig:
     """Return a copy whose interpolations are resolved, as ``resolve`` does."""
-    config = copy.deepcopy(config)
+    config = pickle.loads(pickle.dumps(config))  # several times as fast as a deep copy
     resolve(config, number, is_whole=is_whole)
     return config

@@ -1,5 +1,6 @@
 """Sources that Hydra composes from: schemas, conf/, and a folder of the user's."""
 
+import copy
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,14 @@ def search_path(config_dirs: Sequence[str]) -> ConfigSearchPath:
 
 class Repository(hydra_internals.ConfigRepository):
     """Reads config files, and names one that cannot be read."""
+
+    def __deepcopy__(self, memo: object) -> "Repository":
+        """Return a copy with the same sources, which Hydra asks for several times a config.
+
+        It gives the copy other sources where a config names some. A deep copy of a source is one
+        of Hydra's whole store of schemas.
+        """
+        return copy.copy(self)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Return a file's config with its defaults list.
