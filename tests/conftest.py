@@ -13,10 +13,15 @@ import pytest
 import torch
 from door import call
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from mnist_lab.data.archive import Split, load_split
 
 torch.set_num_threads(1)
+# Beside other processes a test may take any time.
+slow = [HealthCheck.too_slow]
+settings.register_profile("shared", deadline=None, database=None, suppress_health_check=slow)
+settings.load_profile("shared")
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup, which a run would respect
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -139,7 +139,7 @@ def root_of(kind: str, place: Path, run: str, name: str, few_images: Path) -> tu
 
 def deep(count: int) -> Any:
     """Return the settings of an exhaustive search, and of a short one."""
-    return settings(max_examples=count, derandomize=True, deadline=None, database=None)
+    return settings(max_examples=count, derandomize=True)
 
 
 def check_configs(place: Path, run: str, kind: str, name: str, few_images: Path) -> None:
@@ -189,7 +189,7 @@ def test_configs_of_any_directory(few_images: Path, run: str, kind: str, name: s
 def test_configs_of_many_directories(part: int, few_images: Path) -> None:
     @seed(part)
     @given(PATHS, ROOTS, NAMES)
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=50)
     def check(run: str, kind: str, name: str) -> None:
         with new_folder() as place:
             check_configs(place, run, kind, name, few_images)
