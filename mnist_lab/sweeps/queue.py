@@ -6,26 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import optuna
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import RunState, update_manifest
+from mnist_lab.sweeps.algorithms import build_pruner, build_sampler, taking_options
 from mnist_lab.sweeps.halving import SynchronousHalving
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.space import Space
-from mnist_lab.sweeps.study import Address, Notes, Study, build, build_pruner, taking_options
+from mnist_lab.sweeps.study import Notes, Study
 
-_SAMPLERS: dict[str, type[BaseSampler]] = {
-    "tpe": TPESampler,
-    "random": RandomSampler,
-    "gp": GPSampler,
-}
-_TRIED = 12  # trials, more than the start-up trials of samplers and pruners by default
 _STARTS = 2  # of a trial whose process dies each time, after which it has failed
 
 
@@ -64,7 +56,8 @@ class Search:
         self._starts: Counter[tuple[int, int]] = (
             Counter()
         )  # of a trial from an epoch, by this process
-        pruner = build_pruner(self.study.address)
+        address = self.study.address
+        pruner = build_pruner(address.pruner, address.pruner_options)
         self._halving = pruner if isinstance(pruner, SynchronousHalving) else None
         self._retries = self.settings.retry_failed
         trials = self.study.trials()
@@ -256,44 +249,6 @@ def _is_open(first: int, batch: Sequence[Record], size: int, trials: Sequence[Fr
     """Return whether a process was killed while it filled a round, before any of it ran."""
     members = [trial.number for trial in trials if Notes.of(trial).round == first]
     return len(members) < size and {*members} <= {record.trial for record in batch}
-
-
-def check_options(settings: Settings, address: Address, space: Space) -> None:
-    """Check the options of sampler and pruner on a study in memory that has some trials already.
-
-    Optuna checks some of them only then, and a few even later.
-
-    Raises:
-        ConfigError: an option is wrong.
-    """
-    pruner, distributions = build_pruner(address), space.distributions()
-    sampler = RandomSampler() if settings.is_grid else build_sampler(settings, 0)
-    random = RandomSampler(seed=0)
-    tried = optuna.create_study(directions=list(address.directions), sampler=random, pruner=pruner)
-    for number in range(_TRIED):
-        trial = tried.ask(distributions)
-        if settings.pruner != "none":
-            trial.report(float(number), step=0)
-        tried.tell(trial, [float(number)] * len(address.directions))
-    tried.sampler = sampler
-    with taking_options("sampler", type(sampler).__name__):
-        trial = tried.ask(distributions)
-    if settings.pruner != "none":
-        trial.report(0.0, step=0)
-        with taking_options("pruner", type(pruner).__name__):
-            trial.should_prune()
-
-
-def build_sampler(settings: Settings, number: int) -> BaseSampler:
-    """Build the sampler of a trial, seeded by the trial's number, whichever process asks.
-
-    Raises:
-        ConfigError: an option is wrong.
-    """
-    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
-    options = {"seed": seed, **settings.sampler_options}
-    sampler: BaseSampler = build("sampler", _SAMPLERS[settings.sampler], options)
-    return sampler
 
 
 def _first_free(trials: Sequence[FrozenTrial]) -> int:

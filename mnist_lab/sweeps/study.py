@@ -3,42 +3,27 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.pruners import SuccessiveHalvingPruner as HalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_lab.config.sweep_schema import HALVING
-from mnist_lab.errors import (
-    ConfigError,
-    InputError,
-    first_line,
-)
+from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.sweeps.halving import SynchronousHalving
+from mnist_lab.sweeps.algorithms import Direction, build_pruner, taking_options
 from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.storage import DATABASE, one_line_errors, open_storage, url_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the display has a line for each trial
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-_PRUNERS: dict[str, type[BasePruner]] = {
-    "none": NopPruner,
-    "median": MedianPruner,
-    "successive_halving": HalvingPruner,
-    "hyperband": HyperbandPruner,
-    HALVING: SynchronousHalving,
-}
-Direction = Literal["maximize", "minimize"]
 _STATES = {
     TrialState.COMPLETE: RunState.FINISHED,
     TrialState.PRUNED: RunState.PRUNED,
@@ -295,48 +280,7 @@ class Study:
             study_name=self.address.name,  # Hyperband draws its brackets from it
             directions=list(self.address.directions),
             sampler=sampler,
-            pruner=build_pruner(self.address),
+            pruner=build_pruner(self.address.pruner, self.address.pruner_options),
         )
         copied.add_trials(trials)
         return copied
-
-
-def build(kind: str, cls: Any, options: Mapping[str, Any]) -> Any:
-    """Build a sampler or a pruner.
-
-    Raises:
-        ConfigError: it does not take the options.
-    """
-    with taking_options(kind, cls.__name__):
-        return cls(**options)
-
-
-@contextlib.contextmanager
-def taking_options(kind: str, name: str) -> Iterator[None]:
-    """Attribute an error to the options, which Optuna checks when it needs them.
-
-    Raises:
-        ConfigError: there was one.
-    """
-    try:
-        yield
-    except (TypeError, ValueError, AssertionError) as error:
-        problem = first_line(error).replace(f"{name}.__init__() ", "")
-        raise ConfigError(
-            f"hydra.sweeper.{kind}_options: must be arguments of optuna's {name}; {problem}"
-        ) from error
-    except ImportError as error:
-        raise ConfigError(
-            f"hydra.sweeper.{kind}: {name} needs a package that is not installed "
-            f"({first_line(error)})"
-        ) from error
-
-
-def build_pruner(address: Address) -> BasePruner:
-    """Build a study's pruner.
-
-    Raises:
-        ConfigError: it does not take its options.
-    """
-    pruner: BasePruner = build("pruner", _PRUNERS[address.pruner], address.pruner_options)
-    return pruner

@@ -4,8 +4,8 @@ import contextlib
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.cross_validation import FOLD
-from mnist_lab.config.field import shown as shown_value
-from mnist_lab.config.sweep_schema import HALVING, Settings
+from mnist_lab.config.sweep_schema import HALVING
 from mnist_lab.errors import ConfigError, LabError, first_line
-from mnist_lab.runs.directory import MANIFEST, display_path
+from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.sweeps import manifest
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
+from mnist_lab.sweeps.opening import checked_study, opened
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.request import Request, read_command
@@ -35,10 +34,9 @@ from mnist_lab.sweeps.trial import Sweep, TrialTask
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.queue import Search
-    from mnist_lab.sweeps.study import Address, Direction, Study
+    from mnist_lab.sweeps.study import Study
 
 _log = logging.getLogger(__name__)
-_DIRECTIONS: dict[str, "Direction"] = {"max": "maximize", "min": "minimize"}
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,8 @@ class StudySweeper(Sweeper):
         request = read_command(self._config, arguments, self._loader)
         ledger = Ledger(Path(str(self._config.hydra.sweep.dir)).absolute())
         ledger.check_free()
-        with contextlib.closing(_opened(request, ledger)) as study:
-            home = _checked_study(study, ledger.sweep_dir, request)
+        with contextlib.closing(opened(request, ledger)) as study:
+            home = checked_study(study, ledger.sweep_dir, request)
             self._run(request, study, ledger, home)
             others = study.elsewhere(home)
         return self._concluded(request, ledger, others)
@@ -180,130 +178,6 @@ class StudySweeper(Sweeper):
         return Plugins.instance().instantiate_launcher(
             hydra_context=self._context, task_function=task, config=self._config
         )
-
-
-def _opened(request: Request, ledger: Ledger) -> "Study":
-    """Open a sweep's directory and its study; both may exist."""
-    # Optuna takes 0.15 s to import, which a wrong config need not wait for.
-    from mnist_lab.sweeps.queue import check_options
-    from mnist_lab.sweeps.storage import check_database
-    from mnist_lab.sweeps.study import Study
-
-    folder = ledger.sweep_dir
-    address = _address(folder, request.settings, request.objectives)
-    check_database(folder)
-    check_options(request.settings, address, request.space)
-    _content(folder, request)  # before anything is written
-    try:
-        with ledger.locked():
-            ledger.remove_partials()
-            before = manifest.read_plan(folder)  # another process may have been faster
-            content = _content(folder, request)
-            study = Study(address)
-            if study.identity is not None and request.widened(study.identity) != study.identity:
-                study = _widened(study, request, ledger)
-            if changes := manifest.changes(before or content, request.plan):
-                _log.warning("%s: was begun with %s", display_path(folder), "; ".join(changes))
-            if content != before:
-                manifest.write_plan(folder, content)
-            return study
-    except LabError:
-        ledger.drop_empty()
-        raise
-
-
-def _widened(study: "Study", request: Request, ledger: Ledger) -> "Study":
-    """Give a study a wider space, and say how far the result is that of one that began with it."""
-    place, before = display_path(ledger.sweep_dir), study.identity or {}
-    with contextlib.ExitStack() as stack:
-        stack.callback(study.close)
-        ledger.check_alone()
-        identity = request.widened(before)
-        manifest.check_same(
-            place, identity, request.plan.identity(), request.settings.accept_changes
-        )
-        told = (
-            "with the new points it is the whole grid"
-            if request.settings.is_grid
-            else "a sweep that begins with this space would draw others in their place"
-        )
-        changed = [
-            f"{text} instead of {before['space'][key]}"
-            for key, text in identity["space"].items()
-            if text != before["space"][key]
-        ]
-        _log.warning(
-            "%s: goes further, %s: its %s trials stay, and %s",
-            place,
-            "; ".join(changed),
-            len(study.trials()),
-            told,
-        )
-        return study.widened(ledger.sweep_dir, request.space.distributions(), identity)
-
-
-def _content(folder: Path, request: Request) -> dict[str, Any]:
-    """Return what ``sweep.json`` has to be, with what the directory's own says already."""
-    # Looked for first: another process that begins the sweep writes its file before it runs any.
-    has_runs = any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists()
-    before, place = manifest.read_plan(folder), display_path(folder)
-    if before is None:
-        if has_runs:
-            raise ConfigError(
-                f"{place}: holds runs that are of no sweep; choose another hydra.sweep.dir"
-            )
-        return request.plan.content()
-    manifest.check_same(
-        place,
-        request.widened(before),
-        request.plan.identity(),
-        request.settings.accept_changes,
-    )
-    for name, value in request.plan.study.items():
-        if before["study"].get(name) != value:
-            raise ConfigError(
-                f"hydra.sweeper.{name}={shown_value(value)}: must be "
-                f"{shown_value(before['study'].get(name))} as when {place} was begun"
-            )
-    return replace(request.plan, home=before["home"]).content()
-
-
-def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
-    from mnist_lab.sweeps.storage import default_storage
-    from mnist_lab.sweeps.study import Address
-
-    storage = settings.storage or default_storage(folder)
-    return Address(
-        storage=storage if "://" in storage else str(Path(storage).absolute()),
-        name=settings.study_name or "sweep",
-        directions=tuple(_DIRECTIONS[mode] for mode in objectives.values()),
-        pruner=settings.pruner,
-        pruner_options=settings.pruner_options,
-    )
-
-
-def _checked_study(study: "Study", folder: Path, request: Request) -> str:
-    """Check that a study belongs to this sweep, and return the name of this directory in it."""
-    content = manifest.read_plan(folder)
-    assert content is not None
-    identity = manifest.identity_of(content)
-    place = f"{study.address.name} in {study.address.storage}"
-    has_trials = bool(study.trials())  # before the identity, which another process writes first
-    if study.identity is None and has_trials:
-        raise ConfigError(
-            f"{place}: contains an Optuna study that mnist_lab did not create; choose another"
-        )
-    if study.identity is not None:
-        named_by = (
-            "hydra.sweep.dir" if request.settings.storage is None else "hydra.sweeper.study_name"
-        )
-        manifest.check_same(
-            place, study.identity, identity, request.settings.accept_changes, named_by
-        )
-    if study.identity != identity:
-        study.set_identity(identity)
-    study.check()
-    return str(content["home"])
 
 
 @contextlib.contextmanager

@@ -8,11 +8,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mnist_lab.errors import ConfigError
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.storage import default_storage
-from mnist_lab.sweeps.study import Address, Study, build_pruner
+from mnist_lab.sweeps.study import Address, Study
 
 
 def running(number: int) -> optuna.trial.FrozenTrial:
@@ -95,10 +94,3 @@ def test_given_up(study: Study) -> None:
     study.give_up(0)
     assert study.trials()[0].state == TrialState.FAIL
     assert study.elsewhere("mine") == []
-
-
-def test_options_of_a_pruner() -> None:
-    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.pruner_options: .* 'bogus'"):
-        build_pruner(Address("", "", ("maximize",), "hyperband", {"bogus": 1}))
-    with pytest.raises(ConfigError, match=r"arguments of optuna's SuccessiveHalvingPruner"):
-        build_pruner(Address("", "", ("maximize",), "successive_halving", {"min_resource": -1}))

@@ -25,7 +25,7 @@ def build() -> list[Classifier]:
     ]
 
 
-def test_each_is_what_it_would_have_been_alone(data_root: object) -> None:
+def test_each_is_what_it_would_have_been_alone() -> None:
     models, alone, seeds = build(), build(), [0, 0, 3, 0, 4]
     results = train_many(models, MNISTDataModule(batch_size=50), seeds, **SHORT)
     for model, lone, result, seed in zip(models, alone, results, seeds, strict=True):
