@@ -65,7 +65,7 @@ def check_portable(trainer: L.Trainer) -> None:
             f"{device}; take trainer=cpu trainer.precision=32-true"
         )
     capability = torch.backends.cpu.get_cpu_capability()
-    if capability != "AVX2" or not torch.backends.mkl.is_available():
+    if capability != "AVX2" or not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         raise ConfigError(
             f"bits=portable: needs an x86 processor with AVX2 and a torch with MKL; this torch "
             f"computes with {capability}"

@@ -76,7 +76,9 @@ def _groups(models: Sequence[Classifier], options: dict[str, Any]) -> list[list[
         if reason_not_stacked(model) is None:
             trainer = default_trainer(model, **options)
             if reason_trainer_is_not_stacked(trainer) is None:
-                layers = tuple(f"{layer}" for layer in model.net if not _is_dropout(layer))
+                layers = tuple(
+                    f"{layer}" for layer in model.net.children() if not _is_dropout(layer)
+                )
                 key = layers, model.optimizer_settings["name"], model.num_classes
         groups.setdefault(key, []).append(place)
     return [
