@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_lab.errors import ConfigError
-
 TRAINED = """\
 import hashlib, torch
 import mnist_lab
@@ -101,30 +99,3 @@ def test_portable_bits_on_any_number_of_threads_and_in_a_stack(words: str, tmp_p
     digests.add(trained(f"-m {words} seed=1,0 hydra/launcher=fused", folder, threads=2))
     assert len(digests) == 1
     assert is_recorded(words, digests.pop())
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("model=cnn", "holds for model=softmax and model=mlp"),
-        ("trainer.precision=bf16-mixed", "holds for float32 on a CPU"),
-        ("-m bits=portable,null", "must have one value"),
-    ],
-)
-def test_portable_bits_are_refused(words: str, message: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
-    command = [sys.executable, "-m", "mnist_lab", "train", "model=mlp", "bits=portable"]
-    done = subprocess.run(
-        [*command, *words.split()], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_portable_bits_are_chosen_before_torch_is_imported() -> None:
-    from mnist_lab.config.bits import choose_bits
-
-    with pytest.raises(ConfigError, match="before torch is imported"):
-        choose_bits("portable")

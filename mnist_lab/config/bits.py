@@ -9,6 +9,7 @@ from mnist_lab.errors import ConfigError
 
 PORTABLE = "portable"
 _MODELS = ("mnist_lab.models.MLP", "mnist_lab.models.SoftmaxRegression")
+_PRECISIONS = ("auto", "32-true", "32")
 _VARIABLES = {"MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
 
 
@@ -36,13 +37,19 @@ def choose_bits(bits: object) -> None:
 
 
 def check_bits(config: DictConfig) -> None:
-    """Check that a config's model can have the same bits everywhere.
+    """Check that what a config trains can have the same bits everywhere.
 
     Raises:
         ConfigError: it cannot.
     """
-    if config.get("bits") == PORTABLE and config.model._target_ not in _MODELS:
+    if config.get("bits") != PORTABLE:
+        return
+    if config.model._target_ not in _MODELS:
         raise ConfigError(
             f"bits={PORTABLE}: holds for model=softmax and model=mlp, and not for "
             f"{config.model._target_}, whose bits depend on processor and threads; leave it out"
+        )
+    if config.trainer.precision not in _PRECISIONS:
+        raise ConfigError(
+            f"trainer.precision={config.trainer.precision}: must be 32-true where bits={PORTABLE}"
         )

@@ -1,4 +1,4 @@
-"""Sweeps that are refused: in one line, before a directory is made."""
+"""Sweeps that are refused when their directory and study are opened."""
 
 from pathlib import Path
 
