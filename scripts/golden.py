@@ -96,7 +96,7 @@ def main() -> int:
         if part in parts:
             make = PARTS[part]
             if options.verb == "record":
-                write(part, make(None, options.only))
+                write(part, make(None, options.only), options.only)
             else:
                 problems += compare(part, make, options.only)
     print("\n".join(problems) or "nothing differs")
@@ -373,10 +373,16 @@ def without(*modules: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def write(part: str, record: dict[str, Any]) -> None:
-    """Write what was found as JSON."""
+def write(part: str, record: dict[str, Any], only: str) -> None:
+    """Write what was found as JSON; what was not asked for stays as it was recorded."""
+    path = GOLDEN / f"{part}.json"
+    if only:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["key"] != record["key"]:
+            raise SystemExit(f"{path}: recorded with {before['key']}; record all of it, or none")
+        record["found"] = before["found"] | record["found"]
     text = json.dumps(record, indent=2, ensure_ascii=False)
-    (GOLDEN / f"{part}.json").write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
