@@ -34,11 +34,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default=runs, help="folder of the runs")
     options = parser.parse_intermixed_args(arguments)
     overrides = [word for word in options.words if "=" in word]
-    records = known([word for word in options.words if "=" not in word])
+    names = [word for word in options.words if "=" not in word]
+    records = known(names)
     if options.search:
-        for record in records:
-            if record.search:
-                print(search(record, options.to, options.runs))
+        for record in records if names else filter(lambda record: record.search, records):
+            print(search(record, overrides, options.to, options.runs))
         return 0
     for record in [] if options.table or options.page else records:
         for seed in range(options.seeds or record.seeds):

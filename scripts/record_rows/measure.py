@@ -1,27 +1,37 @@
 """Measurement of a record's seed: trains the recipe and keeps the result as a small file."""
 
+import csv
 import hashlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from benchmark_rows.machine import describe
 
+from mnist_lab.errors import BusyError
 from record_rows.catalog import MEMBERS, RECORDS, Record
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "conf" / "experiment"
+SEARCH = "chosen_by.csv"  # the table of a record's search, beside its seeds
+_WAIT = 5  # seconds before a directory that another process holds is asked for again
 
 
 def recipe_sha256(name: str, overrides: Sequence[str]) -> str:
-    """Return the hash of a recipe's file, of those that it builds on, and of what is typed."""
-    text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
-    parents = [line[4:] for line in text.splitlines() if line.startswith("  - record_")]
-    content = [text, *(recipe_sha256(parent, []) for parent in parents), *sorted(overrides)]
+    """Return the hash of a recipe's settings, of those that it builds on, and of what is typed.
+
+    Comments are no settings: seeds stay those of a recipe that is explained anew.
+    """
+    recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+    parents = [entry for entry in recipe["defaults"] if str(entry).startswith("record_")]
+    hashes = [recipe_sha256(parent, []) for parent in parents]
+    content = [json.dumps(recipe, sort_keys=True), *hashes, *sorted(overrides)]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
@@ -55,7 +65,7 @@ def measure(record: Record, seed: int, overrides: Sequence[str], folder: Path, r
     if record.name == "record_ensemble":
         result = _ensemble(seed, overrides, runs)
     else:
-        result = _trained(record.name, seed, overrides, runs)
+        result = _figures(train(record.name, seed, overrides, runs))
     facts = describe({"gpu": result["gpu"], "threads": result["threads"], "bf16": None})
     parts = [facts["cpu"], f"{facts['cores']} cores", facts["gpu"] or ""]
     content = {
@@ -68,7 +78,7 @@ def measure(record: Record, seed: int, overrides: Sequence[str], folder: Path, r
         "hardware": ", ".join(filter(None, parts)),
         "cores": facts["cores"],
         "load_average": [round(load, 1), round(os.getloadavg()[0], 1)],
-        **{name: facts[name] for name in ("versions", "commit", "date")},
+        **{name: facts[name] for name in ("versions", "date")},
     }
     path = seed_file(folder, record.name, seed, overrides)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,9 +87,8 @@ def measure(record: Record, seed: int, overrides: Sequence[str], folder: Path, r
     os.replace(partial, path)
 
 
-def _trained(name: str, seed: int, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
-    """Train a seed, or go on with it, and return its figures."""
-    run_dir = train(name, seed, overrides, runs)
+def _figures(run_dir: Path) -> dict[str, Any]:
+    """Return what a seed's file says of its run."""
     metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
     config = manifest["config"]
@@ -99,33 +108,67 @@ def _trained(name: str, seed: int, overrides: Sequence[str], runs: Path) -> dict
 
 
 def train(name: str, seed: int, overrides: Sequence[str], runs: Path) -> Path:
-    """Train a seed of a recipe where it is not finished, and return the run's directory."""
+    """Train a seed of a recipe, or resume it, where it is not finished; return its directory."""
     key = recipe_sha256(name, overrides)[:8]
     run_dir = runs / f"{name}_{data_of(overrides)}_{key}" / str(seed)
-    if not (run_dir / "metrics.json").exists():
-        words = [f"experiment={name}", "protocol=sealed", f"seed={seed}", *overrides]
+    words = [f"experiment={name}", "protocol=sealed", f"seed={seed}", *overrides]
+    while not (run_dir / "metrics.json").exists():
         _lab(["train", *words, f"hydra.run.dir={run_dir}"])
     return run_dir
 
 
-def search(record: Record, folder: Path, runs: Path) -> Path:
-    """Run a record's sealed sweep on validation, and keep its table beside the seeds."""
-    sweep = runs / f"{record.name}_search"
-    words = ["-m", f"experiment={record.name}", "protocol=sealed", *record.search.split()]
-    _lab(["train", *words, f"hydra.sweep.dir={sweep}"])
-    path = folder / record.name / "chosen_by.csv"
+def search(record: Record, overrides: Sequence[str], folder: Path, runs: Path) -> Path:
+    """Run a record's sealed sweep on validation, and keep its table beside the seeds.
+
+    Args:
+        record: the record.
+        overrides: what is typed, in the place of the search's own values of the same keys.
+        folder: of the results.
+        runs: folder of the runs, where a sweep that was killed is resumed.
+
+    Raises:
+        SystemExit: the record has no search of its own, or the sweep fails.
+    """
+    if not record.search:
+        raise SystemExit(f"records: {record.name}: has no search; its settings are record_cnn's")
+    typed = {_key(text) for text in overrides}
+    varied = [text for text in record.search.split() if _key(text) not in typed]
+    words = ["-m", f"experiment={record.name}", "protocol=sealed", *varied, *overrides]
+    name = hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
+    sweep = runs / f"{record.name}_search_{name}"
+    while not _lab(["train", *words, f"hydra.sweep.dir={sweep}"]):
+        pass
+    path = folder / record.name / SEARCH
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text((sweep / "leaderboard.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    with (sweep / "leaderboard.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [name for name in rows[0] if name not in ("directory", "error")]  # this machine's
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     return path
 
 
-def _lab(words: Sequence[str]) -> None:
+def _key(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _lab(words: Sequence[str]) -> bool:
+    """Run a command of the lab; return False, after a while, if another process has its directory.
+
+    A training outlives the script that started it, where that was killed.
+    """
     print(f"mnist-lab {' '.join(words)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mnist_lab", *words]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode == BusyError.exit_code:
+        time.sleep(_WAIT)
+        return False
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise SystemExit(f"records: mnist-lab {' '.join(words)}: {lines[-1]}")
+    return True
 
 
 def _ensemble(number: int, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
@@ -135,22 +178,21 @@ def _ensemble(number: int, overrides: Sequence[str], runs: Path) -> dict[str, An
     from mnist_lab.inference.evaluate import predict_test_images
 
     seeds = range(number * MEMBERS, (number + 1) * MEMBERS)
-    members = [_trained("record_cnn", seed, overrides, runs) for seed in seeds]
-    predicted = [predict_test_images(train("record_cnn", seed, overrides, runs)) for seed in seeds]
+    run_dirs = [train("record_cnn", seed, overrides, runs) for seed in seeds]
+    predicted = [predict_test_images(run_dir) for run_dir in run_dirs]
+    members = [_figures(run_dir) for run_dir in run_dirs]  # each has two readings now
     labels, probs = predicted[0].labels, torch.stack([each.probs.double() for each in predicted])
 
     def accuracy(total: torch.Tensor) -> float:
         return float((total.argmax(dim=1) == labels).double().mean())
 
     total = probs.sum(dim=0)
-    sums = {name: sum(member[name] for member in members) for name in ("parameters", "seconds")}
+    summed = ("parameters", "seconds", "seconds_of_fit", "test_readings")
     return {
         **members[0],
-        **sums,
+        **{name: sum(member[name] for member in members) for name in summed},
         "test_acc": accuracy(total),
         "leave_one_out": [accuracy(total - each) for each in probs],
-        "seconds_of_fit": sum(member["seconds_of_fit"] for member in members),
-        "test_readings": MEMBERS * 2,
     }
 
 

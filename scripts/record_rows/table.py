@@ -1,5 +1,6 @@
 """Table of the records from the files of their seeds: records.json and records.md."""
 
+import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any
 
 from mnist_lab.report.leaderboard import Spread
 from record_rows.catalog import RECORDS
-from record_rows.measure import ROOT, recipe_sha256
+from record_rows.measure import ROOT, SEARCH, recipe_sha256
 
 _NOTE = """\
 Written by `scripts/records`. Each run is sealed: settings that were searched were chosen on 5,000
 validation images, the network was then trained on all 60,000 training images (`speedrun` on
-55,000), and the test images were read once a seed, at its end. Interval: 95 %, Student's t over the
-seeds. Seconds are a seed's, without imports; a * marks those measured beside other jobs."""
+55,000), and the test images were read once a seed, at its end. Settings that were not searched are
+set by hand or come from the literature. Interval: 95 %, Student's t over the seeds. Seconds are a
+seed's, without imports; a * marks those measured beside other jobs."""
 _BUSY = 1.5  # load average over the cores above which other jobs ran beside
 
 
@@ -34,7 +36,6 @@ def _row(folder: Path, name: str, data: str, seeds: Sequence[dict[str, Any]]) ->
     record = RECORDS[name]
     accuracy = Spread.of([seed["test_acc"] for seed in seeds])
     half = accuracy.half
-    chosen = folder / name / "chosen_by.csv"
     is_mnist = data == "mnist"
     return {
         "name": name,
@@ -48,12 +49,10 @@ def _row(folder: Path, name: str, data: str, seeds: Sequence[dict[str, Any]]) ->
         "target": record.target if is_mnist else None,
         "parameters": seeds[0]["parameters"],
         "seconds": Spread.of([seed["seconds"] for seed in seeds]).mean,
-        "beside_other_jobs": any(
-            max(seed["load_average"]) > _BUSY * seed["cores"] for seed in seeds
-        ),
+        "beside_other_jobs": any(map(_is_busy, seeds)),
         "trained_on": 60_000 - seeds[0]["val_size"],
         "test_readings": sum(seed["test_readings"] for seed in seeds),
-        "chosen_by": str(chosen.relative_to(folder.parent)) if chosen.exists() else None,
+        "search": _search(folder.parent, folder / name / SEARCH),
         "anchor": {"figure": record.anchor, "protocol": record.protocol} if is_mnist else None,
         "hardware": sorted({seed["hardware"] for seed in seeds}),
         "threads": sorted({seed["threads"] for seed in seeds}),
@@ -62,6 +61,21 @@ def _row(folder: Path, name: str, data: str, seeds: Sequence[dict[str, Any]]) ->
         "recipe_sha256": seeds[0]["recipe_sha256"],
         "overrides": seeds[0]["overrides"],
         "leave_one_out": seeds[0].get("leave_one_out"),
+    }
+
+
+def _search(parent: Path, path: Path) -> dict[str, Any] | None:
+    """Return how many trials of a record's search are finished; None where there was no search."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", newline="") as stream:
+        states = [trial["state"] for trial in csv.DictReader(stream)]
+    finished = states.count("finished")
+    return {
+        "state": "searched" if finished == len(states) else "partly searched",
+        "finished": finished,
+        "trials": len(states),
+        "table": str(path.relative_to(parent)),
     }
 
 
@@ -81,7 +95,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of the table."""
     yield (
         "| record | data | test accuracy, mean ± sd | 95 % interval | n | target | parameters | "
-        "seconds | published | its protocol | chosen by |"
+        "seconds | published | its protocol | settings |"
     )
     yield "|" + " --- |" * 11
     for row in rows:
@@ -97,7 +111,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{row['seconds']:.1f}{'*' * row['beside_other_jobs']}",
             f"{anchor['figure']:g} %" if anchor["figure"] else "",
             anchor["protocol"],
-            f"`benchmarks/{row['chosen_by']}`" if row["chosen_by"] else "not searched",
+            search_text(row["search"]),
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -114,6 +128,14 @@ def interval_text(row: dict[str, Any]) -> str:
         return ""
     low, high = row["interval"]
     return f"{100 * low:.2f} to {100 * high:.2f} %"
+
+
+def search_text(search: dict[str, Any] | None) -> str:
+    """Return how far a record's settings were searched."""
+    if search is None:
+        return "not searched"
+    counts = f"{search['finished']} of {search['trials']} trials"
+    return f"{search['state']} ({counts}): `benchmarks/{search['table']}`"
 
 
 def default_folder() -> Path:

@@ -1,22 +1,30 @@
 """scripts/records: seeds as files, resumed piece by piece, and the table that is made of them."""
 
+import csv
+import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "records.py"
+SEARCH = ["optimizer.lr=1e-3,3e-3", "data.batch_size=512", "model.label_smoothing=0"]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=5", "logger=none"]
 
 
-def records(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *words: str) -> list[str]:
     places = ["--to", str(folder / "records"), "--runs", str(folder / "runs")]
-    return subprocess.run(
-        [sys.executable, SCRIPT, *words, *places], cwd=folder, capture_output=True, text=True
-    )
+    return [sys.executable, str(SCRIPT), *words, *places]
+
+
+def records(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, *words), cwd=folder, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +59,9 @@ def test_a_row_has_its_seeds_and_where_they_come_from(measured: Any) -> None:
     assert row["seconds"] > 0
     assert row["trained_on"] == 60_000
     assert row["overrides"] == SHORT
+    assert row["search"] is None
+    assert "| not searched |" in shown
+    assert not any("commit" in seed for seed in seeds)  # the recipe's hash outlives a rebase
     assert row["anchor"]["protocol"]
     assert {"torch", "lightning", "python"} <= row["versions"].keys()
     assert f"| {100 * row['mean']:.2f} ± " in shown
@@ -74,3 +85,115 @@ def test_what_is_missing_or_unknown_is_one_line(tmp_path: Path) -> None:
     done = records(tmp_path, "record_nine")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "no such record" in done.stderr
+
+
+def test_a_comment_is_no_part_of_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    measure = importlib.import_module("record_rows.measure")
+    recipe, parent = (measure.RECIPES / f"record_{name}.yaml" for name in ("mlp_augmented", "mlp"))
+    monkeypatch.setattr(measure, "RECIPES", tmp_path)
+    hashes = []
+    for old, new in (("", ""), ("# Source: ", "# Cause: "), ("lr: 3e-3", "lr: 3e-2")):
+        for path in (recipe, parent):
+            (tmp_path / path.name).write_text(path.read_text().replace(old, new))
+        hashes.append(measure.recipe_sha256("record_mlp_augmented", []))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_each_search_is_one_that_can_be_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_lab import compose
+
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    for name, record in importlib.import_module("record_rows.catalog").RECORDS.items():
+        words = [word.split(",")[0] for word in record.search.split() if "launcher" not in word]
+        config = compose([f"experiment={name}", *words])
+        assert bool(words) == (name != "record_ensemble")
+        if words:
+            assert config.data.val_size == 5000
+            assert config.trainer.limit_val_batches is None or config.trainer.limit_val_batches > 0
+
+
+@pytest.mark.slow
+def test_a_search_is_kept_beside_the_seeds_and_counted(tmp_path: Path) -> None:
+    done = records(tmp_path, "--search", "record_softmax", *SHORT, *SEARCH)
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "records" / "record_softmax" / "chosen_by.csv"
+    assert done.stdout.strip() == str(path)
+    rows = list(csv.DictReader(path.open()))
+    assert {(row["state"], row["optimizer.lr"]) for row in rows} == {
+        ("finished", "0.001"),
+        ("finished", "0.003"),
+    }
+    assert len(rows) == 4  # of weight decay, two values are in the search itself
+    assert not any("test" in name or name == "directory" for name in rows[0])
+    done = records(tmp_path, "record_softmax", "--seeds", "1", *SHORT)
+    assert "searched (4 of 4 trials): `benchmarks/records/record_softmax/" in done.stdout
+    (row,) = json.loads((tmp_path / "records.json").read_text())
+    assert (row["search"]["state"], row["search"]["finished"]) == ("searched", 4)
+    path.write_text(path.read_text().replace("finished", "interrupted", 1))
+    assert "partly searched (3 of 4 trials)" in records(tmp_path, "--table").stdout
+    done = records(tmp_path, "--search", "record_ensemble")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "record_cnn" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_group", [True, False], ids=["with its training", "alone"])
+def test_killed_and_started_again_it_goes_on(whole_group: bool, tmp_path: Path) -> None:
+    words = ["record_softmax", "--seeds", "1", "trainer.max_epochs=3", "logger=none"]
+    words += ["callbacks.checkpoint.every_n_steps=20"]
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = records(tmp_path / "whole", *words)
+    assert whole.returncode == 0, whole.stderr
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(folder, *words), cwd=folder, stderr=subprocess.PIPE, start_new_session=True
+    )
+    begun = time.monotonic()
+    while not list(folder.rglob("last.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() - begun < 120
+        time.sleep(0.05)
+    if whole_group:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+    assert not list(folder.rglob("seed_*.json"))
+    done = records(folder, *words)
+    assert done.returncode == 0, done.stderr
+    figures, hashes = [], []
+    for place in (tmp_path / "whole", folder):
+        seed = json.loads((place / "records" / "record_softmax" / "seed_0.json").read_text())
+        figures.append((seed["test_acc"], seed["test_readings"]))
+        (manifest,) = (place / "runs").rglob("manifest.json")
+        hashes.append(json.loads(manifest.read_text())["sha256"])
+    assert figures[0] == figures[1]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_the_mean_of_its_members_probabilities(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    measure = importlib.import_module("record_rows.measure")
+    monkeypatch.setattr(measure, "MEMBERS", 2)
+    small = [*SHORT, "model.channels=[4,4]", "model.pool=[4,2]", "callbacks.ema.decay=0.5"]
+    runs = tmp_path / "runs"
+    (record,) = measure.known(["record_ensemble"])
+    measure.measure(record, 1, small, tmp_path / "records", runs)
+    seed = json.loads((tmp_path / "records" / "record_ensemble" / "seed_1.json").read_text())
+    from mnist_lab.inference.evaluate import predict_test_images
+
+    members = sorted(runs.glob("record_cnn_*/*"))
+    assert [path.name for path in members] == ["2", "3"]  # disjoint from those of seed 0
+    predicted = [predict_test_images(path) for path in members]
+    total = predicted[0].probs.double() + predicted[1].probs.double()
+    accuracy = (total.argmax(dim=1) == predicted[0].labels).double().mean().item()
+    assert seed["test_acc"] == accuracy
+    assert seed["leave_one_out"] == [predicted[1].accuracy, predicted[0].accuracy]
+    one = json.loads((members[0] / "metrics.json").read_text())
+    assert seed["parameters"] == 2 * one["num_params"]
+    assert seed["test_readings"] == 4  # of each member one by its training, one for the ensemble
