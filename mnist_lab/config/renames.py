@@ -1,8 +1,12 @@
 """Old names of keys, choices and classes, and what they are called now.
 
-One table for what is stored and what is typed. A stored directory is read with old names for good;
-what is typed, or stands in a file of the user's own, works until the next version, with one line
-that says what to write.
+One table for what is stored and what is typed. A stored directory is read with old names for good:
+the config and manifest of a run, and the command and identity of a sweep. What is typed, or stands
+in a file of the user's own, works until the next version, with one line that says what to write.
+
+Not covered: a key that a sweep varies, in the trials of its study and in their records, so that a
+version which renames one cannot resume the searches over it; and a model's arguments, which its
+checkpoint holds, so that a model goes on taking an argument that it has renamed.
 """
 
 import functools
