@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         comparison = compare(board, options.compare, overrides)
     _print_result(options, board, comparison, collected)
     if options.html:
-        _write_page(options.html, board, comparison, overrides, options.test)
+        _write_page(options, board, comparison, overrides)
         say(f"page: {options.html}", to_stderr=options.csv or options.json)
     return 0
 
@@ -225,11 +225,10 @@ def _setting(row: Row, key: str) -> str:
 
 
 def _write_page(
-    path: Path,
+    options: argparse.Namespace,
     board: Leaderboard,
     comparison: "Comparison | None",
     overrides: Sequence[str],
-    shows_test: bool,
 ) -> None:
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
@@ -243,9 +242,10 @@ def _write_page(
             list(zip(board.names(rows), rows, strict=True)), "reading learning curves"
         )
     }
-    models = list(_predictions(board, overrides, shows_test))
-    text = page(board, curves_of, models, comparison.lines() if comparison else ())
-    write(path, text)
+    models = list(_predictions(board, overrides, options.test))
+    shows_test = options.test or not _has_trials(board)
+    text = page(board, curves_of, models, comparison.lines() if comparison else (), shows_test)
+    write(options.html, text)
 
 
 def _predictions(

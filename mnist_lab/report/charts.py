@@ -79,14 +79,17 @@ def _axis_of(name: str) -> dict[str, Any]:
     return {"yaxis.title.text": name, "yaxis.tickformat": ".1%" if "acc" in name else ""}
 
 
-def accuracy_against(board: Leaderboard, name: str, title: str) -> go.Figure | None:
-    """Draw each row's accuracy on validation and test against another metric, on a log scale.
+def accuracy_against(
+    board: Leaderboard, name: str, title: str, shows_test: bool = True
+) -> go.Figure | None:
+    """Draw each row's accuracy on validation, and on test, against another metric, on a log scale.
 
     Each kind of model has a colour, and each split a sign.
     """
     figure = go.Figure()
     models = list(dict.fromkeys(row.target for row in board.rows))
-    for (number, metric), target in itertools.product(enumerate(("val/acc", "test/acc")), models):
+    metrics = ("val/acc", "test/acc") if shows_test else ("val/acc",)
+    for (number, metric), target in itertools.product(enumerate(metrics), models):
         rows = [
             row
             for row in board.rows

@@ -46,8 +46,17 @@ def page(
     curves: Mapping[str, Mapping[str, Curve]],
     models: Iterable[tuple[str, "Predictions"]],
     comparison: Sequence[str] = (),
+    shows_test: bool = True,
 ) -> str:
-    """Return the whole page."""
+    """Return the whole page.
+
+    Args:
+        board: the rows.
+        curves: by the name of a row its learning curves.
+        models: of some rows the name and the predictions of the test images.
+        comparison: lines about two rows.
+        shows_test: whether test metrics stand beside those that rows are chosen by.
+    """
     # Names and values come from files, and a directory may be called <script>.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     runs = sum(len(row.runs) for row in board.rows)
@@ -55,24 +64,24 @@ def page(
         plotly_js=Markup(get_plotlyjs()),
         summary=f"{runs:,} runs in {len(board.rows):,} rows, sorted by {board.sorted_by}.",
         comparison=list(map(printable, comparison)),
-        columns=columns(board),
-        rows=[cells(board, row) for row in board.rows],
-        charts=list(_charts(board, curves)),
-        models=[_model(name, predictions) for name, predictions in models],
+        columns=columns(board, shows_test),
+        rows=[cells(board, row, shows_test) for row in board.rows],
+        charts=list(_charts(board, curves, shows_test)),
+        models=[_model(name, predictions, shows_test) for name, predictions in models],
     )
 
 
 def _charts(
-    board: Leaderboard, curves: Mapping[str, Mapping[str, Curve]]
+    board: Leaderboard, curves: Mapping[str, Mapping[str, Curve]], shows_test: bool
 ) -> Iterator[dict[str, Any]]:
     means = "Each row's mean, with its 95 % interval where there are several seeds."
     figures = {
         ("Learning curves", _CURVES_TEXT): charts.learning_curves(curves),
         ("Accuracy and time", means): charts.accuracy_against(
-            board, "time/fit", "seconds of training"
+            board, "time/fit", "seconds of training", shows_test
         ),
         ("Accuracy and parameters", means): charts.accuracy_against(
-            board, "num_params", "parameters"
+            board, "num_params", "parameters", shows_test
         ),
     }
     for (title, text), figure in figures.items():
@@ -80,31 +89,43 @@ def _charts(
             yield {"title": title, "text": text, "html": _html(figure)}
 
 
-def _model(name: str, predictions: "Predictions") -> dict[str, Any]:
+def _model(name: str, predictions: "Predictions", shows_test: bool) -> dict[str, Any]:
     counts, names = predictions.confusion(), predictions.class_names
     return {
         "title": name,
-        "text": f"{predictions.accuracy:.2%} of {len(predictions.labels):,} test images; the most "
-        "confident mistakes, and the probability of the answer.",
+        "text": f"{f'{predictions.accuracy:.2%} of ' if shows_test else ''}"
+        f"{len(predictions.labels):,} test images; the most confident mistakes, and the "
+        "probability of the answer.",
         "html": _html(charts.confusion_matrix(counts, name, names)),
         "mistakes": _mistakes(predictions),
     }
 
 
-def columns(board: Leaderboard) -> list[str]:
+def columns(board: Leaderboard, shows_test: bool = True) -> list[str]:
     """Return the headings of the leaderboard."""
-    # The result comes first: on a phone nothing else is seen without scrolling.
-    first, rest = SHOWN[:2], (*SHOWN[2:4], *board.added, *SHOWN[4:])
+    first, rest = _metrics(board, shows_test)
     intervals = [f"{name} 95 %" for name in first]
     labels = [*(["tags"] if board.has_tags else []), *(["note"] if board.has_notes else [])]
     settings = board.headings or ["model"]
     return ["row", *first, *settings, *labels, "n", *intervals, *rest, "best run"]
 
 
-def cells(board: Leaderboard, row: Row) -> list[Cell]:
+def _metrics(board: Leaderboard, shows_test: bool) -> tuple[list[str], list[str]]:
+    """Return the metrics before and after the settings."""
+    # The result comes first: on a phone nothing else is seen without scrolling.
+    first, rest = SHOWN[:2], (*SHOWN[2:4], *board.added, *SHOWN[4:])
+
+    def shown(names: Sequence[str]) -> list[str]:
+        return [name for name in names if shows_test or not name.startswith("test/")]
+
+    return shown(first), shown(rest)
+
+
+def cells(board: Leaderboard, row: Row, shows_test: bool = True) -> list[Cell]:
     """Return a row of the leaderboard."""
+    first, rest = _metrics(board, shows_test)
     result = [Cell(str(row.number), str(row.number))]
-    result += [_metric(row, name) for name in SHOWN[:2]]
+    result += [_metric(row, name) for name in first]
     for key in board.keys or ["model._target_"]:
         value = row.settings.get(key)
         text = row.model if key == "model._target_" else setting_text(value)
@@ -115,10 +136,10 @@ def cells(board: Leaderboard, row: Row) -> list[Cell]:
         result.append(Cell(row.note, row.note, words=True))
     n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
     result.append(Cell(n, str(len(row.runs))))
-    for name in SHOWN[:2]:
+    for name in first:
         text = interval_text(row.metrics.get(name))
         result.append(Cell(text, _metric(row, name).value if text else ""))
-    result += [_metric(row, name) for name in (*SHOWN[2:4], *board.added, *SHOWN[4:])]
+    result += [_metric(row, name) for name in rest]
     place = printable(str(display_path(board.best_run(row).directory)))
     return [*result, Cell(place, place, words=True)]
 

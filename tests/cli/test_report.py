@@ -121,6 +121,14 @@ def test_the_page_has_all_parts_and_asks_for_nothing(page: Path) -> None:
     assert "default-src 'none'" in text
 
 
+def test_the_page_of_a_sweep_has_no_test_accuracy_to_choose_by(page: Path, sweep: Path) -> None:
+    assert "test/acc" not in page.read_text()
+    assert "test/loss" not in page.read_text()
+    done = call("report sweep --test --html shown.html", sweep.parent)
+    assert done.returncode == 0, done.stderr
+    assert ">test/acc</button>" in (sweep.parent / "shown.html").read_text()
+
+
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 
 

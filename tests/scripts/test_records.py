@@ -119,7 +119,7 @@ def test_a_search_is_kept_beside_the_seeds_and_counted(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     path = tmp_path / "records" / "record_softmax" / "chosen_by.csv"
     assert done.stdout.strip() == str(path)
-    rows = list(csv.DictReader(path.open()))
+    rows = list(csv.DictReader(path.read_text().splitlines()))
     assert {(row["state"], row["optimizer.lr"]) for row in rows} == {
         ("finished", "0.001"),
         ("finished", "0.003"),

@@ -12,7 +12,14 @@ from mnist_lab.cli.runs import ACTIONS
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.listing import Entry, differences_text, entries, what_differs, with_sweeps
+from mnist_lab.report.listing import (
+    Entry,
+    differences_text,
+    entries,
+    has_trials,
+    what_differs,
+    with_sweeps,
+)
 from mnist_lab.report.selection import FIELDS, chosen, first_of_each, full_name, ranked
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.summary import csv_text, headings, metric_text
@@ -81,6 +88,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--columns", metavar="NAMES", help="with commas: run,lr,val/acc,note")
     parser.add_argument("--limit", type=_count, metavar="N", help="the first N rows")
+    parser.add_argument(
+        "--test",
+        action="store_true",
+        help="show test accuracy of a sweep's trials, too, which nothing should be chosen by",
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--csv", action="store_true", help="print CSV, with all settings")
     output.add_argument("--json", action="store_true", help="print JSON, with all settings")
@@ -110,7 +122,7 @@ def _print(options: argparse.Namespace, rows: Sequence[Entry], runs: Sequence[En
     if not rows:
         say("no such runs" if options.where else "no runs there", to_stderr=True)
         return
-    print_rows(rows, names or _columns(rows))
+    print_rows(rows, names or _columns(rows, options.test or not has_trials(rows)))
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
@@ -121,10 +133,11 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _columns(rows: Sequence[Entry]) -> list[str]:
+def _columns(rows: Sequence[Entry], shows_test: bool) -> list[str]:
     """Return what is shown unless columns are chosen; what no row has is left out."""
     monitors = dict.fromkeys(row.monitor for row in rows if row.monitor in row.metrics)
-    names = ["run", "age", "state", "model", DIFFERS, *monitors, "test/acc", "time", "tags"]
+    test = ["test/acc"] if shows_test else []
+    names = ["run", "age", "state", "model", DIFFERS, *monitors, *test, "time", "tags"]
     return [
         name
         for name in dict.fromkeys(names)

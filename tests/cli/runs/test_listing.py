@@ -70,6 +70,15 @@ def test_runs_of_two_machines_side_by_side(outputs: Path) -> None:
     assert listed("outputs other --sort val/acc --limit 1", outputs) == ["outputs/runs/cnn"]
 
 
+def test_trials_are_listed_without_what_nobody_should_choose_by(outputs: Path) -> None:
+    shown = [
+        "test/acc" in call(f"runs {words}", outputs).stdout.splitlines()[0]
+        for words in ("outputs", "other", "other --trials", "other --trials --test")
+    ]
+    assert shown == [True, True, False, True]
+    assert "test/acc" in call("runs other --trials --columns run,test/acc", outputs).stdout
+
+
 def test_what_is_tagged_is_found_after_the_folder_was_moved(outputs: Path) -> None:
     for words in (
         "tag outputs/runs/a1 other/sweeps/s paper base",
