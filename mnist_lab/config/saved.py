@@ -27,8 +27,9 @@ from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
 from mnist_lab.config.renames import rename_in, typed_overrides
-from mnist_lab.config.schema import PRECISIONS, SCHEMAS, Train, typed_node
+from mnist_lab.config.schema import SCHEMAS, Train, typed_node
 from mnist_lab.config.sources import register
+from mnist_lab.config.trainer_schema import PRECISIONS
 from mnist_lab.config.unedited import FROM_DATA, MAY_DIFFER, check_unedited
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_texts, set_folders

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config import schema
+from mnist_lab.config import trainer_schema
 from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.bits import PORTABLE
 from mnist_lab.config.hydra_internals import build
@@ -215,7 +215,7 @@ def build_loggers(config: DictConfig) -> list[Any]:
 
 def _options(trainer: DictConfig, is_quiet: bool) -> dict[str, Any]:
     """Return the arguments of ``lightning.Trainer`` that a config sets."""
-    unset = {knob.name for knob in fields(schema.Trainer) if knob.default is None}
+    unset = {knob.name for knob in fields(trainer_schema.Trainer) if knob.default is None}
     options = {
         str(name): value
         for name, value in trainer.items()

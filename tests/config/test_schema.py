@@ -20,6 +20,7 @@ from mnist_lab.config import schema as schemas
 from mnist_lab.config.field import check_knob, default_of, requirement
 from mnist_lab.config.metrics import METRICS
 from mnist_lab.config.schema import SCHEMAS
+from mnist_lab.config.trainer_schema import PRECISIONS
 from mnist_lab.models import arguments
 from mnist_lab.models.classifier import Classifier
 from mnist_lab.training import Checkpoint, hparams
@@ -122,7 +123,7 @@ def test_names_agree_with_the_models() -> None:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true", "bf16-true", "32"])
 def test_lightning_takes_the_precisions(precision: str) -> None:
-    assert precision in schemas.PRECISIONS
+    assert precision in PRECISIONS
     L.Trainer(precision=precision, accelerator="cpu", logger=False, enable_checkpointing=False)
 
 
