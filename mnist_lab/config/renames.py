@@ -90,7 +90,8 @@ def _rename_in(node: Any, path: str) -> Iterator[str]:
         old = f"{path}.{key}".lstrip(".")
         new = renamed(old)
         del node[key]  # and put it back, as their order is a config's
-        node[new.rpartition(".")[2]] = renamed(value) if key == "_target_" else value
+        name = key if new == old else new.rpartition(".")[2]  # a key may have dots of its own
+        node[name] = renamed(value) if key == "_target_" else value
         yield from [old] if new != old else []
         yield from [value] if key == "_target_" and renamed(value) != value else []
         yield from _rename_in(value, new)

@@ -40,7 +40,8 @@ def scalars(run_dir: Path) -> dict[str, list[list[Any]]]:
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars":
-                    number = None if value.tag.startswith("time/") else value.tensor.float_val[0]
+                    is_time = value.tag.startswith("time/") or value.tag == "train/time_epoch"
+                    number = None if is_time else value.tensor.float_val[0]
                     found.setdefault(value.tag, []).append([event.step, number])
     return {tag: sorted(points, key=lambda one: one[0]) for tag, points in found.items()}
 

@@ -129,7 +129,13 @@ COMPLETIONS = {
     "mnist-lab ": list(VERBS),
     "mnist-lab tr": ["train"],
     "mnist-lab train mod": ["mode=", "model.", "model="],
-    "mnist-lab train model=": ["model=cnn", "model=mlp", "model=module", "model=softmax"],
+    "mnist-lab train model=": [
+        "model=cnn",
+        "model=global_pool_cnn",
+        "model=mlp",
+        "model=module",
+        "model=softmax",
+    ],
     "mnist-lab train model=c": ["model=cnn"],
     "mnist-lab train optimizer.": [
         f"optimizer.{name}" for name in ("betas.", "eps=", "lr=", "name=", "weight_decay=")

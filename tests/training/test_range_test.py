@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from composing import compose
 
+from mnist_lab import compose
 from mnist_lab.training import range_test as module
 from mnist_lab.training.range_test import range_test
 
