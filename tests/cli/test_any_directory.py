@@ -178,7 +178,7 @@ def check_configs(place: Path, run: str, kind: str, name: str, few_images: Path)
 
 
 @given(PATHS, ROOTS, NAMES)
-@deep(8)
+@deep(4)
 def test_configs_of_any_directory(few_images: Path, run: str, kind: str, name: str) -> None:
     with new_folder() as place:
         check_configs(place, run, kind, name, few_images)

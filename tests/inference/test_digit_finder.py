@@ -127,7 +127,7 @@ def test_an_mnist_image_in_another_mode_is_the_same(name: str, images: list[Imag
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("photo", "on a desk") else name
+        name if name in ("200x300", "pasted") else pytest.param(name, marks=pytest.mark.slow)
         for name in RECOGNISED
     ],
 )

@@ -12,7 +12,7 @@ from door import call, run
 from mnist_lab import MLP, MNISTDataModule, evaluate, train
 
 
-@pytest.fixture(scope="module", params=["mlp", "cnn"])
+@pytest.fixture(scope="module", params=["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
 def run_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was moved after it finished."""
     folder = tmp_path_factory.mktemp("evaluation")
@@ -63,11 +63,11 @@ def test_other_data(run_dir: Path, mnist_files: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["test/acc"] == metrics["test/acc"]  # the same digits by name
 
 
-@pytest.mark.parametrize("run_dir", ["cnn"], indirect=True)
+@pytest.mark.parametrize("run_dir", ["mlp"], indirect=True)
 def test_a_checkpoint_rebuilds_its_model_without_hydra(run_dir: Path) -> None:
     code = (
-        "import sys; from mnist_lab import CNN\n"
-        "model = CNN.load_from_checkpoint(sys.argv[1], weights_only=True)\n"
+        "import sys; from mnist_lab import MLP\n"
+        "model = MLP.load_from_checkpoint(sys.argv[1], weights_only=True)\n"
         "assert 'hydra' not in sys.modules; print(model.num_classes)"
     )
     path = run_dir / "checkpoints" / "best.ckpt"

@@ -87,7 +87,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     os.close(watched.terminal)
 
 
-@pytest.mark.parametrize("key", ["q", "Ctrl-C"])
+@pytest.mark.parametrize("key", ["q", pytest.param("Ctrl-C", marks=pytest.mark.slow)])
 def test_it_follows_what_changes_and_ends_by_a_key(
     key: str, watched: Watched, tmp_path: Path
 ) -> None:
