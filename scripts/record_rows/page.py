@@ -53,7 +53,8 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
         axes.set(xscale="log", yscale="log", xlabel=key, ylabel="test error in %")
         axes.set_xlim(min(row[key] for row in rows) / 2, max(row[key] for row in rows) * 5)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            spans_decades = key == "parameters" and axis is axes.xaxis
+            axis.set_major_locator(LogLocator(subs=(1.0,) if spans_decades else (1.0, 2.0, 5.0)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25)
@@ -82,4 +83,4 @@ def _point(axes: Axes, row: Mapping[str, Any], key: str) -> None:
         fontsize=8,
     )
     if row["anchor"] and row["anchor"]["figure"] and key == "parameters":
-        axes.plot(row[key], 100 - row["anchor"]["figure"], "x", color="tab:orange")
+        axes.plot(row[key], 100 - row["anchor"]["figure"], "x", color="tab:orange", zorder=3)
