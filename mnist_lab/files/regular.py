@@ -83,14 +83,14 @@ def check_links(directory: Path) -> None:
     Raises:
         UntrustedError: there is such a link.
     """
-    unseen = [directory]
+    unseen = [os.fspath(directory)]
     while unseen:
         with contextlib.suppress(OSError), os.scandir(unseen.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
                     _check_link(Path(entry.path), directory.resolve())
                 elif entry.is_dir(follow_symlinks=False):
-                    unseen.append(Path(entry.path))
+                    unseen.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
                     raise UntrustedError(f"{entry.path}: is not a regular file; remove it")
 

@@ -1,5 +1,6 @@
 """Search for runs below directories, and reading of untrusted configs and metrics."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -169,11 +170,10 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     if values.get("protocol") == "open":  # as in a run from before there was a choice
         del values["protocol"]
     is_own = values.get("data.dataset") in ("folder", "arrays")  # of which the place says which
-    return {
-        printable(key): _plain(value)
-        for key, value in values.items()
-        if key == "seed" or _is_setting(key) or (is_own and key == "data.root")
-    }
+    names = {key: _name(key) for key in values}
+    if is_own and "data.root" in values:
+        names["data.root"] = "data.root"
+    return {name: _plain(values[key]) for key, name in names.items() if name is not None}
 
 
 def read_metrics(path: Path) -> dict[str, float]:
@@ -184,15 +184,19 @@ def read_metrics(path: Path) -> dict[str, float]:
     """
     metrics = {}
     for name, value in runs.read_metrics(path).items():
+        name = name if name.isprintable() else printable(name)  # of thousands of runs
         try:
-            metrics[printable(str(name))] = float(value)
+            metrics[name] = float(value)
         except OverflowError:
-            metrics[printable(str(name))] = math.nan
+            metrics[name] = math.nan
     return metrics
 
 
-def _is_setting(key: str) -> bool:
-    return key not in (*_NO_SETTINGS, *SEEDS) and not key.startswith(_NO_SETTINGS_BELOW)
+@functools.lru_cache(maxsize=1024)  # thousands of runs have the same keys
+def _name(key: str) -> str | None:
+    """Return a setting's key, or ``seed``, as a terminal shows it; None for what is no setting."""
+    is_none = key in (*_NO_SETTINGS, *SEEDS) or key.startswith(_NO_SETTINGS_BELOW)
+    return None if is_none and key != "seed" else printable(key)
 
 
 def _plain(value: Any) -> Any:

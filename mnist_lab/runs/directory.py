@@ -258,12 +258,13 @@ def read_metrics(run_dir: Path) -> dict[str, float]:
     Raises:
         InputError: they are missing or corrupt.
     """
-    metrics = {
-        name: math.nan if value is None and name.partition("/")[0] in _SPLITS else value
-        for name, value in read_json(run_dir / METRICS).items()
-    }
-    for name in {"epochs", "steps", "time/fit", "time/total", *metrics}:
-        if type(metrics.get(name)) not in (int, float):
+    metrics = read_json(run_dir / METRICS)
+    for name in ("epochs", "steps", "time/fit", "time/total"):
+        metrics.setdefault(name, "missing")
+    for name, value in metrics.items():
+        if value is None and name.partition("/")[0] in _SPLITS:
+            metrics[name] = math.nan
+        elif type(value) not in (int, float):
             raise InputError(f"{run_dir / METRICS}: {name}: must be a number")
     return metrics
 
