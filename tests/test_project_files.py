@@ -48,4 +48,4 @@ def test_security_names_files_that_are_there() -> None:
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     links = [part.partition(")")[0] for part in text.split("](")[1:]]
     assert links
-    assert all((ROOT / link).is_file() for link in links)
+    assert all((ROOT / link).is_file() for link in links if "://" not in link)
