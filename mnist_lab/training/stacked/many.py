@@ -5,7 +5,7 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import torch
+from torch import nn
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
@@ -74,22 +74,16 @@ def _groups(models: Sequence[Classifier], options: dict[str, Any]) -> list[list[
     for place, model in enumerate(models):
         key: Hashable = place
         if reason_not_stacked(model) is None:
-            trainer = default_trainer(model, **options)
-            if reason_trainer_is_not_stacked(trainer) is None:
-                layers = tuple(
-                    f"{layer}" for layer in model.net.children() if not _is_dropout(layer)
-                )
-                key = layers, model.optimizer_settings["name"], model.num_classes
+            layers = [layer for layer in model.net.children() if not isinstance(layer, nn.Dropout)]
+            key = (*map(str, layers), model.optimizer_settings["name"])
         groups.setdefault(key, []).append(place)
-    return [
-        group[start : start + max_stack(models[group[0]])]
-        for group in groups.values()
-        for start in range(0, len(group), max_stack(models[group[0]]))
-    ]
-
-
-def _is_dropout(layer: torch.nn.Module) -> bool:
-    return isinstance(layer, torch.nn.Dropout)
+    stacks: list[list[int]] = []
+    for group in groups.values():
+        model, size = models[group[0]], 1
+        if len(group) > 1 and not reason_trainer_is_not_stacked(default_trainer(model, **options)):
+            size = max_stack(model)
+        stacks += [group[start : start + size] for start in range(0, len(group), size)]
+    return stacks
 
 
 def _train_stack(
