@@ -45,7 +45,7 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
         entries = manifest.get(name, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{run_dir / MANIFEST}: {name}: must be a list of mappings")
-    for name in ("config", "data", "init_from", "sha256", "versions"):
+    for name in ("config", "data", "git", "init_from", "sha256", "versions"):
         if not isinstance(manifest.get(name) or {}, dict):
             raise InputError(f"{run_dir / MANIFEST}: {name}: must be a mapping")
     return manifest

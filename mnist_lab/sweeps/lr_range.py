@@ -26,7 +26,7 @@ from mnist_lab.config.overrides import RANGE, given_overrides, parse_overrides
 from mnist_lab.config.saved import portable
 from mnist_lab.config.sweep_schema import LearningRates
 from mnist_lab.errors import ConfigError
-from mnist_lab.runs.directory import CONFIG, claimed, display_path, write
+from mnist_lab.runs.directory import CONFIG, MANIFEST, SWEEP, claimed, display_path, write
 from mnist_lab.sweeps.compose import checked_trials
 
 CSV, PLOT = f"{RANGE}.csv", f"{RANGE}.png"
@@ -62,7 +62,7 @@ class Range:
 
     @property
     def diverges(self) -> int | None:
-        """The place of the first rate above it from which losses are above the lowest rate's."""
+        """The place from which losses stay above that at the lowest rate; None where none do."""
         means = self.means
         stays = [at for at in range(self.lowest, len(means)) if means[at] <= means[0]]
         last = stays[-1] if stays else self.lowest
@@ -175,11 +175,11 @@ def _spaced(low: float, high: float, count: int) -> list[float]:
 
 
 def _check_unused(folder: Path) -> None:
-    """Refuse a folder that holds a run, a sweep or another test."""
-    for name in ("manifest.json", "sweep.json", CSV):
+    """Refuse a folder that holds a run, a sweep, or a file that the test would write over."""
+    for name in (MANIFEST, SWEEP, CONFIG, CSV, PLOT):
         if (folder / name).exists():
             raise ConfigError(
-                f"{display_path(folder)}: has a result already; choose another hydra.sweep.dir"
+                f"{display_path(folder)}: has a {name} already; choose another hydra.sweep.dir"
             )
 
 
