@@ -67,7 +67,9 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_made(typed: str, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "sweep.json", "config.yaml", "lr_range.png", CSV])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "sweep.json", "config.yaml", "lr_range.png", CSV]
+)
 def test_a_result_is_not_overwritten(name: str, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / name).write_text("{}")
