@@ -68,7 +68,7 @@ def measured(part: Any, place: Any) -> dict[str, Any]:
             rows.append(row)
             print(f"  {row['name']}: {row['figure']}", flush=True)
     except Exception as error:  # the other parts are done
-        failed = f"{type(error).__name__}: {error}"[-2000:]
+        failed = f"{type(error).__name__}: {error}".replace(str(ROOT), ".")[:2000]
     failed = failed or "; ".join(row["name"] for row in rows if row.get("wrong")) or None
     title = (part.__doc__ or "").splitlines()[0].rstrip(".")
     seconds = round(time.monotonic() - start)
@@ -116,7 +116,7 @@ def as_markdown(report: dict[str, Any], order: list[str]) -> str:
         if part := report["parts"].get(name):
             lines += ["", f"## {name}: {part['title']}", ""]
             if part["failed"]:
-                lines += [f"**Failed:** {part['failed']}", ""]
+                lines += [f"**Failed:** {part['failed'].splitlines()[0]}", ""]
             lines += ["| | | |", "| --- | --- | --- |"]
             for row in part["rows"]:
                 lines.append(f"| {row['name']} | {row['figure']} | {row.get('note', '')} |")

@@ -1,4 +1,4 @@
-"""Environment behind ``bits=portable``: the same kernels on every x86 processor."""
+"""Environment behind ``bits=portable``: the same kernels on every x86 processor of a maker."""
 
 import os
 import sys
@@ -14,7 +14,9 @@ _VARIABLES = {"MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
 
 
 def choose_bits(bits: object) -> None:
-    """Have MKL and torch, which is not imported yet, take the kernels of every x86 processor.
+    """Have MKL and torch, which is not imported yet, take the kernels that all processors have.
+
+    MKL has other ones for Intel's processors than for AMD's.
 
     Processes that are started from here on take them as well.
 

@@ -76,7 +76,7 @@ class Train:
     )
     bits: str | None = knob(
         None,
-        "portable gives softmax and MLPs the same weights on every x86 processor with AVX2",
+        "portable gives softmax and MLPs the same weights on every x86 processor of a maker",
         choices=("portable",),
     )
     name: str | None = knob(None, "a word for the run's or sweep's directory, beside its time")

@@ -53,7 +53,7 @@ def check_accelerator(accelerator: str | None) -> None:
 
 
 def check_portable(trainer: L.Trainer) -> None:
-    """Check that a trainer computes with the bits of every x86 processor, as bits=portable says.
+    """Check that a trainer computes with the bits that bits=portable promises.
 
     Raises:
         ConfigError: it does not.

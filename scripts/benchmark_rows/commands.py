@@ -28,7 +28,7 @@ class Finished(NamedTuple):
 def mnist_lab() -> list[str]:
     """Return the installed command, or what is the same where it is not beside this Python."""
     command = Path(sys.executable).with_name("mnist-lab")
-    return [str(command)] if command.exists() else [sys.executable, "-m", "mnist_lab.cli.main"]
+    return [str(command)] if command.exists() else [sys.executable, "-m", "mnist_lab"]
 
 
 def train(folder: Path, *overrides: str) -> list[str]:
@@ -47,14 +47,15 @@ def run(
     Args:
         command: program and arguments.
         folder: working directory.
-        variables: environment variables besides this process's own; PYTHONPATH always holds the
-            folder of these scripts.
+        variables: environment variables besides this process's own; PYTHONPATH always begins
+            with the folder of these scripts.
         exit_code: the one that the command must end with.
 
     Raises:
         RuntimeError: it ended with another one.
     """
-    environment = {**os.environ, "PYTHONPATH": str(_SCRIPTS), **(variables or {})}
+    python_path = os.pathsep.join([str(_SCRIPTS), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": python_path, **(variables or {})}
     started, start = time.time(), time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, env=environment)
     # wait4 and not RUSAGE_CHILDREN, which is the highest of all children so far.

@@ -70,3 +70,16 @@ def test_an_unknown_row_is_refused():
     finished = run("step/mlp_66")
     assert finished.returncode == 2
     assert finished.stderr.startswith("benchmark.py: step/mlp_66: no such group, table or row")
+
+
+def test_the_command_where_no_command_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from benchmark_rows import commands
+
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    _, *words = commands.mnist_lab()
+    done = subprocess.run([python, *words, "train", "--help"], capture_output=True, text=True)
+    assert "usage: mnist-lab train" in done.stdout
