@@ -8,7 +8,7 @@ from door import FEW_BATCHES
 
 EXTRAS = (
     *("onnx", "onnxruntime", "onnxscript", "starlette", "uvicorn", "sklearn", "playwright"),
-    *("jinja2", "mlflow", "plotly", "ray", "submitit", "tensorflow"),
+    *("jinja2", "mlflow", "plotly", "ray", "submitit", "tensorflow", "wandb"),
 )
 
 

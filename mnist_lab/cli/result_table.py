@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mnist_lab.cli.terminal import Terminal
 from mnist_lab.files.tensorboard import EVENTS
-from mnist_lab.runs.directory import display_path, is_rank_zero
+from mnist_lab.runs.directory import OFFLINE, display_path, is_rank_zero
 from mnist_lab.runs.logs import log_to_file
 from mnist_lab.runs.summary import metrics_table
 from mnist_lab.training.observer import current_observer
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def print_result(result: "Result") -> None:
-    """Print the result of a run, how long it took, and the command that shows its curves.
+    """Print the result of a run, how long it took, and the commands that show its curves.
 
     The same lines go to ``train.log``. Nothing is printed in a sweep, which has a table of all
     trials, nor by ranks other than 0.
@@ -39,6 +39,8 @@ def print_result(result: "Result") -> None:
     )
     if any(result.run_dir.glob(EVENTS)):
         console.print(f"tensorboard --logdir {shlex.quote(str(run_dir.parent))}")
+    if any(result.run_dir.glob(OFFLINE)):
+        console.print(f"wandb sync {shlex.quote(str(run_dir))}/{OFFLINE}")
     log_to_file(*console.export_text().strip().splitlines())
     if names := result.diverged:
         verb = "is" if len(names) == 1 else "are"

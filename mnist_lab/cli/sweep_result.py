@@ -7,7 +7,7 @@ from mnist_lab.cli.cross_validation import has_folds, mean_of_folds, settings_of
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
-from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.directory import OFFLINE, display_path
 from mnist_lab.runs.manifest import SEEDS, RunState
 from mnist_lab.runs.summary import headings, spread_text
 from mnist_lab.sweeps.records import counts, short
@@ -40,6 +40,8 @@ def print_outcome(outcome: Outcome) -> None:
         command = shlex.join(["mnist-lab", "report", str(place), "--test"])
         console.print(f"their test accuracy: {command}")
     console.print(f"all trials: {place / CSV}")
+    if any(outcome.sweep_dir.glob(f"*/{OFFLINE}")):
+        console.print(f"to W&B: wandb sync {shlex.quote(str(place))}/*/{OFFLINE}")
     if outcome.command:
         console.print(f"train the best again: {outcome.command}")
     if number_of[RunState.RUNNING]:

@@ -34,7 +34,10 @@ _CALLBACKS = (
     r"|GradientAccumulationScheduler|LearningRateMonitor|ModelCheckpoint|(Rich)?ModelSummary"
     r"|(Rich|TQDM)ProgressBar|StochasticWeightAveraging|Timer|WeightAveraging)"
 )
-EXTRAS = {"mnist_lab.training.mlflow_logger.MLflow": "mlflow"}
+EXTRAS = {
+    "mnist_lab.training.mlflow_logger.MLflow": "mlflow",
+    "mnist_lab.training.wandb_logger.Wandb": "wandb",
+}
 """Loggers that send elsewhere, each by a package that is an extra of the same name."""
 TENSORBOARD = "mnist_lab.training.tensorboard_logger.TensorBoard"
 _LIGHTNINGS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"

@@ -33,6 +33,7 @@ CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 LOCK = ".lock"
+OFFLINE = "wandb/offline-run-*"  # W&B's folder, one of a run
 PROGRESS = "progress.json"  # of a run that trains
 SWEEP = "sweep.json"  # by which the directory of a sweep is known
 LEDGER = "ledger"  # folder of a sweep for what its processes tell each other

@@ -6,32 +6,27 @@ process sent after it has arrived, is computed again to the same bits, and is no
 the address of the whole process.)
 """
 
-import hashlib
 import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from mnist_lab.config.allowlist import importing
-from mnist_lab.errors import ConfigError, first_line
-from mnist_lab.runs import manifest
+from mnist_lab.errors import first_line
+from mnist_lab.training.tracker import TAG, Tracker, id_of
 
 _log = logging.getLogger(__name__)
-_SECRET = "tracker"  # key of the manifest
-_TAG = "mnist_lab"
 _PARAMS, _METRICS, _LONGEST = 100, 1_000, 6_000  # that MLflow takes in a request, and of a value
 _Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
 
 
-class MLflow(Logger):
+class MLflow(Tracker):
     """Sends a run's points to MLflow whenever a checkpoint is saved.
 
     Args:
@@ -51,36 +46,13 @@ class MLflow(Logger):
         run_name: str | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self._folder = Path(save_dir).absolute()
+        super().__init__(save_dir, run_name)
         self._database = Path("outputs", "mlflow.db").absolute()
         self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         self._experiment_name = experiment_name
-        self._run_name = run_name or self._folder.name
         self._tags = {name: str(value) for name, value in (tags or {}).items()}
         self._unsent: list[_Point] = []
         self._known: set[tuple[str, int]] = set()  # names and steps that are sent, or will be
-        self._client: Any = None
-        self._run_id: str | None = None
-
-    @property
-    @override
-    def name(self) -> str:
-        return "mlflow"
-
-    @property
-    @override
-    def version(self) -> str | None:
-        return self._run_id
-
-    @property
-    def experiment(self) -> Any:
-        """The client, once the run has begun."""
-        return self._client
-
-    @override
-    def log_hyperparams(self, *arguments: Any, **options: Any) -> None:
-        """Leave the model's own out, as ``begin`` sends the config's."""
 
     @override
     @rank_zero_only
@@ -92,18 +64,8 @@ class MLflow(Logger):
                 self._known.add(key)
                 self._unsent.append((key[0], float(value), milliseconds, key[1]))
 
-    def begin(self, settings: Mapping[str, Any], is_resumed: bool) -> None:
-        """Find the run, or start it, and send those of its hyperparameters that are not there.
-
-        Raises:
-            ConfigError: MLflow refuses.
-        """
-        try:
-            self._open(settings, is_resumed)
-        except Exception as error:
-            raise ConfigError(f"logger=mlflow: {first_line(error)}") from error
-
-    def _open(self, settings: Mapping[str, Any], is_resumed: bool) -> None:
+    @override
+    def _open(self, settings: Mapping[str, Any], lengths: Mapping[str, int] | None) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call home
         with importing():
             from mlflow import MlflowClient
@@ -114,12 +76,12 @@ class MLflow(Logger):
             self._database.parent.mkdir(exist_ok=True)
         client = self._client = MlflowClient(self._uri or f"sqlite:///{self._database}")
         experiment = self._experiment()
-        own = _id_of(self._folder)
-        runs = list(client.search_runs([experiment], f"tags.{_TAG} = '{own}'"))
+        own = id_of(self._folder)
+        runs = list(client.search_runs([experiment], f"tags.{TAG} = '{own}'"))
         if not runs:
-            if is_resumed:
+            if lengths is not None:
                 _log.warning("logger=mlflow: has no such run; what was logged before is not there")
-            tags = {**self._tags, _TAG: own, "run_dir": str(self._folder)}
+            tags = {**self._tags, TAG: own, "run_dir": str(self._folder)}
             runs = [client.create_run(experiment, tags=tags, run_name=self._run_name)]
         data, self._run_id = runs[0].data, runs[0].info.run_id
         client.update_run(self._run_id, status="RUNNING")
@@ -144,7 +106,8 @@ class MLflow(Logger):
                 raise
             return str(found.experiment_id)
 
-    def send(self) -> None:
+    @override
+    def send(self) -> dict[str, int]:
         """Send what was logged; what a server does not take waits for the next time."""
         from mlflow.entities import Metric
 
@@ -155,22 +118,14 @@ class MLflow(Logger):
                 del self._unsent[:_METRICS]
         except Exception as error:
             _log.warning("logger=mlflow: %s; tries again later", first_line(error))
+        return {}
 
     @override
-    def finalize(self, status: str) -> None:
-        """Send all: Lightning calls this after each of fit, validate and test, and on errors."""
-        if self._run_id is None:  # of another rank, or refused
+    def close(self, is_finished: bool = False) -> None:
+        run_id, self._run_id = self._run_id, None
+        if run_id is None or self._unsent:
             return
-        self.send()
-        if not self._unsent:
-            ended = "FAILED" if status == "failed" else "FINISHED"
-            self._client.set_terminated(self._run_id, ended)
-
-
-def _id_of(run_dir: Path) -> str:
-    """Return what a run is found by in MLflow: a hash, so that no directory can name another's."""
-    secret = manifest.read_manifest(run_dir).get(_SECRET)
-    if not secret:
-        secret = uuid.uuid4().hex
-        manifest.update_manifest(run_dir, **{_SECRET: secret})
-    return hashlib.sha256(f"{_TAG} {secret}".encode()).hexdigest()[:32]
+        try:
+            self._client.set_terminated(run_id, "FINISHED" if is_finished else "FAILED")
+        except Exception as error:
+            _log.warning("logger=mlflow: %s; does not know that the run ended", first_line(error))

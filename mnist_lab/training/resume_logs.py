@@ -10,7 +10,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.training.lightning_internals import set_purge_step
-from mnist_lab.training.mlflow_logger import MLflow
+from mnist_lab.training.tracker import Tracker
 
 _CSV_KEPT = ".metrics.csv.kept"
 
@@ -29,8 +29,8 @@ def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
                 with open(path, "rb") as file:
                     os.fsync(file.fileno())
                 files[path.name] = path.stat().st_size
-        elif isinstance(logger, MLflow):
-            logger.send()
+        elif isinstance(logger, Tracker):
+            files = logger.send()
         elif isinstance(logger, CSVLogger):
             logger.save()
             path = Path(logger.log_dir, logger.experiment.NAME_METRICS_FILE)
@@ -43,10 +43,12 @@ def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
     return lengths
 
 
-def drop_kept(loggers: Iterable[Logger]) -> None:
-    """Remove the copies that a run is resumed from, once it has finished."""
+def close_logs(loggers: Iterable[Logger], is_finished: bool = False) -> None:
+    """End a run in trackers; remove the copies that it is resumed from, once it has finished."""
     for logger in loggers:
-        if isinstance(logger, CSVLogger):
+        if isinstance(logger, Tracker):
+            logger.close(is_finished)
+        elif is_finished and isinstance(logger, CSVLogger):
             Path(logger.log_dir, _CSV_KEPT).unlink(missing_ok=True)
 
 

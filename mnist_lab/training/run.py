@@ -33,12 +33,12 @@ from mnist_lab.training.from_data import follow_data, follow_run
 from mnist_lab.training.heartbeat import Heartbeat
 from mnist_lab.training.hparams import log_best, log_config, settings_of
 from mnist_lab.training.library_errors import settings_taken
-from mnist_lab.training.mlflow_logger import MLflow
 from mnist_lab.training.observer import current_observer
-from mnist_lab.training.resume_logs import drop_kept, rewind
+from mnist_lab.training.resume_logs import close_logs, rewind
 from mnist_lab.training.resume_state import Snapshot, read_snapshot
 from mnist_lab.training.test_readings import counter_of, reads_test
 from mnist_lab.training.threads import threads_of
+from mnist_lab.training.tracker import Tracker
 from mnist_lab.training.trainer import build_model, build_trainer, machine
 
 _log = logging.getLogger(__name__)
@@ -125,13 +125,15 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
                 if source is not None:
                     manifest.update_manifest(run_dir, init_from=source)
                 begin_logs(config, trainer.loggers, snapshot)
-            metrics = train(model, datamodule, trainer, ckpt_path=path)
-            if trainer.is_global_zero:
-                directory.check_place(run_dir, place)
-                checkpoint = own_checkpoint(trainer)
-                before = checkpoint.seconds_before if checkpoint else 0.0
-                metrics["time/total"] = time.perf_counter() - start + before
-                finish_run(run_dir, metrics, model, datamodule, trainer.loggers)
+            with contextlib.ExitStack() as stack:
+                stack.callback(close_logs, trainer.loggers)
+                metrics = train(model, datamodule, trainer, ckpt_path=path)
+                if trainer.is_global_zero:
+                    directory.check_place(run_dir, place)
+                    checkpoint = own_checkpoint(trainer)
+                    before = checkpoint.seconds_before if checkpoint else 0.0
+                    metrics["time/total"] = time.perf_counter() - start + before
+                    finish_run(run_dir, metrics, model, datamodule, trainer.loggers)
     return metrics
 
 
@@ -158,16 +160,16 @@ def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.
 
 
 def begin_logs(config: DictConfig, loggers: list[Logger], snapshot: Snapshot | None) -> None:
-    """Cut log files back to a snapshot; log the config of a new run; connect to MLflow."""
+    """Cut log files back to a snapshot; log the config of a new run; begin it in trackers."""
     if snapshot is not None:
         rewind(loggers, snapshot.logs, snapshot.step)
     else:
         rewind(loggers)
     if snapshot is None or snapshot.goes_further:
         log_config(loggers, config, reads_test(config))
-    for logger in loggers:
-        if isinstance(logger, MLflow):
-            logger.begin(settings_of(config), is_resumed=snapshot is not None)
+    for place, logger in enumerate(loggers):
+        if isinstance(logger, Tracker):
+            logger.begin(settings_of(config), snapshot.logs[place] if snapshot else None)
 
 
 def finish_run(
@@ -190,7 +192,7 @@ def finish_run(
     log_best(loggers, metrics)
     directory.write_metrics(run_dir, metrics)
     manifest.update_manifest(run_dir, **data, sha256=weights)
-    drop_kept(loggers)
+    close_logs(loggers, is_finished=True)
 
 
 def _resumed_from(run_dir: Path, config: DictConfig) -> tuple[Path | None, Snapshot | None]:

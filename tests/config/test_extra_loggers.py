@@ -9,13 +9,14 @@ from door import FEW_BATCHES, call
 from mnist_lab.config.validate import _is_installed
 
 
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mnist_lab.config.validate._is_installed", lambda _: False)
-    done = call("train logger=[tensorboard,mlflow]", tmp_path)
+    done = call(f"train logger=[tensorboard,{name}]", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    line = "logger.mlflow: mlflow is not installed; pip install 'mnist_lab[mlflow]'"
+    line = f"logger.{name}: {name} is not installed; pip install 'mnist_lab[{name}]'"
     assert done.stderr.splitlines() == [f"mnist-lab train: {line}"]
     assert not list(tmp_path.iterdir())
 

@@ -1,8 +1,5 @@
 """MLflow on SQLite: of a run that is killed and resumed, each point once, by MLflow's own API."""
 
-import signal
-import subprocess
-import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +7,7 @@ from typing import Any
 
 import pytest
 from door import call
+from tracked import Points, expected, killed
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.manifest import update_manifest
@@ -19,56 +17,10 @@ pytestmark = [
     pytest.mark.skipif(not find_spec("mlflow"), reason="the extra mlflow is not installed"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what MLflow brings
 ]
-STEPS, EPOCHS = 24, 3
-TRAIN = (
-    f"train model=softmax trainer=cpu trainer.max_epochs={EPOCHS} "
-    f"trainer.limit_train_batches={STEPS // EPOCHS} trainer.log_every_n_steps=2 "
-    "trainer.limit_val_batches=1 trainer.limit_test_batches=1 metrics=f1 "
-    "trainer.enable_model_summary=false ~callbacks.pictures callbacks.checkpoint.every_n_steps=3 "
-    "hydra.run.dir=run logger=[tensorboard,mlflow]"
-)
-KILLER = """\
-import os
-import signal
-import sys
-from mnist_lab.cli.main import main
-from mnist_lab.training import checkpoint_io, mlflow_logger
-left = int(sys.argv[1])
-def counted(function):
-    def call(*arguments, **options):
-        count()
-        result = function(*arguments, **options)
-        count()
-        return result
-    return call
-def count():
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-for place, names in (
-    (mlflow_logger.MLflow, ("log_metrics", "send", "_open", "_experiment", "finalize")),
-    (checkpoint_io.AtomicCheckpointIO, ("save_checkpoint",)),
-):
-    for name in names:
-        setattr(place, name, counted(getattr(place, name)))
-sys.exit(main(sys.argv[2:]))
-"""
-Points = Counter[tuple[str, int]]
-
-
-def expected() -> Points:
-    """Return the points of a run of TRAIN, without the epoch's number that Lightning adds."""
-    points: Points = Counter()
-    for step in range(1, STEPS, 2):
-        points.update((name, step) for name in ("train/loss_step", "train/acc_step", "lr"))
-    for step in range(STEPS // EPOCHS - 1, STEPS, STEPS // EPOCHS):
-        names = ("val/loss", "val/acc", "val/f1", "train/loss", "train/acc", "time/epoch")
-        points.update((name, step) for name in names)
-    points.update((f"best/val/{name}", STEPS) for name in ("loss", "acc", "f1"))
-    points.update((f"test/{name}", STEPS) for name in ("loss", "acc", "f1", "num_samples"))
-    points.update((f"test/acc_class_{number}", STEPS) for number in range(10))
-    return points
+METHODS = [
+    f"mlflow_logger.MLflow.{name}"
+    for name in ("log_metrics", "send", "_open", "_experiment", "finalize")
+]
 
 
 def told(folder: Path, status: str = "FINISHED") -> tuple[Points, dict[str, str]]:
@@ -100,7 +52,7 @@ def test_each_point_once_whenever_a_process_is_killed(tmp_path: Path) -> None:
     done = 0  # steps up to the checkpoint
     for process in range(4):
         logger = MLflow(str(tmp_path / "run"))
-        logger.begin({"optimizer.lr": 0.1, "long": "x" * 9_000}, is_resumed=process > 0)
+        logger.begin({"optimizer.lr": 0.1, "long": "x" * 9_000}, {} if process else None)
         last = 10 if process == 3 else done + 4
         for step in range(done, last):
             logger.log_metrics({"train/loss": 1 / (step + 1), "x%": float("nan")}, step)
@@ -108,30 +60,16 @@ def test_each_point_once_whenever_a_process_is_killed(tmp_path: Path) -> None:
                 logger.send()
         done += 2
     logger.finalize("success")
+    logger.close(is_finished=True)
     points, settings = told(tmp_path)
     assert points == Counter((name, step) for name in ("train/loss", "x_") for step in range(10))
     assert settings == {"optimizer.lr": "0.1", "long": "x" * 6_000}
 
 
-def killed(folder: Path, kills: int) -> None:
-    """Kill a run with SIGKILL in the middle of what sends points and saves checkpoints; end it."""
-    (folder / "killer.py").write_text(KILLER)
-    for number in range(kills + 1):
-        after = 5 + number * 7 % 9 if number < kills else 0  # an end takes more
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "killer.py", str(after), *TRAIN.split()],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == (-signal.SIGKILL if number < kills else 0), done.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [3, 20])
 def test_a_run_that_is_killed_and_resumed_has_each_point_once(tmp_path: Path, kills: int) -> None:
-    killed(tmp_path, kills)
+    killed(tmp_path, "logger=[tensorboard,mlflow]", METHODS, kills, range(5, 14))
     points, settings = told(tmp_path)
     assert points == expected()
     assert settings.keys() > {"optimizer.lr", "seed", "data.batch_size", "model", "trainer"}
@@ -168,12 +106,12 @@ def test_a_server_that_is_away_gets_all_points_later(
 def test_an_address_that_mlflow_refuses_is_one_line(tmp_path: Path) -> None:
     update_manifest(tmp_path)
     with pytest.raises(ConfigError, match=r"logger=mlflow: .*nowhere"):
-        MLflow(str(tmp_path), tracking_uri="nowhere://x").begin({}, is_resumed=False)
+        MLflow(str(tmp_path), tracking_uri="nowhere://x").begin({}, None)
 
 
 def test_a_run_that_goes_on_without_its_database_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     update_manifest(tmp_path)
-    MLflow(str(tmp_path)).begin({}, is_resumed=True)
+    MLflow(str(tmp_path)).begin({}, {})
     assert "logger=mlflow: has no such run; what was logged before is not there" in caplog.text

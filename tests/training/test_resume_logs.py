@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger
 
-from mnist_lab.training.resume_logs import drop_kept, log_lengths, rewind
+from mnist_lab.training.resume_logs import close_logs, log_lengths, rewind
 
 
 def csv_logger(folder: Path) -> CSVLogger:
@@ -30,5 +30,5 @@ def test_csv_rows_outlive_a_kill_while_lightning_writes_them_anew(tmp_path: Path
     logger.log_metrics({"train/loss": 2.5, "val/loss": 1.0}, step=5)
     logger.save()
     assert len(path.read_text().splitlines()) == 7
-    drop_kept([logger])
+    close_logs([logger], is_finished=True)
     assert [one.name for one in tmp_path.iterdir()] == ["metrics.csv"]

@@ -18,7 +18,7 @@ from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
 from mnist_lab.training.checkpoints import newest
 from mnist_lab.training.fit import fit_metrics
 from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
-from mnist_lab.training.resume_logs import log_lengths
+from mnist_lab.training.resume_logs import close_logs, log_lengths
 from mnist_lab.training.resume_state import KEY, Snapshot, random_state, read_snapshot
 from mnist_lab.training.run import begin_logs, finish_run, note_machine, recorded
 from mnist_lab.training.stacked.module import TrialState
@@ -100,6 +100,7 @@ class StackedRun:
             finally:
                 for logger in self.loggers:
                     logger.finalize("success")
+                close_logs(self.loggers)
             if self.ended_by is not None:
                 raise self.ended_by
         if raised is not None:
