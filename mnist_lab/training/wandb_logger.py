@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -172,6 +173,12 @@ class Wandb(Tracker):
 def _at(folder: Path) -> Iterator[None]:
     """Leave the current folder, whose settings W&B reads, and have it log in another."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would call home
+    with importing(), tempfile.TemporaryDirectory() as place:
+        before, tempfile.tempdir = tempfile.tempdir, place  # for folders that are for media alone
+        try:
+            import wandb  # noqa: F401 - it makes them as it is imported
+        finally:
+            tempfile.tempdir = before
     cache = os.environ.get("WANDB_CACHE_DIR")
     os.environ["WANDB_CACHE_DIR"] = cache or str(folder)
     try:

@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from door import FEW_BATCHES
 
 from mnist_lab.runs.directory import CONFIG, LAST
 
@@ -88,3 +90,15 @@ def test_crafted_runs(kind: str, unfinished: Path, tmp_path: Path) -> None:
     assert code == 4, errors
     assert_stays_in(calls, tmp_path, "here")
     assert (tmp_path / "victim" / "x.ckpt").read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(not find_spec("wandb"), reason="the extra wandb is not installed")
+def test_wandb_writes_in_the_run_and_connects_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    few = FEW_BATCHES.replace("logger=none", "logger=wandb")
+    code, errors, calls = traced(f"train {few} model=softmax hydra.run.dir=run", tmp_path)
+    assert code == 0, errors
+    programs = {path.name for call, _, path in calls if call == "execve"}
+    assert "wandb-core" in programs
+    assert_stays_in([call for call in calls if call[2].name != "wandb-core"], tmp_path, "here/run")
+    assert not list((tmp_path / "tmp").rglob("*wandb*"))

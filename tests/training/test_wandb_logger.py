@@ -104,6 +104,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
     update_manifest_of(tmp_path / "run")
 
 
@@ -144,7 +146,7 @@ def test_each_point_once_whenever_a_process_is_gone(
     assert ids == {begun["run_id"]}
     assert "Would sync 1 run" in wandb("sync", "--dry-run", *glob.glob(f"run/{OFFLINE}"))
     assert services([os.getpid()]) == []
-    assert not list((tmp_path / "home").rglob("*wandb*"))
+    assert not [path for name in ("home", "tmp") for path in (tmp_path / name).rglob("*wandb*")]
     assert caplog.text == ""
 
 
@@ -162,7 +164,7 @@ def test_a_run_has_all_that_tensorboard_has_and_says_how_it_is_uploaded(tmp_path
     assert (begun["display_name"], begun["notes"], begun["run_group"]) == ("x", "why", "g")
     config = settings_of(run_config(tmp_path / "run", [])) | {"run_dir": str(tmp_path / "run")}
     assert begun["config"]["update"] == config | {"_wandb": {}}
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "tmp"}
     assert services([os.getpid()]) == []
 
 
@@ -239,4 +241,4 @@ def test_a_run_that_is_killed_and_resumed_has_each_point_once(tmp_path: Path, ki
     before = listing(tmp_path / "run" / "wandb")
     assert call("verify run", tmp_path).returncode == 0
     assert listing(tmp_path / "run" / "wandb") == before
-    assert not list((tmp_path / "home").rglob("*wandb*"))
+    assert not [path for name in ("home", "tmp") for path in (tmp_path / name).rglob("*wandb*")]
