@@ -118,6 +118,8 @@ class Wandb(Tracker):
                 reinit="create_new",
                 settings=wandb.Settings(**_SETTINGS),
             )
+        # W&B's own log is one for a process, and so this link may lead to another run.
+        Path(self._client.dir, "../logs/debug-core.log").unlink(missing_ok=True)
         self._open_runs.add(str(self._run_id))
         self._client.define_metric(_STEP)
         self._client.define_metric("*", step_metric=_STEP, step_sync=True)
@@ -180,10 +182,10 @@ def _at(folder: Path) -> Iterator[None]:
         finally:
             tempfile.tempdir = before
     cache = os.environ.get("WANDB_CACHE_DIR")
-    os.environ["WANDB_CACHE_DIR"] = cache or str(folder)
+    os.environ["WANDB_CACHE_DIR"] = str(folder)
     try:
         with importing():
             yield
     finally:
-        if cache is None:
-            del os.environ["WANDB_CACHE_DIR"]
+        del os.environ["WANDB_CACHE_DIR"]
+        os.environ.update({} if cache is None else {"WANDB_CACHE_DIR": cache})

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from door import call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tracked import TRAIN, Points, expected, killed
+from tracked import EPOCHS, TRAIN, Points, expected, killed
 
 from mnist_lab.config.saved import run_config
 from mnist_lab.errors import ConfigError, InputError
@@ -105,6 +105,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "home" / "wandb"))
     (tmp_path / "tmp").mkdir()
     update_manifest_of(tmp_path / "run")
 
@@ -125,6 +126,7 @@ def test_each_point_once_whenever_a_process_is_gone(
         logger = Wandb(str(tmp_path / "run"))
         logger.begin({"optimizer.lr": 0.1, "tags": "a b", "note": "why"}, lengths)
         ids.add(logger.version)
+        assert not list(filter(Path.is_symlink, (tmp_path / "run").rglob("*")))  # it may be moved
         for step in range(done, 10 if process == 3 else done + 4):
             logger.log_metrics({"train/loss": 1 / (step + 1), "x": float("nan")}, step)
             if step == done + 1:
@@ -242,3 +244,21 @@ def test_a_run_that_is_killed_and_resumed_has_each_point_once(tmp_path: Path, ki
     assert call("verify run", tmp_path).returncode == 0
     assert listing(tmp_path / "run" / "wandb") == before
     assert not [path for name in ("home", "tmp") for path in (tmp_path / name).rglob("*wandb*")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "fused"])
+def test_trials_that_wait_and_go_on_have_each_point_once(launcher: str, tmp_path: Path) -> None:
+    halving = f"hydra.sweeper.pruner=synchronous_halving hydra/launcher={launcher}"
+    command = TRAIN.replace("hydra.run.dir=run", "hydra.sweep.dir=sweep seed=1,2,3,4")
+    command = command.replace("train", "train -m", 1).replace(
+        f"max_epochs={EPOCHS}", "max_epochs=4"
+    )
+    done = call(f"{command} logger=[tensorboard,wandb] {halving}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "failed" not in done.stdout
+    assert f"to W&B: wandb sync sweep/*/{OFFLINE}" in done.stdout.splitlines()
+    for trial in range(4):
+        run_dir = tmp_path / "sweep" / str(trial)
+        check_as_in_tensorboard(run_dir, records(run_dir))
+    assert services([os.getpid()]) == []
