@@ -17,8 +17,8 @@ Ask = Callable[..., bytes]
 
 
 @contextlib.contextmanager
-def serving(logdir: Path) -> Iterator[Ask]:
-    """Serve a directory; yield what gets the bytes at a path below ``/data/plugin``."""
+def at_address(logdir: Path) -> Iterator[str]:
+    """Serve a directory; yield the address of the page."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"],
         stdout=subprocess.DEVNULL,
@@ -32,18 +32,24 @@ def serving(logdir: Path) -> Iterator[Ask]:
             line = process.stderr.readline()
             assert line, "TensorBoard ended"
             found = re.search(r"http://[\w.]+:(\d+)", line)
-        home = f"http://127.0.0.1:{found.group(1)}/data/plugin/"
+        yield f"http://127.0.0.1:{found.group(1)}/"
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@contextlib.contextmanager
+def serving(logdir: Path) -> Iterator[Ask]:
+    """Serve a directory; yield what gets the bytes at a path below ``/data/plugin``."""
+    with at_address(logdir) as home:
 
         def ask(path: str, **query: Any) -> bytes:
-            url = f"{home}{path}?{urllib.parse.urlencode(query)}"
+            url = f"{home}data/plugin/{path}?{urllib.parse.urlencode(query)}"
             with urllib.request.urlopen(url, timeout=30) as answer:
                 content: bytes = answer.read()
             return content
 
         yield ask
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
 
 
 def until_there(ask: Callable[[], Any], seconds: float = 30) -> Any:

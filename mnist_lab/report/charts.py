@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 
 from mnist_lab.report.curves import CURVES, Curve
-from mnist_lab.report.leaderboard import Leaderboard
+from mnist_lab.report.leaderboard import Leaderboard, Spread
 
 _COLORS = qualitative.D3
 _MAX_LABEL = 40  # characters
@@ -99,11 +99,10 @@ def accuracy_against(
         ]
         if not rows:
             continue
-        halves = [row.metrics[metric].half or 0 for row in rows]
         figure.add_scatter(
             x=[row.mean(name) for row in rows],
             y=[row.mean(metric) for row in rows],
-            error_y={"array": halves, "thickness": 1, "width": 2} if any(halves) else None,
+            error_y=_intervals([row.metrics[metric] for row in rows]),
             mode="markers",
             name=metric if len(models) == 1 else f"{short(rows[0].model)} {metric}",
             text=[f"{row.number}: {folded(board.label(row))}" for row in rows],
@@ -121,6 +120,15 @@ def accuracy_against(
     figure.update_xaxes(type="log", tickvals=at, ticktext=[_tick(value) for value in at])
     figure.update_yaxes(tickformat=".1%")
     return figure
+
+
+def _intervals(spreads: Sequence[Spread]) -> dict[str, Any] | None:
+    """Return the bars of 95 % intervals, within what an accuracy can be; None where none is."""
+    above = [min(spread.half or 0, 1 - spread.mean) for spread in spreads]
+    below = [min(spread.half or 0, spread.mean) for spread in spreads]
+    if not any(above) and not any(below):
+        return None
+    return {"array": above, "arrayminus": below, "symmetric": False, "thickness": 1, "width": 2}
 
 
 def _tick(value: float) -> str:

@@ -27,6 +27,17 @@ def test_accuracy_against_time_has_every_row(tmp_path: Path) -> None:
     assert all("<a" not in text for trace in figure.data for text in trace.text)
 
 
+def test_no_interval_reaches_beyond_what_an_accuracy_can_be(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.90, 0.999, 0.999)):
+        make_run(tmp_path / str(seed), seed, accuracy)
+    figure = charts.accuracy_against(Leaderboard(collect([tmp_path]).runs), "time/fit", "seconds")
+    assert figure is not None
+    validation, test = figure.data
+    assert validation.error_y.array[0] == 1 - validation.y[0]
+    assert validation.error_y.arrayminus[0] > validation.error_y.array[0]
+    assert test.error_y.array is None  # all runs have the same
+
+
 def test_learning_curves_are_shown_a_kind_at_a_time() -> None:
     curves_of = {
         HOSTILE: {"val/acc": [(1.0, 0.9), (2.0, 0.95)], "val/loss": [(1.0, 0.3)]},

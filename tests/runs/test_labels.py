@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import opened
 from door import FEW_BATCHES, call, train
 from made_runs import CONFIG, make_run
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tensorboard_server import as_json, serving, until_there
+from tensorboard_server import as_json, at_address, serving, until_there
 
 from mnist_lab.errors import BusyError, ConfigError, UntrustedError
 from mnist_lab.runs.directory import hold, read_json
@@ -210,6 +211,24 @@ def test_labels_given_later_are_in_tensorboard_and_only_show(tmp_path: Path) -> 
         assert values["tags"] == "first"
         assert not set(values["note"]) & set("\x1b\x07\u202e")
     assert len(list(run.glob("events.*"))) == 3
+
+
+@pytest.mark.slow
+def test_hyperparameters_page_shows_hostile_labels_as_text(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "logs" / "a", 0, 0.9)
+    logger = TensorBoard(str(run), name="", version="")
+    config = OmegaConf.create(CONFIG | {"tags": ["first"], "note": NOTE, "run_dir": str(run)})
+    log_config([logger], config)
+    logger.log_metrics({"val/acc": 0.5}, 1)
+    logger.finalize("success")
+    dialogs: list[str] = []
+    with at_address(tmp_path / "logs") as home, opened(tmp_path / "profile") as page:
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(f"{home}#hparams")
+        page.locator("paper-checkbox", has_text="note").first.click(timeout=60_000)
+        page.get_by_text("alert(2)").first.wait_for(state="attached")  # as text
+        page.wait_for_timeout(500)
+    assert dialogs == []
 
 
 def test_without_event_files_none_are_made(tmp_path: Path) -> None:
