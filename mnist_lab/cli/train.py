@@ -24,7 +24,7 @@ from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parse
 from mnist_lab.config.jobs import run, sweep
 from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.config.messages import explain
-from mnist_lab.config.overrides import given_overrides, parse_overrides
+from mnist_lab.config.overrides import given_overrides, of_one_trial, parse_overrides
 from mnist_lab.config.paths import check_source
 from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import resolved, run_dir_of
@@ -71,21 +71,28 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
         overrides, options.multirun = folds_for(overrides), True
     loader = Loader([] if options.shell_completion else overrides, options.config_dir, typed)
     if options.shell_completion or options.hydra_help or options.cfg or options.info:
-        _show(loader, parser, options)
+        _show(loader, parser, options, overrides)
         return 0
     return _launch(loader, overrides, options.multirun, is_crossed)
 
 
-def _show(loader: Loader, parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Print what one of Hydra's flags asks for, without a run."""
-    hydra, overrides = Hydra(task_name="train", config_loader=loader), options.overrides
+def _show(
+    loader: Loader,
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    overrides: list[str],
+) -> None:
+    """Print what one of Hydra's flags asks for, without a run; of a sweep its first trial's."""
+    hydra = Hydra(task_name="train", config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
     try:
         if options.shell_completion:
-            hydra.shell_completion("train", overrides)
+            hydra.shell_completion("train", options.overrides)
         elif options.hydra_help:
             hydra.hydra_help(None, parser, options)
         else:
+            if options.multirun:
+                overrides = of_one_trial(overrides)
             loader.compose(overrides)  # raises what Hydra would print with a traceback
             overrides = loader.with_names(overrides)
             if options.cfg:

@@ -152,6 +152,19 @@ def key_and_value(override: Override) -> tuple[str, str]:
     return override.get_key_element(), override.get_value_element_as_str()
 
 
+def of_one_trial(overrides: Sequence[str]) -> list[str]:
+    """Return overrides in which each key that is varied has the first of its values."""
+    texts = []
+    for item in parse_overrides(overrides):
+        if item.is_interval_sweep():
+            texts.append(f"{item.get_key_element()}={item.value().start}")
+        elif item.is_sweep_override():
+            texts.append(f"{item.get_key_element()}={next(item.sweep_string_iterator())}")
+        else:
+            texts.append(str(item.input_line))
+    return texts
+
+
 def check_can_vary(override: Override) -> None:
     """Check that a key may have several values in a sweep.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from door import FEW_BATCHES, call, run
+from omegaconf import OmegaConf
 
 from mnist_lab.cli.main import main
 from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS
@@ -41,6 +42,23 @@ def test_cfg(capsys: pytest.CaptureFixture[str]) -> None:
     assert (part["name"], part["lr"]) == ("adam", 0.5)
     hydra = yaml.safe_load(printed(capsys, "--cfg", "hydra"))
     assert hydra["hydra"]["sweep"]["subdir"] == "${hydra:job.num}"
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("-m seed=1,2", "seed", 1),
+        ("-m seed=range(3,5)", "seed", 3),
+        ("-m optimizer.lr=interval(1e-3,1)", "optimizer.lr", 0.001),
+        ("-m model=cnn,mlp", "data.batch_size", 128),
+        ("cv=5", "data.fold", 0),
+    ],
+)
+def test_cfg_of_a_sweep_is_its_first_trials(
+    words: str, key: str, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = OmegaConf.create(printed(capsys, *words.split(), "--cfg", "job", "--resolve"))
+    assert OmegaConf.select(config, key) == value
 
 
 def test_hydra_help(capsys: pytest.CaptureFixture[str]) -> None:
