@@ -1,10 +1,11 @@
 """A run that is tracked, killed with SIGKILL in the middle of what tracks it, and resumed."""
 
+import json
+import re
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 STEPS, EPOCHS = 24, 3
@@ -20,9 +21,8 @@ import os
 import pkgutil
 import signal
 import sys
+import mnist_lab.training.run  # which takes seconds, and once is enough
 from mnist_lab.cli.main import main
-left, *names = sys.argv[1].split(",")
-left = int(left)
 def counted(function):
     def call(*arguments, **options):
         count()
@@ -35,11 +35,19 @@ def count():
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-for name in names:
+counts, names, *words = sys.argv[1:]
+for name in names.split(","):
     place, _, method = name.rpartition(".")
     place = pkgutil.resolve_name(f"mnist_lab.training.{place}")
     setattr(place, method, counted(getattr(place, method)))
-sys.exit(main(sys.argv[2:]))
+for left in map(int, counts.split(",")):
+    if pid := os.fork():
+        status = os.waitpid(pid, 0)[1]
+        print("ended:", pid, os.waitstatus_to_exitcode(status), flush=True)
+    else:
+        code = main(words)
+        sys.stdout.flush()
+        os._exit(code)
 """
 Points = Counter[tuple[str, int]]
 
@@ -58,9 +66,7 @@ def expected() -> Points:
     return points
 
 
-def killed(
-    folder: Path, loggers: str, methods: list[str], kills: int, counts: Sequence[int]
-) -> list[int]:
+def killed(folder: Path, loggers: str, methods: list[str], kills: int) -> list[int]:
     """Kill a run where methods of ``mnist_lab.training`` begin or end, so many times; end it.
 
     Args:
@@ -68,26 +74,24 @@ def killed(
         loggers: the override of the loggers.
         methods: the methods.
         kills: kills in all.
-        counts: beginnings and ends in a process until it is killed; an end takes more.
 
     Returns:
         The numbers of the processes.
     """
-    pids = []
     (folder / "killer.py").write_text(KILLER)
     names = [*methods, "checkpoint_io.AtomicCheckpointIO.save_checkpoint"]
-    for number in range(kills + 1):
-        after = counts[number * 7 % len(counts)] if number < kills else 0
-        count = ",".join([str(after), *names])
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "killer.py", count, *TRAIN.split(), loggers],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        pids.append(process.pid)
-        printed, _ = process.communicate(timeout=300)
-        assert process.returncode == (-signal.SIGKILL if number < kills else 0), printed
-        assert "wandb: " not in printed  # its own lines
-    return pids
+    counts = [*(5 + number * 7 % 15 for number in range(kills)), 0]  # an end takes more
+    words = [",".join(map(str, counts)), ",".join(names), *TRAIN.split(), loggers]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "killer.py", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    ended = re.findall(r"^ended: (\d+) (\S+)$", done.stdout, re.MULTILINE)
+    assert [int(code) for _, code in ended] == [-signal.SIGKILL] * kills + [0], done.stdout
+    assert "wandb: " not in done.stdout  # its own lines
+    attempts = json.loads((folder / "run" / "manifest.json").read_text())["attempts"]
+    assert len({attempt["from_step"] for attempt in attempts}) > kills // 5
+    return [int(pid) for pid, _ in ended]

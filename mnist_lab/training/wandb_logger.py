@@ -41,7 +41,7 @@ _SETTINGS: dict[
     "host": "",
     "x_disable_machine_info": True,
     "x_save_requirements": False,
-    "x_transaction_log_flush_interval": 1.0,  # seconds until a killed run's points are on the disk
+    "x_transaction_log_flush_interval": 0.1,  # seconds until a killed run's points are on the disk
 }
 
 
@@ -99,9 +99,22 @@ class Wandb(Tracker):
             raise InputError(f"{self._file}: not a run's points: {first_line(error)}") from error
 
     def _start(self, rows: Iterable[dict[str, float]]) -> None:
-        """Write an offline run with these points, in place of one that is there."""
-        for path in (*self._folder.glob(OFFLINE), self._home / "wandb"):
-            shutil.rmtree(path, ignore_errors=True)
+        """Write an offline run with these points, and then remove the one that is there."""
+        unwanted = set(self._folder.glob(OFFLINE))
+        try:
+            self._init()
+            for row in rows:
+                self._client.log(row)
+        except BaseException:  # a signal, too
+            self._end()
+            unwanted = set(self._folder.glob(OFFLINE)) - unwanted
+            raise
+        finally:
+            for path in unwanted:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _init(self) -> None:
+        shutil.rmtree(self._home / "wandb", ignore_errors=True)  # W&B's own log of before
         with _at(self._home):
             import wandb
 
@@ -123,8 +136,6 @@ class Wandb(Tracker):
         self._open_runs.add(str(self._run_id))
         self._client.define_metric(_STEP)
         self._client.define_metric("*", step_metric=_STEP, step_sync=True)
-        for row in rows:
-            self._client.log(row)
 
     @override
     def send(self) -> dict[str, int]:
@@ -142,7 +153,7 @@ class Wandb(Tracker):
                 self._client.log(row)
         except Exception as error:  # W&B's process is gone, for example
             _log.warning("logger=wandb: %s; tries again later", first_line(error))
-            self._client = None
+            self._client = None  # it cannot be finished
             self._end()
         return {self._file.name: length}
 
