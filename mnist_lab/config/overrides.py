@@ -156,8 +156,8 @@ def of_one_trial(overrides: Sequence[str]) -> list[str]:
     """Return overrides in which each key that is varied has the first of its values."""
     texts = []
     for item in parse_overrides(overrides):
-        if item.is_interval_sweep():
-            texts.append(f"{item.get_key_element()}={item.value().start}")
+        if isinstance(interval := item.value(), IntervalSweep):
+            texts.append(f"{item.get_key_element()}={interval.start}")
         elif item.is_sweep_override():
             texts.append(f"{item.get_key_element()}={next(item.sweep_string_iterator())}")
         else:
