@@ -6,6 +6,7 @@ import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers share the cores
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,20 @@ settings.register_profile("shared", deadline=None, database=None, suppress_healt
 settings.load_profile("shared")
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup, which a run would respect
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take the mark ``thorough`` from the first cases of a test, as many as it says."""
+    seen = Counter[str]()
+    for item in items:
+        mark = item.get_closest_marker("thorough")
+        if mark is None or item.get_closest_marker("slow"):
+            continue
+        name = item.nodeid.partition("[")[0]
+        seen[name] += 1
+        if seen[name] <= mark.kwargs.get("keep", 0):
+            item.own_markers.remove(mark)
 
 
 @pytest.fixture(autouse=True)

@@ -87,6 +87,7 @@ def is_recorded(words: str, digest: str) -> bool:
     return torch.__version__.partition("+")[0] != recorded["torch"] or digest == recorded[words]
 
 
+@pytest.mark.thorough
 def test_portable_bits_are_those_of_every_processor_of_a_maker(tmp_path: Path) -> None:
     assert is_recorded("model=softmax", trained("model=softmax", tmp_path, threads=1))
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from door import FEW_BATCHES
 
 EXTRAS = (
@@ -12,6 +13,7 @@ EXTRAS = (
 )
 
 
+@pytest.mark.thorough
 def test_training_imports_and_needs_none_of_the_extras(tmp_path: Path) -> None:
     code = (
         f"import sys; absent = {EXTRAS}; sys.modules.update(dict.fromkeys(absent))\n"

@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_a_directory_opens_no_module(folder: Path) -> None:
     done = call("resume killed", folder)
     assert done.returncode == 4

@@ -14,6 +14,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("kind", CHOICES)
 def test_has_every_verb(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_LAB_ALLOW", "own_code.")

@@ -24,6 +24,7 @@ def test_importing_the_package_is_free() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.thorough
 def test_train_is_the_function_whatever_was_imported_before() -> None:
     code = (
         "import mnist_lab.cli.train, mnist_lab.training.run, mnist_lab.__main__\n"

@@ -52,6 +52,7 @@ def ask(finished: Path) -> Iterator[Ask]:
         yield ask
 
 
+@pytest.mark.thorough
 def test_tensorboard_serves_every_figure(finished: Path, ask: Ask) -> None:
     name = f"runs/{finished.name}"
     until_there(lambda: sorted(as_json(ask("images/tags"))[name]) == sorted(IMAGES))
@@ -94,6 +95,7 @@ def test_tensorboard_serves_the_projector(finished: Path, ask: Ask) -> None:
         assert sprite.size == (32 * 28, 32 * 28)
 
 
+@pytest.mark.thorough
 def test_tensorboard_serves_scalars_and_every_runs_hyperparameters(
     finished: Path, ask: Ask
 ) -> None:
@@ -189,6 +191,7 @@ def tags_of(folder: Path) -> set[str]:
     return found | ({"projector"} if (folder / CONFIG).exists() else set())
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("model", [CNN(channels=[4], kernel_size=5), SoftmaxRegression()])
 def test_other_models_have_them_all(model: L.LightningModule, tmp_path: Path) -> None:
     train(model, MNISTDataModule(), trainer(tmp_path, Pictures()))

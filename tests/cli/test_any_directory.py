@@ -177,6 +177,7 @@ def check_configs(place: Path, run: str, kind: str, name: str, few_images: Path)
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.thorough
 @given(PATHS, ROOTS, NAMES)
 @deep(4)
 def test_configs_of_any_directory(few_images: Path, run: str, kind: str, name: str) -> None:
@@ -224,6 +225,7 @@ def check_runs(
     assert has_set(root, "mnist")
 
 
+@pytest.mark.thorough
 @given(PATHS, ROOTS, NAMES)
 @deep(2)
 def test_runs_in_any_directory(few_images: Path, run: str, kind: str, name: str) -> None:

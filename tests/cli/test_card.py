@@ -20,6 +20,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
+@pytest.mark.thorough
 def test_both_forms_have_all_parts(run_dir: Path) -> None:
     text, page = (run_dir / "card.md").read_text(), (run_dir / "card.html").read_text()
     manifest = json.loads((run_dir / "manifest.json").read_text())

@@ -53,6 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(4))
 def test_drawn(part: int, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for words in drawn(30, part):

@@ -39,6 +39,7 @@ def test_a_run_and_its_resume(counts: Counter[str], tmp_path: Path) -> None:
     assert counts == {"files": 1}  # its config is read
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("launcher", ["sweeper=basic", "launcher=basic", "launcher=fused"])
 def test_a_sweep(launcher: str, counts: Counter[str], tmp_path: Path) -> None:
     command = f"train -m seed=1,2,3 {SHORT} hydra/{launcher} hydra.sweep.dir=here"

@@ -30,6 +30,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
+@pytest.mark.thorough
 def test_a_fold_has_the_bits_of_its_lone_run(crossed: tuple[Path, str]) -> None:
     folder, _ = crossed
     done = call(

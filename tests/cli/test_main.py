@@ -47,6 +47,7 @@ def test_bad_input_is_one_line(
     assert not list(folder.rglob("evidence"))
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("row", LATE, ids=[row["command"] for row in LATE])
 def test_what_lightning_or_torch_refuses_is_one_line(row: dict, tmp_path: Path) -> None:
     """Its own sentence is shown, and no run is left that never trained."""
@@ -57,6 +58,7 @@ def test_what_lightning_or_torch_refuses_is_one_line(row: dict, tmp_path: Path) 
 
 
 # Every tenth row, and so some of each kind, as a user meets it.
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("row", EARLY[::10], ids=[row["command"] for row in EARLY[::10]])
 def test_bad_input_through_the_door(row: dict, folder: Path) -> None:
     result = run(row["command"], folder, EVIL="os.system", **without_torch(folder))
@@ -181,6 +183,7 @@ def test_only_what_is_missing_is_asked_for(verb: str, capsys: pytest.CaptureFixt
     assert "the following arguments are required: run; " in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_closed_standard_streams_are_none_of_a_runs_business(tmp_path: Path) -> None:
     command = (
         f"{shlex.quote(str(COMMAND))} train model=softmax trainer.max_steps=2 hydra.run.dir=run"

@@ -11,6 +11,7 @@ from door import call
 FEW = " trainer.max_steps=3 trainer=cpu trainer.limit_val_batches=1 trainer.limit_test_batches=1"
 
 
+@pytest.mark.thorough
 def test_the_project_passes_its_own_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "project"
     done = call("new project", tmp_path)

@@ -119,6 +119,7 @@ def test_shows_names_as_text(trained: Path, digits: Path, tmp_path: Path) -> Non
     assert len(list((tmp_path / "seen").iterdir())) == 3
 
 
+@pytest.mark.thorough
 def test_bad_images_are_a_line_each_and_good_ones_are_read(
     trained: Path, digits: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_an_image_that_is_meant_twice_is_read_once(trained: Path, digits: Path) 
     assert len(json.loads(done.stdout)) == len(list(digits.iterdir()))
 
 
+@pytest.mark.thorough
 def test_no_bad_image_takes_long() -> None:
     from mnist_lab.errors import InputError
     from mnist_lab.files.images import decode_image
@@ -175,6 +177,7 @@ def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, co
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
 
 
+@pytest.mark.thorough
 def test_progress_is_for_a_terminal_only(trained: Path, digits: Path) -> None:
     command = f"{COMMAND} predict {trained} {digits}"
     shown = subprocess.run(

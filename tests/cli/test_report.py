@@ -34,6 +34,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "sweep"
 
 
+@pytest.mark.thorough
 def test_a_table_that_says_what_it_is_sorted_by(sweep: Path) -> None:
     done = run("report sweep", sweep.parent)
     assert done.returncode == 0, done.stderr
@@ -145,6 +146,7 @@ def test_the_page_takes_names_and_values_for_text(tmp_path: Path) -> None:
     assert done.stderr.count("no mistakes of row") == 2  # they have no checkpoints
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
@@ -170,6 +172,7 @@ def test_what_is_wrong_is_one_line(words: str, code: int, text: str, tmp_path: P
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_reads_well_and_does_not_complain(page: Path, tmp_path: Path, width: int) -> None:
     with browser.opened(tmp_path, width) as seen:

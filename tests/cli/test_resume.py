@@ -115,6 +115,7 @@ def test_goes_on_to_the_same_bits(command: str, unbroken: Path, tmp_path: Path) 
     assert second["state"] == "finished"
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_step_that_it_came_in(signum: int, tmp_path: Path) -> None:
     rare = LONG.replace("every_n_steps=5", "every_n_steps=100000")
@@ -127,6 +128,7 @@ def test_a_signal_saves_the_step_that_it_came_in(signum: int, tmp_path: Path) ->
     assert saved["step"] >= 60
 
 
+@pytest.mark.thorough
 def test_slurm_gets_its_job_back(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     scontrol = tmp_path / "bin" / "scontrol"
@@ -139,6 +141,7 @@ def test_slurm_gets_its_job_back(tmp_path: Path) -> None:
     assert (tmp_path / "run" / LAST).exists()
 
 
+@pytest.mark.thorough
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(broken_off: Path) -> None:
     content = bytearray((broken_off / LAST).read_bytes())
     content[len(content) // 2] ^= 1
@@ -175,6 +178,7 @@ def test_devices_may_change_and_settings_may_not(broken_off: Path) -> None:
     assert before == sha256_of(read_checkpoint(broken_off / LAST)["state_dict"])
 
 
+@pytest.mark.thorough
 def test_before_the_first_checkpoint_it_starts_and_says_so(tmp_path: Path, unbroken: Path) -> None:
     child = Path(__file__).parents[2] / "scripts" / "crash_rows" / "child.py"
     subprocess.run(

@@ -66,6 +66,7 @@ def test_tables_only_show(text: str, capsys: pytest.CaptureFixture[str]) -> None
     assert not set(out) & set("\x1b\x9b\x07\x08\r\x7f\x00\u202e\u2066")
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("text", ["\x1b[31mred", "\u202egpj", "\x9b2J", "\rNOT"])
 def test_a_strangers_runs_in_verbs(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -65,6 +65,7 @@ def test_hydra_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--multirun" in printed(capsys, "--hydra-help")
 
 
+@pytest.mark.thorough
 def test_module_is_the_same_command(tmp_path: Path) -> None:
     module = [sys.executable, "-m", "mnist_lab", "train"]
     info = ["--info", "defaults-tree", "model=cnn"]

@@ -62,6 +62,7 @@ def test_a_list_of_defaults_may_name_itself(
     assert choice_values("optimizer", "adam")["optimizer.lr"] == 0.25
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("group", SCHEMAS)
 def test_defaults_are_what_composing_gives(group: str) -> None:
     for name in choices(group):

@@ -30,6 +30,7 @@ def test_a_folder_of_the_name_is_no_package(
     assert _is_installed("lightning")
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("address", ["http://evil.example", "databricks", "other.db"])
 def test_a_directory_names_no_address(address: str, tmp_path: Path) -> None:
     assert call(f"train {FEW_BATCHES} logger=none hydra.run.dir=run", tmp_path).returncode == 0

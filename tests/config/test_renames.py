@@ -56,6 +56,7 @@ def test_a_typed_name_works_and_is_said_once(
     assert line.endswith("write that, as the next version does not take the old name")
 
 
+@pytest.mark.thorough
 def test_the_command_says_what_to_write(tmp_path: Path) -> None:
     done = run(f"{RUN} callbacks.checkpoint._target_={CLASS.old}", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -45,6 +45,7 @@ def edited(trained: Path, folder: Path, key: str, value: Any) -> Path:
     return run_dir
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("key", EDITS)
 def test_one_line(key: str, trained: Path, tmp_path: Path) -> None:
     run_dir = edited(trained, tmp_path, key, EDITS[key])

@@ -4,6 +4,7 @@ import pytest
 from composing import compose
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -215,6 +215,7 @@ with context.Pool(processes) as pool:
 
 
 # In each round the cache is cold again. Twenty take half a minute.
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("processes", "rounds"), [(8, 1), pytest.param(2, 20, marks=pytest.mark.slow)]
 )

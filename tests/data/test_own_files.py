@@ -211,6 +211,7 @@ def test_only_training_fills_a_folder(
     assert {p.name for p in (root / "MNIST" / "raw").iterdir()} == {".lock", IMAGES, LABELS}
 
 
+@pytest.mark.thorough
 def test_a_root_that_a_run_names_and_that_is_gone(root: Path, tmp_path: Path) -> None:
     assert call(f"{TRAIN} data.root={root} hydra.run.dir=run", tmp_path).returncode == 0
     shutil.rmtree(root)

@@ -15,6 +15,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_bad_images(tmp_path_factory.mktemp("bad"))
 
 
+@pytest.mark.thorough
 def test_each_bad_image_is_one_line_that_names_it(bad: list[Path]) -> None:
     assert len(bad) > 20
     for path in bad:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from door import FEW_BATCHES, ahead, run
 
 
+@pytest.mark.thorough
 def test_tensorflow_is_not_imported(tmp_path: Path) -> None:
     fake = tmp_path / "installed" / "tensorflow"
     fake.mkdir(parents=True)

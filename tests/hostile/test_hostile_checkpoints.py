@@ -74,6 +74,7 @@ def test_a_run_whose_command_is_given_again(
     assert f"mnist-lab train: {path}: refused: it asks for" in capfd.readouterr().err
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", made.BOMBS)
 def test_a_checkpoint_that_stands_for_too_much(
     name: str, bombs: dict[str, bytes], run_dir: Path, capfd: pytest.CaptureFixture[str]
@@ -122,6 +123,7 @@ def test_as_a_user_meets_code(
     assert megabytes < 200  # torch has not been imported
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CAN_MEASURE, reason="memory is measured on Linux")
 def test_as_a_user_meets_a_bomb(bombs: dict[str, bytes], run_dir: Path) -> None:
     path = put(run_dir, "evaluate", bombs["layers without an end"])

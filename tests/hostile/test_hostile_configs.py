@@ -198,6 +198,7 @@ def finished(unfinished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return run_dir
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_runs_manifest(
     name: str, unfinished: Path, finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -214,6 +215,7 @@ def test_a_runs_manifest(
         assert_3(arguments or [verb, str(run_dir)], path, capfd)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_runs_metrics(
     name: str, finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

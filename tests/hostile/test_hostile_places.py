@@ -308,6 +308,7 @@ def with_states(run_dir: Path, callbacks: dict[str, Any], states: dict[str, Any]
         (run_dir / name).write_bytes(made.saved(content))
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", STATES)
 def test_a_state_of_a_model_checkpoint(
     name: str, run_dir: Path, victim: Path, capfd: pytest.CaptureFixture[str]

@@ -88,6 +88,7 @@ def test_commands_of_a_run(world: Path) -> None:
     done("report .. --html=../page.html", world, "page.html")
 
 
+@pytest.mark.thorough
 def test_commands_of_a_sweep(world: Path) -> None:
     sweep = "hydra.sweep.dir=../sweep"
     done(f"train -m {SHORT} model.num_classes=10 seed=1,2 {sweep}", world, "sweep")

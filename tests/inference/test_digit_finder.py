@@ -124,6 +124,7 @@ def test_an_mnist_image_in_another_mode_is_the_same(name: str, images: list[Imag
         assert to_mnist(UNCHANGED[name](image)).tobytes() == image.tobytes()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     [
@@ -158,6 +159,7 @@ def test_other_writers_with_the_default_cnn(tmp_path: Path) -> None:
     assert other_writers(open_run(tmp_path / "run").model) >= 0.92
 
 
+@pytest.mark.thorough
 def test_what_it_returns_is_as_mnist_and_stays(images: list[Image.Image]) -> None:
     for image in images[:50]:
         pixels = to_mnist(image.resize((300, 300), Image.Resampling.BICUBIC))

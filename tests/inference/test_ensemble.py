@@ -25,6 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_an_ensemble_has_the_mean_of_the_probabilities(runs: Path, mnist_test: Split) -> None:
     done = call("evaluate 1 2 --ensemble --json", runs)
     assert done.returncode == 0, done.stderr
@@ -43,6 +44,7 @@ def test_an_ensemble_has_the_mean_of_the_probabilities(runs: Path, mnist_test: S
     assert {"val/acc", "val/loss"} < together.keys()
 
 
+@pytest.mark.thorough
 def test_runs_are_rows_and_so_is_their_ensemble(runs: Path) -> None:
     done = call("evaluate 1 2 --ensemble", runs)
     assert (done.returncode, done.stderr) == (0, "")
@@ -59,6 +61,7 @@ def test_no_validation_in_common_leaves_the_test(runs: Path) -> None:
     assert json.loads(done.stdout)["ensemble"].keys() == {"test/acc", "test/loss"}
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

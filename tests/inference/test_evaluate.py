@@ -39,6 +39,7 @@ def test_python_gives_the_same(run_dir: Path) -> None:
     assert evaluate(run_dir)["test/loss"] == pytest.approx(metrics["test/loss"], abs=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "run_dir", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)], indirect=True
 )
@@ -63,6 +64,7 @@ def test_other_data(run_dir: Path, mnist_files: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["test/acc"] == metrics["test/acc"]  # the same digits by name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("run_dir", ["mlp"], indirect=True)
 def test_a_checkpoint_rebuilds_its_model_without_hydra(run_dir: Path) -> None:
     code = (

@@ -94,6 +94,7 @@ def test_torch_export(trained: Path, tmp_path: Path, mnist_test: Split) -> None:
     )
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(
     "model",
     [

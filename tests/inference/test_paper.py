@@ -47,11 +47,13 @@ def num_read(
     return right
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("paper", PAPERS)
 def test_reads_a_digit(paper: str, model: Classifier, known: np.ndarray, mnist_test: Split) -> None:
     assert num_read(paper, 1, COUNT, model, known, mnist_test) >= 0.9 * COUNT
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("paper", PAPERS)
 def test_reads_three_digits_in_a_row(
     paper: str, model: Classifier, known: np.ndarray, mnist_test: Split

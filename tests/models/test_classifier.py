@@ -249,6 +249,7 @@ assert "hydra" not in sys.modules
 """
 
 
+@pytest.mark.thorough
 def test_checkpoints_load_alone_with_weights_only(tmp_path: Path) -> None:
     expected, arguments = [], []
     for name, choices in CHOICES.items():

@@ -59,6 +59,7 @@ def test_wrong_arguments(arguments: dict[str, Any], named: str) -> None:
         GlobalPoolCNN(**arguments)
 
 
+@pytest.mark.thorough
 def test_trains_evaluates_and_sweeps(tmp_path: Path) -> None:
     run_dir = train(f"model=global_pool_cnn {FEW_BATCHES}", tmp_path)
     assert evaluate(run_dir)["test/acc"] > 0

@@ -103,6 +103,7 @@ def test_a_metric_of_ones_own_ends_a_run_early(tmp_path: Path, monkeypatch: Any)
     assert best(tmp_path / "run")["best_step"] == 4
 
 
+@pytest.mark.thorough
 def test_a_sweep_searches_and_prunes_by_a_metric(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_wrong_label_at_launch_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_labels_of_a_launch_are_the_runs(tmp_path: Path) -> None:
     few = FEW_BATCHES.replace("logger=none", "logger=tensorboard")
     labels = "name=first tags=[paper,base,paper] note='with care'"
@@ -180,6 +181,7 @@ def test_labels_of_a_sweep_are_its_trials(tmp_path: Path) -> None:
     assert rows[0]["tags"] == ["x"]
 
 
+@pytest.mark.thorough
 def test_labels_given_later_are_in_tensorboard_and_only_show(tmp_path: Path) -> None:
     run = make_run(tmp_path / "logs" / "a", 0, 0.9)
     logger = TensorBoard(str(run), name="", version="")

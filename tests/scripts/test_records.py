@@ -42,6 +42,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
     return folder, json.loads((folder / "records.json").read_text()), done.stdout
 
 
+@pytest.mark.thorough
 def test_a_row_has_its_seeds_and_where_they_come_from(measured: Any) -> None:
     folder, (row,), shown = measured
     files = sorted((folder / "records" / "record_softmax").glob("seed_*.json"))
@@ -77,6 +78,7 @@ def test_an_older_recipes_seeds_are_left_out(measured: Any) -> None:
     assert json.loads((folder / "records.json").read_text()) == rows
 
 
+@pytest.mark.thorough
 def test_what_is_missing_or_unknown_is_one_line(tmp_path: Path) -> None:
     done = records(tmp_path, "record_softmax", "data=kuzushiji49", f"data.root={tmp_path}")
     assert done.returncode == 1

@@ -36,6 +36,7 @@ def written(folder: Path, overrides: list[str], config_dir: str | None = None) -
     return arguments
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -33,6 +33,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("point", POINTS, ids=" ".join)
 def test_configs_are_those_of_hydra(point: list[str]) -> None:
     fixed = ["trainer.max_epochs=3", "scheduler=cosine", "hydra.run.dir=r"]

@@ -44,6 +44,7 @@ def test_a_wider_space(before: str, now: str, is_wider_now: bool) -> None:
     assert is_wider(*spaces) == is_wider_now
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["resume", "again"])
 def test_a_grid(how: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("seed=1,3", "model.init=zeros,normal") == 0
@@ -72,6 +73,7 @@ def test_a_grid(how: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds another sweep" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     trials = "hydra.sweeper.n_trials=2"
     assert sweep("optimizer.lr=interval(1e-3,1e-2)", "model.init=choice(zeros,normal)", trials) == 0
@@ -86,6 +88,7 @@ def test_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resume", "s", "optimizer.lr=interval(1e-3,1e-2)"]) == 2
 
 
+@pytest.mark.thorough
 def test_more_trials_are_those_of_a_longer_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     search = ["optimizer.lr=tag(log,interval(1e-4,1e-1))", "model.init=choice(zeros,normal)"]
     options = [*search, "hydra.sweeper.sampler_options={n_startup_trials:2}"]
@@ -97,6 +100,7 @@ def test_more_trials_are_those_of_a_longer_sweep(capsys: pytest.CaptureFixture[s
     assert "2 trials more than before" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_not_while_another_process_works() -> None:
     assert sweep("seed=1,2") == 0
     with Ledger(Path("s")).owner():
@@ -105,6 +109,7 @@ def test_not_while_another_process_works() -> None:
     assert main(["resume", "s", "seed=1,2,3"]) == 0
 
 
+@pytest.mark.thorough
 def test_killed_while_it_widens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sweep("seed=1,2") == 0
 

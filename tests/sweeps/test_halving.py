@@ -81,6 +81,7 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     return outcome(folder / "s")
 
 
+@pytest.mark.thorough
 def test_nine_trials_become_three_become_one(fused: dict[int, Any]) -> None:
     errors = [str(end) for state, _, end in fused.values() if state == "pruned"]
     assert [sum(f"after epoch {n} " in error for error in errors) for n in (1, 3)] == [6, 2]

@@ -33,6 +33,7 @@ def test_another_sweep_in_the_directory_is_refused(
         assert error.count("\n") == 1
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -80,6 +81,7 @@ def test_a_record_that_is_lost_is_told_of(capsys: pytest.CaptureFixture[str]) ->
     assert "s: lacks the record of trial 1, which its study has" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_bad_sweeps_are_told_of_without_torch(tmp_path: Path) -> None:
     """Neither is Optuna imported."""
     environment = without_torch(tmp_path)

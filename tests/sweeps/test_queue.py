@@ -169,6 +169,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "size", "is_resumed"),
     [(GRID, 4, True), (TPE, 3, True), (HALVING, 1, False), *SLOW],

@@ -125,6 +125,7 @@ RECORDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", RECORDS)
 def test_records(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = folder / "ledger" / "00001.json"
@@ -165,6 +166,7 @@ STUDIES: dict[str, tuple[int, Callable[[Path], object]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("name", STUDIES)
 def test_studies(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, change = STUDIES[name]

@@ -27,6 +27,7 @@ def sweep() -> Sweep:
     return lambda *arguments: main(["train", "-m", *SOFTMAX, *arguments])
 
 
+@pytest.mark.thorough
 def test_grid_leaves_runs_and_results(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ["optimizer.lr=1e-3,1e-2", "seed=1,2"]
     assert sweep(*grid, "hydra.sweep.dir=s") == 0
@@ -74,6 +75,7 @@ def test_a_trial_is_the_run_that_it_would_be_alone(sweep: Sweep) -> None:
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.thorough
 def test_failures_are_recorded_and_listed(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["seed=range(6)", *TROUBLED, "hydra.sweep.dir=s"]
     assert sweep(*arguments) == 1
@@ -125,6 +127,7 @@ def test_search_prunes_and_saves_epochs(sweep: Sweep) -> None:
     assert records()[:8] == ended
 
 
+@pytest.mark.thorough
 def test_several_objectives(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     dims = "model.hidden_dims=choice([2],[4],[8])"
     objectives = "hydra.sweeper.objectives={num_params:min}"
@@ -157,6 +160,7 @@ def test_shared_storage(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> Non
     assert "mine in" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("storage", ["sqlite:///s/study.db", "s/journal"])
 def test_a_storage_in_the_sweeps_own_directory(sweep: Sweep, storage: str) -> None:
     named = [f"hydra.sweeper.storage={storage}", "hydra.sweeper.study_name=mine"]

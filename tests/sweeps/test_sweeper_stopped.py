@@ -41,6 +41,7 @@ def test_sweep_that_a_signal_stops() -> None:
     assert [record.state for record in records()] == [RunState.FINISHED] * 6
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "launcher",
     ["fused", pytest.param("parallel hydra.launcher.workers=2", marks=pytest.mark.slow)],

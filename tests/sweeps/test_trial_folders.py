@@ -43,6 +43,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "sampler"), ROWS)
 def test_samplers(name: str, sampler: str) -> None:
     subdir = "hydra.sweep.subdir=" + name.replace("'", "\\'")
@@ -61,6 +62,7 @@ def test_samplers(name: str, sampler: str) -> None:
     assert ([record.directory for record in records()], folders()) == (before, made)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", list(NAMES)[4:])
 def test_names(name: str) -> None:
     quoted = name.replace("'", "\\'")
@@ -73,6 +75,7 @@ def test_names(name: str) -> None:
     assert folders() == made
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     "name",
     [

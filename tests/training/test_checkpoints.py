@@ -139,6 +139,7 @@ def assert_refused(
     assert content(run_dir) == before
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_run_goes_on_where_its_last_checkpoint_is_damaged(
     name: str, run_dir: Path, finished: dict[str, str], capfd: pytest.CaptureFixture[str]
@@ -153,6 +154,7 @@ def test_each_damage_is_tried(run_dir: Path) -> None:
     assert set(made.damaged((run_dir / LAST).read_bytes())) == set(DAMAGED)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("name", [name for name in DAMAGED if name not in HARMLESS][::3])
 def test_a_damaged_best_checkpoint_is_not_evaluated(
     name: str, run_dir: Path, capfd: pytest.CaptureFixture[str]
@@ -173,6 +175,7 @@ def test_a_checkpoint_with_something_else_in_it_is_not_taken(
     assert f"{run_dir / LAST}: " in caplog.text
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("name", [*made.CHANGES][::3])
 def test_a_run_goes_on_where_its_last_checkpoint_has_something_else_in_it(
     name: str, run_dir: Path, finished: dict[str, str], capfd: pytest.CaptureFixture[str]
@@ -273,6 +276,7 @@ def test_the_damaged_one_is_put_aside(run_dir: Path) -> None:
     read_checkpoint(run_dir / PREVIOUS)
 
 
+@pytest.mark.thorough
 def test_as_a_user_meets_it(run_dir: Path) -> None:
     for name in (LAST, PREVIOUS):
         (run_dir / name).write_bytes((run_dir / name).read_bytes()[:60_000])

@@ -103,6 +103,7 @@ CASES: dict[str, tuple[Callable[[], Classifier], dict[str, Any], bool]] = {
 }
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("case", CASES)
 def test_same_as_lightnings_own(case: str) -> None:
     make, options, takes_fast_path = CASES[case]

@@ -41,6 +41,7 @@ def manifest(run_dir: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.thorough
 def test_what_is_frozen_stays_and_the_rest_is_trained(source: Path, tmp_path: Path) -> None:
     command = f"{SMALL} init_from={source} freeze=[net.1,net.2] optimizer.weight_decay=0.1"
     done = call(f"train {command} hydra.run.dir=tuned", tmp_path)
@@ -66,6 +67,7 @@ def test_what_is_frozen_stays_and_the_rest_is_trained(source: Path, tmp_path: Pa
     assert "different: init_from of sha256: " in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_does_not_read_its_source_again(source: Path, tmp_path: Path) -> None:
     shutil.copytree(source, tmp_path / "first")
     command = f"train {SMALL} init_from=first freeze=[net.1] hydra.run.dir="
@@ -110,6 +112,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_does_not_fit_is_one_line_and_leaves_nothing(
     source: Path, tmp_path: Path, words: str

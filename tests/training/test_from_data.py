@@ -44,6 +44,7 @@ def test_batches_without_images(shape: Sequence[int]) -> None:
         follow_data(compose(), Images(shape=tuple(shape)))
 
 
+@pytest.mark.thorough
 def test_a_run_on_data_of_another_size(tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "data"
     folder.mkdir(parents=True)

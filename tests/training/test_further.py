@@ -80,6 +80,7 @@ EXACT = {
 SLOW = ("averaged weights", "from epochs to steps")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in EXACT]
 )
@@ -97,6 +98,7 @@ def test_is_the_longer_run(name: str, tmp_path: Path) -> None:
     assert (run_dir / CONFIG).read_text() == (whole / CONFIG).read_text()
 
 
+@pytest.mark.thorough
 def test_any_command_holds_afterwards(tmp_path: Path) -> None:
     run_dir = train(tmp_path, "run", "trainer.max_epochs=1 logger=tensorboard")
     done = call(
@@ -190,6 +192,7 @@ def test_a_trial_of_a_sweep_stays(run_dir: Path) -> None:
     assert (done.returncode, "is a trial of a sweep" in done.stderr) == (2, True)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(
     ("place", "again"),
     [

@@ -90,6 +90,7 @@ def _case(name: str, quick: Any) -> Any:
     return pytest.param(name, marks=() if name in quick else pytest.mark.slow)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [_case(name, NOT_SLOW) for name in AVERAGES])
 def test_averaged_and_swapped_weights_are_judged_as_they_are_kept(
     name: str, tmp_path: Path
@@ -103,6 +104,7 @@ def test_every_other_callback_changes_no_figure(name: str, tmp_path: Path) -> No
     check(f"{_LIGHTNINGS}{name} {PLAIN[name]}", tmp_path)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_callback_that_cannot_work_is_one_line(name: str, tmp_path: Path) -> None:
     done = call(f"train {SHORT} {_LIGHTNINGS}{name} {_ARGUMENTS.get(name, '')}", tmp_path)

@@ -109,6 +109,7 @@ def test_an_address_that_mlflow_refuses_is_one_line(tmp_path: Path) -> None:
         MLflow(str(tmp_path), tracking_uri="nowhere://x").begin({}, None)
 
 
+@pytest.mark.thorough
 def test_a_run_that_goes_on_without_its_database_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

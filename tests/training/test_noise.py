@@ -12,6 +12,7 @@ CODE = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("is_quiet", [True, False])
 def test_a_line_an_epoch_or_nothing(is_quiet: bool) -> None:
     code = CODE.format(more=", enable_progress_bar=False" if is_quiet else "")

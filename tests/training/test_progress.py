@@ -10,9 +10,11 @@ import subprocess
 import termios
 from pathlib import Path
 
+import pytest
 from door import COMMAND
 
 
+@pytest.mark.thorough
 def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))

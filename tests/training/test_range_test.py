@@ -11,6 +11,7 @@ from mnist_lab.training.range_test import range_test
 RATES = [1e-4, 1e-2, 3.0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["mlp model.hidden_dims=[8] model.dropout=0.3", "softmax"])
 def test_a_stack_has_the_losses_of_lone_trainings(
     model: str, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,7 @@ def _case(name: str) -> Any:
     return pytest.param(name, marks=marks)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.filterwarnings("ignore:When using `Trainer.accumulate_grad_batches")
 @pytest.mark.parametrize("name", [_case(name) for name in (*MORE, *NEIGHBOURS)])
 def test_a_run_that_was_killed_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
@@ -65,6 +66,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(name: str, tmp_path: Pat
     assert {what: (before[what], after[what]) for what in differences(before, after)} == {}
 
 
+@pytest.mark.thorough
 def test_killed_twice_while_batch_norm_is_measured_anew(tmp_path: Path) -> None:
     command = f"train {SHORT} {MORE['swa_batch_norm']} logger=none hydra.run.dir="
     whole, broken = tmp_path / "whole", tmp_path / "broken"

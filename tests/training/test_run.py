@@ -124,6 +124,7 @@ def test_trainers_arguments_are_overrides(tmp_path: Path) -> None:
     assert "self.log" not in done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("choice", ["data.val_size=0", "trainer.limit_val_batches=0"])
 def test_without_validation_the_last_checkpoint_is_tested(choice: str, tmp_path: Path) -> None:
     done = call(

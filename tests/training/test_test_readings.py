@@ -69,6 +69,7 @@ def sweep(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "sweep"
 
 
+@pytest.mark.thorough
 def test_no_file_of_a_sealed_sweep_has_a_test_metric(sweep: Path) -> None:
     assert naming_test_metrics(sweep) == []
     assert list(sweep.rglob("events.out.tfevents*"))
@@ -80,6 +81,7 @@ def test_no_file_of_a_sealed_sweep_has_a_test_metric(sweep: Path) -> None:
     assert "sealed, not read" in shown.stdout
 
 
+@pytest.mark.thorough
 def test_the_chosen_trial_is_evaluated_and_counted(sweep: Path) -> None:
     before = len(readings(sweep / "1"))
     done = call("evaluate sweep/1 --json", sweep.parent)

@@ -229,6 +229,7 @@ def test_a_name_that_wandb_refuses_is_one_line(tmp_path: Path) -> None:
         Wandb(str(tmp_path / "run"), project="a/b").begin({}, None)
 
 
+@pytest.mark.thorough
 def test_a_run_that_goes_on_without_its_points_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,6 +20,7 @@ def softmax(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.thorough
 def test_all_about_one(softmax: Path, tmp_path: Path) -> None:
     shutil.copytree(softmax, tmp_path / "run")
     assert call("runs tag run paper", tmp_path).returncode == 0

@@ -60,6 +60,7 @@ def digits(page: Page, expected: str) -> None:
         )
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("points", "digit"), [(THREE, "3"), (SEVEN, "7")], ids=["3", "7"])
 def test_what_is_drawn_is_recognised_while_it_is(
     page: Page, points: list[tuple[int, int]], digit: str
@@ -165,6 +166,7 @@ def test_the_page_is_complete_in_itself(page: Page, port: int) -> None:
     assert [url for url in page.asked if not url.startswith(own)] == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_a_phone(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
@@ -202,6 +204,7 @@ def test_answers_fast(page: Page) -> None:
     assert np.percentile(took, 95) < 150
 
 
+@pytest.mark.thorough
 def test_bad_images_are_answered(port: int) -> None:
     for name, content in bad_contents().items():
         if len(content) < 16_000_000:

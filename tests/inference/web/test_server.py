@@ -21,6 +21,7 @@ _HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 _WHOLE = _HEAD + b"\r\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("signum", "code"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
@@ -56,6 +57,7 @@ def test_a_port_that_is_taken_is_busy(port: int) -> None:
         listen("127.0.0.1", port)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "parts",
     [

@@ -70,6 +70,7 @@ def test_no_process_is_left(attempt: int, signum: int, launcher: str, tmp_path: 
 ALLOCATED = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "lab", "SLURM_NTASKS": "4"}
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("mnist_files")
 @pytest.mark.parametrize(
     "more",

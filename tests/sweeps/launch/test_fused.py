@@ -80,6 +80,7 @@ def test_it_is_verified_alone(sweeps: Path) -> None:
     assert verified.returncode == 0, verified.stderr
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
     done = call(
         "train -m model=cnn model.channels=[2,2] model.hidden_dims=[4] seed=1,2 trainer=cpu "
@@ -93,6 +94,7 @@ def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
     assert {(tmp_path / "s" / name / METRICS).exists() for name in "01"} == {True}
 
 
+@pytest.mark.thorough
 def test_an_error_is_that_of_the_trials_that_make_it(tmp_path: Path) -> None:
     done = call(
         "train -m model=mlp model.hidden_dims=[8] scheduler=one_cycle scheduler.pct_start=0.1,0.5 "
@@ -131,6 +133,7 @@ def test_one_that_diverges_leaves_and_the_others_go_on(tmp_path: Path) -> None:
     assert states[2]["error"].startswith("Diverged: diverged: ")
 
 
+@pytest.mark.thorough
 def test_a_signal_leaves_what_has_ended_as_it_ended(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [COMMAND, *shlex.split(DIVERGING), "trainer.max_epochs=1000000"],

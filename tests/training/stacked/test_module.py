@@ -97,6 +97,7 @@ MIXED: dict[str, list[Trial]] = {
 }
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("case", MIXED)
 def test_settings_may_differ_within_a_stack(case: str) -> None:
     trials = MIXED[case]
