@@ -98,6 +98,9 @@ def _draw(folder: Path) -> None:
     (folder / "scans" / "broken.png").write_bytes(b"no image")
 
 
+_IN_A_PROCESS_OF_ITS_OWN = {"trainer=ddp_cpu", "bits=portable"}
+
+
 def _type(command: Command, folder: Path, patch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command.line, comments=True)
     match words:
@@ -126,7 +129,8 @@ def _lab(words: list[str], shown: str, folder: Path) -> None:
     is_error = shown.startswith(f"mnist-lab {words[0]}: ") and shown.count("\n") == 1
     line = shlex.join(words if is_error else _shortened(words))
     with _interrupted() if shown.startswith("^C") else contextlib.nullcontext():
-        done = (run if "trainer=ddp_cpu" in words and not is_error else call)(line, folder)
+        is_apart = not is_error and {*words} & _IN_A_PROCESS_OF_ITS_OWN
+        done = (run if is_apart else call)(line, folder)
     if is_error:
         assert done.returncode in range(2, 7), line
         assert done.stderr.strip() == shown.strip()
