@@ -31,9 +31,8 @@ _log = logging.getLogger(__name__)
 _MAX_BYTES = 2**30
 _STEP = "trainer/global_step"  # as Lightning's own logger has it
 _WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-_SETTINGS: dict[
-    str, Any
-] = {  # to write nowhere else, print nothing, and look at neither code nor machine
+# To write nowhere else, print nothing, and look at neither code nor machine.
+_SETTINGS: dict[str, Any] = {
     "console": "off",
     "silent": True,
     "symlink": False,

@@ -28,6 +28,17 @@ from mnist_lab.training.tensorboard_logger import TensorBoard
 NOTE = "</code><script >alert(1)</script> <img src=x onerror=alert(2)> \x1b]0;owned\x07 \u202egpj"
 
 
+def labelled_run(folder: Path) -> Path:
+    """Make a run whose event files have a tag and a hostile note."""
+    run = make_run(folder, 0, 0.9)
+    logger = TensorBoard(str(run), name="", version="")
+    config = OmegaConf.create(CONFIG | {"tags": ["first"], "note": NOTE, "run_dir": str(run)})
+    log_config([logger], config)
+    logger.log_metrics({"val/acc": 0.5}, 1)
+    logger.finalize("success")
+    return run
+
+
 def labels(run: Path) -> Labels:
     return labels_of(read_json(run / "manifest.json"))
 
@@ -183,12 +194,7 @@ def test_labels_of_a_sweep_are_its_trials(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_labels_given_later_are_in_tensorboard_and_only_show(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "logs" / "a", 0, 0.9)
-    logger = TensorBoard(str(run), name="", version="")
-    config = OmegaConf.create(CONFIG | {"tags": ["first"], "note": NOTE, "run_dir": str(run)})
-    log_config([logger], config)
-    logger.log_metrics({"val/acc": 0.5}, 1)
-    logger.finalize("success")
+    run = labelled_run(tmp_path / "logs" / "a")
     with serving(tmp_path / "logs") as ask:
 
         def texts(tag: str) -> Any:
@@ -217,12 +223,7 @@ def test_labels_given_later_are_in_tensorboard_and_only_show(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_hyperparameters_page_shows_hostile_labels_as_text(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "logs" / "a", 0, 0.9)
-    logger = TensorBoard(str(run), name="", version="")
-    config = OmegaConf.create(CONFIG | {"tags": ["first"], "note": NOTE, "run_dir": str(run)})
-    log_config([logger], config)
-    logger.log_metrics({"val/acc": 0.5}, 1)
-    logger.finalize("success")
+    labelled_run(tmp_path / "logs" / "a")
     dialogs: list[str] = []
     with at_address(tmp_path / "logs") as home, opened(tmp_path / "profile") as page:
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
