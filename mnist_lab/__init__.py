@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from mnist_lab.files.cores import given_cores, usable_cores
+from mnist_lab.files.cores import SPINS, given_cores, usable_cores
 
 if TYPE_CHECKING:
     from mnist_lab.config.compose import compose
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 # bits alone and in a batch, and on one thread and on several.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 # Threads of GNU's OpenMP, which comes with torch, wait for one another in a loop. Bounded, it lets
-# other processes have the core soon enough; read when torch is imported.
+# other processes have the core; read when torch is imported.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 if usable_cores() < given_cores():  # which OpenMP does not see
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+SPINS = "100000"
+"""``GOMP_SPINCOUNT`` as the package sets it, unless it is set."""
 _GROUPS = Path("/proc/self/cgroup")
 _ROOT = Path("/sys/fs/cgroup")
 

@@ -26,6 +26,7 @@ from mnist_lab.training.lightning_internals import keep_signal_handlers
 from mnist_lab.training.noise import ignore_noise
 from mnist_lab.training.precision import resolve_precision
 from mnist_lab.training.progress import Progress
+from mnist_lab.training.shared_cores import gives_way
 
 
 def train(
@@ -106,7 +107,13 @@ def _fit(
     if checkpoint and ckpt_path:
         checkpoint.is_restored = False
     try:
-        with settings_taken(), loading(ckpt_path, checkpoint), cheap_cuda_checks(trainer), waits:
+        with (
+            settings_taken(),
+            loading(ckpt_path, checkpoint),
+            cheap_cuda_checks(trainer),
+            gives_way(),
+            waits,
+        ):
             trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None

@@ -14,6 +14,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.lightning_internals import DataFetcher, PrefetchDataFetcher
 from mnist_lab.training.resume_state import Snapshot, put_back_position
+from mnist_lab.training.shared_cores import gives_way
 from mnist_lab.training.stacked.data import StackedData
 from mnist_lab.training.stacked.module import Metrics, Stack
 
@@ -105,7 +106,7 @@ def fit(
     use_fast_loop(trainer, StackEpochLoop)
     if position is not None:
         put_back_position(trainer, position)
-    with cheap_cuda_checks(trainer):
+    with cheap_cuda_checks(trainer), gives_way():
         trainer.fit(stack, StackedData(datamodule, lambda: stack.streams))
 
 
