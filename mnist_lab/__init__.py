@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from mnist_lab.files.cores import SPINS, given_cores, usable_cores
+from mnist_lab.training.cores import SPINS, given_cores, usable_cores
 
 if TYPE_CHECKING:
     from mnist_lab.config.compose import compose

@@ -16,7 +16,7 @@ from door import call
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from mnist_lab.data.archive import Split, load_split
+from mnist_lab.data.mnist_files import Split, load_split
 
 torch.set_num_threads(1)
 # Beside other processes a test may take any time.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
-from mnist_lab.cli.runs.pack import directory_of
+from mnist_lab.cli.runs.archive import directory_of
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import finite, is_rank_zero

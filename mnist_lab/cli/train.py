@@ -17,7 +17,6 @@ from mnist_lab.cli.arguments import refuse_dashes
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
-from mnist_lab.config.bits import choose_bits
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.cross_validation import check_grid, folds_for
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
@@ -26,6 +25,7 @@ from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import given_overrides, of_one_trial, parse_overrides
 from mnist_lab.config.paths import check_source
+from mnist_lab.config.portable_bits import choose_bits
 from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config
@@ -235,7 +235,7 @@ class _Job:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
             with without_collector():
                 from mnist_lab.cli.result_table import print_result
-                from mnist_lab.training.further import go_further
+                from mnist_lab.training.longer_run import go_further
                 from mnist_lab.training.run import run
 
             check_roles(OmegaConf.to_container(config), self.allowed)

@@ -19,18 +19,18 @@ from mnist_lab.config.allowlist import (
     check_targets,
     is_the_labs,
 )
-from mnist_lab.config.bits import choose_bits
 from mnist_lab.config.compose import compose
+from mnist_lab.config.edit_check import FROM_DATA, MAY_DIFFER, check_unedited
 from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
 from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
+from mnist_lab.config.portable_bits import choose_bits
 from mnist_lab.config.renames import rename_in, typed_overrides
 from mnist_lab.config.schema import SCHEMAS, Train, typed_node
 from mnist_lab.config.sources import register
 from mnist_lab.config.trainer_schema import PRECISIONS
-from mnist_lab.config.unedited import FROM_DATA, MAY_DIFFER, check_unedited
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_texts, set_folders
 from mnist_lab.data.sets import DATASETS, OWN, chosen_set, has_set

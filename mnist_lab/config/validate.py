@@ -24,11 +24,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.allowlist import EXTRAS, check_roles, is_the_labs
-from mnist_lab.config.bits import check_bits
 from mnist_lab.config.field import check_knob, knobs_of, nearest, requirement, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
 from mnist_lab.config.options import choices
+from mnist_lab.config.portable_bits import check_bits
 from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.data.sets import check_fold, chosen_set, num_classes_of
 from mnist_lab.errors import ConfigError

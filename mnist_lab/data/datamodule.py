@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from mnist_lab.data.archive import Split, load_split
 from mnist_lab.data.augment_list import Augmentation
 from mnist_lab.data.loader import BatchLoader
+from mnist_lab.data.mnist_files import Split, load_split
 from mnist_lab.data.sets import (
     EVAL_BATCH_SIZE,
     MAX_SEED,

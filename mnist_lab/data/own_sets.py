@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_lab.data.archive import Split
 from mnist_lab.data.formats import read_npz
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.data.sets import MOST_CLASSES, checked_names
 from mnist_lab.errors import InputError, first_line, reason
 from mnist_lab.files.images import as_input, find_images, read_image

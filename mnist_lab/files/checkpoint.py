@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from mnist_lab.errors import InputError, StorageError, UntrustedError, first_line
 from mnist_lab.files.atomic import replace_atomic
-from mnist_lab.files.checkpoint_archive import opened
+from mnist_lab.files.checkpoint_inspection import opened
 
 _INSTANTIATED = ("_instantiator", "_class_path")  # hyperparameters that Lightning would import
 _MAX_VALUES = 300_000  # a model of a thousand layers has 30,000

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mnist_lab.files.images import SIDE, as_input, to_rgb
-from mnist_lab.inference.paper import SMALL_IMAGE, STRONG, WEAK, Array, find_ink, sheet_within
+from mnist_lab.inference.ink import SMALL_IMAGE, STRONG, WEAK, Array, find_ink, sheet_within
 from mnist_lab.inference.ruling import lines_across, without_lines
 
 BOX = 20  # pixels that the digit fits into

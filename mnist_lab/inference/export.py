@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mnist_lab.data.archive import load_split
+from mnist_lab.data.mnist_files import load_split
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.models import Classifier

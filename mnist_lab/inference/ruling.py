@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from mnist_lab.inference.paper import WEAK, Array
+from mnist_lab.inference.ink import WEAK, Array
 
 _SLOPES = np.arange(-0.1, 0.101, 0.01)  # of lines on paper that was held askew
 _THICKEST = 7  # pixels of a line

@@ -26,7 +26,7 @@ from mnist_lab.errors import (
     reason,
 )
 from mnist_lab.files.atomic import write_atomic, write_errors
-from mnist_lab.files.checkpoint_archive import opened
+from mnist_lab.files.checkpoint_inspection import opened
 from mnist_lab.files.regular import check_links, read_regular
 
 CONFIG = "config.yaml"

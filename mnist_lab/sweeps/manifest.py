@@ -11,9 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_lab.config.edit_check import MAY_DIFFER
 from mnist_lab.config.field import shown
 from mnist_lab.config.renames import renamed_values
-from mnist_lab.config.unedited import MAY_DIFFER
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import differences, environment, flat

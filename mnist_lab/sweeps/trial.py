@@ -77,7 +77,7 @@ class Trial:
 
     def callbacks(self, monitor: str) -> "list[L.Callback]":
         """Return the callback that reports the monitored metric after each epoch."""
-        from mnist_lab.sweeps.pruning import Watch  # torch takes seconds to import
+        from mnist_lab.sweeps.epoch_reports import Watch  # torch takes seconds to import
 
         return [Watch(self, monitor)]
 

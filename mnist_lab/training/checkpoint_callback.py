@@ -20,7 +20,7 @@ from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS, check_place, place_of
 from mnist_lab.training import model_checkpoints, resume_state
 from mnist_lab.training.callback_states import check_states
-from mnist_lab.training.checkpoint_io import name_best, separate
+from mnist_lab.training.checkpoint_plugin import name_best, separate
 from mnist_lab.training.epoch_loop import FastEpochLoop
 from mnist_lab.training.judged_weights import JUDGED, JudgedWeights, are_same, judge
 from mnist_lab.training.lightning_internals import put_back_averaging

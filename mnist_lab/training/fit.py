@@ -23,10 +23,10 @@ from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.judged_weights import weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken
 from mnist_lab.training.lightning_internals import keep_signal_handlers
-from mnist_lab.training.noise import ignore_noise
 from mnist_lab.training.precision import resolve_precision
 from mnist_lab.training.progress import Progress
 from mnist_lab.training.shared_cores import gives_way
+from mnist_lab.training.silenced_warnings import ignore_noise
 
 
 def train(

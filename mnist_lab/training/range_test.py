@@ -14,10 +14,10 @@ from torch import Tensor
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
+from mnist_lab.training.data_dimensions import follow_data
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import wait_for_step
-from mnist_lab.training.from_data import follow_data
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.stacked.fit import (
     fit,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from mnist_lab.files.cores import SPINS, given_cores
+from mnist_lab.training.cores import SPINS, given_cores
 
 _TASKS = Path("/proc/self/task")
 _SECONDS = 0.2  # between two looks

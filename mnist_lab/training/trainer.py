@@ -24,22 +24,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config import trainer_schema
 from mnist_lab.config.allowlist import check_roles, is_the_labs
-from mnist_lab.config.bits import PORTABLE
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.paths import check_utf8
+from mnist_lab.config.portable_bits import PORTABLE
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.models.named import takes
-from mnist_lab.training.checkpoint_io import AtomicCheckpointIO
+from mnist_lab.training.checkpoint_plugin import AtomicCheckpointIO
+from mnist_lab.training.data_dimensions import NUMBERS
 from mnist_lab.training.fine_tuning import freeze
-from mnist_lab.training.from_data import NUMBERS
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import starts_by_copying
 from mnist_lab.training.model_checkpoints import give_folders
 from mnist_lab.training.model_summary import Summary
-from mnist_lab.training.noise import ignore_noise
 from mnist_lab.training.precision import check_portable, device_type, resolve_precision
+from mnist_lab.training.silenced_warnings import ignore_noise
 
 _SEARCHES = "changes a setting of which config.yaml says something else; search with a sweep, -m "
 _REFUSED: dict[type[L.Callback], str] = {

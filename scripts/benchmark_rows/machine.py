@@ -60,7 +60,7 @@ def prepare(path: Path) -> None:
     """
     import torch
 
-    from mnist_lab.data.archive import default_root, load_split
+    from mnist_lab.data.mnist_files import default_root, load_split
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # that the cache cannot be written: other rows read it

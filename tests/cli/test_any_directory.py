@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config, portable, run_config, stored_config
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.data.sets import TEST_FILES, TRAIN_FILES, has_set
 from mnist_lab.report.read_runs import read_run
 from mnist_lab.runs.directory import CONFIG, MANIFEST, write_metrics

@@ -15,7 +15,7 @@ from hostile_images import bad_contents, make_bad_images
 from measuring import measured
 from PIL import Image
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.inference.predict import open_run
 
 KINDS = ("png", "jpg", "webp", "bmp", "gif", "tiff")

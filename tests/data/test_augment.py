@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from mnist_lab.data import augment
-from mnist_lab.data.archive import Split
 from mnist_lab.data.augment import affine, cutout, elastic, random_crop
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.data.sets import AUGMENTS
 
 Change = Callable[[Tensor, Generator], Tensor]

@@ -7,9 +7,9 @@ from torch import Generator, Tensor, nn
 from torchvision.transforms import v2
 
 from mnist_lab import MNISTDataModule
-from mnist_lab.data.archive import Split
 from mnist_lab.data.augment import affine, cutout
 from mnist_lab.data.augment_list import Augmentation
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import ConfigError
 
 

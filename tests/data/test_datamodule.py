@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.data.archive import MNIST_SHA256, Split
 from mnist_lab.data.loader import BatchLoader
+from mnist_lab.data.mnist_files import MNIST_SHA256, Split
 from mnist_lab.errors import ConfigError
 
 

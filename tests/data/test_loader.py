@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from mnist_lab.data.archive import Split
 from mnist_lab.data.augment_list import Augmentation
 from mnist_lab.data.loader import GATHERED_AT_ONCE, BatchLoader
+from mnist_lab.data.mnist_files import Split
 
 AFFINE, ELASTIC = Augmentation("affine"), Augmentation("elastic")
 COUNT = 1003  # 7 batches of 128 and one of 107

@@ -13,7 +13,7 @@ from door import FEW_BATCHES, call
 from idx_damage import IMAGES, LABELS, cut, empty, flip_last_bit, label_of_99, too_long, zeros
 
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.data.archive import MNIST_SHA256, Split, load_split
+from mnist_lab.data.mnist_files import MNIST_SHA256, Split, load_split
 from mnist_lab.errors import ConfigError, InputError
 
 TRAIN = f"train model=softmax ~callbacks.pictures {FEW_BATCHES}"

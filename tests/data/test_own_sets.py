@@ -11,7 +11,7 @@ from own_images import write_csv, write_folder
 from PIL import Image
 
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import ConfigError, InputError
 
 

@@ -33,7 +33,7 @@ from idx_damage import (
 from measuring import CAN_MEASURE, measured
 
 from mnist_lab.data import published
-from mnist_lab.data.archive import MNIST_SHA256, Split, load_split
+from mnist_lab.data.mnist_files import MNIST_SHA256, Split, load_split
 from mnist_lab.data.sets import SETS
 from mnist_lab.errors import InputError
 

@@ -143,7 +143,7 @@ def test_the_environment_does_not_have_a_pickle_loaded(
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     for module in ("runs.directory.refuse_code", "config.saved.refuse_code"):
         monkeypatch.setattr(f"mnist_lab.{module}", lambda *_: None)
-    monkeypatch.setattr("mnist_lab.files.checkpoint_archive._check_pickle", lambda *_: None)
+    monkeypatch.setattr("mnist_lab.files.checkpoint_inspection._check_pickle", lambda *_: None)
     for name in ("os.system", "partial", "numpy", "import"):
         put(run_dir, "evaluate", hostile[name])
         line = assert_refused(["evaluate", str(run_dir)], (4,), capfd)

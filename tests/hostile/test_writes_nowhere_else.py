@@ -12,7 +12,7 @@ import yaml
 from door import FEW_BATCHES, call
 from PIL import Image
 
-from mnist_lab.data.archive import cache
+from mnist_lab.data.mnist_files import cache
 from mnist_lab.runs.directory import CONFIG
 
 SHORT = f"model=softmax {FEW_BATCHES}"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.inference.corruptions import CORRUPTIONS, corrupted, moved
 
 MNIST_C = {

@@ -11,7 +11,7 @@ from door import run
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.datasets import load_digits
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.predict import open_run
 from mnist_lab.models import Classifier

@@ -9,7 +9,7 @@ import pytest
 import torch
 from door import call
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.inference.evaluate import predict_test_images
 
 _SHORT = "trainer=cpu trainer.max_epochs=1 trainer.limit_train_batches=60 logger=none"

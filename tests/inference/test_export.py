@@ -14,7 +14,7 @@ import torch
 from door import call
 
 from mnist_lab import CNN, MLP
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import LabError
 from mnist_lab.inference.export import export
 from mnist_lab.inference.predict import open_run

@@ -11,7 +11,7 @@ from door import call
 from PIL import Image
 
 from mnist_lab import MLP, predict
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import InputError
 from mnist_lab.inference.predict import open_run
 from mnist_lab.runs.directory import CONFIG, MANIFEST

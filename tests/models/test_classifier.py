@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from small_models import FROZEN, MODELS, every_model, every_small_model, logits_of, trainer
 
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.training.fit import train

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import CNN
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from door import FEW_BATCHES, call, train
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import ConfigError
 from mnist_lab.inference.evaluate import evaluate
 from mnist_lab.models import GlobalPoolCNN

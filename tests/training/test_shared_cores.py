@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from mnist_lab.files.cores import SPINS, given_cores
 from mnist_lab.training import shared_cores
+from mnist_lab.training.cores import SPINS, given_cores
 from mnist_lab.training.shared_cores import gives_way
 
 BESIDE_OTHERS = """

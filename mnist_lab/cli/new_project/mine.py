@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassRecall
 
 from mnist_lab import MNISTDataModule
-from mnist_lab.data.archive import Split
+from mnist_lab.data import Split
 
 
 class Net(nn.Module):

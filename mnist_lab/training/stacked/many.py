@@ -10,7 +10,7 @@ from torch import nn
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
 from mnist_lab.training.fit import default_trainer, fit_metrics, train
-from mnist_lab.training.noise import ignore_noise
+from mnist_lab.training.silenced_warnings import ignore_noise
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import (
     evaluate,

@@ -13,15 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import Diverged, Paused, Pruned, Stopped
 from mnist_lab.runs import signals
+from mnist_lab.training.data_dimensions import follow_data
 from mnist_lab.training.fit import wait_for_step
-from mnist_lab.training.from_data import follow_data
-from mnist_lab.training.heartbeat import StackHeartbeat
 from mnist_lab.training.observer import Observer
+from mnist_lab.training.progress_file import StackHeartbeat
+from mnist_lab.training.sealed_test import reads_test
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Metrics, Stack
 from mnist_lab.training.stacked.run import StackedRun
-from mnist_lab.training.test_readings import reads_test
 from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_trainer, machine
 

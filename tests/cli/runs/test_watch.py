@@ -22,7 +22,7 @@ from made_runs import make_run, note
 
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.runs.directory import hold
-from mnist_lab.training import heartbeat
+from mnist_lab.training import progress_file
 
 LIMIT = 60.0  # seconds after which a screen that was not to be seen is a failure
 
@@ -149,7 +149,7 @@ def test_in_tmux_it_lags_by_a_second_at_most(tmp_path: Path) -> None:
                 time.sleep(0.13)  # somewhere between two looks
                 write(epoch)
                 lags.append(until(f"{epoch}/90"))
-        assert heartbeat._EVERY + sorted(lags)[len(lags) // 2] < 1, lags
+        assert progress_file._EVERY + sorted(lags)[len(lags) // 2] < 1, lags
         subprocess.run([*tmux, "send-keys", "q"], check=True)
         end = time.monotonic() + LIMIT
         while subprocess.run([*tmux, "has-session"], capture_output=True).returncode == 0:

@@ -15,7 +15,7 @@ from papers import PAPERS
 from playwright.sync_api import Page
 from served import as_png, asked
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 
 BLANK = "\u2013"
 SEVEN = [(90, 80), (150, 78), (230, 80), (200, 140), (170, 200), (145, 260)]

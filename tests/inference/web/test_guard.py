@@ -6,7 +6,7 @@ import socket
 import pytest
 from served import as_png, asked
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 
 
 @pytest.mark.parametrize(

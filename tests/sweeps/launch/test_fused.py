@@ -16,8 +16,8 @@ from mnist_lab.cli.main import main
 from mnist_lab.errors import Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs.directory import LAST, MANIFEST, METRICS, PROGRESS
-from mnist_lab.training import heartbeat
-from mnist_lab.training.heartbeat import StackHeartbeat
+from mnist_lab.training import progress_file
+from mnist_lab.training.progress_file import StackHeartbeat
 from mnist_lab.training.stacked.run import StackedRun
 from mnist_lab.training.stacked.train import _Guide
 
@@ -220,7 +220,7 @@ def test_a_stack_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write(self, trainer)
         beats.append(json.loads((tmp_path / "s" / PROGRESS).read_text()))
 
-    monkeypatch.setattr(heartbeat, "_EVERY", 0.0)
+    monkeypatch.setattr(progress_file, "_EVERY", 0.0)
     monkeypatch.setattr(StackHeartbeat, "_write", kept)
     command = "train -m hydra/launcher=fused model=softmax optimizer.lr=1e-4,3e-2 hydra.sweep.dir=s"
     few = FEW_BATCHES.replace("trainer.max_epochs=1", "trainer.max_epochs=2")

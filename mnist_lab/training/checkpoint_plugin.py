@@ -9,7 +9,7 @@ from typing_extensions import override
 from mnist_lab.errors import ConfigError, UntrustedError
 from mnist_lab.files.atomic import copy_atomic, link_atomic, remove, write_errors
 from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
-from mnist_lab.files.checkpoint_archive import opened
+from mnist_lab.files.checkpoint_inspection import opened
 from mnist_lab.runs.directory import BEST
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from door import FEW_BATCHES, train
 
-from mnist_lab.training import heartbeat
-from mnist_lab.training.heartbeat import Heartbeat
+from mnist_lab.training import progress_file
+from mnist_lab.training.progress_file import Heartbeat
 
 
 def test_it_is_there_while_a_run_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_it_is_there_while_a_run_trains(tmp_path: Path, monkeypatch: pytest.Monk
         path = Path(trainer.default_root_dir, "progress.json")
         beats.append(json.loads(path.read_text()))
 
-    monkeypatch.setattr(heartbeat, "_EVERY", 0.0)
+    monkeypatch.setattr(progress_file, "_EVERY", 0.0)
     monkeypatch.setattr(Heartbeat, "_write", kept)
     run = train(f"model=softmax {FEW_BATCHES} trainer.max_epochs=2", tmp_path)
     assert [(beat["epoch"], beat["share"]) for beat in beats[1:]] == [

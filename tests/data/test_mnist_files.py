@@ -30,8 +30,8 @@ from idx_damage import (
     zeros,
 )
 
-from mnist_lab.data import archive
-from mnist_lab.data.archive import MNIST_SHA256, Split, default_root, load_split
+from mnist_lab.data import mnist_files
+from mnist_lab.data.mnist_files import MNIST_SHA256, Split, default_root, load_split
 from mnist_lab.errors import InputError
 
 PUBLISHED_MD5 = {  # as torchvision and the README of the packed files give them
@@ -170,9 +170,9 @@ def test_lock_that_is_never_freed_does_not_hang(
     tmp_path: Path, mnist_test: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached(tmp_path).mkdir(parents=True)
-    monkeypatch.setattr(archive, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(mnist_files, "_LOCK_SECONDS", 0.1)
     with (
-        archive.FileLock(cached(tmp_path) / ".lock"),
+        mnist_files.FileLock(cached(tmp_path) / ".lock"),
         pytest.warns(UserWarning, match="unpacked in memory"),
     ):
         assert_same(load_split("mnist", False, tmp_path), mnist_test)
@@ -183,13 +183,13 @@ def test_damaged_package_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes] | None
 ) -> None:
     packed = tmp_path / "packed"
-    shutil.copytree(archive.PACKED, packed)
+    shutil.copytree(mnist_files.PACKED, packed)
     file = packed / f"{LABELS}.xz"
     if damage:
         file.write_bytes(damage(file.read_bytes()))
     else:
         file.unlink()
-    monkeypatch.setattr(archive, "PACKED", packed)
+    monkeypatch.setattr(mnist_files, "PACKED", packed)
     with pytest.raises(InputError, match=rf"{LABELS}\.xz: .*reinstall mnist_lab"):
         load_split("mnist", False, tmp_path / "cache")
 
@@ -197,7 +197,7 @@ def test_damaged_package_is_said(
 RACE = """
 import multiprocessing, sys
 from pathlib import Path
-from mnist_lab.data.archive import load_split
+from mnist_lab.data.mnist_files import load_split
 
 processes, rounds = map(int, sys.argv[2:])
 

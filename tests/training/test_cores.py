@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_lab.files import cores
+from mnist_lab.training import cores
 
 FILES = {
     "no groups": ("", {}, 8),

@@ -10,6 +10,7 @@ import pytest
 from door import FEW_BATCHES, call, train
 
 from mnist_lab.inference.evaluate import evaluate
+from mnist_lab.training import sealed_test
 
 SEALED = f"model=softmax protocol=sealed {FEW_BATCHES}"
 
@@ -128,12 +129,11 @@ def test_a_directory_that_cannot_be_written_says_so(
 ) -> None:
     before = (lone / "manifest.json").read_bytes()
     from mnist_lab.errors import StorageError
-    from mnist_lab.training import test_readings
 
     def refused(*_: Any, **__: Any) -> None:
         raise StorageError(f"{lone}/manifest.json: cannot be written: Read-only file system")
 
-    monkeypatch.setattr(test_readings, "update_manifest", refused)
+    monkeypatch.setattr(sealed_test, "update_manifest", refused)
     assert "test/acc" in evaluate(lone)
     assert "could not be counted" in caplog.text
     assert (lone / "manifest.json").read_bytes() == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_lab.config.bits import choose_bits
+from mnist_lab.config.portable_bits import choose_bits
 from mnist_lab.errors import ConfigError
 
 

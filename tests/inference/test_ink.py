@@ -8,7 +8,7 @@ import torch
 from papers import PAPERS
 from PIL import Image
 
-from mnist_lab.data.archive import Split
+from mnist_lab.data.mnist_files import Split
 from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.predict import open_run
 from mnist_lab.models import Classifier

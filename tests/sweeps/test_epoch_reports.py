@@ -9,7 +9,7 @@ import torch
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, train
 from mnist_lab.errors import Diverged, Pruned
-from mnist_lab.sweeps.pruning import Watch
+from mnist_lab.sweeps.epoch_reports import Watch
 from mnist_lab.sweeps.trial import Trial
 
 

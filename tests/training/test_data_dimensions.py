@@ -12,7 +12,7 @@ from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import ConfigError
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs.directory import LAST
-from mnist_lab.training.from_data import follow_data
+from mnist_lab.training.data_dimensions import follow_data
 
 
 @pytest.mark.parametrize("model", ["softmax", "mlp", "cnn"])
