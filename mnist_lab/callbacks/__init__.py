@@ -1,4 +1,4 @@
-"""Callbacks that watch a run: TensorBoard images and progress."""
+"""Callbacks that watch a run: TensorBoard images; the progress display is training/progress.py."""
 
 from mnist_lab.callbacks.pictures import Pictures
 from mnist_lab.training.progress import Progress

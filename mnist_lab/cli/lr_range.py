@@ -1,4 +1,4 @@
-"""Result of a learning-rate range test on the terminal, and its plot."""
+"""Result of a learning-rate range test on the terminal, and the file of its plot."""
 
 from mnist_lab.cli.terminal import say
 from mnist_lab.files.atomic import write_atomic, write_errors

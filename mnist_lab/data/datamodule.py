@@ -1,4 +1,4 @@
-"""MNIST, and the sets that share its format, as a LightningDataModule."""
+"""MNIST, and the sets that share its format, as a LightningDataModule: its split and batches."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Exports a model to a file that other programs run, and checks the file's logits."""
+"""Exports a model to ONNX or another file that programs run, and checks the file's logits."""
 
 import contextlib
 import io

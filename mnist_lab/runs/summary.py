@@ -1,4 +1,4 @@
-"""Results as tables on a terminal."""
+"""Metrics of a run as a table, as text and as CSV."""
 
 import csv
 import io

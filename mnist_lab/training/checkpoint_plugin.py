@@ -1,4 +1,4 @@
-"""Files of checkpoints: written and read for Lightning, and named or copied as the best one."""
+"""Lightning's plugin for checkpoints, which files/checkpoint.py writes; names the best one."""
 
 from pathlib import Path
 from typing import Any

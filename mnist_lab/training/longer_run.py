@@ -1,4 +1,4 @@
-"""A run goes further than it was begun for: more epochs or steps, from its last checkpoint.
+"""A run that goes further than it was begun for: more epochs or steps, from its last checkpoint.
 
 Its directory becomes that of a stopped run of the new length, which any command then resumes. The
 last checkpoint of a finished run is one of many where its number of epochs ended it, and nothing

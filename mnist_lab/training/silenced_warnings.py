@@ -1,4 +1,4 @@
-"""What Lightning announces at each start and nobody can act on, left out."""
+"""Messages of Lightning's and torch's that nobody can act on, left out of the log."""
 
 import logging
 import warnings

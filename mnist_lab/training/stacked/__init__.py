@@ -1,1 +1,1 @@
-"""Several trials trained as one stacked model."""
+"""Several trials trained as one stacked model: network.py stacks, train.py trains and records."""

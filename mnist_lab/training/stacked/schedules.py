@@ -1,4 +1,4 @@
-"""Optimizers and schedules of the trials of a stack, which hold and change their settings."""
+"""Schedules of the trials of a stack, each of which moves the settings of the trial's optimizer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
