@@ -36,7 +36,7 @@ ELSEWHERE = {
     "docker": "tests/scripts/test_docker.py",
     "uvx": "tests/scripts/test_package.py",
     "pipx": "tests/scripts/test_package.py",
-    "wandb sync": "tests/training/test_wandb_logger.py",
+    "wandb sync": "tests/training/loggers/test_wandb.py",
 }
 
 

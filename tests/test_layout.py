@@ -70,8 +70,8 @@ UNTESTED = {
     "report/leftovers.py",  # by that of cli/runs/remove.py
     "report/details.py",  # by that of cli/runs/show.py
     "training/__init__.py",
-    "training/checkpoint_callback.py",
-    "training/hparams.py",
+    "training/checkpoints/callback.py",
+    "training/loggers/hparams.py",
     "training/lightning_internals.py",
     "training/stacked/loss.py",
     "training/stacked/run.py",

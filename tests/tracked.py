@@ -79,7 +79,7 @@ def killed(folder: Path, loggers: str, methods: list[str], kills: int) -> list[i
         The numbers of the processes.
     """
     (folder / "killer.py").write_text(KILLER)
-    names = [*methods, "checkpoint_io.AtomicCheckpointIO.save_checkpoint"]
+    names = [*methods, "checkpoints.plugin.AtomicCheckpointIO.save_checkpoint"]
     counts = [*(5 + number * 7 % 15 for number in range(kills)), 0]  # an end takes more
     words = [",".join(map(str, counts)), ",".join(names), *TRAIN.split(), loggers]
     done = subprocess.run(

@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     with without_collector():
         from mnist_lab.cli.result_table import print_result
-        from mnist_lab.training.longer_run import go_further
+        from mnist_lab.training.checkpoints.longer_run import go_further
         from mnist_lab.training.precision import check_accelerator
         from mnist_lab.training.run import run
 

@@ -235,7 +235,7 @@ class _Job:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
             with without_collector():
                 from mnist_lab.cli.result_table import print_result
-                from mnist_lab.training.longer_run import go_further
+                from mnist_lab.training.checkpoints.longer_run import go_further
                 from mnist_lab.training.run import run
 
             check_roles(OmegaConf.to_container(config), self.allowed)

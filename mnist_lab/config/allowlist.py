@@ -35,11 +35,11 @@ _CALLBACKS = (
     r"|(Rich|TQDM)ProgressBar|StochasticWeightAveraging|Timer|WeightAveraging)"
 )
 EXTRAS = {
-    "mnist_lab.training.mlflow_logger.MLflow": "mlflow",
-    "mnist_lab.training.wandb_logger.Wandb": "wandb",
+    "mnist_lab.training.loggers.mlflow.MLflow": "mlflow",
+    "mnist_lab.training.loggers.wandb.Wandb": "wandb",
 }
 """Loggers that send elsewhere, each by a package that is an extra of the same name."""
-TENSORBOARD = "mnist_lab.training.tensorboard_logger.TensorBoard"
+TENSORBOARD = "mnist_lab.training.loggers.tensorboard.TensorBoard"
 _LIGHTNINGS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
 _LOGGERS = "|".join([_LIGHTNINGS, re.escape(TENSORBOARD), *EXTRAS])
 _METRICS = r"torchmetrics\.classification\.([a-z_0-9]+\.)*[A-Z]\w*"

@@ -24,8 +24,8 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import CLASS_NAMES, read_manifest
+from mnist_lab.training.checkpoints.newest import best_of, check_weights
 from mnist_lab.training.fit import default_trainer, evaluate_on
-from mnist_lab.training.newest_checkpoint import best_of, check_weights
 from mnist_lab.training.precision import can_compute
 from mnist_lab.training.sealed_test import count_reading
 from mnist_lab.training.trainer import build_model, build_trainer

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_lab.training.checkpoint_callback import Checkpoint
+    from mnist_lab.training.checkpoints.callback import Checkpoint
 
 __all__ = ["Checkpoint"]
 
@@ -12,6 +12,6 @@ def __getattr__(name: str) -> Any:
     """Import on first use, so that a sweep can name its observer without importing torch."""
     if name != "Checkpoint":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mnist_lab.training.checkpoint_callback import Checkpoint
+    from mnist_lab.training.checkpoints.callback import Checkpoint
 
     return Checkpoint

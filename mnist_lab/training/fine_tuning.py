@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mnist_lab.errors import ConfigError
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.files.regular import check_links
-from mnist_lab.training.newest_checkpoint import best_of, check_weights
+from mnist_lab.training.checkpoints.newest import best_of, check_weights
 
 _MOST_NAMED = 12  # layers in an error
 

@@ -18,7 +18,7 @@ from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
-from mnist_lab.training.checkpoint_callback import Checkpoint
+from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.judged_weights import weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken

@@ -12,7 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from mnist_lab.config.messages import explain
 from mnist_lab.errors import ConfigError, InputError, LabError, first_line
-from mnist_lab.training.checkpoint_callback import Checkpoint
+from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.lightning_internals import is_from_loading
 
 _LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}

@@ -26,19 +26,19 @@ from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
 from mnist_lab.runs.labels import labels_given
+from mnist_lab.training.checkpoints.newest import newest, put_aside_damaged
+from mnist_lab.training.checkpoints.resume_state import Snapshot, read_snapshot
 from mnist_lab.training.data_dimensions import follow_data, follow_run
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import own_checkpoint, train
-from mnist_lab.training.hparams import log_best, log_config, settings_of
 from mnist_lab.training.library_errors import settings_taken
-from mnist_lab.training.newest_checkpoint import newest, put_aside_damaged
+from mnist_lab.training.loggers.hparams import log_best, log_config, settings_of
+from mnist_lab.training.loggers.resume_logs import close_logs, rewind
+from mnist_lab.training.loggers.tracker import Tracker
 from mnist_lab.training.observer import current_observer
 from mnist_lab.training.progress_file import Heartbeat
-from mnist_lab.training.resume_logs import close_logs, rewind
-from mnist_lab.training.resume_state import Snapshot, read_snapshot
 from mnist_lab.training.sealed_test import counter_of, reads_test
 from mnist_lab.training.threads import threads_of
-from mnist_lab.training.tracker import Tracker
 from mnist_lab.training.trainer import build_model, build_trainer, machine
 
 _log = logging.getLogger(__name__)

@@ -31,12 +31,12 @@ from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
 from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.models.named import takes
-from mnist_lab.training.checkpoint_plugin import AtomicCheckpointIO
+from mnist_lab.training.checkpoints.model_checkpoints import give_folders
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
 from mnist_lab.training.data_dimensions import NUMBERS
 from mnist_lab.training.fine_tuning import freeze
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import starts_by_copying
-from mnist_lab.training.model_checkpoints import give_folders
 from mnist_lab.training.model_summary import Summary
 from mnist_lab.training.precision import check_portable, device_type, resolve_precision
 from mnist_lab.training.silenced_warnings import ignore_noise

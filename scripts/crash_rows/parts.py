@@ -19,7 +19,7 @@ from crash_rows.child import POINTS
 from crash_rows.runner import CASES, References, Run
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs.directory import LAST, PREVIOUS
-from mnist_lab.training.newest_checkpoint import newest
+from mnist_lab.training.checkpoints.newest import newest
 
 AT_ONCE = 2
 

@@ -36,7 +36,7 @@ def test_a_directory_names_no_address(address: str, tmp_path: Path) -> None:
     assert call(f"train {FEW_BATCHES} logger=none hydra.run.dir=run", tmp_path).returncode == 0
     config = tmp_path / "run" / "config.yaml"
     node = {
-        "_target_": "mnist_lab.training.mlflow_logger.MLflow",
+        "_target_": "mnist_lab.training.loggers.mlflow.MLflow",
         "save_dir": ".",
         "tracking_uri": address,
     }

@@ -23,7 +23,8 @@ from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.config.trainer_schema import PRECISIONS
 from mnist_lab.models import arguments
 from mnist_lab.models.classifier import Classifier
-from mnist_lab.training import Checkpoint, hparams
+from mnist_lab.training import Checkpoint
+from mnist_lab.training.loggers import hparams
 
 SHARED = {
     name: parameter

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from mnist_lab.report.curves import curves
-from mnist_lab.training.tensorboard_logger import TensorBoard
+from mnist_lab.training.loggers.tensorboard import TensorBoard
 
 
 def log(folder: Path) -> Path:

@@ -22,8 +22,8 @@ from tensorboard_server import as_json, at_address, serving, until_there
 from mnist_lab.errors import BusyError, ConfigError, UntrustedError
 from mnist_lab.runs.directory import hold, read_json
 from mnist_lab.runs.labels import Labels, check_tags, labels_of, note_run, tag_run
-from mnist_lab.training.hparams import log_config
-from mnist_lab.training.tensorboard_logger import TensorBoard
+from mnist_lab.training.loggers.hparams import log_config
+from mnist_lab.training.loggers.tensorboard import TensorBoard
 
 NOTE = "</code><script >alert(1)</script> <img src=x onerror=alert(2)> \x1b]0;owned\x07 \u202egpj"
 

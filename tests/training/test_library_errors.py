@@ -7,7 +7,7 @@ from mnist_lab import MNISTDataModule, SoftmaxRegression, train
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs.directory import LAST
 from mnist_lab.training import Checkpoint
-from mnist_lab.training.checkpoint_plugin import AtomicCheckpointIO
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
 from mnist_lab.training.library_errors import settings_taken
 
 

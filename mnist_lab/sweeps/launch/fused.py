@@ -23,8 +23,8 @@ from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import directory, manifest, signals
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.trial import Trial, TrialTask
-from mnist_lab.training.newest_checkpoint import newest
-from mnist_lab.training.resume_state import read_snapshot
+from mnist_lab.training.checkpoints.newest import newest
+from mnist_lab.training.checkpoints.resume_state import read_snapshot
 from mnist_lab.training.stacked.fit import (
     max_stack,
     reason_config_is_not_stacked,

@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
+from mnist_lab.training.checkpoints.resume_state import Snapshot, put_back_position
 from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.lightning_internals import DataFetcher, PrefetchDataFetcher
-from mnist_lab.training.resume_state import Snapshot, put_back_position
 from mnist_lab.training.shared_cores import gives_way
 from mnist_lab.training.stacked.data import StackedData
 from mnist_lab.training.stacked.module import Metrics, Stack

@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import Diverged, Paused, Pruned
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
-from mnist_lab.training.checkpoint_callback import Checkpoint
-from mnist_lab.training.checkpoint_plugin import AtomicCheckpointIO
+from mnist_lab.training.checkpoints.callback import Checkpoint
+from mnist_lab.training.checkpoints.newest import newest
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
+from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, random_state, read_snapshot
 from mnist_lab.training.fit import fit_metrics
 from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
-from mnist_lab.training.newest_checkpoint import newest
-from mnist_lab.training.resume_logs import close_logs, log_lengths
-from mnist_lab.training.resume_state import KEY, Snapshot, random_state, read_snapshot
+from mnist_lab.training.loggers.resume_logs import close_logs, log_lengths
 from mnist_lab.training.run import begin_logs, finish_run, note_machine, recorded
 from mnist_lab.training.stacked.module import TrialState
 from mnist_lab.training.trainer import build_loggers, build_model

@@ -23,7 +23,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.models import Classifier
 from mnist_lab.training.epoch_loop import FastEpochLoop
 from mnist_lab.training.lightning_internals import set_progress
-from mnist_lab.training.resume_logs import log_lengths
+from mnist_lab.training.loggers.resume_logs import log_lengths
 
 _NUMPY_WORDS = 624  # of the Mersenne Twister's state; its position is among them, or at their end
 KEY = "mnist_lab"  # of the snapshot in a checkpoint

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from mnist_lab.config.allowlist import importing
 from mnist_lab.errors import first_line
-from mnist_lab.training.tracker import TAG, Tracker, id_of
+from mnist_lab.training.loggers.tracker import TAG, Tracker, id_of
 
 _log = logging.getLogger(__name__)
 _PARAMS, _METRICS, _LONGEST = 100, 1_000, 6_000  # that MLflow takes in a request, and of a value

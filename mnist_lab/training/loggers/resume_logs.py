@@ -10,7 +10,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.training.lightning_internals import set_purge_step
-from mnist_lab.training.tracker import Tracker
+from mnist_lab.training.loggers.tracker import Tracker
 
 _CSV_KEPT = ".metrics.csv.kept"
 

@@ -22,7 +22,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.runs.directory import BEST, LAST, MANIFEST, METRICS, PREVIOUS
-from mnist_lab.training.newest_checkpoint import check_fits, newest
+from mnist_lab.training.checkpoints.newest import check_fits, newest
 
 DAMAGED = (
     *("empty", "cut to 1", "cut to 4", "cut to 30", "cut to 1000", "cut to 5000", "cut to half"),

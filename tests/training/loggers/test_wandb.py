@@ -24,16 +24,15 @@ from mnist_lab.files.tensorboard import tag_of
 from mnist_lab.runs.directory import OFFLINE
 from mnist_lab.runs.manifest import update_manifest
 from mnist_lab.runs.signals import signals_end_run
-from mnist_lab.training.hparams import settings_of
-from mnist_lab.training.wandb_logger import Wandb
+from mnist_lab.training.loggers.hparams import settings_of
+from mnist_lab.training.loggers.wandb import Wandb
 
 pytestmark = [
     pytest.mark.skipif(not find_spec("wandb"), reason="the extra wandb is not installed"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what W&B brings
 ]
 METHODS = [
-    f"wandb_logger.Wandb.{name}"
-    for name in ("log_metrics", "send", "_open", "_init", "_end", "finalize")
+    f"loggers.wandb.Wandb.{name}" for name in ("log_metrics", "send", "_open", "_init", "_end", "finalize")
 ]
 
 
@@ -176,8 +175,8 @@ def test_a_run_has_all_that_tensorboard_has_and_says_how_it_is_uploaded(tmp_path
 
 KILLED_SERVICE = """\
 import os, signal, subprocess, sys
-from mnist_lab.training.hparams import settings_of
-from mnist_lab.training.wandb_logger import Wandb
+from mnist_lab.training.loggers.hparams import settings_of
+from mnist_lab.training.loggers.wandb import Wandb
 first, second = Wandb("run"), Wandb("other")
 for logger in (first, second):
     logger.begin({}, None)

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.runs.manifest import read_manifest, update_manifest
-from mnist_lab.training.tracker import Tracker, id_of
+from mnist_lab.training.loggers.tracker import Tracker, id_of
 
 
 class Refusing(Tracker):

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from mnist_lab.errors import InputError, UntrustedError
 from mnist_lab.training import Checkpoint
-from mnist_lab.training.callback_states import check_states
+from mnist_lab.training.checkpoints.callback_states import check_states
 
 
 class Mine(L.Callback):

@@ -8,7 +8,7 @@ import torch
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.files.checkpoint import read_checkpoint
-from mnist_lab.training.checkpoint_plugin import AtomicCheckpointIO
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ from mnist_lab.errors import InputError, Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS, check_place, place_of
-from mnist_lab.training import model_checkpoints, resume_state
-from mnist_lab.training.callback_states import check_states
-from mnist_lab.training.checkpoint_plugin import name_best, separate
+from mnist_lab.training.checkpoints import model_checkpoints, resume_state
+from mnist_lab.training.checkpoints.callback_states import check_states
+from mnist_lab.training.checkpoints.plugin import name_best, separate
+from mnist_lab.training.checkpoints.resume_point import PutBack, check_validates_between_steps
+from mnist_lab.training.checkpoints.resume_state import Snapshot
 from mnist_lab.training.epoch_loop import FastEpochLoop
 from mnist_lab.training.judged_weights import JUDGED, JudgedWeights, are_same, judge
 from mnist_lab.training.lightning_internals import put_back_averaging
-from mnist_lab.training.resume_point import PutBack, check_validates_between_steps
-from mnist_lab.training.resume_state import Snapshot
 
 _log = logging.getLogger(__name__)
 STEPS_BETWEEN_TALKS = 10  # of several ranks, about whether to save: it costs them a device sync

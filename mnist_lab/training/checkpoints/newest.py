@@ -17,8 +17,8 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import OPTIMIZERS
 from mnist_lab.models.optimizers import build_optimizer
 from mnist_lab.runs.directory import BEST, CHECKPOINTS, LAST, PREVIOUS
+from mnist_lab.training.checkpoints.resume_state import KEY, is_count, read_snapshot
 from mnist_lab.training.judged_weights import JUDGED
-from mnist_lab.training.resume_state import KEY, is_count, read_snapshot
 
 _DAMAGED = Path(CHECKPOINTS, "damaged.ckpt")
 _log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_lab.files.tensorboard import tag_of
-from mnist_lab.training.tensorboard_logger import TensorBoard
+from mnist_lab.training.loggers.tensorboard import TensorBoard
 
 
 def test_results_stand_behind_the_curves_and_the_epoch_is_left_out(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from mnist_lab.errors import ConfigError, InputError
-from mnist_lab.training.model_checkpoints import KEY, files, give_folders, rewind
+from mnist_lab.training.checkpoints.model_checkpoints import KEY, files, give_folders, rewind
 
 
 def trainer(folder: Path, *callbacks: Any) -> Any:

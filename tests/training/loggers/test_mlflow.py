@@ -11,15 +11,14 @@ from tracked import Points, expected, killed
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.manifest import update_manifest
-from mnist_lab.training.mlflow_logger import MLflow
+from mnist_lab.training.loggers.mlflow import MLflow
 
 pytestmark = [
     pytest.mark.skipif(not find_spec("mlflow"), reason="the extra mlflow is not installed"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what MLflow brings
 ]
 METHODS = [
-    f"mlflow_logger.MLflow.{name}"
-    for name in ("log_metrics", "send", "_open", "_experiment", "finalize")
+    f"loggers.mlflow.MLflow.{name}" for name in ("log_metrics", "send", "_open", "_experiment", "finalize")
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger
 
-from mnist_lab.training.resume_logs import close_logs, log_lengths, rewind
+from mnist_lab.training.loggers.resume_logs import close_logs, log_lengths, rewind
 
 
 def csv_logger(folder: Path) -> CSVLogger:

@@ -25,7 +25,7 @@ from mnist_lab.errors import InputError, first_line
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.files.regular import read_regular
 from mnist_lab.runs.directory import OFFLINE
-from mnist_lab.training.tracker import Tracker, id_of
+from mnist_lab.training.loggers.tracker import Tracker, id_of
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 2**30

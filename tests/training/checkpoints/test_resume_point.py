@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mnist_lab.errors import ConfigError
+from mnist_lab.training.checkpoints.resume_point import check_validates_between_steps
 from mnist_lab.training.judged_weights import mute, unmute
-from mnist_lab.training.resume_point import check_validates_between_steps
 
 
 def trainer(steps: int, batches: int, every: float, epochs: int | None = 1) -> Any:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mnist_lab.errors import InputError
-from mnist_lab.training.resume_state import KEY, Snapshot, random_state, read_snapshot
+from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, random_state, read_snapshot
 
 
 def stored() -> dict[str, Any]:

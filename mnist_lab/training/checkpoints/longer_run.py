@@ -26,8 +26,8 @@ from mnist_lab.models.arguments import OVER_THE_RUN
 from mnist_lab.runs import directory, manifest
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.training.newest_checkpoint import check_resumable, newest
-from mnist_lab.training.resume_state import KEY, Snapshot, further, read_snapshot
+from mnist_lab.training.checkpoints.newest import check_resumable, newest
+from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, further, read_snapshot
 
 _log = logging.getLogger(__name__)
 _OLD = Path(".checkpoints.old")

@@ -210,7 +210,7 @@ def test_killed_while_it_changes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"mnist_lab.training.longer_run.{place}", die)
+        patch.setattr(f"mnist_lab.training.checkpoints.longer_run.{place}", die)
         with pytest.raises(KeyboardInterrupt):
             resume(run_dir, "max_epochs=3")
     done = resume(run_dir, *filter(None, [again]))
