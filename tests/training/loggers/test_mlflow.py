@@ -18,7 +18,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what MLflow brings
 ]
 METHODS = [
-    f"loggers.mlflow.MLflow.{name}" for name in ("log_metrics", "send", "_open", "_experiment", "finalize")
+    f"loggers.mlflow.MLflow.{name}"
+    for name in ("log_metrics", "send", "_open", "_experiment", "finalize")
 ]
 
 

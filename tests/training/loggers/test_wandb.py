@@ -32,7 +32,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what W&B brings
 ]
 METHODS = [
-    f"loggers.wandb.Wandb.{name}" for name in ("log_metrics", "send", "_open", "_init", "_end", "finalize")
+    f"loggers.wandb.Wandb.{name}"
+    for name in ("log_metrics", "send", "_open", "_init", "_end", "finalize")
 ]
 
 
