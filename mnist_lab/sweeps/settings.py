@@ -31,6 +31,8 @@ def read_settings(node: DictConfig) -> Settings:
                 f"hydra.sweeper.{name}={shown(value)}: must be a mapping, {{key: value}}"
             )
         plain[name] = value or {}
+    if plain["pruner"] == "none":
+        plain["pruner_options"] = {}  # of the pruner that a recipe has, and this takes the place of
     return Settings(**plain)
 
 

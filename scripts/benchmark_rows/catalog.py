@@ -227,6 +227,18 @@ TABLES = (
         ),
     ),
     Table(
+        "search",
+        "256 random trials of sweep=mlp_search, 12 epochs: the best on validation",
+        "val/acc",
+        "{:.2%}",
+        (
+            Row("to_the_end", "each to its end, hydra/launcher=fused", "search.to_the_end"),
+            Row("halved", "synchronous halving, hydra/launcher=fused", "search.halved"),
+            Row("basic", "each to its end, hydra/launcher=basic", "search.basic"),
+        ),
+        extras=(("epochs", "of all epochs", "{:.1%}"), ("seconds", "s in all", "{:.0f}")),
+    ),
+    Table(
         "data",
         "Loader alone, batch 128, float32 in [0, 1]",
         "samples/s",

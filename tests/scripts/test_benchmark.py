@@ -66,6 +66,18 @@ def test_tables_and_report_say_what_was_scaled_up(measured):
     assert "| raw loop, float32 |" in markdown
 
 
+@pytest.mark.slow
+def test_a_search_is_measured_by_its_best_its_epochs_and_its_time(tmp_path):
+    finished = run("--tiny", "search", "--json", tmp_path / "search.json")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (table,) = json.loads((tmp_path / "search.json").read_text())["tables"]
+    (to_the_end,), (halved,), (basic,) = (row["runs"] for row in table["rows"])
+    assert to_the_end["epochs"] == basic["epochs"] == 1
+    assert 0.1 < halved["epochs"] < 0.3  # 16 trials: 16 + 5 * 2 + 1 * 9 of 192 epochs
+    assert 0.1 < halved["figure"] <= 1
+    assert len(to_the_end["best"]) == 5
+
+
 def test_an_unknown_row_is_refused():
     finished = run("step/mlp_66")
     assert finished.returncode == 2

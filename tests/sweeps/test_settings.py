@@ -56,6 +56,12 @@ def test_bad_settings(values: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_no_pruner_takes_no_options_of_a_recipe() -> None:
+    options = {"min_resource": 1}
+    assert read(pruner="none", pruner_options=options).pruner_options == {}
+    assert read(pruner="median", pruner_options=options).pruner_options == options
+
+
 def test_objectives() -> None:
     settings = read(sampler="tpe", objectives={"num_params": "min"})
     objectives = objectives_of(settings, run_config(monitor="val/loss", mode="min"), is_own=False)
