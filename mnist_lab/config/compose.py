@@ -9,9 +9,11 @@ import copy
 import pickle
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -36,6 +38,7 @@ from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import follow_data, reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
+from mnist_lab.config.variants import Launch, Variants, are_plain
 from mnist_lab.config.write_paths import check_folders, check_run_places, check_texts
 from mnist_lab.errors import ConfigError, LabError, UntrustedError
 
@@ -66,8 +69,10 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         self.is_from_file = typed is not None
         typed = overrides if typed is None else typed
         self.allowed = opened_targets(typed)
+        self._named: dict[str, str] = {}  # overrides as Hydra takes them
         self.bases: dict[tuple[str, ...], bytes] = {}  # by the choices of files
         self.composed: dict[tuple[str, ...], bytes] = {}  # by all overrides
+        self._variants: dict[Hashable, Variants | None] = {}  # by _Parts.key
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """Compose the config of a run or a sweep; ``hydra.mode`` says which it is.
@@ -110,12 +115,13 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         Raises:
             ConfigError: one cannot be read, or chooses something else.
         """
-        return [
-            with_names(item, self.get_group_options(item.key_or_group))
-            if self.repository.group_exists(item.key_or_group)
-            else str(item.input_line)
-            for item in parse_overrides(overrides)
-        ]
+        for text, item in zip(overrides, parse_overrides(overrides), strict=True):
+            if text in self._named:
+                continue
+            is_group = self.repository.group_exists(item.key_or_group)
+            options = self.get_group_options(item.key_or_group) if is_group else []
+            self._named[text] = with_names(item, options) if is_group else str(item.input_line)
+        return [self._named[text] for text in overrides]
 
     def _check_hydra(self, hydra: DictConfig) -> None:
         """Refuse what Hydra itself takes for granted of its own node."""
@@ -158,70 +164,127 @@ class Loader(hydra_internals.ConfigLoaderImpl):
     def trial(self, master: DictConfig, overrides: Sequence[str], number: int = 0) -> DictConfig:
         """Compose a trial, keep it for the launcher, and return a copy with its values resolved.
 
+        Of Hydra's node the copy has at least what names the trial's directory.
+
         Raises:
             ConfigError: an override does not fit.
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
         """
         with _one_line_errors(overrides):
-            config = self._composed_trial(master, overrides)
-            check_run_places(config)
-            make_absolute(config)
-            follow_data(config)
-            self.composed[tuple(overrides)] = pickle.dumps(config)
-            resolve(config, number)
+            parts = self._parts(master, overrides)
+            variants = self._variants.get(parts.key)
+            if variants is not None:
+                config = variants.resolved(parts.values, parts.all, number)
+            else:
+                config = self._first_trial(master, overrides, parts, number)
             plain: Any = OmegaConf.to_container(config)
         plain.pop("hydra")
         check_targets(plain, self.allowed, is_typed=not self.is_from_file)
         self._check_places(plain)
         return config
 
-    def _composed_trial(self, master: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """Apply a trial's values to the config that its choice of files makes.
+    def _first_trial(
+        self, master: DictConfig, overrides: Sequence[str], parts: "_Parts", number: int
+    ) -> DictConfig:
+        config = self._composed_trial(master, parts)
+        check_run_places(config)
+        make_absolute(config)
+        follow_data(config)
+        self.composed[tuple(overrides)] = pickle.dumps(config)
+        whole = resolved(config, number)
+        if parts.key not in self._variants:
+            variants = None
+            if are_plain(parts.values):
+                with contextlib.suppress(ValueError, OmegaConfBaseException):
+                    keys = [item.key_or_group for item in parts.values]
+                    variants = Variants(config, whole, keys)
+            self._variants[parts.key] = variants
+        return whole
 
-        Hydra takes 80 ms for a config, more than a minute for a grid of a thousand; so each choice
-        of files is composed by Hydra once, the sweep's own not again.
-        """
+    def _parts(self, master: DictConfig, overrides: Sequence[str]) -> "_Parts":
+        """Divide a trial's overrides into choices of files, values, and what all trials have."""
         parsed = parse_overrides(self.with_names(overrides))
         fixed = parse_overrides(given_overrides(master.hydra))
         known = {key_and_value(override) for override in fixed if not override.is_sweep_override()}
         new = [override for override in parsed if key_and_value(override) not in known]
         groups = [item for item in new if self.repository.group_exists(item.key_or_group)]
         values = [item for item in new if item not in groups]
-        key = tuple(str(override.input_line) for override in groups)
+        return _Parts(parsed, groups, values)
+
+    def _composed_trial(self, master: DictConfig, parts: "_Parts") -> DictConfig:
+        """Apply a trial's values to the config that its choice of files makes.
+
+        Hydra takes 80 ms for a config, more than a minute for a grid of a thousand; so each choice
+        of files is composed by Hydra once, the sweep's own not again.
+        """
+        key = tuple(str(override.input_line) for override in parts.groups)
         if key not in self.bases:
             base = master
-            if groups:
-                texts = [str(item.input_line) for item in parsed if item not in values]
-                base = super().load_sweep_config(master, [*texts, *own_choices(parsed)])
+            if parts.groups:
+                texts = [str(item.input_line) for item in parts.all if item not in parts.values]
+                base = super().load_sweep_config(master, [*texts, *own_choices(parts.all)])
             self.bases[key] = pickle.dumps(base)
         config: DictConfig = pickle.loads(self.bases[key])
-        hydra_internals.apply_overrides(config, values)
+        hydra_internals.apply_overrides(config, parts.values)
         OmegaConf.set_readonly(config.hydra, False)
         config.hydra.mode = RunMode.MULTIRUN
-        hydra_internals.set_overrides(config, parsed)
+        hydra_internals.set_overrides(config, parts.all)
         return config
 
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
         """Return a trial's config to a launcher: the one that was checked, if there is one."""
-        key = tuple(sweep_overrides)
-        if key not in self.composed:
-            self.trial(master_config, sweep_overrides)
-        config: DictConfig = pickle.loads(self.composed[key])
-        return config
+        return pickle.loads(self._pickled(master_config, sweep_overrides))  # type: ignore[no-any-return]
 
-    def only(self, trials: Sequence[Sequence[str]]) -> "Loader":
+    def _pickled(self, master: DictConfig, overrides: Sequence[str]) -> bytes:
+        key = tuple(overrides)
+        if key not in self.composed:
+            parts = self._parts(master, overrides)
+            if (variants := self._variants.get(parts.key)) is not None:
+                return pickle.dumps(variants.composed(parts.values, parts.all))
+            self.trial(master, overrides)
+        return self.composed[key]
+
+    def launch(self, master: DictConfig, overrides: Sequence[str], number: int) -> Launch | None:
+        """Return what a checked trial is started from; None if its config is one of its own."""
+        parts = self._parts(master, overrides)
+        variants = self._variants.get(parts.key)
+        return None if variants is None else variants.launch(parts.values, parts.all, number)
+
+    def only(self, master: DictConfig, trials: Sequence[Sequence[str]]) -> "Loader":
         """Return a copy that keeps the configs of some trials, for another process."""
         loader = copy.copy(self)
-        loader.bases = {}
-        loader.composed = {tuple(trial): self.composed[tuple(trial)] for trial in trials}
+        loader.bases, loader._variants = {}, {}
+        loader.composed = {tuple(trial): self._pickled(master, trial) for trial in trials}
         return loader
 
     def get_group_options(self, *arguments: Any, **options: Any) -> list[str]:
         """Return what can be chosen; a schema is a part of the choices, not one of them."""
         names = super().get_group_options(*arguments, **options)
         return [name for name in names if not name.endswith("_schema")]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The overrides of a trial.
+
+    Args:
+        all: all of them.
+        groups: the choices of files that only some trials make.
+        values: the other overrides that only some trials have.
+    """
+
+    all: list[Override]
+    groups: list[Override]
+    values: list[Override]
+
+    @property
+    def key(self) -> Hashable:
+        """What trials have in common that may differ in values alone."""
+        others = [str(item.input_line) for item in self.all if item not in self.values]
+        keys = [item.get_key_element() for item in self.values]
+        return tuple(others), tuple(keys), are_plain(self.values)
 
 
 @contextlib.contextmanager

@@ -90,7 +90,7 @@ def default_of(declared: Field[Any]) -> Any:
 
 
 def check_knob(key: str, declared: Field[Any], node: Mapping[str, Any]) -> None:
-    """Check a knob's value in a node.
+    """Check a knob's value in a node of builtins.
 
     Raises:
         ConfigError: the value is out of range.
@@ -98,23 +98,28 @@ def check_knob(key: str, declared: Field[Any], node: Mapping[str, Any]) -> None:
     value, knob = node[declared.name], declared.metadata["knob"]
     if value is None and declared.default is None:
         return
-    is_list = OmegaConf.is_list(value)
+    is_list = isinstance(value, list)
     values = value if is_list else [value]
     if any(isinstance(number, int) and abs(number) > _LARGEST for number in values):
         raise ConfigError(f"{key}: must be a whole number of at most 15 digits")
-    wrong = ConfigError(f"{key}={shown(value)}: must be {requirement(declared)}")
     if knob.choices:
         for name in values if knob.each else [value]:
-            is_node = knob.each and OmegaConf.is_dict(name)
+            is_node = knob.each and isinstance(name, dict)
             if not is_node and str(name) not in knob.choices:
-                raise ConfigError(f"{wrong}{nearest(str(name), knob.choices)}")
+                raise ConfigError(
+                    f"{_wrong(key, declared, value)}{nearest(str(name), knob.choices)}"
+                )
         return
     if (is_list and knob.number and not knob.each) or not all(map(knob.allows, values)):
-        raise wrong
+        raise ConfigError(_wrong(key, declared, value))
     if is_list and len(value) > _MOST_VALUES:
         raise ConfigError(f"{key}: {len(value):,} values found, at most {_MOST_VALUES:,} required")
     if is_list and knob.length is not None:
         _check_length(key, value, knob.length, node)
+
+
+def _wrong(key: str, declared: Field[Any], value: Any) -> str:
+    return f"{key}={shown(value)}: must be {requirement(declared)}"
 
 
 def _check_length(key: str, value: Any, length: str | int, node: Mapping[str, Any]) -> None:

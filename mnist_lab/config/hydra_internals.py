@@ -5,7 +5,10 @@ and 1.4 call by different names.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+import functools
+import marshal
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -44,6 +47,7 @@ __all__ = [
     "to_yaml",
 ]
 _IS_1_3 = hasattr(version, "base_at_least")  # and not 1.4
+_YAML_KEY = re.compile(r"[\w./@-]{1,60}", re.ASCII)
 _UTILS: Any = hydra_utils  # some of whose names are only in 1.4
 
 
@@ -100,11 +104,46 @@ def configure_log(config: DictConfig) -> None:
 
 
 def to_yaml(plain: Any) -> str:
-    """Return plain values as YAML from which OmegaConf reads the very same values."""
-    options = {"sort_keys": False, "Dumper": get_omega_conf_dumper()}
-    text: str = yaml.dump(plain, allow_unicode=True, **options)
+    """Return plain values as YAML from which OmegaConf reads the very same values.
+
+    Parts that were dumped before are not dumped again: the configs of trials differ in few.
+    """
+    try:
+        text = "".join(_yaml_parts((), plain)) if plain and isinstance(plain, dict) else ""
+    except ValueError:  # a value or a key is no builtin of a config
+        text = ""
+    text = text or _dumped(plain)
     # PyYAML writes U+0085 as it is, and reads it as the end of a line.
-    return yaml.dump(plain, **options) if "\x85" in text else text
+    return _dumped(plain, allow_unicode=False) if "\x85" in text else text
+
+
+def _yaml_parts(path: tuple[str, ...], node: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of each value of a mapping, as they are in the whole."""
+    for key, value in node.items():
+        if not isinstance(key, str) or not _YAML_KEY.fullmatch(key):
+            raise ValueError(key)
+        is_group = isinstance(value, dict) and bool(value)
+        text = _yaml_part(marshal.dumps((path, key, {"": 0} if is_group else value), 0))
+        if is_group:
+            yield text[: text.index("\n") + 1]
+            yield from _yaml_parts((*path, key), value)
+        else:
+            yield text
+
+
+@functools.lru_cache(maxsize=10_000)
+def _yaml_part(content: bytes) -> str:
+    path, key, value = marshal.loads(content)
+    node = {key: value}
+    for name in reversed(path):
+        node = {name: node}
+    return _dumped(node).split("\n", len(path))[-1]
+
+
+def _dumped(plain: Any, allow_unicode: bool = True) -> str:
+    dumper = get_omega_conf_dumper()
+    text: str = yaml.dump(plain, sort_keys=False, Dumper=dumper, allow_unicode=allow_unicode)
+    return text
 
 
 def build(node: Any, **arguments: Any) -> Any:

@@ -1,5 +1,6 @@
 """Parses and checks overrides of the command line."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         ConfigError: one cannot be read.
     """
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = list(map(_parsed, overrides))
     except HydraException as error:
         raise ConfigError(explain(error)) from error
     except (RecursionError, ValueError) as error:  # the latter: a number of thousands of digits
@@ -42,6 +43,13 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     for override in parsed:
         if not override.key_or_group:
             raise ConfigError(f"{override.input_line}: must be KEY=VALUE")
+    return parsed
+
+
+@functools.lru_cache(maxsize=10_000)
+def _parsed(override: str) -> Override:
+    """Parse an override; the trials of a sweep share most of theirs."""
+    (parsed,) = OverridesParser.create().parse_overrides([override])
     return parsed
 
 

@@ -2,8 +2,8 @@
 
 import os
 import sys
-
-from omegaconf import DictConfig
+from collections.abc import Mapping
+from typing import Any
 
 from mnist_lab.errors import ConfigError
 
@@ -38,20 +38,19 @@ def choose_bits(bits: object) -> None:
     os.environ |= _VARIABLES
 
 
-def check_bits(config: DictConfig) -> None:
-    """Check that what a config trains can have the same bits everywhere.
+def check_bits(plain: Mapping[str, Any]) -> None:
+    """Check that what a config, as builtins, trains can have the same bits everywhere.
 
     Raises:
         ConfigError: it cannot.
     """
-    if config.get("bits") != PORTABLE:
+    if plain.get("bits") != PORTABLE:
         return
-    if config.model._target_ not in _MODELS:
+    target, precision = plain["model"]["_target_"], plain["trainer"]["precision"]
+    if target not in _MODELS:
         raise ConfigError(
             f"bits={PORTABLE}: holds for model=softmax and model=mlp, and not for "
-            f"{config.model._target_}, whose bits depend on processor and threads; leave it out"
+            f"{target}, whose bits depend on processor and threads; leave it out"
         )
-    if config.trainer.precision not in _PRECISIONS:
-        raise ConfigError(
-            f"trainer.precision={config.trainer.precision}: must be 32-true where bits={PORTABLE}"
-        )
+    if precision not in _PRECISIONS:
+        raise ConfigError(f"trainer.precision={precision}: must be 32-true where bits={PORTABLE}")

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     StochasticWeightAveraging,
 )
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 from torch.optim import lr_scheduler as schedules
 
 from mnist_lab.config import schema as schemas
@@ -138,6 +138,6 @@ def test_defaults_are_in_range_and_explained(group: str, name: str) -> None:
         value = default_of(knob)
         if not knob.metadata or (isinstance(value, str) and value.startswith(("${", MISSING))):
             continue
-        check_knob(knob.name, knob, OmegaConf.create(knobs(schema)))
+        check_knob(knob.name, knob, knobs(schema))
         assert knob.metadata["knob"].text
         assert requirement(knob)

@@ -59,7 +59,7 @@ def test_a_trial_is_kept_for_its_launcher() -> None:
     master = loader.compose([], RunMode.MULTIRUN)
     loader.trial(master, ["seed=1"], 0)
     loader.trial(master, ["seed=2"], 1)
-    sent = loader.only([["seed=2"]])
+    sent = loader.only(master, [["seed=2"]])
     assert list(sent.composed) == [("seed=2",)]
     assert sent.load_sweep_config(master, ["seed=2"]).seed == 2
     assert loader.load_sweep_config(master, ["seed=3"]).seed == 3

@@ -16,6 +16,7 @@ import torch
 from hydra.core.utils import run_job, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicLauncher, configure_log
 from mnist_lab.config.resolve import reading
 from mnist_lab.errors import LabError, first_line
@@ -116,7 +117,21 @@ class FusedLauncher(NumberedLauncher):
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
-        config = loader.load_sweep_config(self.config, list(overrides))
+        assert isinstance(loader, Loader)
+        launch = loader.launch(self.config, overrides, number)
+        if launch is None or self.config.hydra.callbacks:
+            return Job(number, overrides, self._config_of_job(overrides, number))
+        for name, text in launch.files.items():
+            path = launch.run_dir / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return Job(number, overrides, launch.config)
+
+    def _config_of_job(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """Return the config of a job of Hydra's own, which does nothing."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
         done = run_job(
@@ -131,7 +146,7 @@ class FusedLauncher(NumberedLauncher):
         assert done.cfg is not None
         with reading(done.hydra_cfg):
             OmegaConf.resolve(done.cfg)
-        return Job(number, list(overrides), done.cfg)
+        return done.cfg
 
     def _train(self, jobs: Sequence[Job]) -> tuple[list[Job], str | None]:
         """Train jobs as a stack; return those that an error has kept from their end, and the error.

@@ -122,7 +122,7 @@ class Engine(NumberedLauncher):
         assert self.config is not None
         loader = self.hydra_context.config_loader
         assert isinstance(loader, Loader)
-        context = replace(self.hydra_context, config_loader=loader.only(overrides))
+        context = replace(self.hydra_context, config_loader=loader.only(self.config, overrides))
         return Job(context, task, self.config, list(map(list, overrides)), numbers, self.fused)
 
     def stack_size(self, num_trials: int) -> int:
