@@ -29,7 +29,7 @@ _AUGMENTS = r"torchvision\.transforms\.v2\.[A-Z]\w*"
 _NETS = r"(torch\.nn|torchvision\.models)\.[A-Z]\w*"
 _TRAINER = r"lightning\.Trainer"
 _CALLBACKS = (
-    r"mnist_lab\.callbacks\.([a-z_0-9]+\.)*[A-Z]\w*|mnist_lab\.training\.Checkpoint"
+    r"mnist_lab\.callbacks\.([a-z_0-9]+\.)*[A-Z]\w*|mnist_lab\.training\.(Checkpoint|Phases)"
     r"|lightning\.pytorch\.callbacks\.(DeviceStatsMonitor|EMAWeightAveraging|EarlyStopping"
     r"|GradientAccumulationScheduler|LearningRateMonitor|ModelCheckpoint|(Rich)?ModelSummary"
     r"|(Rich|TQDM)ProgressBar|StochasticWeightAveraging|Timer|WeightAveraging)"

@@ -24,6 +24,7 @@ from mnist_lab.models.metrics import (
     targets,
     train_metrics,
 )
+from mnist_lab.training.phases import Phases
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.loss import training_losses
 from mnist_lab.training.stacked.network import StackedNet
@@ -66,6 +67,7 @@ class Stack(L.LightningModule):
             draws dropout; None seeds with the trials' numbers.
         starts: for each the state that it is resumed from, all after as many steps, and whose
             weights its model has; None begins.
+        phases: for each what changes its settings at the start of an epoch; None changes none.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Stack(L.LightningModule):
         streams: Sequence[Stream] | None = None,
         rng_states: Sequence[Tensor] | None = None,
         starts: Sequence[TrialState] | None = None,
+        phases: Sequence[Phases | None] | None = None,
     ) -> None:
         super().__init__()
         of_each = list(streams) if streams is not None else [(0, None)] * len(models)
@@ -82,6 +85,7 @@ class Stack(L.LightningModule):
         self._models = [models[trial] for trial in self.trials]
         self._streams = [of_each[trial] for trial in self.trials]
         self._starts = [starts[trial] for trial in self.trials] if starts else []
+        self._phases = [phases[trial] if phases else None for trial in self.trials]
         self._generators = [Generator().manual_seed(trial) for trial in self.trials]
         if rng_states is not None:
             for trial, generator in zip(self.trials, self._generators, strict=True):
@@ -169,9 +173,20 @@ class Stack(L.LightningModule):
         self._schedules.step(ends_epoch=last)
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sums and metrics, without those of a sanity check."""
+        """Start the epoch's phases, sums and metrics, without those of a sanity check."""
+        if any(self._phases):
+            self._set_phases()
         self._sums = RunningSums(len(self.trials), self.device)
         self._metrics = [{} for _ in self.trials]
+
+    def _set_phases(self) -> None:
+        """Give the trials the settings of the epoch."""
+        own = zip(self._phases, self._models, self._optimizer.own, strict=True)
+        for phases, model, optimizer in own:
+            if phases is not None:
+                phases.set(self.current_epoch, model, optimizer)
+        self.net.follow_rates()
+        self._arrange()
 
     def on_train_epoch_end(self) -> None:
         """Ask the caller which trials leave, when all that belongs to the epoch is done."""
@@ -245,7 +260,7 @@ class Stack(L.LightningModule):
         if not gone:
             return
         positions = [at for at, trial in enumerate(self.trials) if trial not in gone]
-        for name in ("trials", "_models", "_streams", "_generators", "_metrics"):
+        for name in ("trials", "_models", "_streams", "_generators", "_metrics", "_phases"):
             setattr(self, name, [getattr(self, name)[at] for at in positions])
         self._arrange()
         self.net.keep(positions, self._generators)

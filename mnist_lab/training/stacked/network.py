@@ -36,15 +36,15 @@ def reason_not_stacked(model: Classifier) -> str | None:
     return None
 
 
-def _layers(model: Classifier) -> list[tuple[nn.Module, float]]:
-    """Return the layers of a model's network, each with the rate of dropout that follows it."""
+def _layers(model: Classifier) -> list[tuple[nn.Module, nn.Dropout | None]]:
+    """Return the layers of a model's network, each with the dropout that follows it."""
     assert isinstance(model.net, nn.Sequential)
-    layers: list[tuple[nn.Module, float]] = []
+    layers: list[tuple[nn.Module, nn.Dropout | None]] = []
     for layer in model.net:
         if isinstance(layer, nn.Dropout):
-            layers[-1] = layers[-1][0], layer.p
+            layers[-1] = layers[-1][0], layer
         elif not isinstance(layer, nn.Flatten):
-            layers.append((layer, 0.0))
+            layers.append((layer, None))
     return layers
 
 
@@ -62,13 +62,16 @@ class StackedNet(nn.Module):
         self.layers = nn.ModuleList()
         self._pixel_buffer: Tensor | None = None  # (S, B, 1, 28, 28) float32
         self._sources: list[tuple[nn.Module, list[nn.Module]]] = []  # with each trial's own
+        self._dropouts: list[tuple[StackedDropout, list[nn.Dropout | None]]] = []
         for one_of_each in zip(*(_layers(model) for model in models), strict=True):
-            layers, rates = [layer for layer, _ in one_of_each], [rate for _, rate in one_of_each]
+            layers, own = [layer for layer, _ in one_of_each], [drop for _, drop in one_of_each]
             stacked = _stacked(layers)
             self.layers.append(stacked)
             self._sources.append((stacked, layers))
-            if any(rates):
-                self.layers.append(StackedDropout(rates, generators))
+            if any(rates := _rates(own)):
+                dropout = StackedDropout(rates, generators)
+                self.layers.append(dropout)
+                self._dropouts.append((dropout, own))
 
     def forward(self, images: Tensor, shares: Shares) -> Tensor:
         """Return logits ``(K, B, num_classes)`` for uint8 images ``(S, B, 1, 28, 28)``.
@@ -109,6 +112,15 @@ class StackedNet(nn.Module):
             (stacked, [layers[position] for position in positions])
             for stacked, layers in self._sources
         ]
+        self._dropouts = [
+            (stacked, [layers[position] for position in positions])
+            for stacked, layers in self._dropouts
+        ]
+
+    def follow_rates(self) -> None:
+        """Take the rates of dropout of the trials' own models, which may have changed."""
+        for dropout, own in self._dropouts:
+            dropout.rates = _rates(own)
 
     @torch.no_grad()
     def write_back(self, position: int) -> None:
@@ -117,6 +129,10 @@ class StackedNet(nn.Module):
             own = layers[position].state_dict()  # its tensors are the layer's own
             for name, tensor in stacked.state_dict().items():
                 own[name].copy_(tensor[position])
+
+
+def _rates(layers: Sequence[nn.Dropout | None]) -> list[float]:
+    return [0.0 if layer is None else layer.p for layer in layers]
 
 
 def _stacked(layers: list[nn.Module]) -> nn.Module:

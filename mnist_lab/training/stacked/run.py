@@ -20,6 +20,7 @@ from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, random_st
 from mnist_lab.training.fit import fit_metrics
 from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
 from mnist_lab.training.loggers.resume_logs import close_logs, log_lengths
+from mnist_lab.training.phases import Phases
 from mnist_lab.training.run import begin_logs, finish_run, note_machine, recorded
 from mnist_lab.training.stacked.module import TrialState
 from mnist_lab.training.trainer import build_loggers, build_model
@@ -51,6 +52,10 @@ class StackedRun:
         self.early_stopping: EarlyStopping | None = None
         if "early_stopping" in callbacks:
             self.early_stopping = build(callbacks["early_stopping"])
+        self.phases: Phases | None = None
+        if "phases" in callbacks:
+            self.phases = build(callbacks["phases"])
+            self.phases.check(self.model)
         self.loggers = build_loggers(config)
         self.best: TrialState | None = None
         self.last: TrialState | None = None

@@ -59,6 +59,7 @@ def train_stack(
             [_stream(config) for config in configs],
             [run.random["torch"] for run in runs],
             [run.start for run in runs if run.start is not None],
+            [run.phases for run in runs],
         )
         guide = _Guide(network, trainer, runs, observers, heartbeat)
         with wait_for_step(trainer):  # which is the end of the epoch here
