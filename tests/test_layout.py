@@ -73,6 +73,7 @@ UNTESTED = {
     "training/checkpoints/callback.py",
     "training/loggers/hparams.py",
     "training/lightning_internals.py",
+    "sweeps/rungs.py",  # by those of sweeps/halving.py and sweeps/population.py
     "training/stacked/loss.py",
     "training/stacked/run.py",
     "training/stacked/schedules.py",

@@ -16,8 +16,9 @@ PLACES = (
 )
 """What names a place, an address or shell lines: it is typed each time, and never read from a file
 of the sweep."""
-HALVING = "synchronous_halving"  # for which all trials are handed out at once
-PRUNERS = ("none", "median", "successive_halving", "hyperband", HALVING)
+HALVING, POPULATION = "synchronous_halving", "population"
+WITH_RUNGS = (HALVING, POPULATION)  # for which all trials are handed out at once
+PRUNERS = ("none", "median", "successive_halving", "hyperband", *WITH_RUNGS)
 _DEFAULT_TRIALS = 20
 _DEFAULT_BATCH = 16
 
@@ -36,7 +37,10 @@ class Settings:
     )
     sampler_options: Any = knob(None, "arguments of Optuna's sampler, {n_startup_trials: 5}")
     pruner: str = knob(
-        "none", "what ends bad trials early, by the monitored value of each epoch", choices=PRUNERS
+        "none",
+        "what ends bad trials early, by the monitored value of each epoch; population has them "
+        "copy the best",
+        choices=PRUNERS,
     )
     pruner_options: Any = knob(None, "arguments of the pruner, {min_resource: 1}")
     n_trials: int | None = knob(
@@ -69,7 +73,7 @@ class Settings:
 
     def at_once(self, total: int, launcher: str) -> int:
         """Return how many trials a launcher gets at once."""
-        if self.pruner == HALVING:
+        if self.pruner in WITH_RUNGS:
             return total
         default = total if self.is_grid else _DEFAULT_BATCH
         return self.batch_size or (1 if launcher.endswith(".BasicLauncher") else default)

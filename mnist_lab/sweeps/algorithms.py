@@ -10,9 +10,10 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.pruners import SuccessiveHalvingPruner as HalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from mnist_lab.config.sweep_schema import HALVING, Settings
+from mnist_lab.config.sweep_schema import HALVING, POPULATION, Settings
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.sweeps.halving import SynchronousHalving
+from mnist_lab.sweeps.population import Population
 from mnist_lab.sweeps.space import Space
 
 Direction = Literal["maximize", "minimize"]
@@ -27,6 +28,7 @@ _PRUNERS: dict[str, type[BasePruner]] = {
     "successive_halving": HalvingPruner,
     "hyperband": HyperbandPruner,
     HALVING: SynchronousHalving,
+    POPULATION: Population,
 }
 _TRIED = 12  # trials, more than the start-up trials of samplers and pruners by default
 

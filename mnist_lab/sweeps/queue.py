@@ -1,6 +1,7 @@
 """Queue of a sweep's trials: those that an ended process left, then new ones from Optuna."""
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
 from mnist_lab.runs import directory
-from mnist_lab.runs.manifest import RunState, update_manifest
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.algorithms import build_pruner, build_sampler, taking_options
 from mnist_lab.sweeps.halving import SynchronousHalving
+from mnist_lab.sweeps.population import Population
 from mnist_lab.sweeps.records import Ledger, Record
+from mnist_lab.sweeps.rungs import Rungs, epochs_of
 from mnist_lab.sweeps.space import Space
 from mnist_lab.sweeps.study import Notes, Study
 
@@ -56,9 +59,14 @@ class Search:
         self._starts: Counter[tuple[int, int]] = (
             Counter()
         )  # of a trial from an epoch, by this process
+        self._given: dict[int, int] = {}  # the epoch of each trial's last start
         address = self.study.address
         pruner = build_pruner(address.pruner, address.pruner_options)
-        self._halving = pruner if isinstance(pruner, SynchronousHalving) else None
+        self._rungs: Rungs | None = None
+        if isinstance(pruner, SynchronousHalving | Population):
+            self._rungs = Rungs(
+                pruner, self.study, self.ledger, self.space, self.settings.seed, self.total
+            )
         self._retries = self.settings.retry_failed
         trials = self.study.trials()
         self._grid = _ordered(self.space.grid(), trials) if self.settings.is_grid else None
@@ -94,13 +102,14 @@ class Search:
             if self._retries:
                 batch += self._again(trials)
                 self._retries = False
-            batch = self._lowest(batch) if self._halving else batch[:size]
+            batch = self._rungs.go_on(batch) if self._rungs else batch[:size]
             first = _round(trials[batch[-1].trial]) if batch else len(trials)
             if not batch or self._grid is not None or _is_open(first, batch, size, trials):
                 while len(batch) < size and (record := self._ask(first, trials)):
                     batch.append(record)
         for record in batch:
-            self._starts[record.number, _epochs(record)] += 1
+            self._starts[record.number, epochs_of(record)] += 1
+            self._given[record.number] = epochs_of(record)
         return sorted(batch, key=lambda record: record.number)
 
     def _left_over(self) -> list[Record]:
@@ -119,38 +128,19 @@ class Search:
                 continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
                 self.study.settle(record)
-            elif self._starts[number, _epochs(record)] >= _STARTS:
+            elif self._starts[number, epochs_of(record)] >= _STARTS:
                 self.fail(record, f"its process ended without an error, {_STARTS} times")
             else:
+                if self._rungs and not self._has_come_on(record):
+                    self._rungs.take_up(record)
                 record.owner = self.owner
                 self.ledger.write(record)
                 batch.append(record)
         return batch
 
-    def _lowest(self, left: list[Record]) -> list[Record]:
-        """Return the trials that have come least far; where all wait at one rung, its best.
-
-        The others of such a rung are pruned.
-        """
-        assert self._halving is not None
-        lowest = min(map(_epochs, left), default=0)
-        if lowest and lowest == max(map(_epochs, left)):
-            sign = 1 if self.study.address.directions[0] == "maximize" else -1
-            for record in self._halving.losers(left, self.total, sign):
-                self._prune(record)
-        return [record for record in left if _epochs(record) == lowest and not record.is_final]
-
-    def _prune(self, record: Record) -> None:
-        """End a trial that waits."""
-        assert record.report is not None
-        assert record.directory is not None
-        value = record.report.value
-        record.state, record.ended, record.values = RunState.PRUNED, directory.now(), [value]
-        record.error = f"pruned after epoch {record.report.epoch + 1} with {value:.4g}"
-        run_dir = self.ledger.sweep_dir / record.directory
-        update_manifest(run_dir, state=record.state, error=record.error)
-        self.ledger.write(record)
-        self.study.settle(record)
+    def _has_come_on(self, record: Record) -> bool:
+        """Return whether this process has started a trial that has reported an epoch since."""
+        return epochs_of(record) > self._given.get(record.number, math.inf)
 
     def _is_free(self, record: Record) -> bool:
         is_left = record.owner == self.owner or not self.ledger.is_alive(record.owner)
@@ -216,16 +206,14 @@ class Search:
 
     def _record(self, trial: FrozenTrial) -> Record:
         number = Notes.of(trial).number
-        attempts = self.ledger[number].attempts if number in self.ledger else 0
         params = {key: str(trial.params[key]) for key in self._distributions}
-        record = Record(number, params, trial.number, owner=self.owner, attempts=attempts)
+        record = Record(number, params, trial.number, owner=self.owner)
+        if number in self.ledger:  # a failure that is retried
+            before = self.ledger[number]
+            record.attempts, record.lineage = before.attempts, before.lineage
+            record.params = before.params if before.lineage else params
         self.ledger.write(record)
         return record
-
-
-def _epochs(record: Record) -> int:
-    """Return the epochs after which a trial waits; 0 where it does not."""
-    return record.report.epoch + 1 if record.report else 0
 
 
 def _ordered(grid: Sequence[dict[str, str]], trials: Sequence[FrozenTrial]) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold, is_held
 from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.lineage import Phase
 
 _FINAL = (RunState.FINISHED, RunState.PRUNED, RunState.FAILED)
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -59,6 +60,7 @@ class Record:
         attempts: number of starts.
         started: time of the last start.
         ended: time of its end.
+        lineage: the phases of its weights, where it has copied those of another trial.
     """
 
     number: int
@@ -74,6 +76,7 @@ class Record:
     attempts: int = 0
     started: str | None = None
     ended: str | None = None
+    lineage: list[Phase] = field(default_factory=list)
 
     @property
     def is_final(self) -> bool:
@@ -105,7 +108,7 @@ class Ledger:
             InputError: it is missing or corrupt.
         """
         path = self._path(number)
-        content = runs.read_json(path)
+        content = {"lineage": [], **runs.read_json(path)}  # which those of earlier versions lack
         try:
             for name, is_right in _CHECKS.items():
                 if not is_right(content[name]):
@@ -114,6 +117,7 @@ class Ledger:
                 raise ValueError(f"number: must be {number}")
             report = content["report"]
             content["report"] = None if report is None else Report(**report)
+            content["lineage"] = [Phase(**phase) for phase in content["lineage"]]
             return Record(**content | {"state": RunState(content["state"])})
         except _DAMAGE as error:
             raise InputError(f"{path}: not a trial's record: {first_line(error)}") from error
@@ -254,10 +258,20 @@ def _is_report(value: Any) -> bool:
     )
 
 
+def _are_params(value: Any) -> bool:
+    return all(isinstance(text, str) for text in value.values())
+
+
+def _is_phase(value: Any) -> bool:
+    is_count = _is_count(value["epoch"]) and _is_count(value["trial"])
+    return is_count and _are_params(value["params"])
+
+
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("number", "trial", "attempts"), _is_count),
     **dict.fromkeys(("error", "started", "ended"), _is_text),
-    "params": lambda value: all(isinstance(text, str) for text in value.values()),
+    "params": _are_params,
+    "lineage": lambda value: isinstance(value, list) and all(map(_is_phase, value)),
     "state": lambda value: value in list(RunState),
     "directory": _is_inside,
     "values": lambda value: value is None or all(map(_is_number, value)),

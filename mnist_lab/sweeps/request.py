@@ -10,12 +10,13 @@ from mnist_lab.config.allowlist import is_the_labs
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.overrides import given_overrides
 from mnist_lab.config.resolve import resolved
-from mnist_lab.config.sweep_schema import Settings
+from mnist_lab.config.sweep_schema import POPULATION, Settings
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
 from mnist_lab.sweeps import manifest as plan
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.settings import (
+    check_population,
     check_settings,
     objectives_of,
     read_settings,
@@ -83,6 +84,8 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
     first = next(trials)
     for _ in trials:
         pass
+    if settings.pruner == POPULATION:
+        check_population(settings, space, first)
     objectives = objectives_of(settings, first, is_own=not is_the_labs(first.model._target_))
     return Request(
         settings,

@@ -153,6 +153,7 @@ class Leaderboard:
         return row | {"directory": record.directory, "error": record.error}
 
 
-def _without_seed(record: Record) -> tuple[tuple[str, str], ...]:
+def _without_seed(record: Record) -> tuple[Any, ...]:
     items = sorted(record.params.items())
-    return tuple((key, value) for key, value in items if key.lstrip("+") not in SEEDS)
+    own = [(key, value) for key, value in items if key.lstrip("+") not in SEEDS]
+    return (*own, *((phase.epoch, *phase.params.values()) for phase in record.lineage))

@@ -8,9 +8,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.field import check_knob, nearest, shown
 from mnist_lab.config.metrics import measured
-from mnist_lab.config.sweep_schema import HALVING, Settings
+from mnist_lab.config.sweep_schema import POPULATION, WITH_RUNGS, Settings
 from mnist_lab.errors import ConfigError
+from mnist_lab.sweeps.space import Space
 
+_CHANGEABLE = (
+    *("optimizer.lr", "optimizer.weight_decay", "optimizer.momentum"),
+    *("model.dropout", "model.label_smoothing"),
+)
+_ABOVE_ZERO = ("optimizer.momentum", "model.dropout")  # without which a run has no place for it
 COSTS = ("num_params", "time/fit", "time/total")  # objectives besides what every run is judged by
 
 
@@ -52,12 +58,12 @@ def check_settings(settings: Settings) -> None:
             f"hydra.sweeper.n_trials={settings.n_trials}: a grid has as many as its points; leave "
             "it out, or take hydra.sweeper.sampler=random"
         )
-    if settings.pruner == HALVING:
+    if settings.pruner in WITH_RUNGS:
         for name in ("storage", "batch_size"):
             if (value := getattr(settings, name)) is not None:
                 raise ConfigError(
-                    f"hydra.sweeper.{name}={value}: must be null with pruner={HALVING}, for which "
-                    "one process has all trials at once"
+                    f"hydra.sweeper.{name}={value}: must be null with pruner={settings.pruner}, "
+                    "for which one process has all trials at once"
                 )
     for kind in ("sampler", "pruner"):
         if "seed" in getattr(settings, f"{kind}_options"):
@@ -96,6 +102,46 @@ def objectives_of(settings: Settings, config: DictConfig, is_own: bool) -> dict[
             "trainer.limit_val_batches above 0"
         )
     return objectives
+
+
+def check_population(settings: Settings, space: Space, config: DictConfig) -> None:
+    """Check that what a population changes in mid-training can change there.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    needs = f"with hydra.sweeper.pruner={POPULATION}"
+    if settings.is_grid:
+        raise ConfigError(f"hydra.sweeper.sampler=grid: must be random {needs}")
+    for dimension in space.dimensions:
+        key = dimension.key.lstrip("+")
+        if key not in _CHANGEABLE:
+            raise ConfigError(
+                f"{dimension.text}: must be one value {needs}, which searches what may change "
+                f"between two epochs: {', '.join(_CHANGEABLE)}"
+            )
+        try:
+            least = min(map(float, dimension.probes()))
+        except ValueError:
+            raise ConfigError(f"{dimension.text}: must be numbers {needs}") from None
+        if key in _ABOVE_ZERO and least <= 0:
+            raise ConfigError(
+                f"{dimension.text}: must be above 0 {needs}, as a run that begins without cannot "
+                "get any"
+            )
+    schedule = config.scheduler.get("name", "_target_")
+    if schedule != "none":
+        raise ConfigError(f"scheduler={schedule}: must be none {needs}, which sets the optimizer")
+    if config.trainer.check_val_every_n_epoch not in (1, None):
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={config.trainer.check_val_every_n_epoch}: must be 1 "
+            f"{needs}, which compares trials by each epoch"
+        )
+    callbacks = config.callbacks or {}
+    if "checkpoint" not in callbacks or config.trainer.enable_checkpointing is False:
+        raise ConfigError(f"callbacks.checkpoint: must be there {needs}, whose trials copy it")
+    if "phases" in callbacks:
+        raise ConfigError(f"callbacks.phases: must be left out {needs}, which has its own")
 
 
 def search_of(settings: Settings, objectives: Mapping[str, str]) -> dict[str, Any]:

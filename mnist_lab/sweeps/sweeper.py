@@ -17,19 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.cross_validation import FOLD
-from mnist_lab.config.sweep_schema import HALVING
+from mnist_lab.config.sweep_schema import WITH_RUNGS
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
+from mnist_lab.sweeps.lineage import overrides
 from mnist_lab.sweeps.opening import checked_study, opened
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.request import Request, read_command
 from mnist_lab.sweeps.results import Leaderboard
-from mnist_lab.sweeps.space import overrides_of
 from mnist_lab.sweeps.trial import Sweep, TrialTask
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class StudySweeper(Sweeper):
         launcher = self._launcher(TrialTask(self._task, sweep, study))
         size = request.settings.at_once(request.total, str(self._config.hydra.launcher._target_))
         self._say_more_trials(request, study, ledger, size)
-        if request.settings.pruner == HALVING:
+        if request.settings.pruner in WITH_RUNGS:
             ledger.check_alone()  # since it has to know of all trials how far they are
         display = Display(ledger, request.total, request.objectives)
         with ledger.owner() as owner:
@@ -196,7 +196,7 @@ def _says_how_to_resume(ledger: Ledger, total: int) -> Iterator[None]:
 
 
 def _overrides(record: Record, fixed: Sequence[str]) -> list[str]:
-    return [*fixed, *overrides_of(record.params)]
+    return [*fixed, *overrides(record)]
 
 
 def _launch(launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str]) -> None:

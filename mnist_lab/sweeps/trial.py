@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_lab.config.sweep_schema import HALVING
+from mnist_lab.config.sweep_schema import WITH_RUNGS
 from mnist_lab.errors import Diverged, LabError, Paused, Pruned, first_line
 from mnist_lab.runs import directory
 from mnist_lab.runs.logs import files_logged_to
@@ -117,14 +117,15 @@ class Trial:
             raise Pruned(self.reason)
 
     def _is_at_rung(self, epoch: int) -> bool:
-        """Return whether synchronous halving has the trial wait after an epoch."""
-        if self._study.address.pruner != HALVING:
+        """Return whether the trial has to wait for the others after an epoch."""
+        address = self._study.address
+        if address.pruner not in WITH_RUNGS:
             return False
-        from mnist_lab.sweeps.halving import SynchronousHalving  # Optuna takes 0.15 s to import
+        from mnist_lab.sweeps.algorithms import build_pruner  # Optuna takes 0.15 s to import
 
         done = self.record.report.epoch + 1 if self.record.report else 0
-        rungs = SynchronousHalving(**self._study.address.pruner_options)
-        return epoch + 1 >= rungs.next_rung(done)
+        rungs: Any = build_pruner(address.pruner, address.pruner_options)
+        return bool(epoch + 1 >= rungs.next_rung(done))
 
     def ended_early(self, error: Diverged | Paused | Pruned) -> None:
         """Record the end that ``end_epoch`` has raised."""

@@ -39,10 +39,10 @@ _log = logging.getLogger(__name__)
 _OWN = {
     *("seed", "run_dir", "model.init", "model.dropout", "model.label_smoothing"),
     *("data.seed", "data.fold"),
-    *("trainer.default_root_dir", "optimizer", "scheduler", "logger"),
+    *("trainer.default_root_dir", "optimizer", "scheduler", "logger", "callbacks.phases"),
 }
 """Keys, and groups of them, in which trials of one stack may differ."""
-_CALLBACKS = {"checkpoint", "progress", "pictures", "early_stopping"}
+_CALLBACKS = {"checkpoint", "progress", "pictures", "early_stopping", "phases"}
 
 
 @dataclass
@@ -184,7 +184,7 @@ def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
         key = tuple(
             (name, str(value))
             for name, value in sorted(flat.items())
-            if name not in _OWN and name.partition(".")[0] not in _OWN
+            if not any(f"{name}.".startswith(f"{own}.") for own in _OWN)
         )
         groups.setdefault((key, str(job.config.optimizer.get("name")), job.step), []).append(job)
     return list(groups.values())

@@ -6,7 +6,7 @@ import pytest
 from door import FEW_BATCHES, train
 
 from mnist_lab.errors import InputError
-from mnist_lab.training.inherit import inherit, measured_at
+from mnist_lab.training.checkpoints.inherit import inherit, measured_at
 
 
 def test_a_run_that_does_not_wait_there_is_refused(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from mnist_lab.files.checkpoint import write_checkpoint
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.runs.manifest import flat, update_manifest
-from mnist_lab.training.checkpoints import newest
-from mnist_lab.training.resume_state import KEY, Snapshot, read_snapshot
+from mnist_lab.training.checkpoints.newest import newest
+from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, read_snapshot
 
 
 def measured_at(run_dir: Path) -> tuple[int, float] | None:

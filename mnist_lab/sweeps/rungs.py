@@ -1,0 +1,114 @@
+"""Rungs of a sweep, at which all of its trials wait for one another, and what becomes of them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mnist_lab.errors import LabError
+from mnist_lab.runs import directory
+from mnist_lab.runs.manifest import RunState, update_manifest
+from mnist_lab.sweeps.halving import SynchronousHalving
+from mnist_lab.sweeps.lineage import settings_of
+from mnist_lab.sweeps.population import Exploit, Population
+from mnist_lab.sweeps.records import Ledger, Record, Report
+from mnist_lab.sweeps.space import Space
+from mnist_lab.sweeps.study import Study
+
+
+@dataclass
+class Rungs:
+    """The rungs of a sweep, whose trials one process has all at once.
+
+    Args:
+        pruner: says where they are, and who is kept or copied there.
+        study: the Optuna study.
+        ledger: the records.
+        space: the search space.
+        seed: of the sweep.
+        total: number of trials in the sweep.
+    """
+
+    pruner: SynchronousHalving | Population
+    study: Study
+    ledger: Ledger
+    space: Space
+    seed: int
+    total: int
+
+    def go_on(self, left: Sequence[Record]) -> list[Record]:
+        """Return the trials that have come least far; where all wait at one rung, those that go on.
+
+        Args:
+            left: all trials that have not ended.
+
+        Raises:
+            LabError: a run's directory cannot be read or written.
+        """
+        lowest = min(map(epochs_of, left), default=0)
+        if lowest and lowest == max(map(epochs_of, left)):
+            self._decide(left)
+        return [record for record in left if epochs_of(record) == lowest and not record.is_final]
+
+    def _decide(self, waiting: Sequence[Record]) -> None:
+        sign = 1 if self.study.address.directions[0] == "maximize" else -1
+        if isinstance(self.pruner, SynchronousHalving):
+            for record in self.pruner.losers(waiting, self.total, sign):
+                self._prune(record)
+            return
+        for exploit in self.pruner.exploits(waiting, sign, self.space, self.seed):
+            self._exploit(exploit)
+
+    def _prune(self, record: Record) -> None:
+        """End a trial that waits."""
+        assert record.report is not None
+        value = record.report.value
+        record.state, record.ended, record.values = RunState.PRUNED, directory.now(), [value]
+        record.error = f"pruned after epoch {record.report.epoch + 1} with {value:.4g}"
+        update_manifest(self._run_dir(record), state=record.state, error=record.error)
+        self.ledger.write(record)
+        self.study.settle(record)
+
+    def _exploit(self, exploit: Exploit) -> None:
+        """Have a trial go on as another one, with other values, unless it is to do so already.
+
+        The record says it last: a sweep that is killed before does all of it again, and no trial
+        trains before all have been dealt with.
+        """
+        from mnist_lab.training.checkpoints.inherit import inherit  # torch takes seconds to import
+
+        loser, phase = exploit.loser, exploit.lineage[-1]
+        if loser.lineage and loser.lineage[-1].epoch == phase.epoch:
+            return
+        inherit(
+            self._run_dir(loser),
+            self._run_dir(exploit.winner),
+            phase.epoch,
+            settings_of(exploit.lineage),
+            lineage=[asdict(phase) for phase in exploit.lineage],
+        )
+        loser.lineage, loser.params = exploit.lineage, phase.params
+        self.ledger.write(loser)
+
+    def take_up(self, record: Record) -> None:
+        """Record that a trial waits whose process ended between its checkpoint and its report."""
+        from mnist_lab.training.checkpoints.inherit import (
+            measured_at,
+        )  # torch takes seconds to import
+
+        if record.directory is None:
+            return
+        try:
+            measured = measured_at(self._run_dir(record))
+        except LabError:  # which says more where the run is resumed
+            return
+        if measured is not None and measured[0] == self.pruner.next_rung(epochs_of(record)):
+            record.report = Report(measured[0] - 1, measured[1])
+
+    def _run_dir(self, record: Record) -> Path:
+        assert record.directory is not None
+        return self.ledger.sweep_dir / record.directory
+
+
+def epochs_of(record: Record) -> int:
+    """Return the epochs after which a trial waits; 0 where it does not."""
+    return record.report.epoch + 1 if record.report else 0
