@@ -72,7 +72,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         self._named: dict[str, str] = {}  # overrides as Hydra takes them
         self.bases: dict[tuple[str, ...], bytes] = {}  # by the choices of files
         self.composed: dict[tuple[str, ...], bytes] = {}  # by all overrides
-        self._variants: dict[Hashable, Variants | None] = {}  # by _Parts.key
+        self.variants: dict[Hashable, Variants | None] = {}  # by _Parts.key
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """Compose the config of a run or a sweep; ``hydra.mode`` says which it is.
@@ -172,7 +172,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         """
         with _one_line_errors(overrides):
             parts = self._parts(master, overrides)
-            variants = self._variants.get(parts.key)
+            variants = self.variants.get(parts.key)
             if variants is not None:
                 config = variants.resolved(parts.values, parts.all, number)
             else:
@@ -192,13 +192,13 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         follow_data(config)
         self.composed[tuple(overrides)] = pickle.dumps(config)
         whole = resolved(config, number)
-        if parts.key not in self._variants:
+        if parts.key not in self.variants:
             variants = None
             if are_plain(parts.values):
                 with contextlib.suppress(ValueError, OmegaConfBaseException):
                     keys = [item.key_or_group for item in parts.values]
                     variants = Variants(config, whole, keys)
-            self._variants[parts.key] = variants
+            self.variants[parts.key] = variants
         return whole
 
     def _parts(self, master: DictConfig, overrides: Sequence[str]) -> "_Parts":
@@ -241,7 +241,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         key = tuple(overrides)
         if key not in self.composed:
             parts = self._parts(master, overrides)
-            if (variants := self._variants.get(parts.key)) is not None:
+            if (variants := self.variants.get(parts.key)) is not None:
                 return pickle.dumps(variants.composed(parts.values, parts.all))
             self.trial(master, overrides)
         return self.composed[key]
@@ -249,13 +249,13 @@ class Loader(hydra_internals.ConfigLoaderImpl):
     def launch(self, master: DictConfig, overrides: Sequence[str], number: int) -> Launch | None:
         """Return what a checked trial is started from; None if its config is one of its own."""
         parts = self._parts(master, overrides)
-        variants = self._variants.get(parts.key)
+        variants = self.variants.get(parts.key)
         return None if variants is None else variants.launch(parts.values, parts.all, number)
 
     def only(self, master: DictConfig, trials: Sequence[Sequence[str]]) -> "Loader":
         """Return a copy that keeps the configs of some trials, for another process."""
         loader = copy.copy(self)
-        loader.bases, loader._variants = {}, {}
+        loader.bases, loader.variants = {}, {}
         loader.composed = {tuple(trial): self._pickled(master, trial) for trial in trials}
         return loader
 
