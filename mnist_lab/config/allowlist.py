@@ -8,6 +8,7 @@ in folders which the lab sets.
 """
 
 import contextlib
+import functools
 import os
 import pkgutil
 import re
@@ -186,10 +187,15 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
 
 def _resolved(key: str, target: str) -> Any:
     try:
-        with importing() if is_shipped_package(target) else contextlib.nullcontext():
-            return pkgutil.resolve_name(target)
+        return _shipped(target) if is_shipped_package(target) else pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{key}={target}: cannot be imported: {first_line(error)}") from error
+
+
+@functools.cache
+def _shipped(target: str) -> Any:
+    with importing():
+        return pkgutil.resolve_name(target)
 
 
 def _is_opened(target: str, allowed: Sequence[str]) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
     "create_config_search_path",
     "get_args_parser",
     "job_context",
+    "one_transaction",
     "register_resolver",
     "set_overrides",
     "set_version_base",
@@ -144,6 +145,24 @@ def _dumped(plain: Any, allow_unicode: bool = True) -> str:
     dumper = get_omega_conf_dumper()
     text: str = yaml.dump(plain, sort_keys=False, Dumper=dumper, allow_unicode=allow_unicode)
     return text
+
+
+@contextlib.contextmanager
+def one_transaction(storage: Any) -> Iterator[None]:
+    """Have a database of Optuna's commit what is written within at once, or nothing of it.
+
+    Args:
+        storage: an ``optuna.storages.RDBStorage``, whose sessions commit at each write.
+    """
+    sessions = storage.scoped_session
+    with storage.engine.begin() as connection:
+        sessions.remove()
+        sessions.configure(bind=connection)
+        try:
+            yield
+        finally:
+            sessions.remove()
+            sessions.configure(bind=storage.engine)
 
 
 def build(node: Any, **arguments: Any) -> Any:

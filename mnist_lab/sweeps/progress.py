@@ -38,6 +38,7 @@ class Display:
         self._objectives = objectives
         self._objective = next(iter(objectives))
         self._records: dict[int, Record] = {}
+        self._versions: dict[int, object] = {}  # of the records that were read
         self._start = time.monotonic()
         self._began = time.time()
         self._done_before = 0
@@ -81,8 +82,9 @@ class Display:
         self._read_stack()
         self._progress.update(self._task, completed=self._num_done(), state=self.summary())
         if self._progress.disable:
+            state = f"[{self.summary()}]" if ended else ""
             for record in ended:
-                print(f"{printable(self._line(record))}  [{self.summary()}]", flush=True)
+                print(f"{printable(self._line(record))}  {state}", flush=True)
             if self._stack is not None and self._stack.epoch != self._epoch:
                 print(f"{self._stack.trials} stacked trials  [{self.summary()}]", flush=True)
         self._epoch = self._stack.epoch if self._stack is not None else 0
@@ -98,11 +100,12 @@ class Display:
 
     def _read(self) -> list[Record]:
         """Read what may have changed, and return the trials that have ended since."""
-        ended = []
-        for number in self._ledger.numbers():
+        ended, before = [], self._versions
+        self._versions = self._ledger.versions()
+        for number, version in sorted(self._versions.items()):
+            if version == before.get(number):
+                continue
             known = self._records.get(number)
-            if known is not None and known.is_final and known.state != RunState.FAILED:
-                continue  # a failed one may be retried
             try:
                 record = self._ledger[number]
             except InputError:  # a person is at work in the directory

@@ -105,8 +105,7 @@ class Search:
             batch = self._rungs.go_on(batch) if self._rungs else batch[:size]
             first = _round(trials[batch[-1].trial]) if batch else len(trials)
             if not batch or self._grid is not None or _is_open(first, batch, size, trials):
-                while len(batch) < size and (record := self._ask(first, trials)):
-                    batch.append(record)
+                batch += self._ask(size - len(batch), first, trials)
         for record in batch:
             self._starts[record.number, epochs_of(record)] += 1
             self._given[record.number] = epochs_of(record)
@@ -160,11 +159,24 @@ class Search:
             for record in failed
         ]
 
-    def _ask(self, first: int, trials: list[FrozenTrial]) -> Record | None:
+    def _ask(self, count: int, first: int, trials: list[FrozenTrial]) -> list[Record]:
+        """Create up to so many new trials, as many as are left."""
+        if self.settings.storage is not None:
+            records = (self._ask_of_shared(first, trials) for _ in range(count))
+            return list(itertools.takewhile(bool, records))  # type: ignore[arg-type]
+        taken, new = _numbers(trials), []
+        free = (number for number in range(self.total) if number not in taken)
+        for number in itertools.islice(free, count):
+            trial = self._new(number, *self._values(number, trials), round=first)
+            trial.number = len(trials)  # as the study numbers them
+            trials.append(trial)
+            new.append(trial)
+        return [self._record(trial) for trial in (self.study.create(*new) if new else [])]
+
+    def _ask_of_shared(self, first: int, trials: list[FrozenTrial]) -> Record | None:
+        """Create a new trial in a study that processes with other directories work on as well."""
         while (number := _first_free(trials)) < self.total:
             record = self._create(number, *self._values(number, trials), trials, round=first)
-            if self.settings.storage is None:
-                return record
             trials[:] = self.study.trials()
             if number not in _numbers(trials[: record.trial]):
                 return record
@@ -194,15 +206,20 @@ class Search:
         **attrs: Any,
     ) -> Record:
         """Create a trial in one write, and record it."""
-        trial = create_trial(
+        (trial,) = self.study.create(self._new(number, params, system_attrs, **attrs))
+        trials.append(trial)
+        return self._record(trial)
+
+    def _new(
+        self, number: int, params: Mapping[str, Any], system_attrs: dict[str, Any], **attrs: Any
+    ) -> FrozenTrial:
+        return create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=self._distributions,
             user_attrs=Notes(self.home, number, **attrs).attrs(),
             system_attrs=system_attrs,
         )
-        trials.append(self.study.create(trial))
-        return self._record(trials[-1])
 
     def _record(self, trial: FrozenTrial) -> Record:
         number = Notes.of(trial).number

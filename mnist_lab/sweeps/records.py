@@ -134,6 +134,17 @@ class Ledger:
         names = (path.stem for path in self._folder.glob("[0-9]*.json"))
         return sorted(int(name) for name in names if name.isdecimal())
 
+    def versions(self) -> dict[int, object]:
+        """Return by number what is another object once a record is written anew."""
+        versions: dict[int, object] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                name, _, kind = entry.name.partition(".")
+                if kind == "json" and name.isdecimal():
+                    status = entry.stat(follow_symlinks=False)
+                    versions[int(name)] = status.st_ino, status.st_mtime_ns
+        return versions
+
     def write(self, record: Record) -> None:
         """Write a record atomically; the trial's owner does.
 

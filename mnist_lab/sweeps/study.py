@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from mnist_lab.config.hydra_internals import one_transaction
 from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs.manifest import RunState
@@ -107,6 +108,7 @@ class Study:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self._unsettled: list[Record] | None = None  # that are written together
         with contextlib.ExitStack() as stack, one_line_errors(address.storage):
             self.storage = open_storage(address.storage)
             stack.callback(self.close)
@@ -190,10 +192,23 @@ class Study:
         """Return all trials, by number."""
         return self.optuna.get_trials(deepcopy=False)
 
-    def create(self, trial: FrozenTrial) -> FrozenTrial:
-        """Create a running trial in one write, and return it with its number."""
-        trial.datetime_start = datetime.now()
-        return self.storage.get_trial(self.storage.create_new_trial(self._id, trial))
+    def create(self, *trials: FrozenTrial) -> list[FrozenTrial]:
+        """Create running trials, and return them with their numbers.
+
+        Several are created in one transaction, which nobody else may do meanwhile.
+        """
+        with self._in_one_write():
+            for trial in trials:
+                trial.datetime_start = datetime.now()
+                created = self.storage.create_new_trial(self._id, trial)
+        return (
+            self.trials()[-len(trials) :] if len(trials) > 1 else [self.storage.get_trial(created)]
+        )
+
+    def _in_one_write(self) -> contextlib.AbstractContextManager[None]:
+        """Have what is written within committed at once, where the storage is a database."""
+        is_database = isinstance(self.storage, RDBStorage)
+        return one_transaction(self.storage) if is_database else contextlib.nullcontext()
 
     def give_up(self, number: int) -> None:
         """Mark a trial as surplus, since another one has its number."""
@@ -218,8 +233,26 @@ class Study:
     def _trial_id(self, number: int) -> int:
         return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
+    @contextlib.contextmanager
+    def settling_at_once(self) -> Iterator[None]:
+        """Write the results of trials that end within at the end of that, in one transaction.
+
+        Each has been recorded by then; after a kill the study is told at the next start.
+        """
+        self._unsettled = []
+        try:
+            yield
+        finally:
+            records, self._unsettled = self._unsettled, None
+            with self._in_one_write():
+                for record in records:
+                    self.settle(record)
+
     def settle(self, record: Record) -> None:
         """Write a trial's result to the study, unless it is there already."""
+        if self._unsettled is not None:
+            self._unsettled.append(record)
+            return
         number = record.trial
         state, values = TrialState.FAIL, None
         if record.state == RunState.FINISHED and record.values is not None:

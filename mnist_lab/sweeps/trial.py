@@ -43,12 +43,8 @@ class Sweep:
     address: "Address"
     objectives: tuple[str, ...]
 
-    def trial(self, number: int, study: "Study | None" = None) -> "Trial":
+    def trial(self, number: int, study: "Study") -> "Trial":
         """Open a trial that this process is to run."""
-        if study is None:
-            from mnist_lab.sweeps.study import Study
-
-            study = Study(self.address)
         return Trial(self, study, Ledger(self.folder)[number])
 
 
@@ -245,9 +241,18 @@ class TrialTask:
         self.sweep = sweep
         self._study = study
 
+    @property
+    def study(self) -> "Study":
+        """The sweep's study, which each process opens once."""
+        if self._study is None:
+            from mnist_lab.sweeps.study import Study
+
+            self._study = Study(self.sweep.address)
+        return self._study
+
     def open(self, number: int) -> Trial:
         """Return a trial that this process is to run."""
-        return self.sweep.trial(number, self._study)
+        return self.sweep.trial(number, self.study)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open study."""

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from mnist_lab.config.hydra_internals import build
+from mnist_lab.config.hydra_internals import build, to_yaml
 from mnist_lab.config.saved import portable, portable_values
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.sets import class_names_of
@@ -178,6 +178,7 @@ def finish_run(
     model: Classifier,
     datamodule: L.LightningDataModule,
     loggers: Iterable[Logger],
+    last: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the result of a run that was trained and tested, and hashes of its data and weights.
 
@@ -187,8 +188,11 @@ def finish_run(
         model: the model, with the weights that were tested.
         datamodule: the data.
         loggers: the run's loggers.
+        last: weights and optimizer states of the last checkpoint; None reads them.
     """
-    data, weights = _data_record(datamodule), _weights_sha256(run_dir, model)
+    if last is None and (run_dir / LAST).exists():
+        last = read_checkpoint(run_dir / LAST)
+    data, weights = _data_record(datamodule), _weights_sha256(model, last)
     log_best(loggers, metrics)
     directory.write_metrics(run_dir, metrics)
     manifest.update_manifest(run_dir, **data, sha256=weights)
@@ -246,8 +250,9 @@ def recorded(
         from_step: the step that the run starts or is resumed at.
     """
     if not (run_dir / directory.MANIFEST).exists():
-        directory.write(run_dir / directory.CONFIG, portable(config))
-        began = {"config": manifest.flat(portable_values(config))}
+        values = portable_values(config)
+        directory.write(run_dir / directory.CONFIG, to_yaml(values))
+        began = {"config": manifest.flat(values)}
         environment = {**environment, **began, **labels_given(config.tags, config.note)}
     for folder in (run_dir, run_dir / directory.CHECKPOINTS):
         remove_partials(folder, run_dir)
@@ -280,11 +285,10 @@ def _note_data(run_dir: Path, datamodule: L.LightningDataModule) -> None:
     manifest.update_manifest(run_dir, **record)
 
 
-def _weights_sha256(run_dir: Path, model: Classifier) -> dict[str, str]:
+def _weights_sha256(model: Classifier, last: Mapping[str, Any] | None) -> dict[str, str]:
     """Return hashes of the tested weights, the last ones and the optimizer's state."""
     hashes = {"model": sha256_of(model.state_dict())}
-    if (run_dir / LAST).exists():
-        last = read_checkpoint(run_dir / LAST)
+    if last is not None:
         hashes["last"] = sha256_of(last["state_dict"])
         hashes["optimizer"] = sha256_of(last["optimizer_states"])
     return hashes

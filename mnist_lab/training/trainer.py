@@ -78,6 +78,8 @@ def build_model(config: DictConfig) -> Any:
 def _check_arguments(model: L.LightningModule) -> None:
     """Refuse arguments that the model's checkpoints would keep, and could not be loaded with."""
     for name, value in model.hparams.items():
+        if _is_builtin(value):
+            continue
         content = io.BytesIO()
         try:
             torch.save(value, content)
@@ -88,6 +90,15 @@ def _check_arguments(model: L.LightningModule) -> None:
                 "hold; take its name or its numbers and build it in the model, or leave it out "
                 f"there: save_hyperparameters(ignore=['{name}'])"
             ) from error
+
+
+def _is_builtin(value: Any) -> bool:
+    """Return whether a value is made of what any checkpoint can hold."""
+    if type(value) is dict:
+        return all(map(_is_builtin, (*value, *value.values())))
+    if type(value) in (list, tuple):
+        return all(map(_is_builtin, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _by_name(settings: DictConfig) -> Any:

@@ -41,8 +41,9 @@ def study(address: Address) -> Iterator[Study]:
 
 
 def test_what_is_told_is_there_for_others(study: Study, address: Address) -> None:
-    for number in range(4):
-        assert study.create(running(number)).number == number
+    assert [trial.number for trial in study.create(running(0))] == [0]
+    others = study.create(running(1), running(2), running(3))
+    assert [trial.number for trial in others] == [1, 2, 3]
     records = [
         Record(0, {}, 0, state=RunState.FINISHED, values=[0.1 + 0.2]),
         Record(1, {}, 1, state=RunState.PRUNED, report=Report(2, 0.3, {"k": 0.3})),
@@ -63,6 +64,17 @@ def test_what_is_told_is_there_for_others(study: Study, address: Address) -> Non
         (1, RunState.PRUNED, {"a": "1.1"}),
         (3, RunState.FAILED, {"a": "3.1"}),
     ]
+    other.close()
+
+
+def test_results_are_written_at_once(study: Study, address: Address) -> None:
+    study.create(running(0), running(1))
+    other = Study(address)
+    with study.settling_at_once():
+        for number in range(2):
+            study.settle(Record(number, {}, number, state=RunState.FINISHED, values=[0.5]))
+        assert {trial.state for trial in other.trials()} == {TrialState.RUNNING}
+    assert {trial.state for trial in other.trials()} == {TrialState.COMPLETE}
     other.close()
 
 

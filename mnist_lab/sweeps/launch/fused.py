@@ -167,8 +167,13 @@ class FusedLauncher(NumberedLauncher):
                     for job in jobs:
                         held.enter_context(storage_errors(job.run_dir))
                         held.enter_context(directory.claimed(job.run_dir))
-                    folder = self.task_function.sweep.folder
-                    train_stack([job.config for job in jobs], trials, environment, folder)
+                    train_stack(
+                        [job.config for job in jobs],
+                        trials,
+                        environment,
+                        self.task_function.sweep.folder,
+                        ending=self.task_function.study.settling_at_once(),
+                    )
             except Exception as error:
                 pairs = zip(jobs, trials, strict=True)
                 left = [job for job, trial in pairs if not trial.record.is_final]

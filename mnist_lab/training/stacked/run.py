@@ -207,7 +207,10 @@ class StackedRun:
         metrics |= {"time/total": seconds, **tested}
         test = {name: value for name, value in tested.items() if name.startswith("test/")}
         self.log(test, steps, self.epochs)
-        finish_run(self.run_dir, metrics, self.model, datamodule, self.loggers)
+        last = None
+        if self.checkpoint is not None:
+            last = {"state_dict": self.last.state_dict, "optimizer_states": [self.last.optimizer]}
+        finish_run(self.run_dir, metrics, self.model, datamodule, self.loggers, last)
         self.has_result = True
         return metrics
 

@@ -31,6 +31,7 @@ def train_stack(
     observers: Sequence[Observer],
     environment: Mapping[str, Any],
     folder: Path,
+    ending: contextlib.AbstractContextManager[None] | None = None,
 ) -> None:
     """Train trials whose configs fit together, and test those that reach their end.
 
@@ -41,6 +42,7 @@ def train_stack(
         observers: what follows each trial.
         environment: what the figures depend on besides the configs.
         folder: the sweep's, in which ``progress.json`` is written.
+        ending: within which the observers are told of those that reach their end.
 
     Raises:
         Exception: of the whole stack; trials that have ended before it keep their results.
@@ -83,9 +85,10 @@ def train_stack(
         )
         metrics = evaluate(tested, datamodule, _quiet_trainer(runs[finished[0]]))
         seconds = (time.monotonic() - start + runs[0].seconds_before) / len(runs)
-        for place, number in enumerate(finished):
-            result = runs[number].finish(metrics[place], seconds, datamodule)
-            observers[number].finished(result)
+        with ending or contextlib.nullcontext():
+            for place, number in enumerate(finished):
+                result = runs[number].finish(metrics[place], seconds, datamodule)
+                observers[number].finished(result)
 
 
 @dataclass
