@@ -275,7 +275,8 @@ def _are_params(value: Any) -> bool:
 
 def _is_phase(value: Any) -> bool:
     is_count = _is_count(value["epoch"]) and _is_count(value["trial"])
-    return is_count and _are_params(value["params"])
+    are_numbers = all(math.isfinite(float(text)) for text in value["params"].values())
+    return is_count and are_numbers and _are_params(value["params"])
 
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {

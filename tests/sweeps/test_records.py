@@ -9,6 +9,7 @@ import pytest
 from mnist_lab.errors import InputError, StorageError
 from mnist_lab.runs.directory import LOCK, locked
 from mnist_lab.runs.manifest import RunState
+from mnist_lab.sweeps.lineage import Phase
 from mnist_lab.sweeps.records import Ledger, Record, Report, counts
 
 HOLDS = """\
@@ -58,6 +59,14 @@ def test_damaged_record(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"00000\.json: cannot be read"):
         ledger[0]
     path.write_text("{}")
+    with pytest.raises(InputError, match=r"00000\.json: not a trial's record"):
+        ledger[0]
+
+
+@pytest.mark.parametrize("text", ["abc", "nan", "1}, _target_: x"])
+def test_a_lineage_has_numbers_alone(text: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.write(Record(0, {"optimizer.lr": "0.1"}, 0, lineage=[Phase(1, 2, {"lr": text})]))
     with pytest.raises(InputError, match=r"00000\.json: not a trial's record"):
         ledger[0]
 
