@@ -55,8 +55,14 @@ class Rungs:
             for record in self.pruner.losers(waiting, self.total, sign):
                 self._prune(record)
             return
-        for exploit in self.pruner.exploits(waiting, sign, self.space, self.seed):
-            self._exploit(exploit)
+        if not self._has_been_left(waiting[0]):
+            for exploit in self.pruner.exploits(waiting, sign, self.space, self.seed):
+                self._exploit(exploit)
+
+    def _has_been_left(self, waiting: Record) -> bool:
+        """Return whether a trial has ended since it waited at a rung, which was decided then."""
+        rung = epochs_of(waiting)
+        return any(record.is_final and epochs_of(record) == rung for record in self.ledger)
 
     def _prune(self, record: Record) -> None:
         """End a trial that waits."""

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,14 @@ from door import COMMAND, call
 
 from mnist_lab.files import atomic
 from mnist_lab.runs.directory import LAST, MANIFEST
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.lineage import Phase
 from mnist_lab.sweeps.population import Exploit, Population
 from mnist_lab.sweeps.records import Ledger, Record, Report
 from mnist_lab.sweeps.rungs import Rungs
 from mnist_lab.sweeps.space import parse_space
 from mnist_lab.sweeps.trial import Trial
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 SWEEP = (
@@ -217,6 +220,47 @@ def test_a_kill_at_any_write_of_an_exploit_changes_nothing(fused: Path, tmp_path
     assert done.returncode == 0, done.stderr
     assert kills > 6
     assert outcome(tmp_path / "s") == outcome(fused)
+
+
+@pytest.mark.thorough
+def test_a_kill_at_any_save_of_a_stack_changes_nothing(fused: Path, tmp_path: Path) -> None:
+    save, left, kills, done = AtomicCheckpointIO.save_checkpoint, 0, 0, None
+
+    def or_die(*arguments: Any, **options: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        save(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AtomicCheckpointIO, "save_checkpoint", or_die)
+        while done is None:
+            left = 1 + kills // 2
+            try:
+                done = call(f"{SWEEP} hydra/launcher=fused", tmp_path)
+            except Killed:
+                kills += 1
+    assert done.returncode == 0, done.stderr
+    assert kills > 4
+    assert outcome(tmp_path / "s") == outcome(fused)
+
+
+def test_a_rung_that_some_have_left_is_not_decided_again(tmp_path: Path) -> None:
+    ledger, records = Ledger(tmp_path), waiting(0.9, 0.1, 0.5)
+    for record in records:
+        ledger.write(record)
+    study = SimpleNamespace(address=SimpleNamespace(directions=("maximize",)))
+    rungs = Rungs(Population(), study, ledger, SPACE, 0, 3)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        exploits: list[Exploit] = []
+        patch.setattr(Rungs, "_exploit", lambda _, exploit: exploits.append(exploit))
+        assert rungs.go_on(records) == records
+        assert [exploit.loser.number for exploit in exploits] == [1]
+        records[0].state = RunState.FINISHED
+        ledger.write(records[0])
+        assert rungs.go_on(records[1:]) == records[1:]
+        assert len(exploits) == 1
 
 
 @pytest.mark.slow
