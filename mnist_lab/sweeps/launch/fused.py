@@ -100,6 +100,8 @@ class FusedLauncher(NumberedLauncher):
         for group in _groups(jobs):
             reason, size = _reason_not_stacked(group)
             size = self.max_stack or size
+            if reason is None:
+                group.sort(key=_stream)  # so that a stack has few orders of batches
             for start in range(0, len(group), size):
                 self._run(group[start : start + size], reason)
 
@@ -193,6 +195,10 @@ def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
         )
         groups.setdefault((key, str(job.config.optimizer.get("name")), job.step), []).append(job)
     return list(groups.values())
+
+
+def _stream(job: Job) -> tuple[int, int]:
+    return job.config.data.seed, job.config.data.get("fold") or 0
 
 
 def _reason_not_stacked(group: Sequence[Job]) -> tuple[str | None, int]:

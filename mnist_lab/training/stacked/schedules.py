@@ -10,6 +10,8 @@ from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
 from mnist_lab.models.optimizers import build_optimizer, build_schedule
 
+_OF_STEPS = ("cosine", "warmup_cosine", "one_cycle", "exponential")  # which settings decide alone
+
 
 class StackedSchedules:
     """The schedules of K trials, torch's own, each of which moves the settings of its optimizer.
@@ -25,22 +27,46 @@ class StackedSchedules:
     def __init__(self, models: Sequence[Classifier], trainer: L.Trainer) -> None:
         self.optimizers: list[Optimizer] = []  # of each trial, which never step weights
         self._schedules: list[dict[str, Any] | None] = []
+        shared: dict[str, dict[str, Any]] = {}
         for model in models:
             optimizer = build_optimizer(model.optimizer_settings, model.parameters(), fused=True)
-            schedule = None
-            if model.scheduler_settings["name"] != "none":
-                schedule = build_schedule(model.scheduler_settings, optimizer, trainer)
-                optimizer.step()  # without gradients does nothing, but the schedule looks for it
+            name, schedule = model.scheduler_settings["name"], None
+            if name != "none":
+                settings = str((model.optimizer_settings, model.scheduler_settings))
+                schedule = shared.get(settings)
+                if schedule is None:
+                    schedule = build_schedule(model.scheduler_settings, optimizer, trainer)
+                    optimizer.step()  # without gradients does nothing, but the schedule asks for it
+                if name in _OF_STEPS:
+                    shared[settings] = schedule
             self.optimizers.append(optimizer)
             self._schedules.append(schedule)
+        self._follow()
 
     def step(self, ends_epoch: bool) -> None:
         """Step those that go by step, and where a step ends an epoch those that go by epoch."""
-        for schedule in self._schedules:
-            if schedule is None or "monitor" in schedule:
-                continue
-            if ends_epoch or schedule.get("interval") == "step":
-                schedule["scheduler"].step()
+        of_steps = {
+            id(schedule): schedule
+            for schedule in self._schedules
+            if schedule is not None and "monitor" not in schedule
+        }
+        stepped = [
+            schedule["scheduler"]
+            for schedule in of_steps.values()
+            if ends_epoch or schedule.get("interval") == "step"
+        ]
+        for schedule in stepped:
+            schedule.step()
+        if stepped:
+            self._follow()
+
+    def _follow(self) -> None:
+        """Give each trial's optimizer the settings of the one that its schedule moves."""
+        for optimizer, schedule in zip(self.optimizers, self._schedules, strict=True):
+            moved = optimizer if schedule is None else schedule["scheduler"].optimizer
+            if moved is not optimizer:
+                own = optimizer.param_groups[0]
+                own.update(moved.param_groups[0] | {"params": own["params"]})
 
     def step_plateaus(self, metrics: Sequence[Mapping[str, float]]) -> None:
         """Step those that look at a metric, after an epoch.

@@ -90,6 +90,12 @@ MIXED: dict[str, list[Trial]] = {
             {"name": "plateau", "patience": 0, "factor": 0.5},
         )
     ],
+    "one schedule for the seeds": [
+        Trial(seed, settings={"scheduler": {"name": name}, **adam(lr=lr)})
+        for name in ("one_cycle", "exponential", "cosine")
+        for lr in (1e-3, 1e-2)
+        for seed in (0, 1)
+    ],
     "one_cycle with adam": [
         Trial(0, settings={"scheduler": {"name": "one_cycle"}, **adam(lr=lr)})
         for lr in (1e-3, 1e-2)
@@ -117,7 +123,7 @@ def test_last_batch_may_be_smaller() -> None:
 
 
 LEAVERS = [
-    Trial(0),
+    Trial(0, settings={"scheduler": {"name": "one_cycle"}}),  # which goes on for another
     Trial(1, settings={"dropout": 0.5, "scheduler": {"name": "one_cycle"}}),
     Trial(2, settings={"label_smoothing": 0.1}),
     Trial(3, settings={"dropout": [0.0, 0.2]}),
