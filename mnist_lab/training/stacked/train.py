@@ -157,8 +157,11 @@ class _Guide:
         return False
 
     def _save(self, number: int, is_finished: bool) -> None:
-        state, batches = self.network.unstack(number), int(self.trainer.num_training_batches)
-        self.runs[number].save(state, batches, is_finished)
+        run, batches = self.runs[number], int(self.trainer.num_training_batches)
+        state = run.best  # which may be of this very step
+        if state is None or state.steps != self.trainer.global_step:
+            state = self.network.unstack(number)
+        run.save(state, batches, is_finished)
         if is_finished:
             self.finished.append(number)
 
