@@ -171,3 +171,58 @@ class Lit(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return an optimizer of its own."""
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class SmallConv(nn.Module):
+    """Two convolutions and a linear layer.
+
+    Args:
+        width: channels.
+    """
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, width, 3, stride=2),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, stride=2),
+            nn.Flatten(),
+            nn.Linear(36 * width, 10),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, 10)``."""
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+class Counting(nn.Module):
+    """Counts its training steps in a buffer that it binds anew."""
+
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(784, 10)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, 10)``."""
+        if self.training:
+            self.steps = self.steps + 1
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits
+
+
+class Branching(nn.Module):
+    """Goes by a number in a tensor, which torch.func cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(784, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, 10)``."""
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits / 2 if logits.mean().item() > 0 else logits

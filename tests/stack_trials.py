@@ -24,6 +24,7 @@ class Trial:
     batch_size: int = 50
     val_size: int = 5_000
     augment: Any = None
+    kind: Callable[..., Classifier] | None = None  # None is an MLP or softmax regression
     data_seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -34,7 +35,10 @@ class Trial:
             batch_size=self.batch_size, val_size=self.val_size, augment=self.augment, seed=seed
         )
         hidden = list(self.hidden_dims)
-        model = MLP(hidden, **self.settings) if hidden else SoftmaxRegression(**self.settings)
+        if self.kind is not None:
+            model = self.kind(**self.settings)
+        else:
+            model = MLP(hidden, **self.settings) if hidden else SoftmaxRegression(**self.settings)
         return model, data, torch.get_rng_state()
 
 
@@ -80,8 +84,10 @@ def alone(trial: Trial, **options: Any) -> Alone:
     )
 
 
-def built(trials: Iterable[Trial]) -> tuple[Stack, MNISTDataModule]:
+def built(trials: Iterable[Trial], precision: str = "32-true") -> tuple[Stack, MNISTDataModule]:
     models, data, states = zip(*(trial.build() for trial in trials), strict=True)
+    if precision == "64-true":
+        models = tuple(model.double() for model in models)
     return Stack(models, [(one.seed, None) for one in data], states), data[0]
 
 
@@ -91,7 +97,7 @@ def stacked(
     **options: Any,
 ) -> tuple[dict[int, TrialState], Metrics]:
     """Return the states and metrics of the trials that are left."""
-    stack, data = built(trials)
+    stack, data = built(trials, options.get("precision", "32-true"))
     fit(stack, data, trainer(**options), on_epoch_end)
     states = {trial: stack.unstack(trial) for trial in stack.trials}
     trained = stack.metrics

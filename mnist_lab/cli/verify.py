@@ -16,7 +16,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory
 from mnist_lab.runs.logs import log_messages
-from mnist_lab.runs.manifest import differences, is_finished, read_manifest
+from mnist_lab.runs.manifest import TORCH_FUNC, differences, is_finished, read_manifest
 
 
 def main(arguments: list[str]) -> int:
@@ -69,6 +69,10 @@ def _report(run_dir: Path, again: Path, config: DictConfig) -> int:
     notes = differences(*manifests)
     if different and config.trainer.get("max_time"):
         notes.append("trainer.max_time ends a run by the clock, which no run can repeat")
+    if different and manifests[0].get("stack") == TORCH_FUNC:
+        notes.append(
+            "the run is a trial of a stack by torch.func: alone it is equal up to rounding"
+        )
     notes += [
         f"the run went further at step {entry.get('step')}, with a schedule over its length, which "
         "no run from the start repeats"

@@ -19,6 +19,7 @@ of the sweep."""
 HALVING, POPULATION = "synchronous_halving", "population"
 WITH_RUNGS = (HALVING, POPULATION)  # for which all trials are handed out at once
 PRUNERS = ("none", "median", "successive_halving", "hyperband", *WITH_RUNGS)
+STACKS = ("auto", "always", "exact")
 _DEFAULT_TRIALS = 20
 _DEFAULT_BATCH = 16
 
@@ -100,7 +101,14 @@ class Fused:
 
     _target_: str = f"{PACKAGE}.FusedLauncher"
     max_stack: int | None = knob(
-        None, "most trials in a stack; null is by the size of the network, 8 to 512", low=1
+        None, "most trials in a stack; null is by the size of the network, up to 512", low=1
+    )
+    stack: str = knob(
+        "auto",
+        "what is stacked besides MLPs and softmax regressions, by torch.func and so equal to lone "
+        "runs up to rounding: auto is other models where they train faster, always is all that can "
+        "be, exact is none",
+        choices=STACKS,
     )
 
 

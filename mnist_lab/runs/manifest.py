@@ -19,6 +19,7 @@ from mnist_lab.runs.directory import MANIFEST, now, read_json, write
 
 SEEDS = ("seed", "data.seed")  # keys of a config in which repetitions of a run differ
 TEST_READINGS = "test_readings"  # of a run with protocol=sealed, which counts them
+TORCH_FUNC = "torch.func"  # the "stack" of a trial whose stack gives its results up to rounding
 CLASS_NAMES = "class_names"  # of the data, where they are no numbers
 _COMPARED = ("device", "threads", "world_size", "precision", "versions", "git")
 _PACKAGES = ("mnist_lab", "torch", "lightning", "torchmetrics", "hydra-core", "numpy")

@@ -19,14 +19,9 @@ from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.library_errors import settings_taken
-from mnist_lab.training.stacked.fit import (
-    fit,
-    max_stack,
-    reason_config_is_not_stacked,
-    reason_trainer_is_not_stacked,
-)
+from mnist_lab.training.stacked.choice import stacking
+from mnist_lab.training.stacked.fit import fit, reason_config_is_not_stacked
 from mnist_lab.training.stacked.module import Metrics, Stack
-from mnist_lab.training.stacked.network import reason_not_stacked
 from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_model, build_trainer
 
@@ -59,7 +54,7 @@ def range_test(
     with threads_of(configs[0]), signals.signals_end_run(), settings_taken():
         datamodule = build(configs[0].data)
         configs = [follow_data(config, datamodule) for config in configs]
-        reason, most = _reason_not_stacked(configs[0])
+        reason, most = _stacking(configs[0])
         if reason is None:
             return [_stacked(config, rates, datamodule, size or most) for config in configs]
         _log.warning("%d trainings run one by one: %s", len(configs) * len(rates), reason)
@@ -81,15 +76,13 @@ def _short(config: DictConfig, steps: int) -> DictConfig:
     return short
 
 
-def _reason_not_stacked(config: DictConfig) -> tuple[str | None, int]:
+def _stacking(config: DictConfig) -> tuple[str | None, int]:
     """Return in one line why a config's trainings are not stacked, and the size of a stack."""
     if reason := reason_config_is_not_stacked(config):
         return reason, 1
-    with torch.device("meta"):
-        model = build_model(config)
+    model = build_model(config)
     trainer = build_trainer(config, model, validates=False, is_quiet=True)
-    reason = reason_not_stacked(model) or reason_trainer_is_not_stacked(trainer)
-    return reason, max_stack(model) if reason is None else 1
+    return stacking(model, trainer, config.data.batch_size)
 
 
 def _built(config: DictConfig) -> Any:

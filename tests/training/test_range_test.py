@@ -19,7 +19,7 @@ def test_a_stack_has_the_losses_of_lone_trainings(
     words = f"model={model} trainer=cpu scheduler=one_cycle".split()
     configs = [compose(*words, f"seed={seed}") for seed in (0, 5)]
     stacked = range_test(configs, RATES, steps=10, size=2)
-    monkeypatch.setattr(module, "_reason_not_stacked", lambda _: ("a test", 1))
+    monkeypatch.setattr(module, "_stacking", lambda _: ("a test", 1))
     alone = range_test(configs, RATES, steps=10)
     assert stacked == alone
     assert stacked[0] != stacked[1]
@@ -28,4 +28,4 @@ def test_a_stack_has_the_losses_of_lone_trainings(
 
 def test_a_run_whose_layers_are_frozen_is_not_stacked() -> None:
     config = compose("model=mlp", "freeze=[net.1]", "trainer=cpu")
-    assert module._reason_not_stacked(config) == ("freeze is not stacked", 1)
+    assert module._stacking(config) == ("freeze is not stacked", 1)

@@ -12,12 +12,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from hydra.core.utils import run_job, setup_globals
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_lab.config.compose import Loader
-from mnist_lab.config.hydra_internals import BasicLauncher, configure_log
+from mnist_lab.config.hydra_internals import BasicLauncher, build, configure_log
 from mnist_lab.config.resolve import reading
 from mnist_lab.errors import LabError, first_line
 from mnist_lab.files.atomic import storage_errors
@@ -26,12 +26,10 @@ from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.checkpoints.newest import newest
 from mnist_lab.training.checkpoints.resume_state import read_snapshot
-from mnist_lab.training.stacked.fit import (
-    max_stack,
-    reason_config_is_not_stacked,
-    reason_trainer_is_not_stacked,
-)
-from mnist_lab.training.stacked.network import reason_not_stacked
+from mnist_lab.training.data_dimensions import follow_data
+from mnist_lab.training.stacked.choice import stacking
+from mnist_lab.training.stacked.fit import reason_config_is_not_stacked
+from mnist_lab.training.stacked.network import EXACT
 from mnist_lab.training.stacked.train import train_stack
 from mnist_lab.training.trainer import build_model, build_trainer
 
@@ -87,19 +85,21 @@ class FusedLauncher(NumberedLauncher):
     Args:
         max_stack: most trials in a stack; more are trained stack by stack. None chooses by the
             size of the network.
+        stack: which models are stacked, as ``stacking`` takes it.
     """
 
-    def __init__(self, max_stack: int | None = None) -> None:
+    def __init__(self, max_stack: int | None = None, stack: str = "auto") -> None:
         super().__init__()
         self.max_stack = max_stack
+        self.stack = stack
 
     def launch_trials(self, numbers: Sequence[int], overrides: Sequence[Sequence[str]]) -> None:
         """Run trials; each leaves its result in its record."""
         setup_globals()
         jobs = [self._job(texts, number) for number, texts in zip(numbers, overrides, strict=True)]
         for group in _groups(jobs):
-            reason, size = _reason_not_stacked(group)
-            size = self.max_stack or size
+            reason, size = _stacking(group, self.stack)
+            size = (self.max_stack or size) if reason is None else len(group)
             if reason is None:
                 group.sort(key=_stream)  # so that a stack has few orders of batches
             for start in range(0, len(group), size):
@@ -188,12 +188,13 @@ def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
     groups: dict[Hashable, list[Job]] = {}
     for job in jobs:
         flat = manifest.flat(OmegaConf.to_container(job.config))
-        key = tuple(
+        shared = tuple(
             (name, str(value))
             for name, value in sorted(flat.items())
             if not any(f"{name}.".startswith(f"{own}.") for own in _OWN)
         )
-        groups.setdefault((key, str(job.config.optimizer.get("name")), job.step), []).append(job)
+        key = shared, str(job.config.optimizer.get("name")), job.step, _dropout(job.config)
+        groups.setdefault(key, []).append(job)
     return list(groups.values())
 
 
@@ -201,18 +202,27 @@ def _stream(job: Job) -> tuple[int, int]:
     return job.config.data.seed, job.config.data.get("fold") or 0
 
 
-def _reason_not_stacked(group: Sequence[Job]) -> tuple[str | None, int]:
+def _dropout(config: DictConfig) -> Hashable:
+    """Return the dropout in which trials agree that torch.func stacks."""
+    if issubclass(get_class(str(config.model._target_)), EXACT):
+        return None
+    phases = OmegaConf.select(config, "callbacks.phases.phases") or []
+    rates = [(phase.get("epoch"), phase.get("model.dropout")) for phase in phases]
+    return str(config.model.get("dropout")), *(pair for pair in rates if pair[1] is not None)
+
+
+def _stacking(group: Sequence[Job], stack: str) -> tuple[str | None, int]:
     """Return in one line why jobs are not stacked, None if they are, and the size of a stack."""
-    config = group[0].config
     reason = _reason_in_config(group[0])
     if reason is not None:
-        return reason, len(group)
-    with torch.device("meta"):
+        return reason, 1
+    try:
+        config = follow_data(group[0].config, build(group[0].config.data))
         model = build_model(config)
-    reason = reason_not_stacked(model)
-    if reason is None:
-        reason = reason_trainer_is_not_stacked(build_trainer(config, model, validates=True))
-    return reason, max_stack(model) if reason is None else len(group)
+        trainer = build_trainer(config, model, validates=True)
+    except LabError as error:  # which is each trial's own where it runs alone
+        return first_line(error), 1
+    return stacking(model, trainer, config.data.batch_size, stack)
 
 
 def _reason_in_config(job: Job) -> str | None:

@@ -1,6 +1,6 @@
 """Trains and evaluates a stack with a Lightning Trainer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
 from lightning.pytorch.callbacks import Timer
@@ -21,6 +21,7 @@ from mnist_lab.training.stacked.module import Metrics, Stack
 PARAMETERS_AT_ONCE = 4_000_000  # of a stack on a CPU, measured: 64 MLPs 784-65-65-10, 8 of 512-256
 _STACKED_TARGETS = {"mnist_lab.data.MNISTDataModule"}
 FEWEST, MOST = 8, 512  # trials of a stack on a CPU
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")  # of stacks by torch.func; others have the first
 
 
 def max_stack(model: Classifier) -> int:
@@ -45,12 +46,15 @@ def reason_config_is_not_stacked(config: DictConfig) -> str | None:
     return None
 
 
-def reason_trainer_is_not_stacked(trainer: L.Trainer) -> str | None:
+def reason_trainer_is_not_stacked(
+    trainer: L.Trainer, precisions: Sequence[str] = PRECISIONS[:1]
+) -> str | None:
     """Return in one line why a trainer cannot train a stack as it trains lone models."""
     if trainer.world_size > 1:
         return "several devices are not stacked"
-    if trainer.precision != "32-true":
-        return f"trainer.precision={trainer.precision} is not stacked, only 32-true is"
+    if trainer.precision not in precisions:
+        known = " or ".join(precisions)
+        return f"trainer.precision={trainer.precision} is not stacked, only {known}"
     if trainer.accumulate_grad_batches != 1:
         return "trainer.accumulate_grad_batches is not stacked"
     if trainer.gradient_clip_val:
@@ -74,7 +78,7 @@ class StackEpochLoop(FastEpochLoop):
             type(self.trainer.strategy) is SingleDeviceStrategy
             and type(self.trainer.profiler) is PassThroughProfiler
             and type(data_fetcher) is PrefetchDataFetcher
-            and reason_trainer_is_not_stacked(self.trainer) is None
+            and reason_trainer_is_not_stacked(self.trainer, PRECISIONS) is None
         )
 
 

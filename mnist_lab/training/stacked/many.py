@@ -7,46 +7,52 @@ from typing import Any
 
 from torch import nn
 
+from mnist_lab.config.sweep_schema import STACKS
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
+from mnist_lab.models.layers import one_of
 from mnist_lab.training.fit import default_trainer, fit_metrics, train
 from mnist_lab.training.silenced_warnings import ignore_noise
+from mnist_lab.training.stacked.choice import stacking
 from mnist_lab.training.stacked.data import Stream
-from mnist_lab.training.stacked.fit import (
-    evaluate,
-    fit,
-    max_stack,
-    reason_trainer_is_not_stacked,
-)
+from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Stack
-from mnist_lab.training.stacked.network import reason_not_stacked
+from mnist_lab.training.stacked.network import EXACT, reason_optimizer_is_not_stacked
+
+_OWN = {"optimizer", "scheduler", "init", "label_smoothing"}
+"""Arguments in which models of one stack may differ."""
 
 
 def train_many(
     models: Sequence[Classifier],
     datamodule: MNISTDataModule | None = None,
     seeds: Sequence[int] | None = None,
+    stack: str = "auto",
     **trainer_options: Any,
 ) -> list[dict[str, float]]:
     """Fit many models on the same data, and validate and test each.
 
     Models whose networks have the same layers and whose optimizers have the same name are trained
-    as one stack; learning rates, schedules, dropout and the like may differ. Weights are those that
-    each would have alone, dropout apart. What cannot be stacked, such as a CNN, is trained one
-    after the other. No checkpoint is kept, and so the last weights are tested.
+    as one stack; learning rates, schedules and the like may differ, and the dropout of MLPs.
+    Weights of MLPs and softmax regressions are those that each would have alone, dropout apart;
+    those of other models are equal to them up to rounding. What cannot be stacked, or is faster one
+    by one, such as most CNNs on a CPU, is trained one after the other. No checkpoint is kept, and
+    so the last weights are tested.
 
     Args:
         models: the models; afterwards they hold the weights that were tested.
         datamodule: the data; None is ``MNISTDataModule()``.
         seeds: for each model the ``seed`` of its data module, which draws the order of images and
             their augmentation; None is the data module's for all.
+        stack: ``auto``, ``always`` to stack what is faster one by one, or ``exact`` to stack MLPs
+            and softmax regressions alone.
         trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``.
 
     Returns:
         For each model what ``train`` returns; ``time/fit`` is its share of a stack's seconds.
 
     Raises:
-        ConfigError: an optimizer or a schedule cannot be built.
+        ConfigError: an optimizer or a schedule cannot be built, or ``stack`` is none of the three.
         ValueError: there are not as many seeds as models.
     """
     ignore_noise()
@@ -56,7 +62,8 @@ def train_many(
         raise ValueError(f"seeds: must be {len(models)}, one for each model")
     options = {"enable_progress_bar": False, **trainer_options}
     results: dict[int, dict[str, float]] = {}
-    for group in _groups(models, options):
+    one_of("stack", stack, STACKS)
+    for group in _groups(models, options, datamodule.batch_size, stack):
         if len(group) == 1:
             (place,) = group
             alone = _with_seed(datamodule, streams[place])
@@ -68,22 +75,32 @@ def train_many(
     return [results[place] for place in range(len(models))]
 
 
-def _groups(models: Sequence[Classifier], options: dict[str, Any]) -> list[list[int]]:
+def _groups(
+    models: Sequence[Classifier], options: dict[str, Any], batch_size: int, stack: str
+) -> list[list[int]]:
     """Return the places of the models of each stack; what is trained alone is a group of one."""
     groups: dict[Hashable, list[int]] = {}
     for place, model in enumerate(models):
-        key: Hashable = place
-        if reason_not_stacked(model) is None:
-            layers = [layer for layer in model.net.children() if not isinstance(layer, nn.Dropout)]
-            key = (*map(str, layers), model.optimizer_settings["name"])
+        key = place if reason_optimizer_is_not_stacked(model) else _kind(model)
         groups.setdefault(key, []).append(place)
     stacks: list[list[int]] = []
     for group in groups.values():
-        model, size = models[group[0]], 1
-        if len(group) > 1 and not reason_trainer_is_not_stacked(default_trainer(model, **options)):
-            size = max_stack(model)
+        size = 1
+        if len(group) > 1:
+            model = models[group[0]]
+            _, size = stacking(model, default_trainer(model, **options), batch_size, stack)
         stacks += [group[start : start + size] for start in range(0, len(group), size)]
     return stacks
+
+
+def _kind(model: Classifier) -> Hashable:
+    """Return what models of one stack have in common."""
+    kind = type(model), model.optimizer_settings["name"]
+    if isinstance(model, EXACT):
+        layers = [layer for layer in model.net.children() if not isinstance(layer, nn.Dropout)]
+        return kind, *map(str, layers)
+    arguments = {name: model.hparams[name] for name in model.hparams.keys() - _OWN}
+    return kind, str(model), str(sorted(arguments.items()))
 
 
 def _train_stack(
@@ -94,6 +111,8 @@ def _train_stack(
 ) -> list[dict[str, float]]:
     """Train models as one stack and return the metrics of each."""
     trainer = default_trainer(models[0], **options)
+    for model in models:
+        trainer.precision_plugin.convert_module(model)
     stack = Stack(models, streams)
     logged: dict[int, dict[str, float]] = {}
 

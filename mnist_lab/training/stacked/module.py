@@ -3,7 +3,8 @@
 A ``Stack`` holds the weights of K ordinary models in tensors ``(K, ...)``. One forward, one
 backward and one optimizer step train them all; every model keeps its own loss, learning rate,
 schedule, order of samples and random generator, so that no trial depends on which others are there.
-On a CPU weights come out with the bits of the lone run on the same number of threads.
+On a CPU weights of an MLP or a softmax regression come out with the bits of the lone run on the
+same number of threads; those of other models, which torch.func stacks, are equal up to rounding.
 """
 
 from collections import Counter
@@ -27,9 +28,10 @@ from mnist_lab.models.metrics import (
 from mnist_lab.training.phases import Phases
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.loss import training_losses
-from mnist_lab.training.stacked.network import StackedNet
+from mnist_lab.training.stacked.network import EXACT, StackedNet
 from mnist_lab.training.stacked.optimizer import StackedOptimizer
 from mnist_lab.training.stacked.schedules import StackedSchedules
+from mnist_lab.training.stacked.vmapped import VmappedNet
 
 Metrics = dict[int, dict[str, float]]  # by trial
 
@@ -90,7 +92,8 @@ class Stack(L.LightningModule):
         if rng_states is not None:
             for trial, generator in zip(self.trials, self._generators, strict=True):
                 generator.set_state(rng_states[trial])
-        self.net = StackedNet(self._models, self._generators)
+        network = StackedNet if isinstance(models[0], EXACT) else VmappedNet
+        self.net = network(self._models, self._generators)
         self._schedules: StackedSchedules  # from `configure_optimizers` on, as the optimizer
         self._optimizer: StackedOptimizer
         self._shares: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""A stack of networks: which models can be stacked, and their networks as one."""
+"""A stack of networks of linear layers, and which optimizers can be stacked."""
 
 import copy
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ from mnist_lab.training.stacked.layers import (
     StackedLinear,
 )
 
+EXACT = (MLP, SoftmaxRegression)
+"""Models whose stack has the bits of lone runs on a CPU."""
 _OPTIMIZER_SETTINGS = {
     "adam": {"name", "lr", "weight_decay", "betas", "eps"},
     "adamw": {"name", "lr", "weight_decay", "betas", "eps"},
@@ -23,10 +25,8 @@ _OPTIMIZER_SETTINGS = {
 }
 
 
-def reason_not_stacked(model: Classifier) -> str | None:
-    """Return in one line why a model cannot be trained in a stack; None if it can."""
-    if not isinstance(model, MLP | SoftmaxRegression):
-        return f"{type(model).__name__} is not stacked, only MLP and SoftmaxRegression are"
+def reason_optimizer_is_not_stacked(model: Classifier) -> str | None:
+    """Return in one line why a stack cannot step a model as its optimizer does; None if it can."""
     settings = model.optimizer_settings
     if settings["name"] not in _OPTIMIZER_SETTINGS:
         return f"optimizer._target_={settings['name']} is not stacked"

@@ -96,7 +96,8 @@ class StackedOptimizer(Optimizer):
         for number, parameter in enumerate(group["params"]):
             if not self.steps_taken or not names:
                 break
-            moments = {name: self.moments[name][number][position].clone() for name in names}
+            moments = {name: self.moments[name][number][position] for name in names}
+            moments = {name: _laid_out(moment, parameter) for name, moment in moments.items()}
             if self.name != "sgd":
                 count = torch.tensor(float(self.steps_taken), device=self.parameters[0].device)
                 moments = {"step": count, **moments}
@@ -211,7 +212,8 @@ class StackedOptimizer(Optimizer):
             for lr, beta1, beta2 in corrections:
                 rows["step_size"].append(lr / (1 - beta1**steps))
                 rows["root"].append((1 - beta2**steps) ** 0.5)
-        table = torch.tensor(list(rows.values())).to(self.parameters[0].device)
+        first = self.parameters[0]
+        table = torch.tensor(list(rows.values()), dtype=first.dtype).to(first.device)
         return dict(zip(rows, table, strict=True))
 
 
@@ -223,6 +225,11 @@ def _adam_update(
     square.mul_(its["beta2"]).add_((1 - its["beta2"]) * gradient * gradient)
     denominator = square.sqrt().div_(its["root"]).add_(its["eps"])
     parameter.sub_(mean.div(denominator).mul_(its["step_size"]))
+
+
+def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+    """Return a copy of a moment with its parameter's strides, which fused kernels rely on."""
+    return torch.empty_like(parameter, device=moment.device, requires_grad=False).copy_(moment)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ class StackedRun:
         L.seed_everything(config.seed, workers=True, verbose=False)
         self.model = build_model(config)
         self.random = random_state(torch.device("cpu"))  # as a lone run begins with
+        if str(config.trainer.precision).startswith("64"):
+            self.model.double()  # before a checkpoint is read, whose weights would be rounded
         callbacks = config.callbacks or {}
         self.checkpoint: Checkpoint | None = None
         if "checkpoint" in callbacks and config.trainer.enable_checkpointing is not False:

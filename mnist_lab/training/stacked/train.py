@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import Diverged, Paused, Pruned, Stopped
 from mnist_lab.runs import signals
+from mnist_lab.runs.manifest import TORCH_FUNC
 from mnist_lab.training.data_dimensions import follow_data
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.observer import Observer
@@ -21,6 +22,7 @@ from mnist_lab.training.sealed_test import reads_test
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Metrics, Stack
+from mnist_lab.training.stacked.network import EXACT
 from mnist_lab.training.stacked.run import StackedRun
 from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_trainer, machine
@@ -53,9 +55,10 @@ def train_stack(
     runs = [StackedRun(config) for config in configs]
     heartbeat = StackHeartbeat(folder)
     trainer = _quiet_trainer(runs[0], [heartbeat])
+    kind = {} if isinstance(runs[0].model, EXACT) else {"stack": TORCH_FUNC}
     with threads_of(configs[0]), contextlib.ExitStack() as stack:
         for run in runs:
-            stack.enter_context(run.recorded({**environment, **machine(trainer)}))
+            stack.enter_context(run.recorded({**environment, **machine(trainer), **kind}))
         network = Stack(
             [run.model for run in runs],
             [_stream(config) for config in configs],

@@ -4,18 +4,22 @@ import json
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from door import COMMAND, FEW_BATCHES, call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mnist_lab import compose
 from mnist_lab.cli.main import main
 from mnist_lab.errors import Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs.directory import LAST, MANIFEST, METRICS, PROGRESS
+from mnist_lab.sweeps.launch.fused import Job, _groups
 from mnist_lab.training import progress_file
 from mnist_lab.training.progress_file import StackHeartbeat
 from mnist_lab.training.stacked.run import StackedRun
@@ -80,18 +84,105 @@ def test_it_is_verified_alone(sweeps: Path) -> None:
     assert verified.returncode == 0, verified.stderr
 
 
+CNNS = (
+    "train -m model=cnn model.channels=[2,2] model.hidden_dims=[4] seed=1,2 trainer=cpu "
+    "trainer.max_epochs=3 trainer.limit_train_batches=10 trainer.limit_val_batches=1 "
+    "trainer.limit_test_batches=1 trainer.precision=32-true logger=none optimizer.lr=1e-3 "
+    "~callbacks.pictures callbacks.checkpoint.every_n_seconds=0 hydra/launcher=fused "
+    "scheduler=cosine"
+)
+
+
 @pytest.mark.thorough
 def test_what_cannot_be_stacked_runs_one_by_one(tmp_path: Path) -> None:
-    done = call(
-        "train -m model=cnn model.channels=[2,2] model.hidden_dims=[4] seed=1,2 trainer=cpu "
-        "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 "
-        "trainer.limit_test_batches=1 logger=none hydra/launcher=fused hydra.sweep.dir=s",
-        tmp_path,
-    )
+    done = call(f"{CNNS} hydra.launcher.stack=exact hydra.sweep.dir=s", tmp_path)
     assert done.returncode == 0, done.stderr
     printed = done.stdout + done.stderr
-    assert "2 trials run one by one: CNN is not stacked" in printed
+    assert "2 trials run one by one: CNN is not stacked exactly, only MLP and" in printed
     assert {(tmp_path / "s" / name / METRICS).exists() for name in "01"} == {True}
+
+
+def test_a_stack_of_cnns_leaves_ordinary_runs(tmp_path: Path) -> None:
+    done = call(f"{CNNS} hydra.sweep.dir=s", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "one by one" not in done.stdout + done.stderr
+    assert call(f"{CNNS} hydra/launcher=basic hydra.sweep.dir=b", tmp_path).returncode == 0
+    for number in "01":
+        stacked, alone = (tmp_path / name / number for name in "sb")
+        assert json.loads((stacked / MANIFEST).read_text())["stack"] == "torch.func"
+        assert figures(stacked) == pytest.approx(figures(alone), rel=1e-3, abs=3e-3)
+        one, other = (read_checkpoint(run_dir / LAST) for run_dir in (stacked, alone))
+        assert one["state_dict"].keys() == other["state_dict"].keys()
+        for name, tensor in one["state_dict"].items():
+            torch.testing.assert_close(tensor, other["state_dict"][name], rtol=1e-2, atol=1e-4)
+            assert tensor.stride() == other["state_dict"][name].stride()
+    evaluated = call("evaluate s/1 --json", tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+
+
+@pytest.mark.parametrize(("model", "stacks"), [("mlp", 1), ("cnn", 2)])
+@pytest.mark.parametrize(
+    "differing",
+    [
+        ["model.dropout=0.1", "model.dropout=0.2"],
+        [
+            f"model.dropout=0.1 +callbacks.phases._target_=mnist_lab.training.Phases "
+            f"+callbacks.phases.phases=[{{epoch:1,model.dropout:{rate}}}]"
+            for rate in (0.2, 0.3)
+        ],
+    ],
+)
+def test_dropout_may_differ_in_an_exact_stack(
+    model: str, stacks: int, differing: list[str], tmp_path: Path
+) -> None:
+    jobs = []
+    for number, words in enumerate(differing):
+        config = compose(f"model={model}", *words.split())
+        config.run_dir = str(tmp_path / str(number))
+        jobs.append(Job(number, [], config))
+    assert len(_groups(jobs)) == stacks
+
+
+@pytest.mark.thorough
+def test_verify_says_that_a_stack_of_cnns_is_equal_up_to_rounding(tmp_path: Path) -> None:
+    assert call(f"{CNNS} hydra.sweep.dir=s", tmp_path).returncode == 0
+    verified = call("verify s/0", tmp_path)
+    assert verified.returncode == 1
+    assert "note: the run is a trial of a stack by torch.func" in verified.stderr
+
+
+KILLED = f"""
+import os, signal, sys
+from mnist_lab.cli.main import main
+from mnist_lab.training.stacked.run import StackedRun
+save = StackedRun.save
+def killed(run, state, batches, is_finished):
+    save(run, state, batches, is_finished)
+    if state.steps == 10 and run.config.seed == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+StackedRun.save = killed
+main({CNNS.split()!r} + sys.argv[1:])
+"""
+
+
+@pytest.mark.thorough
+def test_a_stack_of_cnns_that_was_killed_is_resumed(tmp_path: Path) -> None:
+    more = ["model.dropout=0.3", "model.batch_norm=true"]
+    whole = call(f"{CNNS} {' '.join(more)} hydra.sweep.dir=whole", tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    arguments = [*more, "hydra.sweep.dir=killed"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=tmp_path, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    done = call(f"{CNNS} {' '.join(arguments)}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "one by one" not in done.stdout + done.stderr
+    for number in "01":
+        one, other = (
+            json.loads((tmp_path / name / number / MANIFEST).read_text())
+            for name in ("whole", "killed")
+        )
+        assert [attempt["from_step"] for attempt in other["attempts"]] == [0, 10]
+        assert other["sha256"] == one["sha256"]
 
 
 @pytest.mark.thorough

@@ -1,10 +1,13 @@
 """Many models trained in one call."""
 
+import copy
+
 import lightning as L
 import pytest
 import torch
 
 from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression, train, train_many
+from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
 
 SHORT = {
@@ -27,7 +30,7 @@ def build() -> list[Classifier]:
 
 def test_each_is_what_it_would_have_been_alone() -> None:
     models, alone, seeds = build(), build(), [0, 0, 3, 0, 4]
-    results = train_many(models, MNISTDataModule(batch_size=50), seeds, **SHORT)
+    results = train_many(models, MNISTDataModule(batch_size=50), seeds, "exact", **SHORT)
     for model, lone, result, seed in zip(models, alone, results, seeds, strict=True):
         expected = train(lone, MNISTDataModule(batch_size=50, seed=seed), **SHORT)
         times = {name for name in expected if name.startswith("time/")}
@@ -38,6 +41,22 @@ def test_each_is_what_it_would_have_been_alone() -> None:
             model.state_dict().items(), lone.state_dict().values(), strict=True
         ):
             assert torch.equal(weights, other), name
+
+
+def test_cnns_that_are_forced_into_a_stack_are_equal_up_to_rounding() -> None:
+    settings = {"channels": [2], "kernel_size": 3, "hidden_dims": [4]}
+    models = [CNN(**settings, optimizer={"lr": lr}) for lr in (1e-3, 2e-3)]
+    alone = copy.deepcopy(models)
+    data = MNISTDataModule(batch_size=50)
+    results = train_many(models, data, stack="always", **SHORT)
+    for model, lone, result in zip(models, alone, results, strict=True):
+        expected = train(lone, data, **SHORT)
+        assert result.keys() == expected.keys()
+        assert result["test/loss"] == pytest.approx(expected["test/loss"], rel=1e-4)
+        for pair in zip(model.parameters(), lone.parameters(), strict=True):
+            torch.testing.assert_close(*pair, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ConfigError, match="stack=never: must be one of auto, always, exact"):
+        train_many(models, data, stack="never", **SHORT)
 
 
 def test_as_many_seeds_as_models() -> None:

@@ -1,13 +1,13 @@
-"""Which models can be one stack, and their networks as one."""
+"""Networks of linear layers as one, and which optimizers can be stacked."""
 
 from typing import Any
 
 import pytest
 import torch
 
-from mnist_lab import CNN, MLP, SoftmaxRegression
+from mnist_lab import MLP, SoftmaxRegression
 from mnist_lab.models import Classifier
-from mnist_lab.training.stacked.network import StackedNet, reason_not_stacked
+from mnist_lab.training.stacked.network import StackedNet, reason_optimizer_is_not_stacked
 
 
 @pytest.mark.parametrize(
@@ -16,12 +16,11 @@ from mnist_lab.training.stacked.network import StackedNet, reason_not_stacked
         (MLP([4]), None),
         (MLP([4], batch_norm=True, dropout=0.1), None),
         (SoftmaxRegression(optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.9}), None),
-        (CNN([2], 3, 2, [4]), "CNN is not stacked, only MLP and SoftmaxRegression are"),
         (MLP([4], optimizer={"amsgrad": True}), "optimizer.amsgrad is not stacked"),
     ],
 )
 def test_why_not(model: Classifier, reason: str | None) -> None:
-    assert reason_not_stacked(model) == reason
+    assert reason_optimizer_is_not_stacked(model) == reason
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_norm": True}, {"activation": "gelu"}])

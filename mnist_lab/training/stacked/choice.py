@@ -1,0 +1,167 @@
+"""Which models are trained as a stack, and how many in one."""
+
+import copy
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+from torch import Generator, Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from mnist_lab.errors import first_line
+from mnist_lab.models import Classifier
+from mnist_lab.training.stacked.fit import (
+    MOST,
+    PRECISIONS,
+    max_stack,
+    reason_trainer_is_not_stacked,
+)
+from mnist_lab.training.stacked.network import EXACT, reason_optimizer_is_not_stacked
+from mnist_lab.training.stacked.vmapped import VmappedNet
+
+_CPU_FLOPS, _CPU_CONVOLUTIONS = 1_000_000, 100_000
+"""FLOPs an image, and those of convolutions, above which a stack by torch.func is slower on a CPU.
+
+Measured on two cores, a step of 8 networks against one alone: a CNN of 0.06 MFLOPs with batch norm
+0.65 times as long a model, without 1.1 times; one of 0.2 MFLOPs 1.7 times, of 4.5 MFLOPs 3 times.
+"""
+_CPU_MEMORY = 2**29  # bytes of a stack by torch.func
+_BATCH = 4  # images of a trial of two networks
+
+
+def stacking(
+    model: Classifier, trainer: L.Trainer, batch_size: int, stack: str = "auto"
+) -> tuple[str | None, int]:
+    """Return in one line why models are not stacked, None if they are, and the size of a stack.
+
+    Args:
+        model: one of the models, which is left as it is.
+        trainer: a trainer of one of them.
+        batch_size: samples in a step.
+        stack: ``auto``, ``always`` also where torch.func does not pay, or ``exact`` only what has
+            the bits of lone runs.
+    """
+    reason = reason_optimizer_is_not_stacked(model) if isinstance(model, Classifier) else None
+    if isinstance(model, EXACT):
+        reason = reason or reason_trainer_is_not_stacked(trainer)
+        return reason, 1 if reason else max_stack(model)
+    device = trainer.strategy.root_device
+    reason = (
+        _reason_in_class(model, stack)
+        or reason
+        or reason_trainer_is_not_stacked(trainer, PRECISIONS)
+        or (None if stack == "always" else _reason_of_cost(model, device))
+    )
+    if reason is not None:
+        return reason, 1
+    try:
+        with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
+            saved = _try(model)
+    except Exception as error:  # whatever torch.func or a network of the user's own raises
+        return f"torch.func cannot stack {type(model).__name__}: {first_line(error)}", 1
+    return None, _most(model, saved * batch_size, device)
+
+
+def _reason_in_class(model: L.LightningModule, stack: str) -> str | None:
+    """Return in one line why a class of models is not stacked, such as for a step of its own."""
+    name = type(model).__name__
+    if stack == "exact":
+        return f"{name} is not stacked exactly, only MLP and SoftmaxRegression are"
+    if not isinstance(model, Classifier):
+        return f"{name} is not stacked, as it is no Classifier"
+    for kind in type(model).__mro__[: type(model).__mro__.index(Classifier)]:
+        for own, value in vars(kind).items():
+            is_known = own == "forward" or own.startswith("__")
+            if callable(value) and hasattr(Classifier, own) and not is_known:
+                return f"{name} is not stacked, as its {own} is its own"
+    return None
+
+
+def _reason_of_cost(model: Classifier, device: torch.device) -> str | None:
+    """Return in one line why a stack would take longer than its trials one by one."""
+    if device.type != "cpu":
+        return None
+    try:
+        total, convolutions = _flops(model)
+    except Exception as error:
+        return f"{type(model).__name__} is not stacked: {first_line(error)}"
+    if total < _CPU_FLOPS and convolutions < _CPU_CONVOLUTIONS:
+        return None
+    return (
+        f"{type(model).__name__} is not stacked on a CPU, as one by one is faster with "
+        f"{total / 1e6:.1f} MFLOPs an image, {convolutions / 1e6:.1f} of them in convolutions"
+    )
+
+
+def _flops(model: Classifier) -> tuple[int, int]:
+    """Return the FLOPs of a forward pass of one image, and those of its convolutions."""
+    counter = FlopCounterMode(display=False)
+    with torch.random.fork_rng([]), torch.no_grad(), counter:
+        copy.deepcopy(model).eval()(torch.zeros(1, *model.in_shape, dtype=torch.uint8))
+    counts = counter.get_flop_counts()["Global"]
+    convolutions = [count for name, count in counts.items() if "conv" in str(name)]
+    return counter.get_total_flops(), sum(convolutions)
+
+
+def _try(model: Classifier) -> int:
+    """Train two copies of a model as a stack for two steps, and compare what comes of it.
+
+    Returns:
+        Bytes that a trial keeps of an image for the backward pass.
+
+    Raises:
+        Exception: the stack cannot be trained.
+        ValueError: its logits differ from those of its models alone.
+    """
+    models = [copy.deepcopy(model), copy.deepcopy(model)]
+    with torch.no_grad():
+        for parameter in models[1].parameters():
+            parameter.mul_(0.9)
+    net = VmappedNet(models, [Generator(), Generator()]).train()
+    images = torch.randint(256, (2, _BATCH, *model.in_shape), dtype=torch.uint8)
+    saved = _train(net, images, (1, 1))
+    _train(net, images[:1], (2,))
+    for name, parameter in net.named_parameters():
+        if parameter.grad is None:
+            raise ValueError(f"{name.replace('|', '.')} gets no gradient")
+    with torch.no_grad():
+        stacked = net.eval()(images[:1], (2,))
+        for position, (own, logits) in enumerate(zip(models, stacked, strict=True)):
+            net.write_back(position)
+            alone = own.eval()(images[0])
+            if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
+                raise ValueError("its logits in a stack differ from those alone")
+    return saved
+
+
+def _train(net: VmappedNet, images: Tensor, shares: Sequence[int]) -> int:
+    """Compute the gradients of a step; return the bytes kept for them of an image and trial."""
+    weights, kept = {parameter.data_ptr() for parameter in net.parameters()}, [0]
+
+    def note(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[0] += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = net(images, tuple(shares))
+    logits.square().sum().backward()
+    return kept[0] // (len(logits) * _BATCH)
+
+
+def _most(model: Classifier, activations: int, device: torch.device) -> int:
+    """Return how many trials a stack by torch.func has at most.
+
+    Args:
+        model: the model, of which a trial has weights, gradients and two moments.
+        activations: bytes that a trial keeps for the backward pass, which takes as many again.
+        device: of the stack; of a GPU's free memory it takes half.
+    """
+    of_model = sum(each.numel() * each.element_size() for each in model.parameters())
+    memory, most = _CPU_MEMORY, MOST
+    if device.type == "cuda":
+        memory = torch.cuda.mem_get_info(device)[0] // 2
+    else:
+        most = max_stack(model)
+    return max(1, min(most, memory // (4 * of_model + 2 * activations)))

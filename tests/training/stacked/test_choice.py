@@ -1,0 +1,70 @@
+"""Which models are stacked, and how many in one."""
+
+from typing import Any
+
+import pytest
+import torch
+from own_code import Model
+from stack_trials import trainer
+from torch import Tensor
+
+from mnist_lab.models import CNN, MLP, Classifier, Module, SoftmaxRegression
+from mnist_lab.training.stacked import choice
+from mnist_lab.training.stacked.choice import stacking
+
+
+class OwnStep(Model):
+    """Has a step of its own."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx)
+
+
+def tiny(**settings: Any) -> CNN:
+    return CNN([2, 2], 3, 2, [4], **settings)
+
+
+def own(name: str) -> Module:
+    return Module(net={"_target_": f"own_code.{name}"})
+
+
+@pytest.mark.parametrize(
+    ("model", "stack", "reason"),
+    [
+        (MLP([4]), "exact", None),
+        (tiny(batch_norm=True, dropout=0.2), "auto", None),
+        (own("Net"), "auto", None),
+        (CNN([8, 8], 3, 2, [4]), "always", None),
+        (CNN([8, 8], 3, 2, [4]), "auto", "CNN is not stacked on a CPU, as one by one is faster"),
+        (tiny(), "exact", "CNN is not stacked exactly, only MLP and SoftmaxRegression are"),
+        (tiny(optimizer={"amsgrad": True}), "auto", "optimizer.amsgrad is not stacked"),
+        (torch.nn.Linear(1, 1), "always", "Linear is not stacked, as it is no Classifier"),
+        (OwnStep(), "always", "OwnStep is not stacked, as its training_step is its own"),
+        (own("Branching"), "auto", "torch.func cannot stack Module: vmap: It looks like you're"),
+    ],
+)
+def test_why_not(model: Any, stack: str, reason: str | None) -> None:
+    before = torch.get_rng_state()
+    found, size = stacking(model, trainer(), 50, stack)
+    assert found is None if reason is None else str(found).startswith(reason)
+    assert (size > 1) == (reason is None)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_only_what_torch_func_stacks_has_other_precisions(precision: str) -> None:
+    assert stacking(tiny(), trainer(precision=precision), 50)[0] is None
+    reason, _ = stacking(SoftmaxRegression(), trainer(precision=precision), 50)
+    assert str(reason).startswith(f"trainer.precision={precision} is not stacked, only 32-true")
+
+
+def test_memory_bounds_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(model: Classifier, batch_size: int) -> int:
+        return stacking(model, trainer(), batch_size, "always")[1]
+
+    # Two convolutions, pooled, keep about 30 kB an image; 411,000 parameters take 6.6 MB.
+    assert 20 < size(tiny(), 128) < 200
+    assert size(tiny(), 1024) < size(tiny(), 128) / 4
+    assert size(CNN(), 1) == choice.max_stack(CNN())
+    monkeypatch.setattr(choice, "_CPU_MEMORY", 10_000_000)
+    assert size(CNN(), 128) == 1
