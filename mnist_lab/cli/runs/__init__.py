@@ -14,7 +14,7 @@ ACTIONS = {
 }
 """First words, each with a function of its name in one of the modules beside this one."""
 _MODULES = {"show": "show", "diff": "show", "tag": "label", "note": "label"}
-_MODULES |= {"rm": "remove", "gc": "remove", "archive": "pack", "watch": "watch"}
+_MODULES |= {"rm": "remove", "gc": "remove", "archive": "archive", "watch": "watch"}
 
 
 def main(arguments: list[str]) -> int:
