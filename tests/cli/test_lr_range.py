@@ -48,7 +48,7 @@ def test_an_mlp_is_trained_in_stacks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "model, said",
+    ("model", "said"),
     [
         ("model=module model.net._target_=own_code.Net", ""),
         ("model=cnn", "3 trainings run one by one: CNN is not stacked on a CPU, as one by one is"),
