@@ -3,8 +3,9 @@
 Threads of GNU's OpenMP wait for one another in a loop, which is the fastest way where the cores are
 the run's alone, and takes them from the thread that is waited for where they are not. How long they
 loop is fixed when torch is imported, with one exception: a process that has more such threads than
-there are cores waits asleep nearly at once. So while the kernel says that this process's threads
-queue for a core, some more are kept, which do nothing.
+there are cores waits asleep nearly at once. So while the kernel says that a thread of this process
+queues for a core, some more are kept, which do nothing. It goes by the one that queues longest: a
+hundred threads that each write a line now and then are no reason.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from mnist_lab.training.cores import SPINS, given_cores
 
 _TASKS = Path("/proc/self/task")
 _SECONDS = 0.2  # between two looks
-_BUSY, _QUIET = 0.15, 0.05  # of the time, summed over threads
+_BUSY, _QUIET = 0.15, 0.05  # of the time, of the thread that queues longest
 _LOOKS = 10  # without a queue, before threads loop again
 _MOST = 8  # idle groups of threads
 
@@ -46,12 +47,13 @@ def gives_way() -> Iterator[None]:
 
 def _watch(ended: threading.Event, groups: int) -> None:
     """Keep idle groups of threads while this process's threads queue, until it has ended."""
-    queued, since, quiet, is_asleep = _queued() or 0.0, time.monotonic(), 0, False
+    queued, since, quiet, is_asleep = _queued() or {}, time.monotonic(), 0, False
     with contextlib.ExitStack() as idle:
         while not ended.wait(_SECONDS):
             before, then = queued, since
-            queued, since = _queued() or 0.0, time.monotonic()
-            share = (queued - before) / (since - then)
+            queued, since = _queued() or {}, time.monotonic()
+            longest = max((queued[task] - before.get(task, 0.0) for task in queued), default=0.0)
+            share = longest / (since - then)
             quiet = quiet + 1 if share < _QUIET else 0
             if not is_asleep and share > _BUSY:
                 idle.enter_context(_idle_groups(groups))
@@ -83,11 +85,11 @@ def _idle_group(ended: threading.Event) -> None:
     ended.wait()
 
 
-def _queued() -> float | None:
-    """Return for how many seconds this process's threads have queued; None if nobody counts."""
-    nanoseconds = []
+def _queued() -> dict[str, float] | None:
+    """Return for each thread the seconds it has queued; None if nobody counts them."""
+    seconds = {}
     with contextlib.suppress(OSError):
         for task in _TASKS.iterdir():
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                nanoseconds.append(int((task / "schedstat").read_text().split()[1]))
-    return sum(nanoseconds) / 1e9 if nanoseconds else None
+                seconds[task.name] = int((task / "schedstat").read_text().split()[1]) / 1e9
+    return seconds or None

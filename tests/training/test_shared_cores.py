@@ -72,7 +72,9 @@ def test_threads_loop_again_when_nobody_queues(monkeypatch: pytest.MonkeyPatch) 
     queue = itertools.count()
     is_busy = True
     monkeypatch.setattr(shared_cores, "_SECONDS", 0.01)
-    monkeypatch.setattr(shared_cores, "_queued", lambda: float(next(queue)) if is_busy else 0.0)
+    monkeypatch.setattr(
+        shared_cores, "_queued", lambda: {"1": float(next(queue)) if is_busy else 0.0}
+    )
     others = threading.active_count()
     with gives_way():
         assert waits_for(lambda: threading.active_count() == others + 2)
@@ -81,6 +83,24 @@ def test_threads_loop_again_when_nobody_queues(monkeypatch: pytest.MonkeyPatch) 
         is_busy = True
         assert waits_for(lambda: threading.active_count() == others + 2)
     assert waits_for(lambda: threading.active_count() == others)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_many_threads_that_queue_now_and_then_are_no_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = itertools.count()
+    monkeypatch.setattr(shared_cores, "_SECONDS", 0.01)
+
+    def queued() -> dict[str, float]:
+        seconds = next(looks) * 0.0001  # one in a hundred
+        return {str(task): seconds for task in range(300)}
+
+    monkeypatch.setattr(shared_cores, "_queued", queued)
+    others = threading.active_count()
+    with gives_way():
+        assert waits_for(lambda: next(looks) > 20)
+        assert threading.active_count() == others + 1
 
 
 @pytest.mark.usefixtures("two_threads")
