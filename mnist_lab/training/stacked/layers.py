@@ -1,10 +1,11 @@
 """Layers that hold the weights of K networks of one shape and compute them side by side.
 
 On a CPU each trial gets the bits that it would get alone. In MKL's strict mode, which the package
-sets, a batched product has the bits of single ones, but for small products on several threads;
-those, and activations whose last elements torch computes otherwise than the rest, such as tanh, are
-computed trial by trial. On other devices all trials go in one call, and agree with lone ones up to
-rounding.
+sets, an element of a product has the same bits whatever stands beside it: a batched product, and
+one of a batch with the weights of all trials that share it, have the bits of single ones. Only
+small products on several threads are another matter; those, and activations whose last elements
+torch computes otherwise than the rest, such as tanh, are computed trial by trial. On other devices
+all trials go in one call, and agree with lone ones up to rounding.
 """
 
 import itertools
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 Shares = tuple[int, ...]  # for each batch the number of trials, in order, that see it
+_NARROW = 128  # columns of a product up to which one for all trials is faster than one for each
 _SAME_IN_ANY_PLACE = (nn.ReLU, nn.Identity)  # an element's bits do not depend on its position
 
 
@@ -170,9 +172,8 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(inputs, weight)
         ctx.shares, ctx.layer = shares, layer
         outputs = inputs.new_empty(len(weight), inputs.shape[1], weight.shape[1])
-        rows, columns = bias[:, None], weight.transpose(1, 2)
-        for batch, *block in _blocks(shares, inputs, outputs, columns, rows):
-            _multiply(block[0], batch, *block[1:])
+        for batch, *block in _blocks(shares, inputs, outputs, weight, bias):
+            _multiply_weights(batch, *block)
         return cast(Tensor, outputs)
 
     @staticmethod
@@ -185,21 +186,59 @@ class _Linear(torch.autograd.Function):
         buffers = layer.gradient_buffers
         turned = gradient.transpose(1, 2)
         for batch, out, left in _blocks(ctx.shares, inputs, buffers["weight"], turned):
-            _multiply(out, left, batch)
+            _multiply_gradients(batch, out, left)
         layer.weight.grad = buffers["weight"]
         layer.bias.grad = torch.sum(gradient, 1, out=buffers["bias"])
         return to_inputs, None, None, None, None
 
 
 def _blocks(shares: Shares, batches: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield for each batch ``(trials, B, in)`` of it and the parts of others that belong to it."""
+    """Yield each batch ``(B, in)`` with the parts of others that belong to the trials that see it.
+
+    Where each trial has a batch of its own, all come at once ``(K, B, in)``.
+    """
     if len(shares) == len(others[0]):
         yield batches, *others
         return
     ends = itertools.accumulate(shares)
     for batch, count, end in zip(batches, shares, ends, strict=True):
-        parts = (other[end - count : end] for other in others)
-        yield batch.expand(count, -1, -1), *parts
+        yield batch, *(other[end - count : end] for other in others)
+
+
+def _multiply_weights(batch: Tensor, out: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """Write the outputs of trials for the batch that they share, or for one of each.
+
+    Args:
+        batch: ``(B, in)`` or ``(K, B, in)``.
+        out: ``(K, B, out)``.
+        weight: ``(K, out, in)``.
+        bias: ``(K, out)``.
+    """
+    if _is_one_product(batch, out, inner=batch.shape[-1], columns=weight.shape[1]):
+        product = torch.addmm(bias.reshape(-1, 1), weight.flatten(0, 1), batch.t())
+        out.copy_(product.view(*weight.shape[:2], -1).transpose(1, 2))
+    else:
+        _multiply(out, batch.expand(len(out), -1, -1), weight.transpose(1, 2), bias[:, None])
+
+
+def _multiply_gradients(batch: Tensor, out: Tensor, gradient: Tensor) -> None:
+    """Write the gradients of the weights of trials, whose inputs are as above.
+
+    Args:
+        batch: ``(B, in)`` or ``(K, B, in)``.
+        out: ``(K, out, in)``, contiguous.
+        gradient: of the outputs ``(K, out, B)``.
+    """
+    if _is_one_product(batch, out, inner=batch.shape[-2], columns=gradient.shape[1]):
+        torch.mm(gradient.reshape(-1, len(batch)), batch, out=out.view(-1, batch.shape[1]))
+    else:
+        _multiply(out, gradient, batch.expand(len(out), -1, -1))
+
+
+def _is_one_product(batch: Tensor, out: Tensor, inner: int, columns: int) -> bool:
+    """Return whether trials that share a batch are computed in one product with it."""
+    on_cpu = out.device.type == "cpu"
+    return on_cpu and batch.ndim == 2 and columns <= _NARROW and _is_exact_in_one_call(out, inner)
 
 
 def _multiply(out: Tensor, left: Tensor, right: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -211,7 +250,7 @@ def _multiply(out: Tensor, left: Tensor, right: Tensor, rows: Tensor | None = No
         right: ``(K, k, n)``.
         rows: ``(K, 1, n)``, added to each row; None adds nothing.
     """
-    if not _is_exact_in_one_call(out, left):
+    if not _is_exact_in_one_call(out, left.shape[2]):
         for number, product in enumerate(out):
             if rows is None:
                 torch.mm(left[number], right[number], out=product)
@@ -224,8 +263,8 @@ def _multiply(out: Tensor, left: Tensor, right: Tensor, rows: Tensor | None = No
     return out
 
 
-def _is_exact_in_one_call(out: Tensor, left: Tensor) -> bool:
-    """Return whether a batched product ``(K, m, n)`` has the bits of single ones.
+def _is_exact_in_one_call(out: Tensor, inner: int) -> bool:
+    """Return whether products ``(K, m, n)`` over an inner dimension have the bits of single ones.
 
     torch multiplies what takes fewer than 400 multiplications itself when it comes in a batch. On
     several threads MKL divides a single product whose result is small so that its bits change,
@@ -236,7 +275,7 @@ def _is_exact_in_one_call(out: Tensor, left: Tensor) -> bool:
     _, m, n = out.shape
     threads = torch.get_num_threads()
     if threads == 1:
-        return bool(m * n * left.shape[2] >= 400)
+        return bool(m * n * inner >= 400)
     return bool(m * n >= 512 * threads and min(m, n) >= 2 * threads)
 
 

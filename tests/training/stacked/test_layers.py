@@ -1,5 +1,6 @@
 """Stacked products are the lone ones, on one thread and on several."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,28 @@ SHAPES = [
     *((100, (784, 65)), (128, (784, 256)), (128, (256, 10)), (100, (65, 10)), (1000, (784, 10))),
     *((7, (65, 9)), (3, (64, 300)), (1, (16, 10)), (2, (16, 10)), (36, (30, 10)), (128, (16, 10))),
 ]
+
+
+@pytest.mark.usefixtures("_threads")
+def test_trials_that_share_a_batch_over_shapes_drawn_at_random() -> None:
+    draw = random.Random(0)
+    for _ in range(60):
+        torch.manual_seed(0)
+        batch, width = draw.randint(1, 260), draw.choice([7, 30, 65, 256, 784, 1024])
+        layers = [nn.Linear(width, draw.randint(2, 140))]
+        layers += [nn.Linear(width, layers[0].out_features) for _ in range(draw.randint(1, 9))]
+        stacked = StackedLinear(layers)
+        inputs = torch.rand(1, batch, width)
+        given = torch.randn(len(layers), batch, layers[0].out_features)
+        outputs = stacked(inputs, (len(layers),))
+        outputs.backward(given)
+        for number, layer in enumerate(layers):
+            expected = layer(inputs[0])
+            expected.backward(given[number])
+            assert torch.equal(outputs[number], expected)
+            assert stacked.weight.grad is not None
+            assert layer.weight.grad is not None
+            assert torch.equal(stacked.weight.grad[number], layer.weight.grad)
 
 
 @pytest.mark.usefixtures("_threads")
