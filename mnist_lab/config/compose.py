@@ -253,10 +253,15 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         return None if variants is None else variants.launch(parts.values, parts.all, number)
 
     def only(self, master: DictConfig, trials: Sequence[Sequence[str]]) -> "Loader":
-        """Return a copy that keeps the configs of some trials, for another process."""
+        """Return a copy that keeps what some trials are composed from, for another process."""
         loader = copy.copy(self)
-        loader.bases, loader.variants = {}, {}
-        loader.composed = {tuple(trial): self._pickled(master, trial) for trial in trials}
+        loader.bases, loader.variants, loader.composed = {}, {}, {}
+        for trial in trials:
+            key = self._parts(master, trial).key
+            if (variants := self.variants.get(key)) is not None:
+                loader.variants[key] = variants
+            else:
+                loader.composed[tuple(trial)] = self._pickled(master, trial)
         return loader
 
     def get_group_options(self, *arguments: Any, **options: Any) -> list[str]:
