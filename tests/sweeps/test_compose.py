@@ -59,10 +59,16 @@ def test_a_trial_is_kept_for_its_launcher() -> None:
     master = loader.compose([], RunMode.MULTIRUN)
     loader.trial(master, ["seed=1"], 0)
     loader.trial(master, ["seed=2"], 1)
+    loader.trial(master, ["optimizer.lr=1"], 2)
     sent = loader.only(master, [["seed=2"]])
-    assert list(sent.composed) == [("seed=2",)]
+    assert len(loader.variants) == 2
+    assert len(sent.variants) == 1
+    assert not sent.composed
     assert sent.load_sweep_config(master, ["seed=2"]).seed == 2
     assert loader.load_sweep_config(master, ["seed=3"]).seed == 3
+    added = ["+model.other=1"]  # no plain value
+    loader.trial(master, added, 3)
+    assert list(loader.only(master, [added, ["seed=1"]]).composed) == [tuple(added)]
 
 
 def test_check_names_the_point() -> None:
