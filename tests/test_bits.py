@@ -83,8 +83,8 @@ def is_recorded(words: str, digest: str) -> bool:
     """Return whether a hash is its maker's recorded one, or none is recorded for this torch."""
     cpu = Path("/proc/cpuinfo")
     text = cpu.read_text() if cpu.exists() else ""
-    (recorded,) = [PORTABLE[maker] for maker in PORTABLE if maker in text] or [{"torch": None}]
-    return torch.__version__.partition("+")[0] != recorded["torch"] or digest == recorded[words]
+    (recorded,) = [PORTABLE[maker] for maker in PORTABLE if maker in text] or [{"torch": []}]
+    return torch.__version__.partition("+")[0] not in recorded["torch"] or digest == recorded[words]
 
 
 @pytest.mark.thorough
