@@ -30,11 +30,13 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_CBWR": "AUTO,STRICT"}
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 DIRECTORIES = GOLDEN / "directories"
-MAX_POINTS = 0.003  # difference of an accuracy on another processor or with other versions
-MAX_LOSS = 0.05  # relative difference of a loss there
+# On another processor or with other versions, where after 200 steps in bf16 little is settled:
+MAX_POINTS = 0.01  # difference of an accuracy
+MAX_LOSS = 0.1  # relative difference of a loss
 SHORT = "seed=0 trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=100 "
 SHORT += "trainer.enable_model_summary=false"
 OF_RECORDS = "^record_|speedrun_995|global_pool_cnn"
+WITHOUT_NET = "module"  # the choice of model= that is nothing without a class of one's own
 SMALL_RECORDS = "softmax|1k|8k|global_pool_cnn"  # whose short forms take seconds, not minutes
 # Recipes whose epochs are counted in steps.
 IN_STEPS = "trainer.max_steps=200 trainer.val_check_interval=100 trainer.max_epochs=-1"
@@ -138,6 +140,8 @@ def runs(recorded: dict[str, Any] | None, only: str, of_records: bool = False) -
             command = f"train {group}={path.stem} {SHORT}"
             if "max_steps" in path.read_text() or path.stem == "tf_deep_relu":
                 command += f" {IN_STEPS}"
+            if path.stem == WITHOUT_NET:
+                continue
             is_of_records = bool(re.search(OF_RECORDS, path.stem))
             if is_of_records == of_records and (
                 not of_records or re.search(SMALL_RECORDS, path.stem)
