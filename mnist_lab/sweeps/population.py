@@ -61,8 +61,8 @@ class Population(BasePruner):
         """Return False: no trial ends early."""
         return False
 
-    def next_rung(self, epochs: int) -> int:
-        """Return the epochs of the first rung above a number of epochs."""
+    def next_rung(self, epochs: int, number: int = 0) -> int:
+        """Return the epochs of the first rung above a number of epochs, whichever trial it is."""
         return (epochs // self.interval + 1) * self.interval
 
     def exploits(

@@ -1,6 +1,6 @@
 """Rungs of a sweep, at which all of its trials wait for one another, and what becomes of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,10 +44,22 @@ class Rungs:
         Raises:
             LabError: a run's directory cannot be read or written.
         """
+        for waiting in self._brackets(left):
+            epochs = set(map(epochs_of, waiting))
+            if len(epochs) == 1 and 0 not in epochs:
+                self._decide(waiting)
+        left = [record for record in left if not record.is_final]
         lowest = min(map(epochs_of, left), default=0)
-        if lowest and lowest == max(map(epochs_of, left)):
-            self._decide(left)
-        return [record for record in left if epochs_of(record) == lowest and not record.is_final]
+        return [record for record in left if epochs_of(record) == lowest]
+
+    def _brackets(self, left: Sequence[Record]) -> Iterable[Sequence[Record]]:
+        """Return the trials that wait for one another."""
+        if isinstance(self.pruner, Population):
+            return [left]
+        brackets: dict[int, list[Record]] = {}
+        for record in left:
+            brackets.setdefault(self.pruner.bracket_of(record.number), []).append(record)
+        return brackets.values()
 
     def _decide(self, waiting: Sequence[Record]) -> None:
         sign = 1 if self.study.address.directions[0] == "maximize" else -1
@@ -107,7 +119,8 @@ class Rungs:
             measured = measured_at(self._run_dir(record))
         except LabError:  # which says more where the run is resumed
             return
-        if measured is not None and measured[0] == self.pruner.next_rung(epochs_of(record)):
+        rung = self.pruner.next_rung(epochs_of(record), record.number)
+        if measured is not None and measured[0] == rung:
             record.report = Report(measured[0] - 1, measured[1])
 
     def _run_dir(self, record: Record) -> Path:

@@ -121,7 +121,7 @@ class Trial:
 
         done = self.record.report.epoch + 1 if self.record.report else 0
         rungs: Any = build_pruner(address.pruner, address.pruner_options)
-        return bool(epoch + 1 >= rungs.next_rung(done))
+        return bool(epoch + 1 >= rungs.next_rung(done, self.record.number))
 
     def ended_early(self, error: Diverged | Paused | Pruned) -> None:
         """Record the end that ``end_epoch`` has raised."""

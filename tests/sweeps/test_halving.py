@@ -23,6 +23,7 @@ SWEEP = (
     "'optimizer.lr=tag(log,interval(1e-4,1e-1))' hydra.sweeper.pruner=synchronous_halving "
     "'hydra.sweeper.pruner_options={min_resource:1,reduction_factor:3}'"
 )
+HYPERBAND = SWEEP.replace("reduction_factor:3", "reduction_factor:2,brackets:2")
 
 
 def waiting(*values: float, epoch: int = 0) -> list[Record]:
@@ -45,7 +46,30 @@ def test_the_best_of_a_rung_are_left(epoch: int, sign: int, left: set[int]) -> N
     assert {record.number for record in records} - {record.number for record in losers} == left
 
 
-@pytest.mark.parametrize("option", ["min_resource:0", "reduction_factor:1", "min_resource:a"])
+def test_brackets_have_hyperbands_proportions_and_rungs() -> None:
+    pruner = SynchronousHalving(1, 3, brackets=3)
+    brackets = [pruner.bracket_of(number) for number in range(220)]
+    assert [brackets.count(bracket) for bracket in range(3)] == [120, 60, 40]  # 9/3 : 3/2 : 1
+    assert {brackets.index(bracket) < 6 for bracket in range(3)} == {True}
+    first = {pruner.bracket_of(number): pruner.next_rung(0, number) for number in range(6)}
+    assert first == {0: 1, 1: 3, 2: 9}
+    assert pruner.next_rung(3, brackets.index(1)) == 9
+
+
+def test_a_bracket_has_its_own_places() -> None:
+    pruner = SynchronousHalving(1, 2, brackets=2)
+    own = [number for number in range(12) if pruner.bracket_of(number) == 1]
+    assert len(own) == 6
+    records = [Record(n, {}, n, report=Report(1, n / 100)) for n in own]
+    left = {record.number for record in records}
+    left -= {record.number for record in pruner.losers(records, 12, 1)}
+    assert left == set(own[3:])
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["min_resource:0", "brackets:0", "brackets:1.5", "reduction_factor:1", "min_resource:a"],
+)
 def test_options_are_checked(option: str, tmp_path: Path) -> None:
     words = SWEEP.replace("{min_resource:1,reduction_factor:3}", f"{{{option}}}")
     done = call(words, tmp_path)
@@ -72,13 +96,21 @@ def outcome(folder: Path) -> dict[int, Any]:
     return result
 
 
-@pytest.fixture(scope="module")
-def fused(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    folder = tmp_path_factory.mktemp("halving")
-    done = call(f"{SWEEP} hydra/launcher=fused hydra.sweep.dir=s", folder)
+def in_stacks(words: str, folder: Path) -> dict[int, Any]:
+    done = call(f"{words} hydra/launcher=fused hydra.sweep.dir=s", folder)
     assert done.returncode == 0, done.stderr
     assert "one by one" not in done.stdout + done.stderr
     return outcome(folder / "s")
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    return in_stacks(SWEEP, tmp_path_factory.mktemp("halving"))
+
+
+@pytest.fixture(scope="module")
+def hyperband(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    return in_stacks(HYPERBAND, tmp_path_factory.mktemp("hyperband"))
 
 
 @pytest.mark.thorough
@@ -91,19 +123,42 @@ def test_nine_trials_become_three_become_one(fused: dict[int, Any]) -> None:
     assert values[best] == max(values.values())
 
 
-def test_each_launcher_decides_the_same(fused: dict[int, Any], tmp_path: Path) -> None:
-    done = call(f"{SWEEP} hydra.sweep.dir=s", tmp_path)
+@pytest.mark.thorough
+def test_each_bracket_of_hyperband_is_halved_by_itself(hyperband: dict[int, Any]) -> None:
+    pruner = SynchronousHalving(1, 2, brackets=2)
+    for bracket, rungs in ((0, [1, 2, 4]), (1, [2, 4])):
+        own = [end for number, end in hyperband.items() if pruner.bracket_of(number) == bracket]
+        errors = [str(end) for state, _, end in own if state == "pruned"]
+        size = left = len(own)
+        for place, rung in enumerate(rungs, start=1):
+            stays = max(1, size // 2**place)
+            assert sum(f"after epoch {rung} " in error for error in errors) == left - stays
+            left = stays
+        assert [state for state, _, _ in own].count("finished") == left
+
+
+@pytest.mark.parametrize("words", [SWEEP, HYPERBAND], ids=["halving", "hyperband"])
+def test_each_launcher_decides_the_same(
+    words: str, fused: dict[int, Any], hyperband: dict[int, Any], tmp_path: Path
+) -> None:
+    done = call(f"{words} hydra.sweep.dir=s", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert outcome(tmp_path / "s") == fused
+    assert outcome(tmp_path / "s") == (fused if words == SWEEP else hyperband)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("search", [SWEEP, HYPERBAND], ids=["halving", "hyperband"])
 @pytest.mark.parametrize("launcher", ["basic", "fused", "parallel"])
 @pytest.mark.parametrize("seconds", [0.1, 0.6, 1.5])
 def test_after_a_kill_it_decides_the_same(
-    seconds: float, launcher: str, fused: dict[int, Any], tmp_path: Path
+    seconds: float,
+    launcher: str,
+    search: str,
+    fused: dict[int, Any],
+    hyperband: dict[int, Any],
+    tmp_path: Path,
 ) -> None:
-    words = shlex.split(f"{SWEEP} hydra/launcher={launcher} hydra.sweep.dir=s")
+    words = shlex.split(f"{search} hydra/launcher={launcher} hydra.sweep.dir=s")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for attempt in range(4):
         process = subprocess.Popen(
@@ -119,4 +174,4 @@ def test_after_a_kill_it_decides_the_same(
         process.wait()
     done = call(" ".join(map(shlex.quote, words)), tmp_path)
     assert done.returncode == 0, done.stderr
-    assert outcome(tmp_path / "s") == fused
+    assert outcome(tmp_path / "s") == (fused if search == SWEEP else hyperband)
