@@ -1,7 +1,9 @@
 """Queue of a sweep's trials: those that an ended process left, then new ones from Optuna."""
 
 import itertools
+import logging
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from mnist_lab.sweeps.rungs import Rungs, epochs_of
 from mnist_lab.sweeps.space import Space
 from mnist_lab.sweeps.study import Notes, Study
 
+_log = logging.getLogger(__name__)
+_LOOK = 0.2  # seconds between two looks at what other processes train
 _STARTS = 2  # of a trial whose process dies each time, after which it has failed
 
 
@@ -96,6 +100,8 @@ class Search:
         Raises:
             LabError: the directory or the storage cannot be written.
         """
+        if self._rungs:
+            self._await_others()
         with self.ledger.locked():
             batch = self._left_over()
             trials = self.study.trials()
@@ -136,6 +142,15 @@ class Search:
                 self.ledger.write(record)
                 batch.append(record)
         return batch
+
+    def _await_others(self) -> None:
+        """Wait for processes that a killed one has started: rungs are decided with all trials."""
+        is_said = False
+        while working := [record for record in self.ledger if self.ledger.is_worked_on(record)]:
+            if not is_said:
+                _log.warning("waiting for %d trials that other processes train", len(working))
+                is_said = True
+            time.sleep(_LOOK)
 
     def _has_come_on(self, record: Record) -> bool:
         """Return whether this process has started a trial that has reported an epoch since."""

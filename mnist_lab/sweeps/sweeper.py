@@ -106,13 +106,15 @@ class StudySweeper(Sweeper):
         from mnist_lab.sweeps.queue import Search
 
         sweep = Sweep(ledger.sweep_dir, study.address, tuple(request.objectives))
-        launcher = self._launcher(TrialTask(self._task, sweep, study))
+        task = TrialTask(self._task, sweep, study)
+        launcher = self._launcher(task)
         size = request.settings.at_once(request.total, str(self._config.hydra.launcher._target_))
         self._say_more_trials(request, study, ledger, size)
         if request.settings.pruner in WITH_RUNGS:
             ledger.check_alone()  # since it has to know of all trials how far they are
         display = Display(ledger, request.total, request.objectives)
         with ledger.owner() as owner:
+            task.owner = owner
             search = Search(
                 study, ledger, request.settings, request.space, owner, home, request.total
             )

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_lab.config.sweep_schema import WITH_RUNGS
-from mnist_lab.errors import Diverged, LabError, Paused, Pruned, first_line
+from mnist_lab.errors import BusyError, Diverged, LabError, Paused, Pruned, first_line
 from mnist_lab.runs import directory
 from mnist_lab.runs.logs import files_logged_to
 from mnist_lab.runs.manifest import RunState
@@ -232,13 +232,19 @@ class TrialTask:
         task: trains a config.
         sweep: the sweep of the trials.
         study: the study, for launchers that stay in this process; it is not pickled.
+        owner: the process whose trials it runs; None runs those of any.
     """
 
     def __init__(
-        self, task: Callable[[DictConfig], Any], sweep: Sweep, study: "Study | None" = None
+        self,
+        task: Callable[[DictConfig], Any],
+        sweep: Sweep,
+        study: "Study | None" = None,
+        owner: str | None = None,
     ) -> None:
         self.task = task
         self.sweep = sweep
+        self.owner = owner
         self._study = study
 
     @property
@@ -250,9 +256,27 @@ class TrialTask:
             self._study = Study(self.sweep.address)
         return self._study
 
-    def open(self, number: int) -> Trial:
-        """Return a trial that this process is to run."""
-        return self.sweep.trial(number, self.study)
+    @contextlib.contextmanager
+    def opened(self, number: int, run_dir: Path) -> Iterator[Trial]:
+        """Start a trial, hold its run's directory, and record its end.
+
+        Whoever looks which trials are worked on, under the same lock, sees this one held or, where
+        the process that started this one was killed, has taken it over before.
+
+        Raises:
+            BusyError: another process has taken the trial over, or holds the directory.
+            Exception: what the run raised.
+        """
+        ledger = Ledger(self.sweep.folder)
+        with contextlib.ExitStack() as stack:
+            with ledger.locked():
+                trial = self.sweep.trial(number, self.study)
+                if self.owner not in (None, trial.record.owner):
+                    raise BusyError(f"{trial.record.name}: another process has taken it over")
+                stack.enter_context(trial.recorded())
+                stack.enter_context(directory.claimed(run_dir))
+                trial.start(run_dir)
+            yield trial
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open study."""
@@ -266,9 +290,7 @@ class TrialTask:
         """
         hydra = HydraConfig.get()
         run_dir = Path(hydra.runtime.output_dir)
-        trial = self.open(int(hydra.job.num))
-        trial.start(run_dir)
-        with trial.recorded():
+        with self.opened(int(hydra.job.num), run_dir) as trial:
             value = self.task(config)
             path = run_dir / directory.METRICS
             metrics = directory.read_json(path) if path.exists() else {}

@@ -7,6 +7,7 @@ stacked runs one after the other, and a line says why.
 
 import contextlib
 import functools
+import itertools
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from mnist_lab.config.hydra_internals import BasicLauncher, build, configure_log
 from mnist_lab.config.resolve import reading
 from mnist_lab.errors import LabError, first_line
 from mnist_lab.files.atomic import storage_errors
-from mnist_lab.runs import directory, manifest, signals
+from mnist_lab.runs import manifest, signals
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.checkpoints.newest import newest
@@ -159,16 +160,13 @@ class FusedLauncher(NumberedLauncher):
         environment = manifest.environment()
         with contextlib.ExitStack() as stack, signals.signals_end_run():
             trials: list[Trial] = []
-            for job in jobs:
-                trial = self.task_function.open(job.number)
-                trial.start(job.run_dir)
-                stack.enter_context(trial.recorded())
-                trials.append(trial)
             try:
+                for job in jobs:
+                    opened = self.task_function.opened(job.number, job.run_dir)
+                    trials.append(stack.enter_context(opened))
                 with contextlib.ExitStack() as held:
                     for job in jobs:
                         held.enter_context(storage_errors(job.run_dir))
-                        held.enter_context(directory.claimed(job.run_dir))
                     train_stack(
                         [job.config for job in jobs],
                         trials,
@@ -177,8 +175,9 @@ class FusedLauncher(NumberedLauncher):
                         ending=self.task_function.study.settling_at_once(),
                     )
             except Exception as error:
-                pairs = zip(jobs, trials, strict=True)
-                left = [job for job, trial in pairs if not trial.record.is_final]
+                ended = [trial.record.is_final for trial in trials]
+                pairs = itertools.zip_longest(jobs, ended)  # not all may have been opened
+                left = [job for job, has_ended in pairs if not has_ended]
                 return left, f"their stack could not be trained: {first_line(error)}"
         return [], None
 
