@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import yaml
 from door import COMMAND, call, run
 from PIL import Image
 
@@ -64,6 +65,9 @@ def read(page: Path) -> list[Command | Text]:
                 steps.append(Command(line, shown))
         else:
             named = re.match(r"# (\S+\.(?:py|yaml))\n", text)
+            if language == "yaml" and not named:  # a part of a file
+                assert yaml.safe_load(text)
+                continue
             steps.append(Text(named[1] if named else None, text))
     return steps
 
