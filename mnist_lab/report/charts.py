@@ -55,7 +55,7 @@ def learning_curves(curves_of: Mapping[str, Mapping[str, Curve]]) -> go.Figure |
                 line={"color": _COLORS[number % len(_COLORS)], "width": 2},
                 visible=name == names[0],
             )
-    _finish(figure, "epoch", names[0])
+    finish(figure, "epoch", names[0])
     last = max(trace.x[-1] for trace in figure.data)
     figure.update_xaxes(tick0=1, dtick=max(1, math.ceil(last / 12)))
     figure.update_yaxes(tickformat=_axis_of(names[0])["yaxis.tickformat"])
@@ -115,7 +115,7 @@ def accuracy_against(
         )
     if not figure.data:
         return None
-    _finish(figure, title, "accuracy")
+    finish(figure, title, "accuracy")
     at = _log_ticks([x for trace in figure.data for x in trace.x])
     figure.update_xaxes(type="log", tickvals=at, ticktext=[_tick(value) for value in at])
     figure.update_yaxes(tickformat=".1%")
@@ -168,14 +168,20 @@ def confusion_matrix(counts: Any, name: str, names: Sequence[str] = ()) -> go.Fi
             name=escape(name),
         )
     )
-    _finish(figure, "predicted", "label")
+    finish(figure, "predicted", "label")
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category", autorange="reversed")
     return figure
 
 
-def _finish(figure: go.Figure, x: str, y: str) -> None:
-    """Set what all charts have in common; the page sets their colours."""
+def finish(figure: go.Figure, x: str, y: str) -> None:
+    """Set what all charts have in common; the page sets their colours.
+
+    Args:
+        figure: the chart.
+        x: title of its horizontal axis.
+        y: title of its vertical axis.
+    """
     figure.update_layout(
         template="none",
         height=420,

@@ -21,6 +21,7 @@ from mnist_lab.report.leaderboard import (
     setting_text,
     spread_cell,
 )
+from mnist_lab.report.lineage import lineage
 from mnist_lab.runs.directory import display_path
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _MISTAKES = 12  # of each model
 _CURVES_TEXT = (
     "Of each of the best rows, the run that is best on validation. A click on a name hides its "
     "curve, two clicks show it alone."
+)
+_LINEAGE_TEXT = (
+    "A line is a trial, and an arrow leads from a trial to one that has copied it. The thick line "
+    "goes through the trials that trained the weights of the best run."
 )
 
 
@@ -83,6 +88,7 @@ def _charts(
         ("Accuracy and parameters", means): charts.accuracy_against(
             board, "num_params", "parameters", shows_test
         ),
+        ("Lineage of the population", _LINEAGE_TEXT): lineage(board),
     }
     for (title, text), figure in figures.items():
         if figure is not None:

@@ -3,10 +3,10 @@
 import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnist_lab.config.renames import renamed_values
 from mnist_lab.errors import InputError, LabError, printable, reason
@@ -34,6 +34,18 @@ _NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.p
 NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "projector"}
 
 
+class Phase(NamedTuple):
+    """Epochs, from one on, that a trial of a population has trained weights.
+
+    Args:
+        epoch: the first of them, from 0.
+        trial: the trial's number.
+    """
+
+    epoch: int
+    trial: int
+
+
 @dataclass(frozen=True)
 class Run:
     """One finished run.
@@ -45,6 +57,7 @@ class Run:
         metrics: as in ``metrics.json``.
         test_readings: how often its test images were read; None where that is not counted.
         labels: tags and note.
+        lineage: where it has copied others, whose weights it has, in the order of epochs.
     """
 
     directory: Path
@@ -53,6 +66,7 @@ class Run:
     metrics: dict[str, float]
     test_readings: int | None = None
     labels: Labels = Labels()
+    lineage: Sequence[Phase] = ()
 
 
 @dataclass
@@ -144,7 +158,20 @@ def read_run(path: Path, manifest: Mapping[str, Any] | None = None) -> Run:
     readings = None
     if settings.get("protocol") == "sealed" and (path / runs.MANIFEST).exists():
         readings = len(read_manifest(path).get(TEST_READINGS, []))
-    return Run(path, settings, seed, read_metrics(path), readings, labels_of(manifest or {}))
+    labels, lineage = labels_of(manifest or {}), _lineage(manifest or {})
+    return Run(path, settings, seed, read_metrics(path), readings, labels, lineage)
+
+
+def _lineage(manifest: Mapping[str, Any]) -> list[Phase]:
+    """Return the phases that a manifest has, none where they are not what a sweep writes."""
+    try:
+        phases = [Phase(phase["epoch"], phase["trial"]) for phase in manifest.get("lineage", [])]
+    except (KeyError, TypeError):
+        return []
+    is_right = all(
+        type(number) is int and 0 <= number < 10**6 for phase in phases for number in phase
+    )
+    return phases if is_right and phases == sorted(phases) else []
 
 
 def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
