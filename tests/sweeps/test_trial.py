@@ -3,7 +3,10 @@
 import json
 import logging
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState, create_trial
 
-from mnist_lab.errors import ConfigError, Diverged, Pruned, Stopped
+from mnist_lab.errors import BusyError, ConfigError, Diverged, Pruned, Stopped
 from mnist_lab.runs.directory import METRICS
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record
@@ -203,3 +206,30 @@ def test_task_that_fails(sweep: Sweep, study: Study, job: Callable[[Any], DictCo
     with pytest.raises(RuntimeError, match="bad luck"):
         TrialTask(train, sweep, study)(job(1))
     assert Ledger(sweep.folder)[0].error == "RuntimeError: bad luck"
+
+
+def test_task_of_a_process_whose_trial_another_has_taken_over(
+    sweep: Sweep, study: Study, job: Callable[[Any], DictConfig]
+) -> None:
+    ledger = Ledger(sweep.folder)
+    before = replace(ledger[0], owner="successor")
+    ledger.write(before)
+    with pytest.raises(BusyError, match="another process has taken it over"):
+        TrialTask(train, sweep, study, owner="killed")(job(0))
+    assert Ledger(sweep.folder)[0] == before
+    assert TrialTask(train, sweep, study, owner="successor")(job(0)) == 0.5
+
+
+def test_a_trial_is_seen_to_be_worked_on_from_its_start(
+    sweep: Sweep, study: Study, job: Callable[[Any], DictConfig]
+) -> None:
+    job(0)
+    ledger = Ledger(sweep.folder)
+    look = (
+        f"from mnist_lab.sweeps.records import Ledger; ledger = Ledger(Path({str(sweep.folder)!r}))"
+    )
+    look = f"from pathlib import Path; {look}; print(ledger.is_worked_on(ledger[0]))"
+    with TrialTask(train, sweep, study).opened(0, Path(sweep.folder, "0")):
+        seen = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+    assert seen.stdout.strip() == "True", seen.stderr
+    assert not ledger.is_worked_on(Ledger(sweep.folder)[0])
