@@ -118,7 +118,8 @@ def accuracy_against(
     finish(figure, title, "accuracy")
     at = _log_ticks([x for trace in figure.data for x in trace.x])
     figure.update_xaxes(type="log", tickvals=at, ticktext=[_tick(value) for value in at])
-    figure.update_yaxes(tickformat=".1%")
+    heights = [y for trace in figure.data for y in trace.y]
+    figure.update_yaxes(tickformat=".1%" if max(heights) - min(heights) > 0.01 else ".2%")
     return figure
 
 

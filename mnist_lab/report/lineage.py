@@ -10,7 +10,7 @@ from mnist_lab.report.charts import finish
 from mnist_lab.report.leaderboard import Leaderboard
 from mnist_lab.report.read_runs import Phase, Run
 
-_GREY, _BLUE = "rgba(128,128,128,0.5)", "#1f77b4"
+_GREY, _DARK, _BLUE = "rgba(128,128,128,0.5)", "rgba(128,128,128,1)", "#1f77b4"
 
 
 def lineage(board: Leaderboard) -> go.Figure | None:
@@ -37,7 +37,7 @@ def lineage(board: Leaderboard) -> go.Figure | None:
         figure.add_annotation(
             **{"x": epoch, "y": copied, "ax": epoch, "ay": source},
             **{"xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": ""},
-            **{"showarrow": True, "arrowhead": 2, "arrowwidth": 1, "arrowcolor": _GREY},
+            **{"showarrow": True, "arrowhead": 2, "arrowwidth": 1.5, "arrowcolor": _DARK},
         )
     phases = _own(runs[0])
     ends = [*(phase.epoch for phase in phases[1:]), end][: len(phases)]
