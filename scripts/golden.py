@@ -30,11 +30,11 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_CBWR": "AUTO,STRICT"}
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 DIRECTORIES = GOLDEN / "directories"
-# On another processor or with other versions, where after 200 steps in bf16 little is settled:
-MAX_POINTS = 0.01  # difference of an accuracy
-MAX_LOSS = 0.1  # relative difference of a loss
+MAX_POINTS = 0.003  # difference of an accuracy on another processor or with other versions
+MAX_LOSS = 0.05  # relative difference of a loss there
 SHORT = "seed=0 trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=100 "
-SHORT += "trainer.enable_model_summary=false"
+# Else convolutions would be in bf16 where a processor has it.
+SHORT += "trainer.precision=32-true trainer.enable_model_summary=false"
 OF_RECORDS = "^record_|speedrun_995|global_pool_cnn"
 WITHOUT_NET = "module"  # the choice of model= that is nothing without a class of one's own
 SMALL_RECORDS = "softmax|1k|8k|global_pool_cnn"  # whose short forms take seconds, not minutes
