@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import plotly.graph_objects as go
 
@@ -21,7 +20,8 @@ def lineage(board: Leaderboard) -> go.Figure | None:
         return None
     runs = [run for run in best_first if run.directory.parent == sweep]
     end = max(_epochs(run) for run in runs)
-    copies = sorted({_copy(*pair) for run in runs for pair in pairwise(run.lineage)})
+    pairs = {pair for run in runs for pair in pairwise(run.lineage)}
+    copies = sorted({(after.epoch, before.trial, after.trial) for before, after in pairs})
     trials = sorted({trial for copy in copies for trial in copy[1:]})
     figure = go.Figure()
     for trial in trials:
@@ -54,14 +54,9 @@ def lineage(board: Leaderboard) -> go.Figure | None:
     return figure
 
 
-def _copy(before: Phase, after: Phase) -> tuple[int, int, int]:
-    """Return the epoch at which a trial went on as another one, that one and itself."""
-    return after.epoch, before.trial, after.trial
-
-
 def _own(run: Run) -> Sequence[Phase]:
     """Return a run's phases; one that has copied nobody is named by its directory."""
-    name = Path(run.directory).name
+    name = run.directory.name
     return run.lineage or ([Phase(0, int(name))] if name.isdecimal() else [])
 
 
