@@ -96,13 +96,8 @@ def describe() -> dict[str, Any]:
         facts = Path(temporary) / "facts.json"
         lines = "import sys; from pathlib import Path; from benchmark_rows.machine import prepare; "
         lines += "prepare(Path(sys.argv[1]))"
-        python(
-            Path(temporary),
-            "-c",
-            lines,
-            str(facts),
-            PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'scripts'}",
-        )
+        path = os.pathsep.join([str(ROOT / "scripts"), os.environ["PYTHONPATH"]])
+        python(Path(temporary), "-c", lines, str(facts), PYTHONPATH=path)
         return machine.describe(json.loads(facts.read_text("utf-8")))
 
 

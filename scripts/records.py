@@ -4,6 +4,7 @@
     python scripts/records.py record_softmax record_1k --seeds 5
     python scripts/records.py record_8k data=fashion_mnist   # the same recipe on another set
     python scripts/records.py --search record_softmax        # the sweep that its settings come from
+    python scripts/records.py record_cnn --jobs 8            # eight trainings at a time, as on a GPU
     python scripts/records.py --table                        # gathers what is there
     python scripts/records.py --page                         # and puts it into docs/records.md
 
@@ -13,6 +14,7 @@ what is killed is resumed when the script is started again. Runs are kept in out
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from record_rows.measure import ROOT, is_measured, known, measure, search, seed_file
@@ -27,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("words", nargs="*", metavar="NAME", help="records, and data=SET")
     parser.add_argument("--seeds", type=int, help="seeds 0 to N-1; else as many as a record asks")
     parser.add_argument("--search", action="store_true", help="choose settings on validation")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on one device")
     parser.add_argument("--table", action="store_true", help="only gather what is there")
     parser.add_argument("--page", action="store_true", help="gather, and write docs/records.md")
     parser.add_argument("--to", type=Path, default=default_folder(), help="folder of the results")
@@ -38,14 +41,22 @@ def main(arguments: list[str]) -> int:
     records = known(names)
     if options.search:
         for record in records if names else filter(lambda record: record.search, records):
-            print(search(record, overrides, options.to, options.runs))
+            print(search(record, overrides, options.to, options.runs, options.jobs))
         return 0
-    for record in [] if options.table or options.page else records:
-        for seed in range(options.seeds or record.seeds):
-            path = seed_file(options.to, record.name, seed, overrides)
-            if not is_measured(path, record.name, overrides):
-                measure(record, seed, overrides, options.to, options.runs)
-                write(options.to, gather(options.to))
+    missing = [
+        (record, seed)
+        for record in ([] if options.table or options.page else records)
+        for seed in range(options.seeds or record.seeds)
+        if not is_measured(
+            seed_file(options.to, record.name, seed, overrides), record.name, overrides
+        )
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        places = (options.to, options.runs, options.jobs)
+        jobs = [pool.submit(measure, *seed, overrides, *places) for seed in missing]
+        for job in as_completed(jobs):
+            job.result()
+            write(options.to, gather(options.to))
     options.to.mkdir(parents=True, exist_ok=True)
     rows = gather(options.to)
     write(options.to, rows)

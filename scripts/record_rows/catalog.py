@@ -47,8 +47,8 @@ RECORDS = {
             0.990,
             98.92,
             "published mean; 99.43 of a ladder network was tuned on test",
-            search=f"{_VALIDATED} trainer.max_epochs=10 optimizer.lr=1e-3,3e-3,1e-2 "
-            "model.dropout=0.3,0.5 model.label_smoothing=0,0.05",
+            search=f"{_VALIDATED} trainer.max_epochs=20 optimizer.lr=1e-3,3e-3 "
+            "model.hidden_dims=[1024,1024],[2048,2048] model.label_smoothing=0,0.1",
         ),
         Record(
             "record_1k",
@@ -56,8 +56,8 @@ RECORDS = {
             0.986,
             98.0,
             "575 weights that are not zero, one hand-picked seed",
-            search=f"{_VALIDATED} trainer.max_epochs=10 optimizer.lr=1e-2,2e-2,5e-2 "
-            "data.batch_size=64,128",
+            search=f"{_VALIDATED} trainer.max_epochs=30 optimizer.lr=1e-2,3e-2 "
+            "model.channels=[4,8,12,16],[6,10,14,14],[8,12,12,12] model.residual=false,true",
         ),
         Record(
             "record_8k",
@@ -65,7 +65,8 @@ RECORDS = {
             0.994,
             99.4,
             "a course's exercise: the best epoch on test has to pass it",
-            search=f"{_VALIDATED} optimizer.lr=1e-2,2e-2,5e-2 data.augment=null,affine",
+            search=f"{_VALIDATED} optimizer.lr=1e-2,3e-2 model.residual=false,true "
+            "data.augment=null,[{name:affine,degrees:7,shift:0.05,zoom:0.05,shear:0.05}]",
         ),
         Record(
             "speedrun",
@@ -93,8 +94,8 @@ RECORDS = {
             "mean of 1,500 runs, standard deviation 0.047; 99.75 is the median of 3 runs of a "
             "ResNet of 20 layers with cutout",
             seeds=5,
-            search=f"{_VALIDATED} optimizer.lr=3e-3,1e-2,3e-2 model.dropout=0,0.2 "
-            "callbacks.ema.decay=0.99,0.998",
+            search=f"{_VALIDATED} trainer.max_epochs=12 optimizer.lr=5e-3,1e-2 "
+            "model.label_smoothing=0,0.1 data.augment=[affine],[affine,{name:cutout,size:8}]",
         ),
         Record(
             "record_mlp_augmented",
@@ -103,8 +104,7 @@ RECORDS = {
             99.65,
             "best epoch on test of one run, 12 million weights (Ciresan 2010)",
             seeds=5,
-            search=f"{_VALIDATED} trainer.max_epochs=20 optimizer.lr=1e-3,3e-3,1e-2 "
-            "model.dropout=0.1,0.3",
+            search=f"{_VALIDATED} trainer.max_epochs=20 optimizer.lr=1e-3,3e-3 model.dropout=0,0.1",
         ),
         Record(
             "record_ensemble",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,27 @@ def is_measured(path: Path, name: str, overrides: Sequence[str]) -> bool:
     return bool(content["recipe_sha256"] == recipe_sha256(name, overrides))
 
 
-def measure(record: Record, seed: int, overrides: Sequence[str], folder: Path, runs: Path) -> None:
+def measure(
+    record: Record, seed: int, overrides: Sequence[str], folder: Path, runs: Path, jobs: int = 1
+) -> None:
     """Measure one seed, and write its file.
+
+    Args:
+        record: the record.
+        seed: of its run.
+        overrides: what is typed beside it.
+        folder: of the results.
+        runs: folder of the runs.
+        jobs: how many trainings go on at a time.
 
     Raises:
         SystemExit: the run fails, as where the files of a set are missing.
     """
     load = os.getloadavg()[0]
     if record.name == "record_ensemble":
-        result = _ensemble(seed, overrides, runs)
+        result = _ensemble(seed, overrides, runs, jobs)
     else:
-        result = _figures(train(record.name, seed, overrides, runs))
+        result = _figures(train(record.name, seed, overrides, runs, jobs))
     facts = describe({"gpu": result["gpu"], "threads": result["threads"], "bf16": None})
     parts = [facts["cpu"], f"{facts['cores']} cores", facts["gpu"] or ""]
     content = {
@@ -77,6 +88,7 @@ def measure(record: Record, seed: int, overrides: Sequence[str], folder: Path, r
         **result,
         "hardware": ", ".join(filter(None, parts)),
         "cores": facts["cores"],
+        "jobs": jobs,
         "load_average": [round(load, 1), round(os.getloadavg()[0], 1)],
         **{name: facts[name] for name in ("versions", "date")},
     }
@@ -107,17 +119,19 @@ def _figures(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def train(name: str, seed: int, overrides: Sequence[str], runs: Path) -> Path:
+def train(name: str, seed: int, overrides: Sequence[str], runs: Path, jobs: int = 1) -> Path:
     """Train a seed of a recipe, or resume it, where it is not finished; return its directory."""
     key = recipe_sha256(name, overrides)[:8]
     run_dir = runs / f"{name}_{data_of(overrides)}_{key}" / str(seed)
     words = [f"experiment={name}", "protocol=sealed", f"seed={seed}", *overrides]
     while not (run_dir / "metrics.json").exists():
-        _lab(["train", *words, f"hydra.run.dir={run_dir}"])
+        _lab(["train", *words, f"hydra.run.dir={run_dir}"], jobs)
     return run_dir
 
 
-def search(record: Record, overrides: Sequence[str], folder: Path, runs: Path) -> Path:
+def search(
+    record: Record, overrides: Sequence[str], folder: Path, runs: Path, jobs: int = 1
+) -> Path:
     """Run a record's sealed sweep on validation, and keep its table beside the seeds.
 
     Args:
@@ -125,6 +139,7 @@ def search(record: Record, overrides: Sequence[str], folder: Path, runs: Path) -
         overrides: what is typed, in the place of the search's own values of the same keys.
         folder: of the results.
         runs: folder of the runs, where a sweep that was killed is resumed.
+        jobs: how many processes share the sweep.
 
     Raises:
         SystemExit: the record has no search of its own, or the sweep fails.
@@ -136,7 +151,11 @@ def search(record: Record, overrides: Sequence[str], folder: Path, runs: Path) -
     words = ["-m", f"experiment={record.name}", "protocol=sealed", *varied, *overrides]
     name = hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
     sweep = runs / f"{record.name}_search_{name}"
-    while not _lab(["train", *words, f"hydra.sweep.dir={sweep}"]):
+    with ThreadPoolExecutor(jobs) as pool:
+        command = ["train", *words, f"hydra.sweep.dir={sweep}"]
+        for process in [pool.submit(_lab, command, jobs) for _ in range(jobs)]:
+            process.result()
+    while not _lab(command):  # another one holds a trial still
         pass
     path = folder / record.name / SEARCH
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,14 +173,18 @@ def _key(override: str) -> str:
     return override.partition("=")[0]
 
 
-def _lab(words: Sequence[str]) -> bool:
+def _lab(words: Sequence[str], jobs: int = 1) -> bool:
     """Run a command of the lab; return False, after a while, if another process has its directory.
 
-    A training outlives the script that started it, where that was killed.
+    It has its share of the cores, where it is one of several jobs. A training outlives the script that started it, where that was killed.
     """
     print(f"mnist-lab {' '.join(words)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mnist_lab", *words]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    environment = os.environ | ({"OMP_NUM_THREADS": threads} if jobs > 1 else {})
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     if done.returncode == BusyError.exit_code:
         time.sleep(_WAIT)
         return False
@@ -171,14 +194,14 @@ def _lab(words: Sequence[str]) -> bool:
     return True
 
 
-def _ensemble(number: int, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
+def _ensemble(number: int, overrides: Sequence[str], runs: Path, jobs: int) -> dict[str, Any]:
     """Average ten runs of record_cnn, and nine of them ten times."""
     import torch
 
     from mnist_lab.inference.evaluate import predict_test_images
 
     seeds = range(number * MEMBERS, (number + 1) * MEMBERS)
-    run_dirs = [train("record_cnn", seed, overrides, runs) for seed in seeds]
+    run_dirs = [train("record_cnn", seed, overrides, runs, jobs) for seed in seeds]
     predicted = [predict_test_images(run_dir) for run_dir in run_dirs]
     members = [_figures(run_dir) for run_dir in run_dirs]  # each has two readings now
     labels, probs = predicted[0].labels, torch.stack([each.probs.double() for each in predicted])

@@ -80,7 +80,7 @@ def _search(parent: Path, path: Path) -> dict[str, Any] | None:
 
 
 def _is_busy(seed: dict[str, Any]) -> bool:
-    return bool(max(seed["load_average"]) > _BUSY * seed["cores"])
+    return seed.get("jobs", 1) > 1 or max(seed["load_average"]) > _BUSY * seed["cores"]
 
 
 def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

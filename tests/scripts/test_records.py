@@ -103,11 +103,19 @@ def test_a_comment_is_no_part_of_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_each_search_is_one_that_can_be_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     from mnist_lab import compose
 
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     for name, record in importlib.import_module("record_rows.catalog").RECORDS.items():
-        words = [word.split(",")[0] for word in record.search.split() if "launcher" not in word]
+        varied = [word for word in record.search.split() if "launcher" not in word]
+        words = [
+            f"{override.key_or_group}={next(override.sweep_string_iterator())}"
+            if override.is_sweep_override()
+            else override.input_line
+            for override in OverridesParser.create().parse_overrides(varied)
+        ]
         config = compose([f"experiment={name}", *words])
         assert bool(words) == (name != "record_ensemble")
         if words:
