@@ -3,8 +3,8 @@
     python scripts/records.py                                # all, each over the seeds it asks for
     python scripts/records.py record_softmax record_1k --seeds 5
     python scripts/records.py record_8k data=fashion_mnist   # the same recipe on another set
-    python scripts/records.py --search record_softmax        # the sweep that its settings come from
-    python scripts/records.py record_cnn --jobs 8            # eight trainings at a time, as on a GPU
+    python scripts/records.py --search record_softmax        # the sweep its settings come from
+    python scripts/records.py record_cnn --jobs 8            # eight trainings at a time
     python scripts/records.py --table                        # gathers what is there
     python scripts/records.py --page                         # and puts it into docs/records.md
 

@@ -176,12 +176,13 @@ def _key(override: str) -> str:
 def _lab(words: Sequence[str], jobs: int = 1) -> bool:
     """Run a command of the lab; return False, after a while, if another process has its directory.
 
-    It has its share of the cores, where it is one of several jobs. A training outlives the script that started it, where that was killed.
+    A training outlives the script that started it, where that was killed. One of several jobs has
+    its share of the cores.
     """
     print(f"mnist-lab {' '.join(words)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mnist_lab", *words]
     threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-    environment = os.environ | ({"OMP_NUM_THREADS": threads} if jobs > 1 else {})
+    environment = ({"OMP_NUM_THREADS": threads} if jobs > 1 else {}) | os.environ
     done = subprocess.run(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
