@@ -271,15 +271,29 @@ def key() -> dict[str, str]:
 
 
 def compare(part: str, make: Callable[..., dict[str, Any]], only: str) -> list[str]:
-    """Return what differs from the record, one line each."""
-    recorded = json.loads((GOLDEN / f"{part}.json").read_text())
-    now = make(recorded, only)
-    is_exact = recorded["key"] == now["key"]
+    """Return what differs from the record of this machine, or from the nearest, one line each."""
+    records = [json.loads(path.read_text()) for path in paths(part)]
+    here = key() if records[0]["key"] else None  # of lines torch is not asked
+    records = [record for record in records if record["key"] == here] or records
+    now = make(records[0], only)
+    is_exact = records[0]["key"] == now["key"]
     if not is_exact:
-        print(f"{part}: figures are compared, not bits: recorded with {recorded['key']}")
-    there = {name: value for name, value in recorded["found"].items() if re.search(only, name)}
-    found = differences(there, now["found"], is_exact)
-    return [f"{part}: {line}" for line in found]
+        keys = [record["key"] for record in records]
+        print(f"{part}: figures are compared, not bits: recorded with {keys}")
+    found = [
+        differences(
+            {name: value for name, value in record["found"].items() if re.search(only, name)},
+            now["found"],
+            is_exact,
+        )
+        for record in records
+    ]
+    return [f"{part}: {line}" for line in min(found, key=len)]
+
+
+def paths(part: str) -> list[Path]:
+    """Return the files of a part's records, of which each processor may have its own."""
+    return [GOLDEN / f"{part}.json", *sorted(GOLDEN.glob(f"{part}.*.json"))]
 
 
 def differences(there: Any, here: Any, is_exact: bool = True, path: str = "") -> list[str]:
@@ -378,13 +392,22 @@ def without(*modules: str) -> Iterator[None]:
 
 
 def write(part: str, record: dict[str, Any], only: str) -> None:
-    """Write what was found as JSON; what was not asked for stays as it was recorded."""
+    """Write what was found as JSON; what was not asked for stays as it was recorded.
+
+    On another processor, or with other versions, a record is a file beside the others.
+    """
     path = GOLDEN / f"{part}.json"
+    there = {path: json.loads(path.read_text("utf-8")) for path in paths(part) if path.exists()}
+    same = [path for path, before in there.items() if before["key"] == record["key"]]
+    if same:
+        path = same[0]
+    elif there:
+        processor = "-".join(re.findall(r"[a-z0-9]+", record["key"]["processor"].lower()))
+        path = GOLDEN / f"{part}.{processor}.json"
     if only:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["key"] != record["key"]:
-            raise SystemExit(f"{path}: recorded with {before['key']}; record all of it, or none")
-        record["found"] = before["found"] | record["found"]
+        if not same:
+            raise SystemExit(f"{path}: is not there yet; record all of it")
+        record["found"] = there[path]["found"] | record["found"]
     text = json.dumps(record, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from mnist_lab.config.allowlist import find
 from mnist_lab.errors import ConfigError, InputError, printable
@@ -23,13 +23,20 @@ _PATHS = (*_KEYS, "default_root_dir", "dirpath", "save_dir")  # a key, or the en
 
 
 def make_absolute(config: DictConfig) -> None:
-    """Make the relative paths of a composed config absolute.
+    """Make the relative paths of a composed config absolute, and ``~`` the user's home.
+
+    Hydra's own, the directories of a run and of a sweep, stay relative where they are.
 
     Raises:
         ConfigError: a path has what Hydra takes for an interpolation.
     """
     folder = os.getcwd()
     check_path("the current folder", folder)
+    for mode in ("run", "sweep"):
+        place = OmegaConf.to_container(config.hydra[mode]).get("dir")
+        if isinstance(place, str) and place.startswith("~"):
+            with flag_override(config.hydra, "readonly", False):
+                config.hydra[mode].dir = os.path.expanduser(place)
     plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [*_GROUPS, "init_from"]))
     for name in _PATHS:
         group, _, end = name.rpartition(".")

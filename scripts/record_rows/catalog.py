@@ -84,7 +84,7 @@ RECORDS = {
             0.995,
             None,
             "none known",
-            search=f"{_VALIDATED} optimizer.lr=5e-3,1e-2,2e-2 trainer.max_epochs=4,6,8",
+            search=f"{_VALIDATED} optimizer.lr=1e-2,2e-2 trainer.max_epochs=6,9,12",
         ),
         Record(
             "record_cnn",

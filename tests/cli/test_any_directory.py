@@ -95,8 +95,9 @@ SHORT = [
 ]
 
 
-def quoted(text: str) -> str:
-    """Return a text as it is typed after a key."""
+def quoted(path: str) -> str:
+    """Return a path as it is typed after a key, where ~ is the user's home."""
+    text = f"./{path}" if path.startswith("~") else path
     return QuotedString(text, Quote.single).with_quotes()
 
 
@@ -262,3 +263,20 @@ def test_a_folder_whose_name_is_not_utf8_is_refused_for_what_requires_utf8(
         assert f"which {reader} requires" in line
         assert "\n" not in line
         assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+def test_a_directory_in_the_users_home(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with new_folder() as place:
+        (place / "home").mkdir()
+        (place / "work").mkdir()
+        os.chdir(place / "work")
+        monkeypatch.setenv("HOME", str(place / "home"))
+        words = ["-m", "seed=1,2"] if mode == "sweep" else []
+        command = ["train", *words, *SHORT, f"hydra.{mode}.dir='~/mine'"]
+        assert main(command) == 0
+        assert main(command) == 0  # which goes on there
+        assert not [*(place / "work").iterdir()]
+        trials = ["0", "1"] if mode == "sweep" else ["."]
+        assert all(is_finished(place / "home" / "mine" / trial) for trial in trials)
+        assert main(["evaluate", str(place / "home" / "mine" / trials[0])]) == 0
