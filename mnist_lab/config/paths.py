@@ -33,7 +33,8 @@ def make_absolute(config: DictConfig) -> None:
     folder = os.getcwd()
     check_path("the current folder", folder)
     for mode in ("run", "sweep"):
-        place = OmegaConf.to_container(config.hydra[mode]).get("dir")
+        node: Any = OmegaConf.to_container(config.hydra[mode])
+        place = node.get("dir")
         if isinstance(place, str) and place.startswith("~"):
             with flag_override(config.hydra, "readonly", False):
                 config.hydra[mode].dir = os.path.expanduser(place)

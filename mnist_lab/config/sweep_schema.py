@@ -101,7 +101,9 @@ class Fused:
 
     _target_: str = f"{PACKAGE}.FusedLauncher"
     max_stack: int | None = knob(
-        None, "most trials in a stack; null is by the size of the network, up to 512", low=1
+        None,
+        "most trials in a stack; null is by the size of the network and the device, up to 512",
+        low=1,
     )
     stack: str = knob(
         "auto",

@@ -43,10 +43,10 @@ def stacking(
             the bits of lone runs.
     """
     reason = reason_optimizer_is_not_stacked(model) if isinstance(model, Classifier) else None
+    device = trainer.strategy.root_device
     if isinstance(model, EXACT):
         reason = reason or reason_trainer_is_not_stacked(trainer)
-        return reason, 1 if reason else max_stack(model)
-    device = trainer.strategy.root_device
+        return reason, 1 if reason else max_stack(model, device)
     reason = (
         _reason_in_class(model, stack)
         or reason
@@ -163,5 +163,5 @@ def _most(model: Classifier, activations: int, device: torch.device) -> int:
     if device.type == "cuda":
         memory = torch.cuda.mem_get_info(device)[0] // 2
     else:
-        most = max_stack(model)
+        most = max_stack(model, device)
     return max(1, min(most, memory // (4 * of_model + 2 * activations)))

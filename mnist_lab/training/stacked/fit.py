@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -20,17 +21,23 @@ from mnist_lab.training.stacked.module import Metrics, Stack
 
 PARAMETERS_AT_ONCE = 4_000_000  # of a stack on a CPU, measured: 64 MLPs 784-65-65-10, 8 of 512-256
 _STACKED_TARGETS = {"mnist_lab.data.MNISTDataModule"}
-FEWEST, MOST = 8, 512  # trials of a stack on a CPU
+FEWEST, MOST = 8, 512  # trials of a stack
+_BYTES = 16  # of a parameter: itself, its gradient and the two moments of Adam
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")  # of stacks by torch.func; others have the first
 
 
-def max_stack(model: Classifier) -> int:
-    """Return the size of the stack of a model's kind that trains fastest on a CPU.
+def max_stack(model: Classifier, device: torch.device) -> int:
+    """Return the size of a stack of a model's kind: on a CPU the one that trains fastest.
 
-    Larger stacks fall out of the caches; in smaller ones the overhead of a step counts.
+    There larger stacks fall out of the caches, and in smaller ones the overhead of a step counts.
+    On a GPU the larger is the faster, and half of the memory that is free is the limit.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return max(FEWEST, min(MOST, PARAMETERS_AT_ONCE // parameters))
+    if device.type == "cuda":
+        most = torch.cuda.mem_get_info(device)[0] // 2 // (_BYTES * parameters)
+    else:
+        most = PARAMETERS_AT_ONCE // parameters
+    return max(FEWEST, min(MOST, most))
 
 
 def reason_config_is_not_stacked(config: DictConfig) -> str | None:

@@ -65,6 +65,6 @@ def test_memory_bounds_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     # Two convolutions, pooled, keep about 30 kB an image; 411,000 parameters take 6.6 MB.
     assert 20 < size(tiny(), 128) < 200
     assert size(tiny(), 1024) < size(tiny(), 128) / 4
-    assert size(CNN(), 1) == choice.max_stack(CNN())
+    assert size(CNN(), 1) == choice.max_stack(CNN(), torch.device("cpu"))
     monkeypatch.setattr(choice, "_CPU_MEMORY", 10_000_000)
     assert size(CNN(), 128) == 1

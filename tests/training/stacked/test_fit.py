@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 from stack_trials import Trial, alone, check_same, stacked, trainer
 
 from mnist_lab import MLP, SoftmaxRegression
@@ -14,7 +15,16 @@ from mnist_lab.training.stacked.fit import StackEpochLoop, max_stack, reason_tra
     ("model", "trials"), [(MLP([65, 65]), 71), (MLP([512, 256]), 8), (SoftmaxRegression(), 509)]
 )
 def test_larger_models_come_in_smaller_stacks(model: Classifier, trials: int) -> None:
-    assert max_stack(model) == trials
+    assert max_stack(model, torch.device("cpu")) == trials
+
+
+def test_on_a_gpu_its_memory_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, model = torch.device("cuda"), MLP([512, 256])  # 8.6 MB with gradient and moments
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2_000_000_000, 8_000_000_000))
+    assert max_stack(model, gpu) == 116
+    assert max_stack(SoftmaxRegression(), gpu) == 512
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1_000_000, 8_000_000_000))
+    assert max_stack(model, gpu) == 8
 
 
 @pytest.mark.parametrize(
