@@ -75,8 +75,8 @@ RECORDS = {
             99.0,
             "0.76 s on a GTX 1660 Ti, tuned on test",
             seeds=20,
-            search="trainer.limit_val_batches=1.0 optimizer.lr=5e-3,1e-2,2e-2 "
-            "data.batch_size=128,256",
+            search="trainer.limit_val_batches=1.0 seed=1,2,3 data.batch_size=256,512 "
+            "model.channels=[8,16,32],[12,24,48],[16,32,64] model.kernel_size=3,[5,3,3]",
         ),
         Record(
             "speedrun_995",
@@ -93,8 +93,9 @@ RECORDS = {
             99.641,
             "mean of 1,500 runs, standard deviation 0.047; 99.75 is the median of 3 runs of a "
             "ResNet of 20 layers with cutout",
-            search=f"{_VALIDATED} trainer.max_epochs=12 optimizer.lr=5e-3,1e-2 "
-            "model.label_smoothing=0,0.1 data.augment=[affine],[affine,{name:cutout,size:8}]",
+            search=f"{_VALIDATED} trainer.max_epochs=10 model.dropout=0,0.3 "
+            "model.label_smoothing=0,0.1 data.augment="
+            "[{name:affine,degrees:7,shift:0.05,zoom:0.05,shear:0.05}],[affine]",
         ),
         Record(
             "record_mlp_augmented",

@@ -95,9 +95,9 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of the table."""
     yield (
         "| record | data | test accuracy, mean ± sd | 95 % interval | n | target | parameters | "
-        "seconds | published | its protocol | settings |"
+        "seconds | on | published | its protocol | settings |"
     )
-    yield "|" + " --- |" * 11
+    yield "|" + " --- |" * 12
     for row in rows:
         anchor = row["anchor"] or {"figure": None, "protocol": ""}
         cells = [
@@ -109,6 +109,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{row['target']:.2%}" if row["target"] else "",
             f"{row['parameters']:,}",
             f"{row['seconds']:.1f}{'*' * row['beside_other_jobs']}",
+            "; ".join(row["hardware"]),
             f"{anchor['figure']:g} %" if anchor["figure"] else "",
             anchor["protocol"],
             search_text(row["search"]),
