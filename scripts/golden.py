@@ -271,24 +271,26 @@ def key() -> dict[str, str]:
 
 
 def compare(part: str, make: Callable[..., dict[str, Any]], only: str) -> list[str]:
-    """Return what differs from the record of this machine, or from the nearest, one line each."""
+    """Return what differs from the record of this machine, one line each.
+
+    What it has no record of is held against the nearest of the others, by figures.
+    """
     records = [json.loads(path.read_text()) for path in paths(part)]
     here = key() if records[0]["key"] else None  # of lines torch is not asked
-    records = [record for record in records if record["key"] == here] or records
-    now = make(records[0], only)
-    is_exact = records[0]["key"] == now["key"]
-    if not is_exact:
-        keys = [record["key"] for record in records]
-        print(f"{part}: figures are compared, not bits: recorded with {keys}")
-    found = [
-        differences(
-            {name: value for name, value in record["found"].items() if re.search(only, name)},
-            now["found"],
-            is_exact,
-        )
-        for record in records
-    ]
-    return [f"{part}: {line}" for line in min(found, key=len)]
+    own = [record for record in records if record["key"] == here]
+    now = make((own or records)[0], only)["found"]
+    names = {name for record in records for name in record["found"] if re.search(only, name)}
+    found = []
+    for name in sorted(names | now.keys()):
+        there = [record for record in own if name in record["found"]] or records
+        if there is records:
+            print(f"{part}: {name}: figures are compared, not bits")
+        leaves = [
+            differences(record["found"].get(name), now.get(name), record in own, name)
+            for record in there
+        ]
+        found += [f"{part}: {line}" for line in min(leaves, key=len)]
+    return found
 
 
 def paths(part: str) -> list[Path]:

@@ -69,3 +69,5 @@ def test_each_processor_has_a_record_of_its_own(tmp_path: Path, golden: Any, cap
     golden.write("runs", {"key": here, "found": near}, "")
     (line,) = golden.compare("runs", make, "")
     assert line == "runs: run: test/acc: 0.912 recorded, 0.91 now"  # to the bit here
+    golden.write("runs", {"key": here, "found": {}}, "")
+    assert golden.compare("runs", make, "") == []  # it has no record of this run any more
