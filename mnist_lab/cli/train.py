@@ -23,7 +23,12 @@ from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parse
 from mnist_lab.config.jobs import run, sweep
 from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.config.messages import explain
-from mnist_lab.config.overrides import given_overrides, of_one_trial, parse_overrides
+from mnist_lab.config.overrides import (
+    check_place_keys,
+    given_overrides,
+    of_one_trial,
+    parse_overrides,
+)
 from mnist_lab.config.paths import check_source
 from mnist_lab.config.portable_bits import choose_bits
 from mnist_lab.config.renames import typed_overrides
@@ -32,10 +37,17 @@ from mnist_lab.config.saved import check_same_config
 from mnist_lab.config.sources import search_path
 from mnist_lab.config.sweep_schema import RANGE_TEST, STUDY
 from mnist_lab.config.validate import check
-from mnist_lab.errors import ConfigError, LabError, StorageError, UntrustedError, first_line
-from mnist_lab.runs.directory import MANIFEST, claimed
+from mnist_lab.errors import (
+    ConfigError,
+    LabError,
+    StorageError,
+    UntrustedError,
+    first_line,
+    printable,
+)
+from mnist_lab.runs.directory import MANIFEST, SWEEP, claimed
 from mnist_lab.sweeps.compose import checked_trials
-from mnist_lab.sweeps.launch.registry import prepare_launcher, register
+from mnist_lab.sweeps.launch.registry import is_the_labs, prepare_launcher, register
 from mnist_lab.sweeps.lr_range import RangeTest
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.training.observer import current_observer
@@ -129,6 +141,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
 def _launch(loader: Loader, overrides: list[str], multirun: bool, is_crossed: bool) -> int:
     """Compose and check what is to run, then run it: one job, or all of a sweep."""
     config = loader.compose(overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+    check_place_keys(parse_overrides(overrides), config.hydra.mode)
     choose_bits(config.get("bits"))
     if is_crossed:
         check_grid(config)
@@ -171,6 +184,8 @@ def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
 
         check_accelerator(checked.trainer.accelerator)
     run_dir, typed = run_dir_of(config), parse_overrides(given_overrides(config.hydra))
+    if (run_dir / SWEEP).exists():
+        raise ConfigError(f"{printable(run_dir)}: holds a sweep; choose another hydra.run.dir")
     may_go_further = any(override.key_or_group in LENGTHS for override in typed)
     if not (run_dir / MANIFEST).exists():
         check_source(checked)
@@ -184,6 +199,11 @@ def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
     if config.get("protocol") == "sealed":
         raise ConfigError(
             "protocol=sealed: needs hydra/sweeper=study, whose trials read no test images"
+        )
+    if is_the_labs(config.hydra.launcher):
+        raise ConfigError(
+            f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}: needs "
+            "hydra/sweeper=study; with another sweeper leave the launcher out"
         )
     trials = [
         (run_dir_of(trial), trial)

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     options, allowed = parser.parse_with_targets(arguments, "init_from")
     check_links(options.run)
     if not is_finished(options.run):
+        directory.check_is_run(options.run)
         directory.read_json(options.run / directory.MANIFEST)  # raises where there is no run at all
         raise InputError(f"{options.run}: is not finished; mnist-lab resume {options.run}")
     with tempfile.TemporaryDirectory(prefix="mnist_lab_verify_") as folder:

@@ -12,6 +12,7 @@ import functools
 import os
 import pkgutil
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,12 @@ def _resolved(key: str, target: str) -> Any:
     try:
         return _shipped(target) if is_shipped_package(target) else pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{key}={target}: cannot be imported: {first_line(error)}") from error
+        package = target.partition(".")[0]
+        is_unknown = isinstance(error, ModuleNotFoundError) and error.name == package
+        hint = f"; put the folder of {package} on PYTHONPATH, export PYTHONPATH=." * is_unknown
+        raise ConfigError(
+            f"{key}={target}: cannot be imported: {first_line(error)}{hint}"
+        ) from error
 
 
 @functools.cache
@@ -205,9 +211,12 @@ def _is_opened(target: str, allowed: Sequence[str]) -> bool:
 
 
 def _refusal(key: str, target: Any) -> UntrustedError:
+    package = target.partition(".")[0] if isinstance(target, str) else ""
+    is_own = package.isidentifier() and package not in {*_PACKAGES, *sys.stdlib_module_names}
+    own = package if is_own else "my_package"
     return UntrustedError(
         f"{key}={target}: not a target that mnist_lab ships; if the code is yours, open it on the "
-        "command line: allow_targets=[my_package.]"
+        f"command line: allow_targets=[{own}.]"
     )
 
 

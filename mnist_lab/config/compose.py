@@ -33,7 +33,7 @@ from mnist_lab.config.overrides import (
     parse_overrides,
     with_names,
 )
-from mnist_lab.config.paths import check_path, make_absolute
+from mnist_lab.config.paths import check_place, make_absolute
 from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import follow_data, reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
@@ -100,7 +100,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             check_sweeps(parse_overrides(overrides), mode)
             key = "run" if mode == RunMode.RUN else "sweep"
             with reading(config):
-                check_path(f"hydra.{key}.dir", str(config.hydra[key].dir))
+                check_place(f"hydra.{key}.dir", str(config.hydra[key].dir or ""))
             check_run_places(config)
             self._check_hydra(config.hydra)
             make_absolute(config)

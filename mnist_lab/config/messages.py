@@ -17,6 +17,7 @@ from omegaconf.errors import (
 
 from mnist_lab.config.field import nearest, requirement
 from mnist_lab.config.options import choices, groups, groups_with
+from mnist_lab.config.other_names import hint
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
 from mnist_lab.config.syntax import explain_syntax
 
@@ -70,7 +71,13 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
         ]
         if not owners:  # ~seed=1 where it is 0
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
-        return f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}"
+        chosen = f"{group}={owners[0]} chooses it" if len(owners) == 1 else ""
+        return (
+            f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}"
+            f"{'; ' if chosen else ''}{chosen}"
+        )
+    if meant := hint(key):
+        return f"{key}: no such key; {meant}"
     by_name: dict[str, str] = {}
     for other in known:
         by_name.setdefault(other.rpartition(".")[2], other)
@@ -126,8 +133,11 @@ def _explain_choice(error: MissingConfigException) -> str:
     group, _, option = name.rpartition("/")
     if not group:
         return _one_line(str(error).partition("\nSearch path")[0])
-    allowed = list(choices(group)) if group in groups() else list(error.options or [])
-    return f"{group}={option}: must be one of {', '.join(allowed)}{nearest(option, allowed)}"
+    found = [option for option in error.options or [] if not option.endswith("_schema")]
+    allowed = sorted({*choices(group), *found} if group in groups() else found)
+    meant = hint(f"{group}={option}")
+    near = f"; {meant}" if meant else nearest(option, allowed)
+    return f"{group}={option}: must be one of {', '.join(allowed)}{near}"
 
 
 def _explain_value(override: str, cause: OmegaConfBaseException) -> str:

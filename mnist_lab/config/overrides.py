@@ -194,8 +194,27 @@ def check_sweeps(overrides: Sequence[Override], mode: RunMode) -> None:
     for override in overrides:
         if override.is_sweep_override():
             if mode == RunMode.RUN:
+                key, _, text = str(override.input_line).partition("=")
+                is_text = " " in text
+                told = (
+                    f"a text is written '{key}=\"{text}\"'"
+                    if is_text
+                    else "a list is written [1,2]"
+                )
                 raise ConfigError(
-                    f"{override.input_line}: several values are a sweep, which needs -m; a list is "
-                    "written [1,2]"
+                    f"{override.input_line}: several values are a sweep, which needs -m; {told}"
                 )
             check_can_vary(override)
+
+
+def check_place_keys(overrides: Sequence[Override], mode: RunMode) -> None:
+    """Refuse the key of a sweep's directory for one run, and that of a run's for a sweep.
+
+    Raises:
+        ConfigError: Hydra would take no notice of what was typed.
+    """
+    of_sweep = mode == RunMode.MULTIRUN
+    for override in overrides:
+        if override.key_or_group == ("hydra.run.dir" if of_sweep else "hydra.sweep.dir"):
+            other = "a sweep, which is hydra.sweep.dir" if of_sweep else "one run: hydra.run.dir"
+            raise ConfigError(f"{override.input_line}: not the directory of {other}")

@@ -77,6 +77,17 @@ def check_path(name: str, path: str) -> None:
         raise ConfigError(f"{name}={path}: must be a path without ${{, which Hydra would resolve")
 
 
+def check_place(name: str, path: str) -> None:
+    """Refuse a directory for runs that no config can hold, or that has no name.
+
+    Raises:
+        ConfigError: it is empty, as a variable of the shell may be, or ``check_path`` refuses it.
+    """
+    if not path.strip():
+        raise ConfigError(f"{name}={path}: must be the name of a directory; . is the current one")
+    check_path(name, path)
+
+
 def check_utf8(path: str, reader: str, instead: str) -> None:
     """Refuse a path whose name is not UTF-8, for a library that requires it.
 

@@ -43,6 +43,7 @@ from mnist_lab.runs.directory import (
     LAST,
     MANIFEST,
     PREVIOUS,
+    check_is_run,
     read_json,
     refuse_code,
 )
@@ -246,9 +247,11 @@ def read_stored(path: Path) -> DictConfig:
     """Read a run's config, which is plain: it was resolved before it was written.
 
     Raises:
+        ConfigError: its folder is a sweep's, or a checkpoint.
         InputError: the file cannot be read, holds too much, or no mapping.
         UntrustedError: it holds a tag, an alias or an interpolation.
     """
+    check_is_run(path.parent)
     check_yaml(path)
     try:
         stored = OmegaConf.load(path)

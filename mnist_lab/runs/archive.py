@@ -17,7 +17,7 @@ from typing import BinaryIO
 from mnist_lab.errors import ConfigError, InputError, UntrustedError, first_line, printable
 from mnist_lab.files.atomic import replace_atomic, write_errors
 from mnist_lab.files.regular import check_links, open_regular
-from mnist_lab.runs.directory import CONFIG, LOCK, SWEEP
+from mnist_lab.runs.directory import CONFIG, LOCK, SWEEP, check_is_run
 from mnist_lab.runs.exclusive import exclusive
 from mnist_lab.runs.trash import TRASH
 
@@ -71,6 +71,7 @@ def unpack(file: Path, parent: Path) -> Path:
         StorageError: the directory cannot be written.
         UntrustedError: a member is no plain file below one directory.
     """
+    check_is_run(file)
     with open_regular(file) as content:
         try:
             with zipfile.ZipFile(content) as archive:

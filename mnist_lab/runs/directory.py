@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -279,6 +280,21 @@ def write_metrics(run_dir: Path, metrics: Mapping[str, float]) -> None:
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Return metrics as JSON can hold them: NaN and infinity are None."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def check_is_run(path: Path) -> None:
+    """Refuse a sweep's directory, or a checkpoint, where a run's directory is required.
+
+    Raises:
+        ConfigError: it is one of these.
+    """
+    is_run = any((path / name).is_file() for name in (MANIFEST, METRICS, CONFIG))
+    if not is_run and (path / SWEEP).is_file():
+        command = f"mnist-lab runs {shlex.quote(str(path))} --trials"
+        raise ConfigError(f"{path}: is a sweep; {command} lists its runs")
+    if path.suffix == Path(LAST).suffix and path.is_file():
+        run_dir = path.absolute().parent.parent
+        raise ConfigError(f"{path}: is a checkpoint; give its run's directory: {run_dir}")
 
 
 def refuse_code(run_dir: Path) -> None:

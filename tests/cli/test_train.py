@@ -150,3 +150,43 @@ def test_a_run_that_diverges_is_kept_and_exits_with_1(words: str, tmp_path: Path
     assert "training diverged: " in done.stdout + done.stderr
     assert json.loads((tmp_path / "run" / MANIFEST).read_text())["state"] == "finished"
     assert call("resume run", tmp_path).returncode == 1
+
+
+def test_a_run_is_not_put_into_a_sweeps_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/sweep.json").write_text("{}")
+    assert main(["train", "model=softmax", "hydra.run.dir=s"]) == 2
+    assert "s: holds a sweep; choose another hydra.run.dir" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["sweep.json"]
+
+
+def test_choices_of_ones_own_are_named_beside_the_labs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    assert main(["train", "--config-dir", "conf", "experiment=mnie", "--cfg", "job"]) == 2
+    line = capsys.readouterr().err
+    assert "experiment=mnie: must be one of cnn, " in line
+    assert ", mine, " in line
+    assert line.endswith("did you mean mine?\n")
+    assert "_schema" not in line
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "verify", "predict", "export", "card"])
+def test_a_sweeps_directory_is_not_taken_for_a_runs(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "s/0/checkpoints").mkdir(parents=True)
+    (tmp_path / "s/sweep.json").write_text("{}")
+    (tmp_path / "s/0/checkpoints/best.ckpt").write_text("x")
+    image = ["x.png"] if verb == "predict" else []
+    done = call(" ".join([verb, "s", *image]), tmp_path)
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == f"mnist-lab {verb}: s: is a sweep; mnist-lab runs s --trials lists its runs\n"
+    )
+    done = call(" ".join([verb, "s/0/checkpoints/best.ckpt", *image]), tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"is a checkpoint; give its run's directory: {tmp_path / 's/0'}\n")

@@ -10,12 +10,12 @@ from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.folded_table import fold, folded_table
 from mnist_lab.cli.runs.listing import cell
 from mnist_lab.cli.terminal import Terminal, say
-from mnist_lab.errors import ConfigError, InputError, printable
+from mnist_lab.errors import InputError, printable
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.report.details import changed_settings, differences_of, environment_of
 from mnist_lab.report.leaderboard import setting_text
 from mnist_lab.report.listing import BROKEN, Entry, read_entry
-from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS, SWEEP
+from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS, check_is_run
 from mnist_lab.runs.manifest import read_manifest
 from mnist_lab.runs.summary import metric_text, metrics_table
 
@@ -92,12 +92,9 @@ def _run_in(path: Path) -> Entry:
         ConfigError: it is a sweep's.
         InputError: there is none.
     """
+    check_is_run(path)
     if any((path / name).is_file() for name in (MANIFEST, METRICS, CONFIG)):
         return read_entry(path)
-    if (path / SWEEP).is_file():
-        raise ConfigError(
-            f"{path}: is a sweep; mnist-lab runs {shlex.quote(str(path))} --trials lists its runs"
-        )
     raise InputError(f"{path}: no directory of a run")
 
 
