@@ -71,11 +71,9 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
         ]
         if not owners:  # ~seed=1 where it is 0
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
-        chosen = f"{group}={owners[0]} chooses it" if len(owners) == 1 else ""
-        return (
-            f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}"
-            f"{'; ' if chosen else ''}{chosen}"
-        )
+        is_choice = len(owners) == 1 and owners[0] != "own"  # which is chosen by a _target_
+        chosen = f"; {group}={owners[0]} chooses it" if is_choice else ""
+        return f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}{chosen}"
     if meant := hint(key):
         return f"{key}: no such key; {meant}"
     by_name: dict[str, str] = {}
