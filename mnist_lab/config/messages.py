@@ -73,7 +73,8 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
         is_choice = len(owners) == 1 and owners[0] != "own"  # which is chosen by a _target_
         chosen = f"; {group}={owners[0]} chooses it" if is_choice else ""
-        return f"{key}: no key of the {group} that is chosen; it belongs to {', '.join(owners)}{chosen}"
+        belongs = f"it belongs to {', '.join(owners)}{chosen}"
+        return f"{key}: no key of the {group} that is chosen; {belongs}"
     if meant := hint(key):
         return f"{key}: no such key; {meant}"
     by_name: dict[str, str] = {}
