@@ -84,6 +84,8 @@ def mistakes(predictions: Predictions, columns: int = 6, rows: int = 4) -> Figur
     worst = predictions.mistakes(columns * rows)
     wrong = int((~predictions.is_correct).sum())
     title = f"The {len(worst)} most confident of {wrong:,} mistakes on the test images"
+    if wrong == 1:
+        title = "The only mistake on the test images"
     if not len(worst):
         title = f"No mistake on {len(predictions.labels):,} test images"
     captions = [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.cli.overwrite import add_overwrite, check_may_write
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError, StorageError
@@ -21,16 +22,18 @@ def main(arguments: list[str]) -> int:
     parser = Parser("mnist-lab export", description=_DESCRIPTION)
     parser.add_argument("run", type=Path, help="the run's directory")
     parser.add_argument(
-        "--format", choices=_SUFFIXES, default="onnx", help="onnx (default), or torch.export's .pt2"
+        "--format",
+        choices=_SUFFIXES,
+        help="onnx, or torch for torch.export's .pt2; default: by the suffix of --output",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="default: model.onnx or .pt2 in the run"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    add_overwrite(parser)
     options, _ = parser.parse_with_targets(arguments)
-    path = options.output or options.run / f"model{_SUFFIXES[options.format]}"
-    if path.is_file() and not options.overwrite:
-        raise ConfigError(f"{path}: is there already; --overwrite replaces it")
+    kind = _format(options.format, options.output)
+    path = options.output or options.run / f"model{_SUFFIXES[kind]}"
+    check_may_write(path, options.overwrite)
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
     if path.is_dir():
         raise StorageError(f"{path}: is a folder; the name of a file is required")
@@ -41,9 +44,31 @@ def main(arguments: list[str]) -> int:
         from mnist_lab.inference.export import export
         from mnist_lab.inference.predict import open_run
 
-    parity = export(open_run(options.run, options.overrides).model, path, options.format)
+    parity = export(open_run(options.run, options.overrides).model, path, kind)
     say(
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB; logits within {parity.difference:.1e} of the "
+        f"{path}: {size_text(path.stat().st_size)}; logits within {parity.difference:.1e} of the "
         f"checkpoint's on {parity.images:,} test images, {parity.same:,} of them the same digit"
     )
     return 0
+
+
+def _format(typed: str | None, output: Path | None) -> str:
+    """Return the format that is typed, or that of the file's suffix.
+
+    Raises:
+        ConfigError: the suffix is that of another format, or of none.
+    """
+    suffix = output.suffix.lower() if output else ""
+    by_suffix = {end: name for name, end in _SUFFIXES.items()}
+    if typed is None and suffix and suffix not in by_suffix:
+        ends = " or ".join(by_suffix)
+        raise ConfigError(f"--output {output}: must end in {ends}, or --format is required")
+    kind = typed or by_suffix.get(suffix, "onnx")
+    if by_suffix.get(suffix, kind) != kind:
+        raise ConfigError(f"--output {output}: must end in {_SUFFIXES[kind]} with --format {kind}")
+    return kind
+
+
+def size_text(size: int) -> str:
+    """Return a file's size, of one below 1 MB in kB."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

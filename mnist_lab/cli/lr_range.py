@@ -4,6 +4,7 @@ from mnist_lab.cli.terminal import say
 from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.report.lr_range import plot_range
 from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.lr_range import CSV, PLOT, Range
 
 
@@ -15,7 +16,7 @@ def print_range(result: Range) -> None:
     """
     place, means, suggestion = display_path(result.folder), result.means, result.suggestion
     count = len(result.losses)
-    title = f"training loss after {result.steps} steps at constant learning rates"
+    title = f"training loss after {counted(result.steps, 'step')} at constant learning rates"
     title += f", mean of {count} seeds" if count > 1 else ""
     path = result.folder / PLOT
     with write_errors(path):

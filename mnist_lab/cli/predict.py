@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.cli.overwrite import add_overwrite
+from mnist_lab.cli.shown_inputs import files_to_show, write_inputs
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import ConfigError, InputError
-from mnist_lab.files.atomic import write_atomic, write_errors
+from mnist_lab.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
         metavar="PLACE",
         help="write the model's input, 28 x 28 a digit: a .png for one image, a folder for several",
     )
+    add_overwrite(parser)
     options = parser.parse_intermixed_args(arguments)
     places, targets = split_targets(options.images, "IMAGE")
     stored_config(options.run, targets)  # finds errors before the slow imports
@@ -54,14 +55,16 @@ def main(arguments: list[str]) -> int:
         from mnist_lab.inference.predict import open_run, recognize
 
     images = find_images(places)
-    if options.show and options.show.suffix.lower() == ".png" and len(images) > 1:
-        raise ConfigError(f"--show {options.show}: a folder is required for {len(images)} images")
+    files: dict[str, Path] = {}
+    if options.show:
+        to_read = [image for image in images if isinstance(image, Path)]
+        files = files_to_show(options.show, to_read, len(images), options.overwrite)
     run = open_run(options.run, targets)
     predictions: list[Prediction] = []
     for chunk in _read(images, run.dataset):
         predictions += recognize(run.model, list(chunk.values()), list(chunk), run.class_names)
-    if options.show and predictions:
-        _write_inputs(options.show, predictions)
+    if options.show:
+        write_inputs(options.show, files, predictions)
     _print(predictions, options.json, "class" if run.class_names else "digit")
     num_read = sum(prediction.position == 1 for prediction in predictions)
     return InputError.exit_code if num_read < len(images) else 0
@@ -119,26 +122,3 @@ def _table(predictions: Iterable[Prediction], heading: str) -> Table:
         place = f"{row.position} of {row.of}" if row.of > 1 else ""
         table.add_row(row.name, *cells, ", ".join(filter(None, (place, row.note))))
     return table
-
-
-def _write_inputs(place: Path, predictions: Sequence[Prediction]) -> None:
-    """Write the model's inputs, those of an image side by side, to one .png or into a folder."""
-    import numpy as np
-
-    from mnist_lab.files.images import png
-
-    digits: dict[str, list[NDArray[np.uint8]]] = {}
-    for prediction in predictions:
-        digits.setdefault(prediction.name, []).append(prediction.pixels)
-    with write_errors(place):
-        is_file = place.suffix.lower() == ".png"
-        if not is_file:
-            place.mkdir(parents=True, exist_ok=True)
-        taken: set[str] = set()
-        for image, pixels in digits.items():
-            stem = name = Path(image).stem
-            numbers = count(2)
-            while name in taken:  # images of one name in several folders
-                name = f"{stem}-{next(numbers)}"
-            taken.add(name)
-            write_atomic(place if is_file else place / f"{name}.png", png(np.hstack(pixels)))

@@ -27,6 +27,7 @@ from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.logs import log_messages
+from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions
@@ -203,7 +204,7 @@ def _print_table(board: Leaderboard, shows_test: bool) -> None:
         )
     )
     if len(board.rows) > _SHOWN_ROWS:
-        say(f"{len(board.rows) - _SHOWN_ROWS:,} more rows: --csv, --json or --html")
+        say(f"{counted(len(board.rows) - _SHOWN_ROWS, 'more row')}: --csv, --json or --html")
     if any(row.repeats_seeds for row in board.rows[:_SHOWN_ROWS]):
         say("* a seed occurs twice, so standard deviation and interval are too small")
 

@@ -8,7 +8,7 @@ from mnist_lab.cli.terminal import Terminal
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.runs.directory import OFFLINE, display_path, is_rank_zero
 from mnist_lab.runs.logs import log_to_file
-from mnist_lab.runs.summary import metrics_table
+from mnist_lab.runs.summary import counted, metrics_table
 from mnist_lab.training.observer import current_observer
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ def print_result(result: "Result") -> None:
     table = metrics_table(str(run_dir), metrics)
     if table.row_count:  # a barebones run measures nothing but time
         console.print(table)
-    epochs = "1 epoch" if metrics["epochs"] == 1 else f"{metrics['epochs']:.0f} epochs"
     console.print(
-        f"{epochs}, {metrics['steps']:,.0f} steps in "
+        f"{counted(metrics['epochs'], 'epoch')}, {counted(metrics['steps'], 'step')} in "
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
     if any(result.run_dir.glob(EVENTS)):

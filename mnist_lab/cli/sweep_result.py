@@ -9,7 +9,7 @@ from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
 from mnist_lab.runs.directory import OFFLINE, display_path
 from mnist_lab.runs.manifest import SEEDS, RunState
-from mnist_lab.runs.summary import headings, spread_text
+from mnist_lab.runs.summary import counted, headings, spread_text
 from mnist_lab.sweeps.records import counts, short
 from mnist_lab.sweeps.results import CSV, Leaderboard
 from mnist_lab.sweeps.sweeper import Outcome
@@ -33,7 +33,7 @@ def print_outcome(outcome: Outcome) -> None:
         say(*mean_of_folds(board, console.width))
     number_of, total = counts(board.records), len(board.records)
     states = ", ".join(f"{number_of[state]} {state}" for state in _STATES if number_of[state])
-    console.print(f"{total} {'trial' if total == 1 else 'trials'}: {states}")
+    console.print(f"{counted(total, 'trial')}: {states}")
     if outcome.failed:
         console.print(f"what failed: {place / '<trial>' / 'train.log'}")
     if any("test/acc" in record.metrics for record in board.records):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.leaderboard import Leaderboard, Row, Spread
 from mnist_lab.report.read_runs import Run
+from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions
@@ -69,7 +70,7 @@ class Comparison:
             f"  right in A alone {test.only_a:,}, in B alone {test.only_b:,}; A - B "
             f"{test.difference * 100:+.2f} points, 95 % interval {test.low * 100:+.2f} to "
             f"{test.high * 100:+.2f}",
-            f"  McNemar's exact test: p = {test.p_value:.3g}; {_verdict(test.p_value)}",
+            f"  McNemar's exact test: p {_p_text(test.p_value)}; {_verdict(test.p_value)}",
         ]
 
 
@@ -81,6 +82,11 @@ def _difference(name: str, spread: Spread) -> str:
         low, high = spread.mean - spread.half, spread.mean + spread.half
         text += f", 95 % interval {low * unit:+.{digits}f} to {high * unit:+.{digits}f}"
     return f"{text} ({f'{spread.n} shared seeds' if spread.n > 1 else 'one pair of runs'})"
+
+
+def _p_text(p_value: float) -> str:
+    """Return a p-value, of which a float holds none below 1e-300 to three digits."""
+    return "< 1e-300" if p_value < 1e-300 else f"= {p_value:.3g}"
 
 
 def _verdict(p_value: float) -> str:
@@ -164,7 +170,7 @@ def _by_seed(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Spread]:
 
 
 def _named(board: Leaderboard, row: Row, run: Run | None) -> str:
-    where = f" ({run.directory})" if run is not None else f" ({len(row.runs)} runs)"
+    where = f" ({run.directory})" if run is not None else f" ({counted(len(row.runs), 'run')})"
     return f"row {row.number}, {board.label(row)}{where}"
 
 

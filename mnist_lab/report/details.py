@@ -9,10 +9,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mnist_lab.config.compose import compose
-from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.errors import LabError
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.listing import Entry
+from mnist_lab.report.listing import Entry, model_choices
 from mnist_lab.report.read_runs import differing, settings_of
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import flat, read_manifest
@@ -45,8 +44,7 @@ def changed_settings(entry: Entry) -> dict[str, Any]:
     ``model`` is the name of that choice.
     """
     target = entry.settings.get("model._target_")
-    choices = {schema()._target_: name for name, schema in SCHEMAS["model"].items()}
-    choice = choices.get(str(target))
+    choice = model_choices().get(str(target))
     try:
         plain: Any = OmegaConf.to_container(compose(f"model={choice}" if choice else []))
     except LabError:  # a model that is nothing without its arguments

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.errors import ConfigError
+from mnist_lab.report.names import listed, nearest
 from mnist_lab.report.read_runs import Run, differing, grouped
 from mnist_lab.runs.summary import added_metrics, csv_text, headings, spread_text
 
@@ -143,7 +144,9 @@ class Leaderboard:
         if by is not None and by != self.sorted_by:
             known = {name for row in rows for name in row.metrics}
             if by not in known:
-                raise ConfigError(f"--by {by}: no run has it; {', '.join(sorted(known)[:20])}")
+                near = nearest(by, known)
+                hint = f"did you mean {near}?" if near else listed(known)
+                raise ConfigError(f"--by {by}: no run has it; {hint}")
             self.sorted_by, self.sign = by, better_sign(by)
         self.rows = sorted(
             rows,

@@ -26,6 +26,7 @@ from mnist_lab.runs.directory import is_held
 from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.labels import Labels, labels_of
 from mnist_lab.runs.manifest import RunState, read_manifest
+from mnist_lab.runs.summary import counted
 
 BROKEN = "broken"  # state of a run that cannot be read
 DIVERGED = "diverged"
@@ -62,6 +63,12 @@ class Entry:
     def monitor(self) -> str:
         """The metric that the run is judged by."""
         return str(self.settings.get("monitor", "val/acc"))
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """What the model is called, in small letters: its class, and the choice as it is typed."""
+        names = (self.value("model"), model_choices().get(str(self.settings.get("model._target_"))))
+        return tuple(name.lower() for name in names if name)
 
     @property
     def sign(self) -> int:
@@ -106,6 +113,14 @@ class Entry:
         if self.trials:
             record["trials"] = len(self.trials)
         return record | self.settings | directory.finite(self.metrics)
+
+
+@functools.cache
+def model_choices() -> dict[str, str]:
+    """Return the names of ``model=`` by the class that each is."""
+    from mnist_lab.config.schema import SCHEMAS  # takes as long to import as a hundred runs
+
+    return {str(schema()._target_): name for name, schema in SCHEMAS["model"].items()}
 
 
 def entries(places: Iterable[Path]) -> list[Entry]:
@@ -245,7 +260,10 @@ def differences_text(entry: Entry, names: Sequence[str], headings: Sequence[str]
         values = {heading: entry.value(name) for name, heading in zip(names, headings, strict=True)}
         return " ".join(f"{key}={setting_text(v)}" for key, v in values.items() if v is not None)
     counts = Counter(trial.state for trial in entry.trials)
-    parts = [f"{len(entry.trials)} trials:", *(f"{n} {state}," for state, n in counts.items())]
+    parts = [
+        f"{counted(len(entry.trials), 'trial')}:",
+        *(f"{n} {state}," for state, n in counts.items()),
+    ]
     for name in what_differs(entry.trials):
         varied = [trial.value(name) for trial in entry.trials]
         parts.append(f"{name.rpartition('.')[2]}={_span(varied)}")
@@ -254,9 +272,10 @@ def differences_text(entry: Entry, names: Sequence[str], headings: Sequence[str]
 
 def _span(values: Iterable[Any]) -> str:
     distinct = {setting_text(value): value for value in values if value is not None}
-    if len(distinct) <= _SHOWN_VALUES:
-        return ",".join(distinct)
-    if all(isinstance(value, int | float) for value in distinct.values()):
-        low, high = min(distinct.values()), max(distinct.values())
-        return f"{setting_text(low)}..{setting_text(high)}"
+    are_numbers = all(isinstance(value, int | float) for value in distinct.values())
+    texts = sorted(distinct, key=distinct.__getitem__) if are_numbers else list(distinct)
+    if len(texts) <= _SHOWN_VALUES:
+        return ",".join(texts)
+    if are_numbers:
+        return f"{texts[0]}..{texts[-1]}"
     return f"({len(distinct)} values)"

@@ -23,6 +23,7 @@ from mnist_lab.report.leaderboard import (
 )
 from mnist_lab.report.lineage import lineage
 from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions
@@ -67,7 +68,8 @@ def page(
     runs = sum(len(row.runs) for row in board.rows)
     return environment.get_template("page.html.jinja").render(
         plotly_js=Markup(get_plotlyjs()),
-        summary=f"{runs:,} runs in {len(board.rows):,} rows, sorted by {board.sorted_by}.",
+        summary=f"{counted(runs, 'run')} in {counted(len(board.rows), 'row')}, sorted by "
+        f"{board.sorted_by}.",
         comparison=list(map(printable, comparison)),
         columns=columns(board, shows_test),
         rows=[cells(board, row, shows_test) for row in board.rows],

@@ -31,6 +31,7 @@ _NO_SETTINGS = (
     "callbacks.checkpoint.every_n_steps",
 )
 _NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.progress.")
+_FOLD = "data.fold"
 NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "projector"}
 
 
@@ -53,7 +54,7 @@ class Run:
     Args:
         directory: the path by which it was found.
         settings: config values that may affect its result, by dotted keys; no seeds.
-        seed: its seed.
+        seed: its seed, and its fold where it is one of a cross-validation.
         metrics: as in ``metrics.json``.
         test_readings: how often its test images were read; None where that is not counted.
         labels: tags and note.
@@ -155,6 +156,8 @@ def read_run(path: Path, manifest: Mapping[str, Any] | None = None) -> Run:
         UntrustedError: its config has YAML tags.
     """
     settings, seed = read_settings(path)
+    if (fold := settings.pop(_FOLD, None)) is not None:  # a repetition, as another seed is
+        seed = f"{seed}, fold {fold}"
     readings = None
     if settings.get("protocol") == "sealed" and (path / runs.MANIFEST).exists():
         readings = len(read_manifest(path).get(TEST_READINGS, []))
@@ -177,8 +180,6 @@ def _lineage(manifest: Mapping[str, Any]) -> list[Phase]:
 def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
     """Return the settings that may affect a run's result, by dotted keys, and its seed.
 
-    A fold of a cross-validation is a repetition as another seed is, and is named with the seed.
-
     Raises:
         InputError: its config is missing or corrupt.
         UntrustedError: its config has YAML tags.
@@ -187,8 +188,9 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
     settings = read_yaml(config, settings_of)
     if not any(key.startswith("model.") for key in settings):
         raise InputError(f"{config}: not a run's config: model: must be a mapping")
-    seed, fold = settings.pop("seed", None), settings.pop("data.fold", None)
-    return settings, seed if fold is None else f"{seed}, fold {fold}"
+    if settings.get(_FOLD) is None:  # in a run that is no part of a cross-validation
+        settings.pop(_FOLD, None)
+    return settings, settings.pop("seed", None)
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:

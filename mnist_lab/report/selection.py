@@ -1,23 +1,24 @@
 """Which runs of a listing are shown, and in which order: terms such as ``lr<1e-3``, and sorting."""
 
-import difflib
 import math
 import operator
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.leaderboard import better_sign, setting_text
-from mnist_lab.report.listing import Entry, names_of
+from mnist_lab.report.listing import BROKEN, DIVERGED, Entry, names_of
+from mnist_lab.report.names import nearest
+from mnist_lab.runs.manifest import RunState
 
 FIELDS = (
     *("run", "age", "state", "model", "monitor", "monitored", "seed", "time", "tag", "tags"),
     *("note", "trials", "started", "error"),
 )
 """What a row has besides its settings and metrics."""
-_TERM = re.compile(r"([^=<>!\s]+)(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
+_TERM = re.compile(r"([^=<>!\s]+)(<=|>=|!=|=|<|>)(.*\S.*)", re.DOTALL)
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -26,7 +27,30 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_UNITS = {"%": 0.01, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+STATES = (*RunState, DIVERGED, BROKEN)
+_STARTED = re.compile(r"\d{4}-\d\d-\d\d(T.*)?")
+_EXAMPLE_TIME = "2026-11-02 or 2026-11-02T10:30"
+_ACCURACY = re.compile(r"/acc(_class_\d+)?$")
+
+
+class Term(NamedTuple):
+    """A condition.
+
+    Args:
+        name: full name of a field, metric or setting.
+        sign: one of the operators.
+        text: what the value is compared with.
+    """
+
+    name: str
+    sign: str
+    text: str
+
+    @property
+    def is_order(self) -> bool:
+        """Whether it says which of two values is the greater."""
+        return self.sign not in ("=", "!=")
 
 
 def ranked(runs: Iterable[Entry], name: str, reverse: bool = False) -> list[Entry]:
@@ -76,8 +100,8 @@ def full_name(name: str, runs: Sequence[Entry]) -> str:
         return fitting[0]
     if fitting:
         raise ConfigError(f"{name}: which one? {', '.join(sorted(fitting)[:5])}")
-    near = difflib.get_close_matches(name, [*FIELDS, *names, *(n.split(".")[-1] for n in names)], 1)
-    hint = f"; did you mean {near[0]}?" if near else f"; {', '.join(FIELDS)}, a metric or a setting"
+    near = nearest(name, [*FIELDS, *names])
+    hint = f"; did you mean {near}?" if near else f"; {', '.join(FIELDS)}, a metric or a setting"
     raise ConfigError(f"{name}: no run has it{hint}")
 
 
@@ -89,41 +113,102 @@ def chosen(runs: Sequence[Entry], where: str) -> list[Entry]:
     """Return the runs for which each term of a text holds, such as ``model=cnn val/acc>0.98``.
 
     Raises:
-        ConfigError: a term has no operator, or no run has what it names.
+        ConfigError: there is no term, one is incomplete, no run has what it names, or its value is
+            none that this may have.
     """
     try:
-        terms = shlex.split(re.sub(r"\s*(<=|>=|!=|=|<|>)\s*", r"\1", where))
+        texts = shlex.split(re.sub(r"\s*(<=|>=|!=|=|<|>)\s*", r"\1", where))
     except ValueError as error:
         raise ConfigError(f"--where {where}: {error}") from error
-    for term in terms:
-        match = _TERM.fullmatch(term)
-        if match is None:
-            raise ConfigError(
-                f"--where {term}: must be a name, one of {' '.join(_OPERATORS)}, and a value, such "
-                "as val/acc>0.98"
-            )
-        name = full_name(match[1], runs)
-        runs = [run for run in runs if _holds(run.value(name), match[2], match[3])]
-    return list(runs)
+    if not texts:
+        raise ConfigError("--where: must have a term, such as val/acc>0.98")
+    terms = [_term(text, runs) for text in texts]
+    return [run for run in runs if all(_holds(run, term) for term in terms)]
 
 
-def _holds(value: Any, sign: str, typed: str) -> bool:
-    compare = _OPERATORS[sign]
+def _term(text: str, runs: Sequence[Entry]) -> Term:
+    match = _TERM.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"--where {text}: must be a name, one of {' '.join(_OPERATORS)}, and a value, such as "
+            "val/acc>0.98"
+        )
+    term = Term(full_name(match[1], runs), match[2], match[3])
+    if problem := _problem(term, runs):
+        raise ConfigError(f"--where {text}: {problem}")
+    return term
+
+
+def _problem(term: Term, runs: Sequence[Entry]) -> str:
+    """Return why a term would hold for all runs or for none, whatever they are."""
+    if term.name == "state" and term.text.lower() not in STATES:
+        return f"must be {', '.join(STATES[:-1])} or {STATES[-1]}"
+    if term.name == "started":
+        return "" if _STARTED.fullmatch(term.text) else f"must be a time, such as {_EXAMPLE_TIME}"
+    values = [value for run in runs if (value := run.value(term.name)) is not None]
+    numbers = list(filter(_is_number, values))
+    if values and not numbers and term.is_order:
+        return f"{term.name} is text: = or != is required"
+    is_null = term.text == "null" and not term.is_order
+    is_numeric = term.is_order or (bool(numbers) and len(numbers) == len(values))
+    if is_numeric and _number(term.text) is None and not is_null:
+        return f"must be a number{_example(term.name, runs)}"
+    return _problem_of_accuracy(term, runs, numbers)
+
+
+def _problem_of_accuracy(term: Term, runs: Sequence[Entry], values: Sequence[float]) -> str:
+    number = _number(term.text)
+    if number is None or number <= 1 or any(value > 1 for value in values):
+        return ""
+    if not _is_accuracy(term.name, runs):
+        return ""
+    is_percent = number <= 100 and term.text[-1].isdigit()
+    return "an accuracy is at most 1" + (
+        f"; say {term.text}% or {number / 100:g}" if is_percent else ""
+    )
+
+
+def _is_accuracy(name: str, runs: Sequence[Entry]) -> bool:
+    names = {run.monitor for run in runs} if name == "monitored" else {name}
+    return all(map(_ACCURACY.search, names))
+
+
+def _example(name: str, runs: Sequence[Entry]) -> str:
+    if name in ("age", "time") or name.startswith("time/"):
+        return " or a time, such as 30min or 2d"
+    return ", such as 0.98 or 98%" if _is_accuracy(name, runs) else ""
+
+
+def _holds(run: Entry, term: Term) -> bool:
+    compare = _OPERATORS[term.sign]
+    value, typed = run.value(term.name), term.text
+    if term.name == "model":
+        value, typed = run.model_names, typed.lower()
     if isinstance(value, tuple):
-        return any(compare(tag, typed) for tag in value) if sign != "!=" else typed not in value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and (number := _number(typed)) is not None:
+        return (
+            any(compare(text, typed) for text in value) if term.sign != "!=" else typed not in value
+        )
+    if _is_number(value) and (number := _number(typed)) is not None:
         return bool(compare(value, number))
+    if term.is_order and term.name != "started":
+        return False
     if value is None:
-        return bool(compare("null", typed)) if sign in ("=", "!=") else False
+        return bool(compare("null", typed))
     return bool(compare(setting_text(value).lower(), typed.lower()))
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _number(text: str) -> float | None:
-    """Return a number, a percentage, or a time in seconds."""
+    """Return a number, a percentage, or a time in seconds; NaN is none."""
     match = re.fullmatch(r"(.*?)(%|s|min|h|d)?", text, re.DOTALL)
     assert match is not None
     try:
-        return float(match[1]) * _UNITS[match[2]] if match[2] else float(text)
+        number = float(match[1] if match[2] else text)
     except ValueError:
         return None
+    if match[2]:  # 57 / 100 is 0.57, and 57 * 0.01 is not
+        number = number / 100 if match[2] == "%" else number * _SECONDS[match[2]]
+    return None if math.isnan(number) else number

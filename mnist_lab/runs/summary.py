@@ -1,4 +1,4 @@
-"""Metrics of a run as a table, as text and as CSV."""
+"""Metrics of a run as a table, as text and as CSV, and numbers of things."""
 
 import csv
 import io
@@ -52,6 +52,11 @@ def headings(keys: Sequence[str]) -> list[str]:
         end if last.count(end) == 1 and end != "name" else key
         for key, end in zip(keys, last, strict=True)
     ]
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a number of things: ``1 trial``, ``2 trials``."""
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
 def metric_text(name: str, value: float | None) -> str:

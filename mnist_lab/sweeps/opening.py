@@ -11,6 +11,7 @@ from mnist_lab.config.field import shown as shown_value
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.runs.directory import MANIFEST, display_path
+from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps import manifest
 from mnist_lab.sweeps.records import Ledger
 from mnist_lab.sweeps.request import Request
@@ -74,10 +75,11 @@ def _widened(study: "Study", request: Request, ledger: Ledger) -> "Study":
             if text != before["space"][key]
         ]
         _log.warning(
-            "%s: goes further, %s: its %s trials stay, and %s",
+            "%s: goes further, %s: its %s %s, and %s",
             place,
             "; ".join(changed),
-            len(study.trials()),
+            counted(len(study.trials()), "trial"),
+            "stays" if len(study.trials()) == 1 else "stay",
             told,
         )
         return study.widened(ledger.sweep_dir, request.space.distributions(), identity)

@@ -15,6 +15,7 @@ from mnist_lab.errors import InputError, printable
 from mnist_lab.runs.directory import PROGRESS, display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.progress import Beat, read_beat
+from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.records import Ledger, Record, counts
 from mnist_lab.sweeps.results import Leaderboard
 
@@ -62,7 +63,7 @@ class Display:
         self._done_before = self._num_done()
         done = f", {self._done_before} of them done already" if self._done_before else ""
         place = printable(display_path(self._ledger.sweep_dir))
-        print(f"{place}: {self._total} trials{done}", flush=True)
+        print(f"{place}: {counted(self._total, 'trial')}{done}", flush=True)
         self._progress.start()
         self._thread.start()
         return self
@@ -86,7 +87,8 @@ class Display:
             for record in ended:
                 print(f"{printable(self._line(record))}  {state}", flush=True)
             if self._stack is not None and self._stack.epoch != self._epoch:
-                print(f"{self._stack.trials} stacked trials  [{self.summary()}]", flush=True)
+                trials = counted(self._stack.trials or 0, "stacked trial")
+                print(f"{trials}  [{self.summary()}]", flush=True)
         self._epoch = self._stack.epoch if self._stack is not None else 0
 
     def _read_stack(self) -> None:

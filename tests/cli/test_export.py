@@ -1,9 +1,12 @@
 """mnist-lab export, used wrongly."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
 from door import call
+
+from mnist_lab.cli.export import size_text
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,9 @@ from door import call
         ("export nowhere", 3),
         ("export {run} --output nowhere/model.onnx", 5),
         ("export {run} --output .", 5),
+        ("export {run} --format torch --output m.onnx", 2),
+        ("export {run} --format onnx --output m.PT2", 2),
+        ("export {run} --output m.pt", 2),
     ],
 )
 def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, code: int) -> None:
@@ -30,3 +36,26 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "model.onnx").read_text() == "mine"
     told = call("export run --output model.onnx --overwrite", tmp_path)
     assert told.returncode == 3  # there is no run
+
+
+def test_the_format_is_that_of_the_suffix(trained: Path, tmp_path: Path) -> None:
+    done = call(f"export {trained} --output model.pt2", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert zipfile.is_zipfile(tmp_path / "model.pt2")  # as torch.export writes it
+    assert done.stdout.startswith("model.pt2: 1.7 MB; logits within ")
+
+
+def test_a_small_file_has_a_size() -> None:
+    sizes = (16_600, 999_000, 1_700_000)
+    assert [size_text(size) for size in sizes] == ["17 kB", "999 kB", "1.7 MB"]
+
+
+def test_a_suffix_of_the_other_format_is_named(tmp_path: Path) -> None:
+    done = call("export run --format torch --output m.onnx", tmp_path)
+    assert done.stderr == (
+        "mnist-lab export: --output m.onnx: must end in .pt2 with --format torch\n"
+    )
+    done = call("export run --output m.pt", tmp_path)
+    assert done.stderr == (
+        "mnist-lab export: --output m.pt: must end in .onnx or .pt2, or --format is required\n"
+    )

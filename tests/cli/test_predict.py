@@ -108,6 +108,58 @@ def test_pattern_and_one_image_to_a_file(trained: Path, digits: Path, tmp_path: 
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
 
 
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """A folder with one.png, and one.png and two.jpg below scans."""
+    (tmp_path / "scans").mkdir()
+    for name in ("one.png", "scans/one.png", "scans/two.jpg"):
+        Image.new("L", (56, 56)).save(tmp_path / name)
+    return tmp_path
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("one.png --show one.png", "one.png: is one of the images that are read"),
+        ("one.png --show ./scans/../one.png", "one.png: is one of the images that are read"),
+        ("one.png --show link.png --overwrite", "link.png: is one of the images that are read"),
+        ("scans --show scans", "scans/one.png: is one of the images that are read"),
+        ("scans --show scans --overwrite", "scans/one.png: is one of the images that are read"),
+        ("scans/two.jpg --show one.png", "one.png: is there already; --overwrite replaces it"),
+        ("one.png --show scans", "scans/one.png: is there already; --overwrite replaces it"),
+        ("one.png --show seen.jpg", "--show seen.jpg: must be a .png file, or a folder"),
+        ("scans --show seen.WEBP", "--show seen.WEBP: must be a .png file, or a folder"),
+        ("one.png --show notes", "--show notes: must be a .png file, or a folder; it is a file"),
+        ("one.png --show folder.png", "--show folder.png: must be a file; it is a directory"),
+    ],
+)
+def test_no_file_of_the_users_is_replaced(
+    trained: Path, drawn: Path, words: str, message: str
+) -> None:
+    (drawn / "link.png").symlink_to("one.png")
+    (drawn / "folder.png").mkdir()
+    (drawn / "notes").write_text("mine")
+    before = files_below(drawn)
+    done = call(f"predict {trained} {words}", drawn)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert message in done.stderr
+    assert files_below(drawn) == before
+    assert not list(drawn.glob("seen*"))
+
+
+def test_what_was_shown_before_is_replaced_where_asked(trained: Path, drawn: Path) -> None:
+    for place in ("seen.png", "seen"):
+        words = f"predict {trained} scans/two.jpg --show {place}"
+        assert call(words, drawn).returncode == 0
+        done = call(words, drawn)
+        assert (done.returncode, "is there already" in done.stderr) == (2, True)
+        assert call(f"{words} --overwrite", drawn).returncode == 0
+
+
 def test_shows_names_as_text(trained: Path, digits: Path, tmp_path: Path) -> None:
     content = (digits / "000.png").read_bytes()
     for name in (b"[red]\x1b[2J\n.png", b"\xff\xfe.png", "三.png".encode()):

@@ -34,6 +34,11 @@ def test_a_result_has_a_table_times_and_a_command(
     assert printed.endswith("tensorboard --logdir runs\n")
 
 
+def test_one_step_is_one_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(Result(tmp_path, {**TIMES, "epochs": 0.0, "steps": 1.0}, None))
+    assert "0 epochs, 1 step in 2.5 s" in capsys.readouterr().out
+
+
 def test_a_sweep_prints_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with observed_by(Watcher()):
         print_result(Result(tmp_path, TIMES, None))

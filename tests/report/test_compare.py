@@ -1,5 +1,6 @@
 """McNemar's test and its interval, against worked figures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from made_runs import make_run
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.inference.predictions import Predictions
-from mnist_lab.report.compare import compare, mcnemar
+from mnist_lab.report.compare import Comparison, compare, mcnemar
 from mnist_lab.report.leaderboard import Leaderboard
 from mnist_lab.report.read_runs import collect
 
@@ -35,6 +36,12 @@ def test_the_same_answers_do_not_differ() -> None:
     test = mcnemar(predictions(range(90)), predictions(range(90)))
     assert test.p_value == 1
     assert test.low == pytest.approx(-test.high)
+
+
+def test_a_p_value_that_no_float_holds_is_not_zero() -> None:
+    test = replace(mcnemar(predictions(range(90)), predictions(range(9))), p_value=0.0)
+    lines = Comparison(("a", "b"), ("x", "y"), [], {}, test).lines()
+    assert lines[-1] == "  McNemar's exact test: p < 1e-300; these two models differ"
 
 
 def test_other_images_are_refused() -> None:

@@ -93,3 +93,21 @@ def test_figures_in_words() -> None:
     assert interval_text(Spread.of([0.98])) == ""
     assert interval_text(spread).endswith("%")
     assert spread_cell("num_params", Spread.of([1234.0])) == "1,234"
+
+
+def test_a_metric_that_no_run_has_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 0, 0.9)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics |= {f"test/acc_class_{label}": 0.9 for label in range(10)}
+    metrics |= {f"train/m{number}": 0.9 for number in range(10)}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    runs = collect([tmp_path]).runs
+    with pytest.raises(ConfigError) as error:
+        Leaderboard(runs, "foo")
+    assert str(error.value) == (
+        "--by foo: no run has it; val/acc, val/loss, test/acc, test/loss, train/m0, train/m1, "
+        "train/m2, train/m3, train/m4, train/m5 and 9 more"
+    )
+    for typed, meant in (("acc", "val/acc"), ("val/ac", "val/acc"), ("fit", "time/fit")):
+        with pytest.raises(ConfigError, match=f"--by {typed}: no run has it; did you mean {meant}"):
+            Leaderboard(runs, typed)

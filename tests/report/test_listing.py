@@ -63,6 +63,29 @@ def test_a_sweep_is_one_row(tmp_path: Path) -> None:
     assert "batch_size=0..5" in differences_text(sweep, [], [])
 
 
+def test_folds_and_seeds_are_told_apart(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for fold in range(2):
+            data = {"folds": 2, "fold": fold}
+            make_run(tmp_path / f"sweep/{seed}-{fold}", seed, 0.9, data=data)
+    (tmp_path / "sweep/sweep.json").write_text("{}")
+    runs = entries([tmp_path])
+    (sweep,) = with_sweeps(runs)
+    assert differences_text(sweep, [], []) == "4 trials: 4 finished, fold=0,1 seed=0,1"
+    keys = what_differs(runs)
+    assert keys == ["data.fold", "seed"]
+    texts = {entry.path.name: differences_text(entry, keys, ["fold", "seed"]) for entry in runs}
+    assert texts["1-0"] == "fold=0 seed=1"
+    assert "data.fold" not in entries([make_run(tmp_path / "other", 0, 0.9)])[0].record()
+
+
+def test_a_sweep_of_one_trial(tmp_path: Path) -> None:
+    make_run(tmp_path / "sweep/0", 3, 0.9)
+    (tmp_path / "sweep/sweep.json").write_text("{}")
+    (sweep,) = with_sweeps(entries([tmp_path]))
+    assert differences_text(sweep, [], []) == "1 trial: 1 finished"
+
+
 def test_what_is_broken_is_a_row(tmp_path: Path) -> None:
     (make_run(tmp_path / "a", 0, 0.9) / "config.yaml").write_text("- 1")
     (make_run(tmp_path / "b", 0, 0.9) / "manifest.json").write_text("[")

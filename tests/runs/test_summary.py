@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mnist_lab.runs.summary import csv_text, headings, metric_text
+from mnist_lab.runs.summary import counted, csv_text, headings, metric_text
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,10 @@ def test_headings_are_short_where_they_are_unique() -> None:
 def test_csv_has_each_column_and_no_formula() -> None:
     rows = [{"a": 1, "b": "=cmd()"}, {"a": "-0.5", "c": None}, {"a": "+1e-3", "b": "-x"}]
     assert csv_text(rows) == "a,b,c\n1,'=cmd(),\n-0.5,,\n+1e-3,'-x,\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (1200.0, "1,200 runs")]
+)
+def test_a_number_of_things_is_grammatical(number: float, text: str) -> None:
+    assert counted(number, "run") == text

@@ -38,6 +38,12 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     return records
 
 
+def test_one_trial_is_one_trial(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(ledger, 1, {"val/acc": "max"}):
+        pass
+    assert ": 1 trial, 1 of them done already\n" in capsys.readouterr().out
+
+
 def test_lines_in_a_file(
     ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,16 +55,17 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options by which runs are chosen."""
     parser.add_argument(
         "--where",
-        default="",
         metavar="TERMS",
         help="runs and trials for which all terms hold: 'model=cnn lr<=1e-3 val/acc>98%% "
-        "state=failed tag=paper age<2d'; = != < <= > >= with any setting, metric or column",
+        "state=failed tag=paper age<2d'; = != with any setting, metric or column, and < <= > >= "
+        "with those that are numbers, and with started",
     )
 
 
 def selected(options: argparse.Namespace) -> list[Entry]:
     """Return the runs in the folders that hold for ``--where``, newest first."""
-    return chosen(entries(map(Path, options.places or [OUTPUTS])), options.where)
+    runs = entries(map(Path, options.places or [OUTPUTS]))
+    return runs if options.where is None else chosen(runs, options.where)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -122,7 +123,7 @@ def _print(options: argparse.Namespace, rows: Sequence[Entry], runs: Sequence[En
     if not rows:
         say("no such runs" if options.where else "no runs there", to_stderr=True)
         return
-    print_rows(rows, names or _columns(rows, options.test or not has_trials(rows)))
+    print_rows(rows, names or shown_columns(rows, options.test or not has_trials(rows)))
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _columns(rows: Sequence[Entry], shows_test: bool) -> list[str]:
+def shown_columns(rows: Sequence[Entry], shows_test: bool) -> list[str]:
     """Return what is shown unless columns are chosen; what no row has is left out."""
     monitors = dict.fromkeys(row.monitor for row in rows if row.monitor in row.metrics)
     test = ["test/acc"] if shows_test else []

@@ -8,12 +8,14 @@ from pathlib import Path
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.runs.label import is_run
-from mnist_lab.cli.runs.listing import add_selection, selected
+from mnist_lab.cli.runs.listing import add_selection, print_rows, selected, shown_columns
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import BusyError, ConfigError, InputError
 from mnist_lab.report.leftovers import MEANING, Kind, leftovers, remove_leftover
+from mnist_lab.report.listing import Entry
 from mnist_lab.runs.directory import CONFIG, METRICS, OUTPUTS, display_path
 from mnist_lab.runs.exclusive import exclusive
+from mnist_lab.runs.summary import counted
 from mnist_lab.runs.trash import TRASH, discard, put_back, removal_name
 
 
@@ -27,10 +29,12 @@ def rm(arguments: list[str]) -> None:
         "mnist-lab runs rm",
         description=f"Moves runs and sweeps to {TRASH} in {OUTPUTS}, or beside them where "
         "they are elsewhere; one that is running is refused. With --where it is the runs and "
-        "trials in or below the directories for which the terms hold.",
+        "trials in or below the directories for which the terms hold: it lists them, and removes "
+        "them with --yes.",
     )
     parser.add_argument("places", nargs="*", metavar="DIR", help="directories of runs and sweeps")
     add_selection(parser)
+    parser.add_argument("--yes", action="store_true", help="remove what --where finds")
     parser.add_argument(
         "--undo",
         action="store_true",
@@ -42,10 +46,16 @@ def rm(arguments: list[str]) -> None:
         for path in put_back(map(Path, options.places or [OUTPUTS])):
             say(f"put back: {display_path(path)}")
         return
-    folders = _outermost(_chosen(options))
+    found = _found(options) if options.where is not None else []
+    folders = _outermost([entry.path for entry in found] if found else _named(options.places))
     for folder in folders:
         with exclusive(folder):  # all before any is moved
             pass
+    if found and not options.yes:
+        print_rows(found, shown_columns(found, shows_test=False))
+        these = "this run" if len(folders) == 1 else f"these {counted(len(folders), 'run')}"
+        say(f"mnist-lab runs rm --yes removes {these}")
+        return
     name = removal_name()
     for folder in folders:
         discard(folder, name)
@@ -55,15 +65,16 @@ def rm(arguments: list[str]) -> None:
         say(f"mnist-lab runs rm --undo{words} puts them back")
 
 
-def _chosen(options: argparse.Namespace) -> list[Path]:
-    if options.where:
-        folders = [entry.path for entry in selected(options)]
-        if not folders:
-            raise InputError("no such runs")
-        return folders
-    if not options.places:
+def _found(options: argparse.Namespace) -> list[Entry]:
+    if not (found := selected(options)):
+        raise InputError("no such runs")
+    return found
+
+
+def _named(places: Sequence[str]) -> list[Path]:
+    if not places:
         raise ConfigError("mnist-lab runs rm: directories of runs are required, or --where")
-    folders = list(map(Path, options.places))
+    folders = list(map(Path, places))
     for folder in folders:
         if not is_run(folder) and not any((folder / name).is_file() for name in (METRICS, CONFIG)):
             raise InputError(f"{folder}: no directory of a run or a sweep")

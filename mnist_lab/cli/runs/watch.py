@@ -24,7 +24,7 @@ from mnist_lab.report.live import Live
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.progress import Beat
-from mnist_lab.runs.summary import metric_text
+from mnist_lab.runs.summary import counted, metric_text
 
 _EVERY = 0.65  # seconds between two looks; a run writes every 0.2, and lags by a second at most
 
@@ -101,7 +101,7 @@ def table(live: Live, width: int, height: int) -> Text:
     """Return what the screen shows: a line about all, then as many rows as there is room for."""
     counts, rows = live.states(), live.rows[:height]
     states = ", ".join(f"{number} {state}" for state, number in counts.most_common())
-    lines = [f"{counts.total():,} runs: {states}" if counts else "no runs yet"]
+    lines = [f"{counted(counts.total(), 'run')}: {states}" if counts else "no runs yet"]
     monitors = {row.monitor for row in rows}
     metric = printable(monitors.pop()) if len(monitors) == 1 else "metric"
     names = ("run", "state", "epoch", metric, "best", "steps/s", "time")
@@ -125,7 +125,7 @@ def _texts(row: Entry, beat: Beat | None, has_name: bool) -> Sequence[str]:
     if row.trials:
         counts = Counter(trial.state for trial in row.trials)
         done = len(row.trials) - counts[RunState.RUNNING]
-        epoch = f"{done}/{len(row.trials)} trials"
+        epoch = f"{done}/{counted(len(row.trials), 'trial')}"
         if beat is not None:
             total = f"/{beat.max_epochs}" if (beat.max_epochs or 0) > 0 else ""
             epoch += f", {beat.trials} stacked at epoch {beat.epoch}{total} {beat.share:4.0%}"

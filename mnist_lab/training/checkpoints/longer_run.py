@@ -264,7 +264,7 @@ def _told(config: DictConfig, start: _Start, is_exact: bool) -> str:
     if start.ends:
         kept = f"what ended it at step {start.step} ends a longer run there too, and so it stays"
     elif start.step == start.done:
-        kept = f"its {start.step} steps stay"
+        kept = "its 1 step stays" if start.step == 1 else f"its {start.step} steps stay"
     else:
         kept = f"it trains again from step {start.step} of {start.done}, to the same bits"
     if not is_exact:

@@ -1,11 +1,13 @@
 """``mnist-lab runs archive``, and what takes its file elsewhere."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
 from door import FEW_BATCHES, call
 from killed import killed_at
+from made_runs import make_run
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +44,17 @@ def test_resume_takes_it_to_the_same_bits(packed: Path, tmp_path: Path) -> None:
     done = call(f"resume {packed / 'stopped.zip'}", tmp_path)
     assert done.returncode == 2
     assert "is there already" in done.stderr
+
+
+def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", 0, 0.9)
+    for name in ("note.txt", "run.zip"):
+        (tmp_path / name).write_text("mine")
+    for words, name in (("-o note.txt", "note.txt"), ("", "run.zip")):
+        done = call(f"runs archive run {words}", tmp_path)
+        line = f"mnist-lab runs: {name}: is there already; --overwrite replaces it\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+        assert (tmp_path / name).read_text() == "mine"
+        done = call(f"runs archive run {words} --overwrite", tmp_path)
+        assert (done.returncode, done.stdout) == (0, f"{name}\n")
+        assert zipfile.is_zipfile(tmp_path / name)

@@ -17,7 +17,7 @@ LOOPS = {
     "rm": [["rm", "outputs/runs/a"], ["rm", "--undo"]],
     "tag": [["tag", "outputs/runs/a", "x"], ["tag", "outputs/runs/a", "x", "--remove"]],
     "note": [["note", "outputs/runs/a", "n" * 2000], ["note", "outputs/runs/a", ""]],
-    "archive": [["archive", "outputs/runs/a", "-o", "a.zip"]],
+    "archive": [["archive", "outputs/runs/a", "-o", "a.zip", "--overwrite"]],
 }
 PROGRAM = """\
 import contextlib, io, sys

@@ -30,6 +30,12 @@ def test_all_below_97_percent_go_and_come_back(outputs: Path) -> None:
     before = listed(outputs)
     done = call("runs rm --where 'val/acc<97%'", outputs)
     assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:-1]] == ["outputs/sweeps/s/0", "outputs/runs/a0"]
+    assert lines[-1] == "mnist-lab runs rm --yes removes these 2 runs"
+    assert listed(outputs) == before
+    done = call("runs rm --yes --where 'val/acc<97%'", outputs)
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "mnist-lab runs rm --undo puts them back"
     assert listed(outputs) == [
         *("outputs/runs/a1", "outputs/runs/a2", "outputs/sweeps/s/1"),
@@ -54,7 +60,7 @@ def test_a_sweep_goes_as_one(outputs: Path) -> None:
 
 @pytest.mark.parametrize("lock", ["runs/a1/.lock", "sweeps/s/ledger/host-1-a.lock"])
 @pytest.mark.parametrize(
-    "words", ["rm outputs/runs/a1 outputs/runs/a0 outputs/sweeps/s", "rm --where 'val/acc>0'"]
+    "words", ["rm outputs/runs/a1 outputs/runs/a0 outputs/sweeps/s", "rm --yes --where 'val/acc>0'"]
 )
 def test_one_that_runs_is_refused_and_nothing_goes(words: str, lock: str, outputs: Path) -> None:
     before = listed(outputs)
@@ -71,7 +77,9 @@ def test_one_that_runs_is_refused_and_nothing_goes(words: str, lock: str, output
     [
         ("rm", 2, "are required"),
         ("rm outputs", 3, "no directory of a run"),
-        ("rm --where 'val/acc>2'", 3, "no such runs"),
+        ("rm --where 'val/acc>100%'", 3, "no such runs"),
+        ("rm --where 'val/acc>2' --yes", 2, "an accuracy is at most 1"),
+        ("rm outputs/runs/a0 --where '' --yes", 2, "--where: must have a term"),
         ("rm --undo", 3, "nothing that was removed"),
         ("gc --only everything", 2, "must be of"),
         ("gc nowhere", 3, "no such directory"),
