@@ -64,9 +64,9 @@ class BatchLoader:
 
     @property
     def last_size(self) -> int:
-        """Samples of an epoch's last batch that this rank gets at most."""
+        """Samples of an epoch's last batch that each rank gets at least."""
         left = self._count % self.batch_size or self.batch_size
-        return math.ceil(left / self.world_size)
+        return left // self.world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration goes through."""

@@ -33,12 +33,17 @@ class ImageFolder:
             fifth of each class, drawn once and for all, is the test part.
 
     Raises:
-        InputError: there are no two classes, or one has no image.
+        InputError: there are no two classes, one has no image, or the folders are others.
     """
 
     def __init__(self, root: Path) -> None:
         train, test = root / "train", root / "test"
         is_divided = train.is_dir() and test.is_dir()
+        if train.is_dir() and not is_divided:
+            raise InputError(
+                f"{train}: there is no {test} beside it; name the folder of test images so, or "
+                f"choose data.root={train}, of which a fifth is then the test part"
+            )
         names = _folders(train if is_divided else root)
         if not 2 <= len(names) <= MOST_CLASSES:
             place = train if is_divided else root
@@ -90,11 +95,17 @@ def _files(parent: Path, names: list[str], known: list[str] | None = None) -> Pa
     paths: list[Path] = []
     labels: list[int] = []
     for name in names:
-        found = find_images([str(parent / name)])
+        place = parent / name
+        found = find_images([str(place)])
         for path in found:
             if isinstance(path, InputError):
                 raise path
             paths.append(path)
+        if place not in {path.parent for path in paths[-len(found) :]}:
+            raise InputError(
+                f"{place}: has no images but folders of them; a folder of images for each class is "
+                f"required in {parent}, or train and test that hold these folders"
+            )
         labels += [(known or names).index(name)] * len(found)
     return paths, torch.tensor(labels)
 

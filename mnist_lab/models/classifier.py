@@ -199,12 +199,15 @@ class Classifier(L.LightningModule, ABC):
         """
         self.on_train_epoch_start()
         loader: Any = self.trainer.train_dataloader
-        is_whole = self.trainer.num_training_batches >= len(loader)
+        last_size = getattr(loader, "last_size", None)
         has_norm = any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules())
-        if has_norm and is_whole and getattr(loader, "last_size", None) == 1:
+        if not has_norm or last_size is None or last_size > 1:
+            return
+        if self.trainer.num_training_batches >= len(loader):
             raise ConfigError(
-                f"data.batch_size={loader.batch_size}: leaves one image for an epoch's last batch, "
-                "on which batch norm cannot be trained; take another size"
+                f"data.batch_size={loader.batch_size}: leaves {'one' if last_size else 'no'} image "
+                f"{'for an' if loader.world_size == 1 else 'for a process in an'} epoch's last "
+                "batch, on which batch norm cannot be trained; take another size"
             )
 
     def on_train_epoch_start(self) -> None:

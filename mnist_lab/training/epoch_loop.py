@@ -8,6 +8,7 @@ of its own) goes through Lightning's code. The tests hold both to the same bits.
 """
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -127,6 +128,7 @@ class FastEpochLoop(EpochLoop):
                 or (type(precision) is MixedPrecision and precision.scaler is None)
             )
             and model.automatic_optimization
+            and not any(map(_needs_closure, trainer.optimizers))
             and trainer.accumulate_grad_batches == 1
             and not trainer.gradient_clip_val
             and not is_overridden("training_step", model, parent=Classifier)
@@ -216,6 +218,12 @@ class FastEpochLoop(EpochLoop):
             return []
         set_current_hook(self.trainer.lightning_module, name)
         return [hook(*arguments) for hook in hooks]
+
+
+def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a step evaluates the model again, as that of L-BFGS does."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _is_on(batch: Any, device: torch.device) -> bool:

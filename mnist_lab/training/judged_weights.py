@@ -29,14 +29,18 @@ class JudgedWeights:
     def __init__(self) -> None:
         self.best: Weights | None = None
         self._seen: Weights | None = None  # by the last validation
+        self._seen_step = -1  # that it came after
         self._trained: Weights | None = None  # at the end of the last epoch
 
     def see(self, trainer: L.Trainer) -> None:
         """Remember the weights that are validated now."""
         self._seen = copied(trainer.strategy.lightning_module_state_dict())
+        self._seen_step = trainer.global_step
 
-    def choose(self) -> None:
-        """Remember the weights that were validated last as the best."""
+    def choose(self, trainer: L.Trainer) -> None:
+        """Remember the weights of this step as the best: those that were validated, if any were."""
+        if self._seen_step != trainer.global_step:
+            self.see(trainer)
         self.best = self._seen
 
     def note_trained(self, trainer: L.Trainer) -> None:

@@ -111,3 +111,17 @@ def test_augmentation_leaves_the_set_as_it_is(mnist_train: Split) -> None:
     before = mnist_train.images[:COUNT].clone()
     list(loader(mnist_train, augment=AFFINE))
     assert torch.equal(mnist_train.images[:COUNT], before)
+
+
+@pytest.mark.parametrize(
+    ("count", "world_size"), [(209, 1), (209, 2), (209, 8), (211, 8), (200, 8)]
+)
+def test_last_size_is_the_smallest_share_of_the_last_batch(
+    count: int, world_size: int, mnist_train: Split
+) -> None:
+    shares = [
+        len([*loader(mnist_train, count, batch_size=100, rank=rank, world_size=world_size)][-1][1])
+        for rank in range(world_size)
+    ]
+    batches = loader(mnist_train, count, batch_size=100, world_size=world_size)
+    assert batches.last_size == min(shares)

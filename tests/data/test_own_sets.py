@@ -44,6 +44,12 @@ def test_train_and_test_of_ones_own(tmp_path: Path) -> None:
     assert sorted(data.split(train=True).labels.tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
+def test_folders_beside_a_classs_images_belong_to_it(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"cat": 3, "cat/more": 2, "dog": 5})
+    data = module("folder", tmp_path)
+    assert sum(data.split(part).labels.bincount() for part in (True, False)).tolist() == [5, 5]
+
+
 def test_images_of_mnists_form_are_left_as_they_are(tmp_path: Path, mnist_test: Split) -> None:
     for label in range(2):
         (tmp_path / str(label)).mkdir()
@@ -81,6 +87,17 @@ def test_images_of_every_kind(tmp_path: Path, mode: str) -> None:
         ({"cat": 3, "dog": 0}, r"/dog: no image that can be read in this folder"),
         ({"cat": 1, "dog": 1}, r": no class has two images"),
         ({"train/a": 2, "train/b": 2, "test/c": 1}, r"/test/c: no class of this name in .*/train"),
+        ({"train/a": 2, "train/b": 2, "val/a": 2, "val/b": 2}, r"/train: there is no .*/test"),
+        ({"train": 2, "test1": 2}, r"/train: there is no .*/test beside it; name the folder of"),
+        ({"train/a": 2, "train/b": 2}, r"/train: there is no .*; .* choose data\.root=.*/train"),
+        (
+            {"training/a": 2, "training/b": 2, "valid/a": 2},
+            r"/training: has no images but folders of them; a folder of images for each class is",
+        ),
+        (
+            {"train/x/a": 2, "train/y/a": 2, "test/x/a": 2, "test/y/a": 2},
+            r"/train/x: has no images but folders of them; .* is required in .*/train, or train",
+        ),
     ],
 )
 def test_a_folder_that_is_no_set(counts: Mapping[str, int], reason: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import csv
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from small_models import FROZEN, MODELS, every_model, every_small_model, logits_of, trainer
+from torch.utils.data import DataLoader, IterableDataset
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.mnist_files import Split
@@ -327,3 +328,24 @@ def test_a_checkpoint_from_within_an_epoch_trains_on(tmp_path: Path) -> None:
         fitter.fit(model, datamodule=MNISTDataModule(), ckpt_path=path, weights_only=True)
         assert fitter.global_step == 3
         path = folder / "within.ckpt"
+
+
+class _Endless(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Batches without a length."""
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield from [(torch.rand(4, 1, 28, 28), torch.arange(4))] * 3
+
+
+class _Stream(L.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return DataLoader(_Endless(), batch_size=None)
+
+    val_dataloader = train_dataloader
+
+
+def test_a_loader_may_have_no_length() -> None:
+    model = MLP([4], batch_norm=True, scheduler={"name": "none"})
+    fitting = trainer(model, max_epochs=1)
+    fitting.fit(model, _Stream())
+    assert fitting.global_step == 3

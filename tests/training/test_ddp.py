@@ -108,3 +108,42 @@ def _slurm(rank: int) -> dict[str, str]:
         "SLURM_PROCID": str(rank),
         "SLURM_LOCALID": str(rank),
     }
+
+
+UNSYNCED = """\
+import lightning as L
+import torch
+class Net(L.LightningModule):
+    def __init__(self, **_):
+        super().__init__()
+        self.layer = torch.nn.Linear(784, 10)
+    def training_step(self, batch, batch_idx):
+        logits = self.layer(batch[0].flatten(1).float() / 255)
+        return torch.nn.functional.cross_entropy(logits, batch[1])
+    def validation_step(self, batch, batch_idx):
+        epoch = float(self.current_epoch)
+        self.log("val_loss", 1 / (epoch + 1) if self.global_rank == 0 else epoch)
+    test_step = training_step
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+"""
+
+
+@pytest.mark.slow
+def test_ranks_that_log_each_its_own_keep_the_same_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unsynced.py").write_text(UNSYNCED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = run(
+        "train model._target_=unsynced.Net allow_targets=[unsynced.] monitor=val_loss mode=min "
+        "trainer=ddp_cpu trainer.max_epochs=3 trainer.limit_train_batches=10 logger=none "
+        "trainer.limit_test_batches=0 ~callbacks.pictures hydra.run.dir=run",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    best, last = (
+        torch.load(tmp_path / "run/checkpoints" / name, weights_only=True)["global_step"]
+        for name in ("best.ckpt", "last.ckpt")
+    )
+    assert best == last == 30  # of rank 0, whose metrics are the run's

@@ -82,6 +82,13 @@ class EveryThird(MLP):
         return {"optimizer": optimizer, "lr_scheduler": its}
 
 
+class SecondOrder(MLP):
+    """Trained by an optimizer whose step evaluates the model several times."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=2)
+
+
 CASES: dict[str, tuple[Callable[[], Classifier], dict[str, Any], bool]] = {
     "plain": (lambda: MLP([16]), {}, True),
     "dropout": (lambda: MLP([16], dropout=0.5), {}, True),
@@ -99,6 +106,7 @@ CASES: dict[str, tuple[Callable[[], Classifier], dict[str, Any], bool]] = {
     "validation within": (lambda: MLP([16]), {"val_check_interval": 4}, True),
     "accumulation": (lambda: MLP([16]), {"accumulate_grad_batches": 3}, False),
     "clipping": (lambda: MLP([16]), {"gradient_clip_val": 0.1}, False),
+    "closure": (lambda: SecondOrder([16]), {}, False),
     "profiler": (lambda: MLP([16]), {"profiler": "simple"}, False),
 }
 
@@ -168,4 +176,9 @@ def test_a_training_step_of_ones_own_goes_through_lightning() -> None:
             return {"loss": super().training_step(batch, batch_idx)}
 
     was_fast, *_ = _fit(Mine, fast=True)
+    assert not was_fast
+
+
+def test_an_optimizer_whose_step_needs_a_closure_is_left_to_lightning() -> None:
+    was_fast, *_ = _fit(lambda: SecondOrder([4]), True, max_epochs=1, limit_train_batches=2)
     assert not was_fast

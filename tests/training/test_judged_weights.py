@@ -1,5 +1,6 @@
 """The weights that are kept, tested and evaluated are those that a validation judged."""
 
+import csv
 import faulthandler
 import json
 from pathlib import Path
@@ -7,7 +8,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
+import torch
 from door import call
+from killed import killed_at
 from lightning.pytorch import callbacks
 
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
@@ -150,3 +153,49 @@ def test_a_moving_average_of_the_default_cnn_is_no_worse_over_five_seeds(tmp_pat
     assert len(default) == len(average) == 5
     differences = [average[seed] - default[seed] for seed in default]
     assert fmean(differences) >= -stdev(differences) / len(differences) ** 0.5
+
+
+TRAINING = (
+    "model=softmax optimizer=sgd optimizer.lr=3 scheduler=none trainer=cpu trainer.max_epochs=6 "
+    "trainer.limit_train_batches=4 trainer.limit_val_batches=1 trainer.limit_test_batches=1 "
+    "monitor=train/loss mode=min logger=csv ~callbacks.pictures seed=1"
+)
+
+
+def best_of(folder: Path) -> tuple[int, dict[str, Any], dict[str, float]]:
+    """Return the steps of a run's best checkpoint, its weights, and each epoch's training loss."""
+    content = read_checkpoint(folder / BEST)
+    with (folder / "metrics.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["train/loss"]]
+    losses = {4 * (int(row["epoch"]) + 1): float(row["train/loss"]) for row in rows}
+    return content["global_step"], content["state_dict"], losses
+
+
+@pytest.mark.parametrize("more", ["", "data.val_size=0", "trainer.check_val_every_n_epoch=2"])
+def test_a_metric_of_training_judges_the_weights_of_its_own_epoch(
+    more: str, tmp_path: Path
+) -> None:
+    command = f"train {TRAINING} {more} optimizer.lr=1"
+    assert call(f"{command} hydra.run.dir=run", tmp_path).returncode == 0
+    step, weights, losses = best_of(tmp_path / "run")
+    assert step == min(losses, key=losses.__getitem__)
+    assert call(f"{command} trainer.max_steps={step} hydra.run.dir=up_to", tmp_path).returncode == 0
+    last = read_checkpoint(tmp_path / "up_to" / LAST)["state_dict"]
+    assert all(torch.equal(weights[name], last[name]) for name in weights)
+    stack = "-m hydra/launcher=fused hydra.sweep.dir=s seed=1,2"
+    if not more:
+        assert call(f"{command.replace('seed=1', '')} {stack}", tmp_path).returncode == 0
+        stacked_step, stacked, _ = best_of(tmp_path / "s/0")
+        assert stacked_step == step
+        assert all(torch.equal(weights[name], stacked[name]) for name in weights)
+
+
+@pytest.mark.parametrize("batch", [9, 12, 13, 21])
+def test_a_run_that_training_judges_is_resumed_to_the_same_best(batch: int, tmp_path: Path) -> None:
+    command = f"train {TRAINING} callbacks.checkpoint.every_n_steps=3 hydra.run.dir="
+    assert call(f"{command}whole", tmp_path).returncode == 0
+    killed_at(batch, f"{command}run", tmp_path)
+    assert call(f"{command}run", tmp_path).returncode == 0
+    (step, whole, _), (same_step, again, _) = best_of(tmp_path / "whole"), best_of(tmp_path / "run")
+    assert step == same_step
+    assert all(torch.equal(whole[name], again[name]) for name in whole)

@@ -15,12 +15,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from mnist_lab.errors import InputError, Stopped
-from mnist_lab.files.checkpoint import read_checkpoint
+from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS, check_place, place_of
 from mnist_lab.training.checkpoints import model_checkpoints, resume_state
 from mnist_lab.training.checkpoints.callback_states import check_states
-from mnist_lab.training.checkpoints.plugin import name_best, separate
+from mnist_lab.training.checkpoints.plugin import EARLIER_BEST, name_best, separate
 from mnist_lab.training.checkpoints.resume_point import PutBack, check_validates_between_steps
 from mnist_lab.training.checkpoints.resume_state import Snapshot
 from mnist_lab.training.epoch_loop import FastEpochLoop
@@ -105,13 +105,16 @@ class Checkpoint(LightningCheckpoint):
 
     def _settle_best(self, trainer: L.Trainer, path: Path) -> None:
         """Ensure that the best checkpoint is the one that was best when the run was stopped."""
-        best = Path(trainer.default_root_dir, BEST)
+        folder = Path(trainer.default_root_dir)
         assert self._snapshot is not None
+        content = read_checkpoint(path)
+        # The run may have been killed before its best one was written.
         if self._snapshot.is_best:
-            # The run may have been killed before this.
-            self._make_best(trainer, path, JUDGED in read_checkpoint(path))
-            return
-        self.saved_best(best)
+            self._make_best(trainer, path, JUDGED in content)
+        elif EARLIER_BEST not in content:
+            self.saved_best(folder / BEST)
+        elif trainer.is_global_zero:  # a trial's that was saved in a stack
+            write_checkpoint(folder / BEST, content[EARLIER_BEST], root=folder)
 
     def saved_best(self, path: Path) -> dict[str, Any] | None:
         """Return the content of the best checkpoint so far; None, with a warning, if it is lost.
@@ -197,12 +200,22 @@ class Checkpoint(LightningCheckpoint):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
-            return
+        is_fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if is_fitting and not self._judges_training:
+            self._judge(trainer)
+
+    @property
+    def _judges_training(self) -> bool:
+        """Whether the metric is one of the training, which is known at the end of an epoch."""
+        return self.monitor is not None and self.monitor.startswith("train")
+
+    def _judge(self, trainer: L.Trainer) -> None:
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        if trainer.world_size > 1:  # a model may log each rank's own
+            metrics = trainer.strategy.broadcast(metrics)
         if self.judges_best(metrics, trainer.global_step):
             self._is_best = True
-            self._judged.choose()
+            self._judged.choose(trainer)
 
     def judges_best(self, metrics: Mapping[str, float], step: int) -> bool:
         """Return whether metrics are the best so far, and remember them if they are."""
@@ -216,6 +229,8 @@ class Checkpoint(LightningCheckpoint):
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._judges_training:
+            self._judge(trainer)
         if self.monitor:  # asking fit_loop.done whether it is the last epoch would count it
             self._judged.note_trained(trainer)
 

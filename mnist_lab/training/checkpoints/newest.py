@@ -17,6 +17,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import OPTIMIZERS
 from mnist_lab.models.optimizers import build_optimizer
 from mnist_lab.runs.directory import BEST, CHECKPOINTS, LAST, PREVIOUS
+from mnist_lab.training.checkpoints.plugin import EARLIER_BEST
 from mnist_lab.training.checkpoints.resume_state import KEY, is_count, read_snapshot
 from mnist_lab.training.judged_weights import JUDGED
 
@@ -91,6 +92,8 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
                 continue
         raise InputError(f"{path}: a run cannot be resumed from it: {name} is missing or wrong")
     read_snapshot(path, checkpoint)
+    if EARLIER_BEST in checkpoint:
+        check_resumable(path, checkpoint[EARLIER_BEST])
 
 
 def _is_number(value: Any) -> bool:
@@ -126,6 +129,7 @@ def _each(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _RESUMABLE: dict[str, Callable[[Any], bool]] = {
+    "state_dict": lambda value: all(torch.is_tensor(weight) for weight in value.values()),
     "epoch": is_count,
     "global_step": is_count,
     "pytorch-lightning_version": lambda value: re.fullmatch(r"\d+(\.\w+)+", value) is not None,
@@ -147,6 +151,8 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModu
     """
     for key in {"state_dict", JUDGED} & checkpoint.keys():
         check_weights(path, {"state_dict": checkpoint[key]}, model)
+    if EARLIER_BEST in checkpoint:
+        check_weights(path, checkpoint[EARLIER_BEST], model)
     makes_own = type(model).configure_optimizers is not Classifier.configure_optimizers
     if makes_own or not isinstance(model, Classifier) or not checkpoint.get("optimizer_states"):
         return

@@ -12,6 +12,8 @@ from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.files.checkpoint_inspection import opened
 from mnist_lab.runs.directory import BEST
 
+EARLIER_BEST = "earlier_best"  # content of the best checkpoint in a later one, until it is written
+
 
 class AtomicCheckpointIO(CheckpointIO):
     """Writes a checkpoint beside its name first, and reads none that names code.

@@ -15,7 +15,7 @@ from mnist_lab.errors import Diverged, Paused, Pruned
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS
 from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.checkpoints.newest import newest
-from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
+from mnist_lab.training.checkpoints.plugin import EARLIER_BEST, AtomicCheckpointIO
 from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, random_state, read_snapshot
 from mnist_lab.training.fit import fit_metrics
 from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
@@ -60,6 +60,7 @@ class StackedRun:
             self.phases.check(self.model)
         self.loggers = build_loggers(config)
         self.best: TrialState | None = None
+        self._written_best: int | None = None  # steps of the state that is known to be in BEST
         self.last: TrialState | None = None
         self.metrics: dict[str, float] = {}
         self.epochs = 0
@@ -83,10 +84,13 @@ class StackedRun:
                 callback.load_state_dict(content["callbacks"][callback.state_key])
         if self.snapshot.is_best:
             self.best = self.start
+        elif (best := content.get(EARLIER_BEST)) is not None:
+            self.best = _trial_state(best, read_snapshot(path, best))
         elif self.checkpoint is not None:
             best = self.checkpoint.saved_best(self.run_dir / BEST)
             if best is not None:
                 self.best = _trial_state(best, read_snapshot(self.run_dir / BEST, best))
+                self._written_best = self.best.steps
 
     @contextlib.contextmanager
     def recorded(self, environment: Mapping[str, Any]) -> Iterator[None]:
@@ -134,7 +138,10 @@ class StackedRun:
         return self.checkpoint is not None and self.checkpoint.is_time
 
     def save(self, state: TrialState, batches: int, is_finished: bool) -> None:
-        """Write the last checkpoint and the best one, as a lone run has them."""
+        """Write the last checkpoint and the best one, as a lone run has them.
+
+        A kill between the two loses none: the last one is the best, or has a new best one in it.
+        """
         self.last = state
         if self.best is None and is_finished:
             self.best = state
@@ -143,11 +150,16 @@ class StackedRun:
         storage = AtomicCheckpointIO(self.run_dir)
         is_best = self.best is not None and self.best.steps == state.steps
         content = self._content(state, batches, is_finished, is_best)
-        storage.save_checkpoint(content, self.run_dir / LAST, self.run_dir / PREVIOUS)
-        if self.best is not None:
+        best = None  # what is to be written
+        if self.best is not None and self.best.steps != self._written_best:
+            best = content
             if not is_best:
-                content = self._content(self.best, batches, is_finished=False, is_best=True)
-            storage.save_checkpoint(content, self.run_dir / BEST)
+                best = self._content(self.best, batches, is_finished=False, is_best=True)
+                content = content | {EARLIER_BEST: best}
+        storage.save_checkpoint(content, self.run_dir / LAST, self.run_dir / PREVIOUS)
+        if self.best is not None and best is not None:
+            storage.save_checkpoint(best, self.run_dir / BEST)
+            self._written_best = self.best.steps
         self.checkpoint.note_saved(state.steps)
 
     def _content(
