@@ -47,7 +47,7 @@ from mnist_lab.errors import (
 )
 from mnist_lab.runs.directory import MANIFEST, SWEEP, claimed
 from mnist_lab.sweeps.compose import checked_trials
-from mnist_lab.sweeps.launch.registry import is_the_labs, prepare_launcher, register
+from mnist_lab.sweeps.launch.registry import is_launcher_of_the_lab, prepare_launcher, register
 from mnist_lab.sweeps.lr_range import RangeTest
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.training.observer import current_observer
@@ -200,7 +200,7 @@ def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
         raise ConfigError(
             "protocol=sealed: needs hydra/sweeper=study, whose trials read no test images"
         )
-    if is_the_labs(config.hydra.launcher):
+    if is_launcher_of_the_lab(config.hydra.launcher):
         raise ConfigError(
             f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}: needs "
             "hydra/sweeper=study; with another sweeper leave the launcher out"

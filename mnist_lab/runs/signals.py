@@ -97,6 +97,21 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+@contextlib.contextmanager
+def requeues() -> Iterator[None]:
+    """Ask SLURM to start this job again if its signal before the time limit ends what runs within.
+
+    Raises:
+        Stopped: a signal has.
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        if stopped.name == "SIGUSR1":
+            requeue()
+        raise
+
+
 def requeue() -> None:
     """Ask SLURM to start this job again, which then resumes in the same run directory."""
     job = os.environ["SLURM_JOB_ID"]

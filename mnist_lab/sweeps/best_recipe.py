@@ -107,19 +107,37 @@ def _defaults_list(choices: dict[str, Any], defaults: dict[str, Any]) -> list[di
 
 
 def _names_set(loader: Loader, choices: dict[str, Any], overrides: Sequence[Override]) -> set[str]:
-    """Return the dotted keys that recipes and overrides set."""
-    typed = {override.key_or_group for override in overrides}
-    names = {name for name in typed if not loader.repository.group_exists(name)}
+    """Return the dotted keys that recipes, files that were chosen as a list and overrides set."""
+    names: set[str] = set()
+    for override in overrides:
+        group, value = override.key_or_group, override.value()
+        if not loader.repository.group_exists(group):
+            names.add(group)
+        elif isinstance(value, list):  # which is not among the choices
+            for choice in value:
+                text = choice.text if isinstance(choice, QuotedString) else choice
+                names.update(_names_in(loader, group, str(text)))
     for group in _RECIPES:
         if choices.get(group):
             names.update(_names_in(loader, group, choices[group]))
     return names
 
 
-def _names_in(loader: Loader, group: str, choice: str) -> Iterator[str]:
-    """Yield the dotted keys that a recipe sets, and those that it includes."""
-    source: Any = loader.repository.load_config(f"{group}/{choice}")
-    yield from flat(source.config)
+def _names_in(loader: Loader, group: str, name: str) -> Iterator[str]:
+    """Yield the dotted keys that a file of a group sets, and those of the files it includes."""
+    source: Any = loader.repository.load_config(f"{group}/{name}")
+    if source is None:  # as where the name is an interpolation
+        return
+    yield from flat(OmegaConf.to_container(source.config, resolve=False))
     for element in source.defaults_list:
         if isinstance(element, ConfigDefault) and element.path != "_self_":
-            yield from _names_in(loader, group, str(element.path))
+            folder, _, file = _absolute(group, str(element.path)).rpartition("/")
+            yield from _names_in(loader, folder, file)
+        elif isinstance(element, GroupDefault) and element.is_options():
+            for option in element.get_options():
+                yield from _names_in(loader, _absolute(group, str(element.group)), option)
+
+
+def _absolute(group: str, path: str) -> str:
+    """Return a path of a defaults list, which is relative to the file's group without a ``/``."""
+    return path[1:] if path.startswith("/") else f"{group}/{path}"

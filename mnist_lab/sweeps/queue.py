@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
 from mnist_lab.runs import directory
-from mnist_lab.runs.manifest import RunState
+from mnist_lab.runs.manifest import RunState, read_manifest
+from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.algorithms import build_pruner, build_sampler, taking_options
 from mnist_lab.sweeps.halving import SynchronousHalving
 from mnist_lab.sweeps.population import Population
@@ -25,7 +25,20 @@ from mnist_lab.sweeps.study import Notes, Study
 
 _log = logging.getLogger(__name__)
 _LOOK = 0.2  # seconds between two looks at what other processes train
-_STARTS = 2  # of a trial whose process dies each time, after which it has failed
+_STARTS = 2  # of a trial from the same step whose process dies each time, until it has failed
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A trial as it was handed out.
+
+    Args:
+        epochs: after which it waited.
+        attempts: starts before.
+    """
+
+    epochs: int
+    attempts: int
 
 
 @dataclass
@@ -60,10 +73,9 @@ class Search:
     def __post_init__(self) -> None:
         """Check that study and records belong together."""
         self._distributions = self.space.distributions()
-        self._starts: Counter[tuple[int, int]] = (
-            Counter()
-        )  # of a trial from an epoch, by this process
-        self._given: dict[int, int] = {}  # the epoch of each trial's last start
+        # Of a trial, waiting after an epoch, from a step, by this process.
+        self._deaths = Counter[tuple[int, int, str]]()
+        self._given: dict[int, _Given] = {}  # by the number of a trial
         address = self.study.address
         pruner = build_pruner(address.pruner, address.pruner_options)
         self._rungs: Rungs | None = None
@@ -113,8 +125,7 @@ class Search:
             if not batch or self._grid is not None or _is_open(first, batch, size, trials):
                 batch += self._ask(size - len(batch), first, trials)
         for record in batch:
-            self._starts[record.number, epochs_of(record)] += 1
-            self._given[record.number] = epochs_of(record)
+            self._given[record.number] = _Given(epochs_of(record), record.attempts)
         return sorted(batch, key=lambda record: record.number)
 
     def _left_over(self) -> list[Record]:
@@ -133,7 +144,7 @@ class Search:
                 continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
                 self.study.settle(record)
-            elif self._starts[number, epochs_of(record)] >= _STARTS:
+            elif self._has_died_again(record):
                 self.fail(record, f"its process ended without an error, {_STARTS} times")
             else:
                 if self._rungs and not self._has_come_on(record):
@@ -148,13 +159,37 @@ class Search:
         is_said = False
         while working := [record for record in self.ledger if self.ledger.is_worked_on(record)]:
             if not is_said:
-                _log.warning("waiting for %d trials that other processes train", len(working))
+                trials = counted(len(working), "trial")
+                _log.warning("waiting for %s that other processes train", trials)
                 is_said = True
             time.sleep(_LOOK)
 
     def _has_come_on(self, record: Record) -> bool:
         """Return whether this process has started a trial that has reported an epoch since."""
-        return epochs_of(record) > self._given.get(record.number, math.inf)
+        given = self._given.get(record.number)
+        return given is not None and epochs_of(record) > given.epochs
+
+    def _has_died_again(self, record: Record) -> bool:
+        """Note that a trial has not ended, and return whether that counts as a failure.
+
+        A start does not count that a signal ended with a save, as SLURM's before its time limit, or
+        after which the trial is resumed at a later step.
+        """
+        given = self._given.get(record.number)
+        is_saved = record.state == RunState.INTERRUPTED
+        if given is None or (is_saved and record.attempts > given.attempts):
+            return False
+        place = record.number, epochs_of(record), self._last_start(record)
+        self._deaths[place] += 1
+        return self._deaths[place] >= _STARTS
+
+    def _last_start(self, record: Record) -> str:
+        """Return the step that a trial was last resumed at; empty if its run has not begun."""
+        run_dir = self.ledger.sweep_dir / (record.directory or "")
+        try:
+            return str(read_manifest(run_dir)["attempts"][-1]["from_step"])
+        except (LookupError, InputError):
+            return ""
 
     def _is_free(self, record: Record) -> bool:
         is_left = record.owner == self.owner or not self.ledger.is_alive(record.owner)

@@ -75,7 +75,7 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
     if has_launcher():
         raise ConfigError(
             "hydra/sweeper=study: trains each trial in one process; under torchrun or srun set "
-            "hydra/sweeper=basic"
+            "hydra/sweeper=basic hydra/launcher=basic"
         )
     settings, space = _read(config, arguments, loader)
     points = space.grid() if settings.is_grid else list(space.probes(_PROBED))

@@ -21,6 +21,7 @@ from mnist_lab.config.sweep_schema import WITH_RUNGS
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
+from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
@@ -136,13 +137,13 @@ class StudySweeper(Sweeper):
             return
         is_same = size == 1 or request.settings.sampler == "random"
         _log.warning(
-            "%s: %s trials more than before: %s",
+            "%s: %s more than before: %s",
             display_path(ledger.sweep_dir),
-            more,
-            "those of a sweep that had as many from the start"
+            counted(more, "trial"),
+            "as in a sweep that had as many from the start"
             if is_same
-            else "they know the results of all before, as they would not in the midst of a round "
-            "of hydra.sweeper.batch_size, and may differ from a longer sweep's",
+            else "drawn with the results of all before, which are not known in the midst of a "
+            "round of hydra.sweeper.batch_size, and so perhaps not as in a longer sweep",
         )
 
     def _is_right(self, record: Record, request: Request, search: "Search") -> bool:
@@ -161,12 +162,17 @@ class StudySweeper(Sweeper):
             board = Leaderboard([*ledger, *others], request.objectives)
             board.write(ledger.sweep_dir)
             if board.best is not None and FOLD not in board.best.params:  # no fold is a setting
-                overrides = _overrides(board.best, request.space.fixed)
-                config = self._loader.load_sweep_config(self._config, overrides)
-                command = write_best(
-                    ledger.sweep_dir, board.best, self._loader, config, board.best_text()
-                )
+                try:
+                    command = self._write_best(request, ledger, board.best, board.best_text())
+                except LabError:
+                    raise
+                except Exception as error:  # the sweep's result is more than its recipe
+                    _log.error("experiment/best.yaml: %s", first_line(error), exc_info=error)
         return Outcome(ledger.sweep_dir, board, command)
+
+    def _write_best(self, request: Request, ledger: Ledger, best: Record, text: str) -> str:
+        config = self._loader.load_sweep_config(self._config, _overrides(best, request.space.fixed))
+        return write_best(ledger.sweep_dir, best, self._loader, config, text)
 
     @property
     def _loader(self) -> Loader:
@@ -190,8 +196,8 @@ def _says_how_to_resume(ledger: Ledger, total: int) -> Iterator[None]:
     except BaseException:
         done = sum(record.is_final for record in ledger)
         print(
-            f"mnist-lab train: stopped with {done} of {total} trials done; resume with the same "
-            f"command and hydra.sweep.dir={display_path(ledger.sweep_dir)}",
+            f"mnist-lab train: stopped with {done} of {counted(total, 'trial')} done; resume with "
+            f"the same command and hydra.sweep.dir={display_path(ledger.sweep_dir)}",
             file=sys.stderr,
         )
         raise

@@ -139,11 +139,11 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
 
 def _tie_ranks() -> None:
     """Have the ranks that Lightning starts of this process end with it."""
-    parent = os.environ.get(_PARENT, "")
-    if directory.has_launcher() and parent.isdecimal():
+    parent, own = os.environ.get(_PARENT, ""), str(os.getpid())  # of an earlier run in this process
+    if directory.has_launcher() and parent.isdecimal() and parent != own:
         signals.end_with(int(parent))
     else:
-        os.environ[_PARENT] = str(os.getpid())
+        os.environ[_PARENT] = own
 
 
 def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.Trainer:
@@ -227,12 +227,10 @@ def _recorded(
     if not directory.is_rank_zero():
         yield
         return
-    with recorded(run_dir, config, environment, from_step):
+    with recorded(run_dir, config, environment, from_step), signals.requeues():
         try:
             yield
-        except Stopped as stopped:
-            if stopped.name == "SIGUSR1":
-                signals.requeue()
+        except Stopped:
             _log.warning("to resume the run from here: mnist-lab resume %s", display_path(run_dir))
             raise
 

@@ -105,3 +105,14 @@ def test_a_job_of_slurm_is_started_again(
         monkeypatch.setenv(name, value)
     signals.requeue()
     assert called == ([["scontrol", "requeue", job]] if job else [])
+
+
+@pytest.mark.parametrize(("signum", "asked"), [(signal.SIGUSR1, 1), (signal.SIGTERM, 0)])
+def test_only_the_signal_before_the_time_limit_requeues(
+    signum: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[None] = []
+    monkeypatch.setattr(signals, "requeue", lambda: called.append(None))
+    with pytest.raises(Stopped), signals.requeues():
+        raise Stopped(signum)
+    assert len(called) == asked

@@ -49,6 +49,8 @@ def written(folder: Path, overrides: list[str], config_dir: str | None = None) -
         ["+callbacks.mine._target_=my.Own", "+callbacks.mine.key=3", "allow_targets=[my.]"],
         ["+callbacks.mine={_target_: lightning.pytorch.callbacks.Timer}", "~scheduler"],
         ["logger=[csv]", "~callbacks.pictures", "callbacks.checkpoint.every_n_steps=9"],
+        ["experiment=[tf_deep_relu,cnn]", "trainer=cpu"],
+        ["experiment=[softmax_sgd]", "sweep=[mlp_search]", "seed=3"],
         [],
     ],
     ids=" ".join,
@@ -76,6 +78,41 @@ def test_a_folder_of_ones_own_is_named_in_the_command(tmp_path: Path) -> None:
     overrides = ["experiment=outer", "data=kmnist", "+places=here", "trainer.max_steps=9"]
     flag, folder, *recipe = written(sweep_dir, overrides, conf)
     assert (flag, folder) == ("--config-dir", conf)
+    assert composed(recipe, folder) == composed(overrides, conf)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=relative"],
+        ["experiment=absolute"],
+        ["experiment=inner/nested"],
+        ["experiment=places"],
+        ["experiment=[relative,absolute]"],
+        ["+places=[here,there]", "seed=3"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_recipe_of_ones_own_includes_is_written(
+    overrides: list[str], tmp_path: Path
+) -> None:
+    files = {
+        "experiment/base": "optimizer: {lr: 0.5}",
+        "experiment/inner/base": "trainer: {max_epochs: 17}",
+        "experiment/relative": "defaults: [inner/base, _self_]\nseed: 4",
+        "experiment/absolute": "defaults: [/experiment/base, _self_]\nmonitor: val/loss\n"
+        "data: {seed: '${seed}'}",
+        "experiment/inner/nested": "defaults: [base, override /model: softmax]",
+        "experiment/places": "defaults: [{/places: [here, there]}, _self_]\nseed: 4",
+        "places/here": "threads: 1",
+        "places/there": "data: {val_size: 100}",
+    }
+    for name, text in files.items():
+        path = tmp_path / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# @package _global_\n{text}\n")
+    conf = str(tmp_path / "conf")
+    _, folder, *recipe = written(tmp_path, overrides, conf)
     assert composed(recipe, folder) == composed(overrides, conf)
 
 

@@ -1,6 +1,7 @@
 """Trials of a sweep do not depend on when its process was killed, nor on how many share it."""
 
 import itertools
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
+from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import study as study_module
 from mnist_lab.sweeps.queue import Search
@@ -288,6 +290,76 @@ def test_a_trial_that_kills_its_process_fails_in_the_end(machine: Callable[..., 
     assert given == [[0, 1, 2, 3, 4, 5], [3]]
     assert sweep.ledger[3].state == RunState.FAILED
     assert sweep.ledger[3].error == "its process ended without an error, 2 times"
+
+
+def ends(sweep: Machine, steps: list[int], state: RunState) -> list[int]:
+    """Have the process of trial 0 end again and again; return the numbers that were handed out.
+
+    Args:
+        sweep: the sweep.
+        steps: what each start is resumed at, until one is trained to its end.
+        state: that the process leaves the trial in.
+    """
+    study, home = Study(sweep.address), sweep.ledger.sweep_dir
+    place, manifest = Sweep(home, sweep.address, ("val/acc",)), home / "0" / MANIFEST
+    manifest.parent.mkdir()
+    given = []
+    with sweep.ledger.owner() as owner:
+        search = Search(study, sweep.ledger, sweep.settings, sweep.space, owner, "home", 1)
+        while batch := search.next_batch(1):
+            (record,) = batch
+            given.append(record.number)
+            if not steps:
+                sweep.run(place, study, record)
+                continue
+            attempts = json.loads(manifest.read_text())["attempts"] if manifest.exists() else []
+            attempts.append({"from_step": steps.pop(0)})
+            manifest.write_text(json.dumps({"attempts": attempts}))
+            trial = place.trial(0, study)
+            trial.start(manifest.parent)
+            if state == RunState.INTERRUPTED:
+                trial.interrupted()
+    return given
+
+
+@pytest.mark.parametrize(
+    ("steps", "state", "starts", "end"),
+    [
+        ([0, 400, 900, 1300], RunState.RUNNING, 5, RunState.FINISHED),
+        ([0, 400, 400, 400], RunState.RUNNING, 3, RunState.FAILED),
+        ([0, 0, 400], RunState.RUNNING, 2, RunState.FAILED),
+        ([0, 0, 0, 400], RunState.INTERRUPTED, 5, RunState.FINISHED),
+    ],
+)
+def test_a_start_that_took_its_run_further_is_no_failure(
+    steps: list[int],
+    state: RunState,
+    starts: int,
+    end: RunState,
+    machine: Callable[..., Machine],
+) -> None:
+    sweep = machine(GRID, 1)
+    sweep.total = 1
+    assert ends(sweep, steps, state) == [0] * starts
+    assert sweep.ledger[0].state == end
+
+
+def test_a_process_that_does_not_start_after_a_save_fails_in_the_end(
+    machine: Callable[..., Machine],
+) -> None:
+    sweep = machine(GRID, 1)
+    study, place = Study(sweep.address), Sweep(sweep.ledger.sweep_dir, sweep.address, ("val/acc",))
+    with sweep.ledger.owner() as owner:
+        search = Search(study, sweep.ledger, sweep.settings, sweep.space, owner, "home", 1)
+        assert len(search.next_batch(1)) == 1
+        trial = place.trial(0, study)
+        trial.start(place.folder / "0")
+        trial.interrupted()
+        given = 0
+        while search.next_batch(1):
+            given += 1
+    assert given == 2
+    assert sweep.ledger[0].state == RunState.FAILED
 
 
 def test_failed_trials_are_retried_on_request(machine: Callable[..., Machine]) -> None:

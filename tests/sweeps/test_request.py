@@ -66,7 +66,7 @@ def test_what_is_wrong_is_told(overrides: list[str], message: str) -> None:
 def test_ranks_do_not_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="under torchrun or srun set hydra/sweeper=basic"):
+    with pytest.raises(ConfigError, match="srun set hydra/sweeper=basic hydra/launcher=basic"):
         request_of("seed=1,2")
 
 

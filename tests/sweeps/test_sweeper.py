@@ -127,6 +127,19 @@ def test_search_prunes_and_saves_epochs(sweep: Sweep) -> None:
     assert records()[:8] == ended
 
 
+def test_a_recipe_that_cannot_be_derived_costs_no_result(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> str:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr("mnist_lab.sweeps.sweeper.write_best", fail)
+    assert sweep("seed=1,2", "hydra.sweep.dir=s") == 0
+    printed = capsys.readouterr().out
+    assert "best trials" in printed
+    assert "train the best again" not in printed
+
+
 @pytest.mark.thorough
 def test_several_objectives(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     dims = "model.hidden_dims=choice([2],[4],[8])"

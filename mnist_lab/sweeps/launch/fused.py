@@ -158,7 +158,8 @@ class FusedLauncher(NumberedLauncher):
         """
         assert isinstance(self.task_function, TrialTask)
         environment = manifest.environment()
-        with contextlib.ExitStack() as stack, signals.signals_end_run():
+        # SLURM is asked last, when the trials are saved and recorded.
+        with signals.requeues(), contextlib.ExitStack() as stack, signals.signals_end_run():
             trials: list[Trial] = []
             try:
                 for job in jobs:

@@ -30,6 +30,7 @@ from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import JOBS, LOCK, hold, is_held
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
+from mnist_lab.training.cores import usable_cores
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.trial import TrialTask
@@ -54,6 +55,8 @@ class Job:
         numbers: of the trials.
         fused: whether they are trained as one program.
         threads: that the process computes with; None is torch's choice.
+        gpu: that the process computes on, as ``CUDA_VISIBLE_DEVICES`` names it; None is no other
+            than it sees.
         starter: lock that the process that started the job holds; None lets the job outlive it.
     """
 
@@ -64,6 +67,7 @@ class Job:
     numbers: Sequence[int]
     fused: bool
     threads: int | None = None
+    gpu: str | None = None
     starter: Path | None = None
 
     def __call__(self) -> None:
@@ -72,6 +76,8 @@ class Job:
             threading.Thread(target=_end_with, args=[self.starter], daemon=True).start()
         if self.threads is not None:  # torch, which reads it once, is not imported yet
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
+        if self.gpu is not None:  # which Submitit takes by its number alone
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
         register()
         launcher: BasicLauncher = BasicLauncher()
         if self.fused:
@@ -156,9 +162,9 @@ class ParallelLauncher(Engine):
     ) -> None:
         super().__init__(**options)
         self._gpus = _visible_gpus()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self.workers = workers or len(self._gpus) or cores or 1
-        self.threads = threads or max(1, (cores or 1) // self.workers)
+        cores = usable_cores()
+        self.workers = workers or len(self._gpus) or cores
+        self.threads = threads or max(1, cores // self.workers)
 
     def stack_size(self, num_trials: int) -> int:
         """Return an equal share for each process."""
@@ -170,6 +176,7 @@ class ParallelLauncher(Engine):
 
         folder = self._new_folder()
         executor = submitit.LocalExecutor(folder)
+        executor.update_parameters(timeout_min=_A_YEAR)
         waiting = [replace(job, threads=self.threads, starter=folder / LOCK) for job in jobs]
         free = list(range(self.workers))
         running: dict[int, tuple[Job, Any]] = {}
@@ -179,11 +186,8 @@ class ParallelLauncher(Engine):
             while waiting or running:
                 while waiting and free:
                     worker = free.pop(0)
-                    gpu = self._gpus and [self._gpus[worker % len(self._gpus)]]
-                    executor.update_parameters(
-                        timeout_min=_A_YEAR, gpus_per_node=len(gpu), visible_gpus=gpu
-                    )
-                    job = waiting.pop(0)
+                    gpu = self._gpus[worker % len(self._gpus)] if self._gpus else None
+                    job = replace(waiting.pop(0), gpu=gpu)
                     running[worker] = job, executor.submit(job)
                 time.sleep(_LOOK)
                 for worker, (job, submitted) in list(running.items()):
@@ -310,11 +314,12 @@ def _ended(job: Job, submitted: Any) -> Iterator[tuple[Job, str]]:
         path.unlink(missing_ok=True)
 
 
-def _visible_gpus() -> list[int]:
-    """Return the system's numbers of the GPUs that trials may use."""
+def _visible_gpus() -> list[str]:
+    """Return the GPUs that trials may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
     with importing():
         import torch
 
-    numbers = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    count = torch.cuda.device_count()
-    return list(map(int, numbers)) if all(map(str.isdecimal, numbers)) else list(range(count))
+    count = torch.cuda.device_count()  # which leaves out the names after a wrong one, as CUDA does
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if given is None else map(str.strip, given.split(","))
+    return list(names)[:count]

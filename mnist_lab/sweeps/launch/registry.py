@@ -20,14 +20,23 @@ _NEEDS = {Parallel: ("submitit", "submitit"), Slurm: ("submitit", "submitit"), R
 """The module that each launcher needs, and the extra that installs it."""
 
 
+def is_launcher_of_the_lab(node: DictConfig) -> bool:
+    """Return whether a ``hydra.launcher`` node is of the lab's launchers, not of Hydra's."""
+    return _schema_of(node) is not None
+
+
+def _schema_of(node: DictConfig) -> type | None:
+    schemas = {schema._target_: schema for schema in LAUNCHERS.values()}  # type: ignore[attr-defined]
+    return schemas.get(str(node._target_))
+
+
 def prepare_launcher(node: DictConfig) -> None:
     """Check a ``hydra.launcher`` node, and register the launcher if it is the lab's.
 
     Raises:
         ConfigError: a value is out of its range, or a package is missing.
     """
-    schemas = {schema._target_: schema for schema in LAUNCHERS.values()}  # type: ignore[attr-defined]
-    schema = schemas.get(str(node._target_))
+    schema = _schema_of(node)
     if schema is None:
         return
     plain: Any = OmegaConf.to_container(node, resolve=True)

@@ -34,9 +34,10 @@ STEPS_BETWEEN_TALKS = 10  # of several ranks, about whether to save: it costs th
 class Checkpoint(LightningCheckpoint):
     """Saves ``checkpoints/last.ckpt`` and ``best.ckpt`` in the trainer's ``default_root_dir``.
 
-    It saves before a step, when so many steps or seconds have passed, after a validation that was
-    the best so far, when a signal asks the run to end, and after the last step. The last checkpoint
-    before that is kept as ``previous.ckpt``.
+    It saves before a step, when so many steps or seconds have passed, after a validation (or, with
+    a monitor that begins with ``train``, an epoch) that was the best so far, when a signal asks the
+    run to end, and after the last step. The last checkpoint before that is kept as
+    ``previous.ckpt``.
 
     Args:
         monitor: metric that chooses the best, such as ``val/acc``; with None the last is the best.

@@ -18,6 +18,7 @@ from mnist_lab import compose
 from mnist_lab.cli.main import main
 from mnist_lab.errors import Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
+from mnist_lab.runs import signals
 from mnist_lab.runs.directory import LAST, MANIFEST, METRICS, PROGRESS
 from mnist_lab.sweeps.launch.fused import Job, _groups
 from mnist_lab.training import progress_file
@@ -265,6 +266,26 @@ def test_an_end_while_results_are_written_leaves_those_that_are(
     assert main([*arguments.split(), "hydra.sweep.dir=s"]) == 143
     manifests = [json.loads((tmp_path / "s" / name / MANIFEST).read_text()) for name in "01"]
     assert [one["state"] for one in manifests] == ["finished", "interrupted"]
+
+
+def test_slurm_gets_the_job_of_a_stack_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def requeue() -> None:
+        ledger = (tmp_path / "s" / "ledger").glob("*.json")
+        asked.extend(json.loads(path.read_text())["state"] for path in ledger)
+
+    def signalled(*_: Any) -> list[int]:
+        raise Stopped(signal.SIGUSR1)
+
+    monkeypatch.setattr(signals, "requeue", requeue)
+    monkeypatch.setattr(_Guide, "on_epoch_end", signalled)
+    arguments = f"train -m model=softmax seed=1,2 {FEW_BATCHES} hydra/launcher=fused"
+    done = call(f"{arguments} hydra.sweep.dir=s", tmp_path)
+    assert done.returncode == 128 + signal.SIGUSR1, done.stderr
+    assert asked == ["interrupted"] * 2  # which SLURM may leave no time for
 
 
 RESUMED = (

@@ -8,15 +8,19 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import submitit
 from door import COMMAND, FEW_BATCHES, call, run
+from omegaconf import OmegaConf
 
 from mnist_lab.runs.directory import MANIFEST, METRICS
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.launch.processes import Job, ParallelLauncher
 from mnist_lab.sweeps.records import Ledger
+from mnist_lab.training.cores import usable_cores
 
 TRIALS = f"model=mlp model.hidden_dims=[16] {FEW_BATCHES} optimizer.lr=1e-3,1e-2 seed=1,2"
 
@@ -97,7 +101,8 @@ def test_a_worker_that_is_killed_costs_one_more_start(
 
 
 def test_each_process_has_its_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("mnist_lab.training.cores.given_cores", lambda: 16)
+    monkeypatch.setattr("mnist_lab.training.cores._shares", lambda: iter([8.0]))  # a container's
     launcher = ParallelLauncher()
     assert (launcher.workers, launcher.threads) == (8, 1)
     assert (ParallelLauncher(workers=3).threads, ParallelLauncher(workers=3).stack_size(7)) == (
@@ -106,11 +111,52 @@ def test_each_process_has_its_share_of_the_machine(monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_gpus_are_given_by_the_systems_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("given", "count", "gpus"),
+    [
+        (None, 2, ["0", "1"]),
+        ("2,5", 2, ["2", "5"]),
+        ("2, 3", 2, ["2", "3"]),
+        ("GPU-5d7c,GPU-9f00", 2, ["GPU-5d7c", "GPU-9f00"]),
+        ("MIG-1a2b", 1, ["MIG-1a2b"]),
+        ("1,-1,2", 1, ["1"]),
+        ("0,1", 0, []),
+        ("", 0, []),
+    ],
+)
+def test_gpus_are_given_by_the_systems_names(
+    given: str | None, count: int, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    launcher = ParallelLauncher()
+    assert launcher._gpus == gpus
+    assert launcher.workers == (len(gpus) or usable_cores())
+
+
+def test_each_job_has_its_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Job] = []
+
+    class Executor(submitit.LocalExecutor):
+        def submit(self, job: Job, *_: Any) -> Any:
+            submitted.append(job)
+            paths = SimpleNamespace(submitted_pickle=tmp_path / "a", result_pickle=tmp_path / "b")
+            return SimpleNamespace(done=lambda: True, exception=lambda: None, paths=paths)
+
+    monkeypatch.setattr(submitit, "LocalExecutor", Executor)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert ParallelLauncher()._gpus == [0, 1]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert (ParallelLauncher()._gpus, ParallelLauncher().workers) == ([2, 5], 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5d7c, GPU-9f00")
+    launcher = ParallelLauncher(workers=2)
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    job = Job(None, None, None, [], [], False)  # type: ignore[arg-type]
+    assert list(launcher.run([job, job])) == []
+    assert [job.gpu for job in submitted] == ["GPU-5d7c", "GPU-9f00"]
+    monkeypatch.setattr("threading.Thread.start", lambda _: None)  # which ends it with its starter
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    submitted[1]()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-9f00"
 
 
 def test_a_job_names_its_trials() -> None:
@@ -128,10 +174,12 @@ def test_a_job_names_its_trials() -> None:
         ("slurm hydra.launcher.parameters=5", "must be a mapping"),
         ("ray hydra.launcher.num_cpus=-1", "hydra.launcher.num_cpus=-1.0: must be"),
         ("paralel", "hydra/launcher=paralel"),
+        ("parallel hydra/sweeper=basic", "hydra/launcher=parallel: needs hydra/sweeper=study"),
+        ("fused hydra/sweeper=basic", "hydra/launcher=fused: needs hydra/sweeper=study"),
     ],
 )
 def test_bad_settings_are_one_line(words: str, message: str, tmp_path: Path) -> None:
     done = call(f"train -m seed=1,2 hydra/launcher={words}", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert message in done.stderr
-    assert not (tmp_path / "outputs").exists()
+    assert not any(tmp_path.iterdir())

@@ -23,6 +23,7 @@ from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.runs.directory import BEST, LAST, MANIFEST, METRICS, PREVIOUS
 from mnist_lab.training.checkpoints.newest import check_fits, newest
+from mnist_lab.training.checkpoints.plugin import EARLIER_BEST
 
 DAMAGED = (
     *("empty", "cut to 1", "cut to 4", "cut to 30", "cut to 1000", "cut to 5000", "cut to half"),
@@ -306,6 +307,28 @@ def test_a_checkpoint_of_another_model_is_not_taken(unfinished: Path) -> None:
         " is 10x784 there, 8x784 in the model",
     ):
         check_fits(unfinished / LAST, checkpoint, other)
+
+
+@pytest.mark.parametrize("best", [5, {}, {"state_dict": 5}, {"state_dict": {"net.1.weight": 5}}])
+def test_the_best_one_within_a_checkpoint_must_be_one_too(best: Any, run_dir: Path) -> None:
+    checkpoint = read_checkpoint(run_dir / LAST)
+    torch.save(checkpoint | {EARLIER_BEST: checkpoint}, run_dir / LAST)
+    assert newest(run_dir) is not None
+    changed = checkpoint | best if isinstance(best, dict) and best else best
+    for name in (LAST, PREVIOUS):
+        torch.save(checkpoint | {EARLIER_BEST: changed}, run_dir / name)
+    with pytest.raises(InputError, match=r"last.ckpt: a run cannot be resumed from it"):
+        newest(run_dir)
+
+
+def test_the_best_one_within_a_checkpoint_must_fit(
+    unfinished: Path, softmax: SoftmaxRegression
+) -> None:
+    checkpoint = read_checkpoint(unfinished / LAST)
+    other = checkpoint | {"state_dict": {"net.1.weight": torch.ones(3, 784)}}
+    check_fits(unfinished / LAST, checkpoint | {EARLIER_BEST: checkpoint}, softmax)
+    with pytest.raises(InputError, match=r"last.ckpt: not a checkpoint of this model"):
+        check_fits(unfinished / LAST, checkpoint | {EARLIER_BEST: other}, softmax)
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ main({SWEEP.split()!r} + sys.argv[2:])
 WRITES = {
     "the first best": [1],
     "a best one of an epoch before the last checkpoint's": [5],
-    "such a one, twice": [5, 1],
     "such a one after the last step": [11],
-    "a last one, and the best when it is resumed": [4, 5],
+    "such a one, then the next of a trial alone": [5, 1],
+    "the last of a stack, then the first of the stack that is resumed": [7, 1],
 }
 
 
