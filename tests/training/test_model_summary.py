@@ -29,7 +29,7 @@ def test_what_a_run_prints_is_in_its_log(tmp_path: Path) -> None:
     assert "CNN: 411,802 parameters, 4.5 MFLOPs an image" in printed
     assert not any("metrics" in line.lower() for line in printed)
     (log,) = tmp_path.rglob("train.log")
-    in_file = [line.partition(" - ")[2].rstrip() for line in log.read_text().splitlines()]
+    in_file = [line.partition("] ")[2].rstrip() for line in log.read_text().splitlines()]
     assert [line.rstrip() for line in printed if line.strip()] == [line for line in in_file if line]
 
 

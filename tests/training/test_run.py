@@ -11,6 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mnist_lab.errors import InputError
 from mnist_lab.inference.predict import open_run
+from mnist_lab.runs import signals
+from mnist_lab.training import run as run_module
 
 SHORT = (
     "trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=60 trainer.log_every_n_steps=20 "
@@ -155,3 +157,20 @@ def test_early_stopping_stops(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] < 5
+
+
+def test_a_second_run_of_a_rank_does_not_take_itself_for_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of a sweep under torchrun, where each rank trains trial after trial."""
+    parents: list[int] = []
+    monkeypatch.setattr(signals, "end_with", parents.append)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(run_module._PARENT, "")
+    run_module._tie_ranks()
+    run_module._tie_ranks()
+    assert parents == []
+    monkeypatch.setenv(run_module._PARENT, "1")
+    run_module._tie_ranks()
+    assert parents == [1]

@@ -98,7 +98,7 @@ def test_it_follows_what_changes_and_ends_by_a_key(
     note(second, state="failed", error="\x1b]0;owned\x07")
     watched.wait_for(lambda screen: "1 failed" in screen)
     shutil.rmtree(second)
-    watched.wait_for(lambda screen: "second" not in screen and "1 runs" in screen)
+    watched.wait_for(lambda screen: "second" not in screen and "1 run:" in screen)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     assert ".lock" not in before
     assert "\x1b]0;" not in watched.text
