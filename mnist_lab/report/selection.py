@@ -143,6 +143,8 @@ def _problem(term: Term, runs: Sequence[Entry]) -> str:
     """Return why a term would hold for all runs or for none, whatever they are."""
     if term.name == "state" and term.text.lower() not in STATES:
         return f"must be {', '.join(STATES[:-1])} or {STATES[-1]}"
+    if term.name == "trials":
+        return "must name what a run has; trials is of sweeps alone"
     if term.name == "started":
         return "" if _STARTED.fullmatch(term.text) else f"must be a time, such as {_EXAMPLE_TIME}"
     values = [value for run in runs if (value := run.value(term.name)) is not None]

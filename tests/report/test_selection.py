@@ -73,6 +73,7 @@ def test_where_is_wrong_in_one_line(where: str, runs: list[Entry]) -> None:
         ("activation>relu", "activation is text"),
         ("note>a", "is text"),
         ("tag<paper", "is text"),
+        ("trials>2", "--where trials>2: must name what a run has; trials is of sweeps alone"),
         ("state=finish", "must be running, finished, interrupted, pruned, failed, diverged or br"),
         ("state!=done model=cnn", "--where state!=done: must be running"),
         ("model=none val/acc<abc", "must be a number"),
