@@ -13,6 +13,7 @@ what is killed is resumed when the script is started again. Runs are kept in out
 """
 
 import argparse
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -36,6 +37,11 @@ def main(arguments: list[str]) -> int:
     runs = ROOT / "outputs" / "records"
     parser.add_argument("--runs", type=Path, default=runs, help="folder of the runs")
     options = parser.parse_intermixed_args(arguments)
+    if min(options.jobs, options.seeds or 1) < 1:
+        parser.error("--jobs, --seeds: must be 1 or more")
+    if options.jobs > 1:  # each has its share of the cores
+        share = max(1, len(os.sched_getaffinity(0)) // options.jobs)
+        os.environ.setdefault("OMP_NUM_THREADS", str(share))
     overrides = [word for word in options.words if "=" in word]
     names = [word for word in options.words if "=" not in word]
     records = known(names)

@@ -191,11 +191,10 @@ def _resolved(key: str, target: str) -> Any:
         return _shipped(target) if is_shipped_package(target) else pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         package = target.partition(".")[0]
-        is_unknown = isinstance(error, ModuleNotFoundError) and error.name == package
-        hint = f"; put the folder of {package} on PYTHONPATH, export PYTHONPATH=." * is_unknown
-        raise ConfigError(
-            f"{key}={target}: cannot be imported: {first_line(error)}{hint}"
-        ) from error
+        line = f"{key}={target}: cannot be imported: {first_line(error)}"
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            line += f"; put the folder of {package} on PYTHONPATH, export PYTHONPATH=."
+        raise ConfigError(line) from error
 
 
 @functools.cache

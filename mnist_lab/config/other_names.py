@@ -1,7 +1,6 @@
 """What is meant by names that users of Lightning or lightning-hydra-template type out of habit."""
 
 _TEST = "a run is tested at its end; trainer.limit_test_batches=0 leaves that out"
-_PLACE = "hydra.run.dir=DIR is the directory of a run, hydra.sweep.dir=DIR that of a sweep"
 _MEMORY = "there are no workers: images are in memory, and batches are gathered whole"
 _DEVICES = "trainer=gpu is one GPU, trainer=ddp all of a machine"
 _STOPPING = "callbacks=early_stopping, then callbacks.early_stopping.patience=N"
@@ -28,18 +27,19 @@ _BY_KEY = {
     "optimized_metric": "monitor=val/acc mode=max is what runs and searches are judged by",
     "task_name": "name=NAME is part of the directory's name",
     "datamodule": "data=mnist chooses a set",
-    "extras": "mnist-lab train --cfg job prints the config, and tags=[a,b] are a run's",
-    "paths": _PLACE,
     "hydra/sweeper=optuna": "hydra/sweeper=study, the default, searches with Optuna",
     "hydra/launcher=joblib": "hydra/launcher=parallel has processes of one machine",
     "hydra/launcher=submitit_local": "hydra/launcher=parallel has processes of one machine",
     "hydra/launcher=submitit_slurm": "hydra/launcher=slurm hands jobs to SLURM",
     "logger=many_loggers": "logger=many has several",
 }
+_BY_GROUP = {
+    "extras": "mnist-lab train --cfg job prints the config, and tags=[a,b] are a run's",
+    "paths": "hydra.run.dir=DIR is the directory of a run, hydra.sweep.dir=DIR that of a sweep",
+}
 
 
 def hint(key: str) -> str:
     """Return in a clause what an unknown key, or ``group=option``, is here; empty if unknown."""
-    first, _, rest = key.partition(".")
-    of_group = _BY_KEY.get(first, "") if rest else ""
-    return _BY_KEY.get(key) or _BY_NAME.get(key.rpartition(".")[2]) or of_group
+    group, _, name = key.rpartition(".")
+    return _BY_KEY.get(key) or _BY_NAME.get(name) or _BY_GROUP.get(group or key, "")

@@ -213,8 +213,10 @@ def check_place_keys(overrides: Sequence[Override], mode: RunMode) -> None:
     Raises:
         ConfigError: Hydra would take no notice of what was typed.
     """
-    of_sweep = mode == RunMode.MULTIRUN
+    one_run, sweep = ("one run", "hydra.run.dir"), ("a sweep", "hydra.sweep.dir")
+    here, other = (one_run, sweep) if mode == RunMode.RUN else (sweep, one_run)
     for override in overrides:
-        if override.key_or_group == ("hydra.run.dir" if of_sweep else "hydra.sweep.dir"):
-            other = "a sweep, which is hydra.sweep.dir" if of_sweep else "one run: hydra.run.dir"
-            raise ConfigError(f"{override.input_line}: not the directory of {other}")
+        if override.key_or_group == other[1]:
+            raise ConfigError(
+                f"{override.input_line}: is of {other[0]}; the directory of {here[0]} is {here[1]}"
+            )

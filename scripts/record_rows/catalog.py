@@ -116,4 +116,4 @@ RECORDS = {
         ),
     )
 }
-MEMBERS = 10  # of an ensemble: the runs of record_cnn with ten seeds in a row
+MEMBER, MEMBERS = "record_cnn", 10  # of an ensemble: its runs with ten seeds in a row

@@ -16,7 +16,7 @@ import yaml
 from benchmark_rows.machine import describe
 
 from mnist_lab.errors import BusyError
-from record_rows.catalog import MEMBERS, RECORDS, Record
+from record_rows.catalog import MEMBER, MEMBERS, RECORDS, Record
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "conf" / "experiment"
@@ -74,9 +74,9 @@ def measure(
     """
     load = os.getloadavg()[0]
     if record.name == "record_ensemble":
-        result = _ensemble(seed, overrides, runs, jobs)
+        result = _ensemble(seed, overrides, runs)
     else:
-        result = _figures(train(record.name, seed, overrides, runs, jobs))
+        result = _figures(train(record.name, seed, overrides, runs))
     facts = describe({"gpu": result["gpu"], "threads": result["threads"], "bf16": None})
     parts = [facts["cpu"], f"{facts['cores']} cores", facts["gpu"] or ""]
     content = {
@@ -119,13 +119,13 @@ def _figures(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def train(name: str, seed: int, overrides: Sequence[str], runs: Path, jobs: int = 1) -> Path:
+def train(name: str, seed: int, overrides: Sequence[str], runs: Path) -> Path:
     """Train a seed of a recipe, or resume it, where it is not finished; return its directory."""
     key = recipe_sha256(name, overrides)[:8]
     run_dir = runs / f"{name}_{data_of(overrides)}_{key}" / str(seed)
     words = [f"experiment={name}", "protocol=sealed", f"seed={seed}", *overrides]
     while not (run_dir / "metrics.json").exists():
-        _lab(["train", *words, f"hydra.run.dir={run_dir}"], jobs)
+        _lab(["train", *words, f"hydra.run.dir={run_dir}"])
     return run_dir
 
 
@@ -151,12 +151,10 @@ def search(
     words = ["-m", f"experiment={record.name}", "protocol=sealed", *varied, *overrides]
     name = hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
     sweep = runs / f"{record.name}_search_{name}"
+    command = ["train", *words, f"hydra.sweep.dir={sweep}"]
     with ThreadPoolExecutor(jobs) as pool:
-        command = ["train", *words, f"hydra.sweep.dir={sweep}"]
-        for process in [pool.submit(_lab, command, jobs) for _ in range(jobs)]:
-            process.result()
-    while not _lab(command):  # another one holds a trial still
-        pass
+        while not all([*pool.map(_lab, [command] * jobs)]):
+            pass
     path = folder / record.name / SEARCH
     path.parent.mkdir(parents=True, exist_ok=True)
     with (sweep / "leaderboard.csv").open(encoding="utf-8", newline="") as stream:
@@ -173,19 +171,14 @@ def _key(override: str) -> str:
     return override.partition("=")[0]
 
 
-def _lab(words: Sequence[str], jobs: int = 1) -> bool:
+def _lab(words: Sequence[str]) -> bool:
     """Run a command of the lab; return False, after a while, if another process has its directory.
 
-    A training outlives the script that started it, where that was killed. One of several jobs has
-    its share of the cores.
+    A training outlives the script that started it, where that was killed.
     """
     print(f"mnist-lab {' '.join(words)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mnist_lab", *words]
-    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-    environment = ({"OMP_NUM_THREADS": threads} if jobs > 1 else {}) | os.environ
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode == BusyError.exit_code:
         time.sleep(_WAIT)
         return False
@@ -195,14 +188,14 @@ def _lab(words: Sequence[str], jobs: int = 1) -> bool:
     return True
 
 
-def _ensemble(number: int, overrides: Sequence[str], runs: Path, jobs: int) -> dict[str, Any]:
+def _ensemble(number: int, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
     """Average ten runs of record_cnn, and nine of them ten times."""
     import torch
 
     from mnist_lab.inference.evaluate import predict_test_images
 
     seeds = range(number * MEMBERS, (number + 1) * MEMBERS)
-    run_dirs = [train("record_cnn", seed, overrides, runs, jobs) for seed in seeds]
+    run_dirs = [train(MEMBER, seed, overrides, runs) for seed in seeds]
     predicted = [predict_test_images(run_dir) for run_dir in run_dirs]
     members = [_figures(run_dir) for run_dir in run_dirs]  # each has two readings now
     labels, probs = predicted[0].labels, torch.stack([each.probs.double() for each in predicted])

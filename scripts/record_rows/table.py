@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.report.leaderboard import Spread
-from record_rows.catalog import RECORDS
+from record_rows.catalog import MEMBER, RECORDS, Record
 from record_rows.measure import ROOT, SEARCH, recipe_sha256
 
 _NOTE = """\
@@ -49,10 +49,10 @@ def _row(folder: Path, name: str, data: str, seeds: Sequence[dict[str, Any]]) ->
         "target": record.target if is_mnist else None,
         "parameters": seeds[0]["parameters"],
         "seconds": Spread.of([seed["seconds"] for seed in seeds]).mean,
-        "beside_other_jobs": any(map(_is_busy, seeds)),
+        "beside_other_jobs": any(map(_is_busy, [*seeds, *_members(folder, record)])),
         "trained_on": 60_000 - seeds[0]["val_size"],
         "test_readings": sum(seed["test_readings"] for seed in seeds),
-        "search": _search(folder.parent, folder / name / SEARCH),
+        "search": _search(folder.parent, folder / (name if record.search else MEMBER) / SEARCH),
         "anchor": {"figure": record.anchor, "protocol": record.protocol} if is_mnist else None,
         "hardware": sorted({seed["hardware"] for seed in seeds}),
         "threads": sorted({seed["threads"] for seed in seeds}),
@@ -77,6 +77,13 @@ def _search(parent: Path, path: Path) -> dict[str, Any] | None:
         "trials": len(states),
         "table": str(path.relative_to(parent)),
     }
+
+
+def _members(folder: Path, record: Record) -> list[dict[str, Any]]:
+    """Return the seeds whose seconds an ensemble's are."""
+    if record.search:
+        return []
+    return [json.loads(path.read_text("utf-8")) for path in (folder / MEMBER).glob("seed_*.json")]
 
 
 def _is_busy(seed: dict[str, Any]) -> bool:

@@ -19,6 +19,6 @@ def test_a_known_name_is_explained(key: str, words: str) -> None:
     assert words in hint(key)
 
 
-@pytest.mark.parametrize("key", ["modle", "model.hidden", "data.tset", "seed"])
+@pytest.mark.parametrize("key", ["modle", "model.hidden", "data.tset", "seed", "train.max_epochs"])
 def test_any_other_is_not(key: str) -> None:
     assert hint(key) == ""

@@ -202,7 +202,7 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     measure = importlib.import_module("record_rows.measure")
     monkeypatch.setattr(measure, "MEMBERS", 2)
-    small = [*SHORT, "model.channels=[4,4]", "model.pool=[4,2]", "callbacks.ema.decay=0.5"]
+    small = [*SHORT, "model.channels=[4,4]", "model.kernel_size=3", "callbacks.ema.decay=0.5"]
     runs = tmp_path / "runs"
     (record,) = measure.known(["record_ensemble"])
     measure.measure(record, 1, small, tmp_path / "records", runs)
