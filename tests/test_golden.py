@@ -1,6 +1,6 @@
 """What every version so far has done, this one does: tests/golden/README.md."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -29,14 +29,9 @@ def test_nothing_differs_from_the_record(part: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script as a module, whose records are in an empty folder."""
-    for name in ("OMP_NUM_THREADS", "MKL_CBWR"):  # which the script sets
-        monkeypatch.setenv(name, "1")
-    spec = importlib.util.spec_from_file_location("golden", SCRIPT)
-    assert spec
-    assert spec.loader
-    golden = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(golden)
+    """The module of the records, which are in an empty folder."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    golden = importlib.import_module("golden_rows.records")
     monkeypatch.setattr(golden, "GOLDEN", tmp_path)
     return golden
 

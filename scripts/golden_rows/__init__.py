@@ -1,0 +1,1 @@
+"""The records that scripts/golden.py makes and compares with."""
