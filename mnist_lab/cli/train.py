@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -307,4 +308,17 @@ def _mendable(error: Exception, is_own_code: bool) -> Exception:
         if isinstance(cause, ImportError):
             return ConfigError(explain(error))
         cause = cause.__cause__
-    return error if is_own_code else ConfigError(explain(error))
+    if not is_own_code:
+        return ConfigError(explain(error))
+    if _is_of_the_call(error):
+        return ConfigError(f"{explain(error)}; a YAML file of its own has the arguments it takes")
+    return error
+
+
+def _is_of_the_call(error: InstantiationException) -> bool:
+    """Return whether a class was not reached, as it does not take the arguments it is given."""
+    cause = error.__cause__
+    if not isinstance(cause, TypeError):
+        return False
+    *_, (frame, _) = traceback.walk_tb(cause.__traceback__)
+    return str(frame.f_globals["__name__"]).startswith("hydra.")

@@ -190,3 +190,23 @@ def test_a_sweeps_directory_is_not_taken_for_a_runs(verb: str, tmp_path: Path) -
     done = call(" ".join([verb, "s/0/checkpoints/best.ckpt", *image]), tmp_path)
     assert done.returncode == 2
     assert done.stderr.endswith(f"is a checkpoint; give its run's directory: {tmp_path / 's/0'}\n")
+
+
+def test_a_class_that_does_not_take_its_arguments_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "narrow.py").write_text(
+        "import lightning as L\nclass Net(L.LightningModule):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "class Broken(Net):\n"
+        "    def __init__(self, **_):\n        super().__init__(3)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    command = "train allow_targets=[narrow.] logger=none model._target_=narrow."
+    done = call(f"{command}Net", tmp_path)
+    assert done.returncode == 2
+    assert "Net.__init__() got an unexpected keyword argument 'num_classes'; a YAML" in done.stderr
+    assert done.stderr.count("\n") == 1
+    done = run(f"{command}Broken", tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "narrow.py" in done.stderr  # an error within one's own code keeps its traceback
