@@ -83,7 +83,7 @@ def check_place(name: str, path: str) -> None:
     Raises:
         ConfigError: it is empty, as a variable of the shell may be, or ``check_path`` refuses it.
     """
-    if not path.strip():
+    if not path:
         raise ConfigError(f"{name}={path}: must be the name of a directory; . is the current one")
     check_path(name, path)
 
