@@ -97,12 +97,12 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
     start = time.perf_counter()
     with signals.signals_end_run(), storage_errors(run_dir), directory.claimed(run_dir):
         place = directory.place_of(run_dir)
-        _tie_ranks()
         config = follow_run(config, run_dir)
         path, snapshot = _resumed_from(run_dir, config)
         environment = manifest.environment()
         from_step = snapshot.step if snapshot else 0
-        with threads_of(config), _recorded(run_dir, config, environment, from_step):
+        recorded = _recorded(run_dir, config, environment, from_step)
+        with _tied_ranks(), threads_of(config), recorded:
             L.seed_everything(config.seed, workers=True, verbose=False)
             with settings_taken():
                 datamodule = build(config.data)
@@ -137,13 +137,19 @@ def train_in(run_dir: Path, config: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def _tie_ranks() -> None:
-    """Have the ranks that Lightning starts of this process end with it."""
-    parent, own = os.environ.get(_PARENT, ""), str(os.getpid())  # of an earlier run in this process
-    if directory.has_launcher() and parent.isdecimal() and parent != own:
-        signals.end_with(int(parent))
-    else:
-        os.environ[_PARENT] = own
+@contextlib.contextmanager
+def _tied_ranks() -> Iterator[None]:
+    """Have the ranks that Lightning starts of this process within end with it."""
+    before, own = os.environ.get(_PARENT, ""), str(os.getpid())
+    if directory.has_launcher() and before.isdecimal() and before != own:
+        signals.end_with(int(before))
+        yield
+        return
+    os.environ[_PARENT] = own
+    try:
+        yield
+    finally:
+        os.environ.pop(_PARENT, None)  # what this process starts later has a parent of its own
 
 
 def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.Trainer:

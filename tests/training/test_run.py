@@ -1,6 +1,7 @@
 """One run through the shipped door: what it leaves, that it repeats, and what TensorBoard gets."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -167,10 +168,11 @@ def test_a_second_run_of_a_rank_does_not_take_itself_for_its_parent(
     monkeypatch.setattr(signals, "end_with", parents.append)
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv(run_module._PARENT, "")
-    run_module._tie_ranks()
-    run_module._tie_ranks()
+    for _ in range(2):
+        with run_module._tied_ranks():
+            assert os.environ[run_module._PARENT] == str(os.getpid())
+        assert run_module._PARENT not in os.environ  # for a torchrun that this process starts
     assert parents == []
     monkeypatch.setenv(run_module._PARENT, "1")
-    run_module._tie_ranks()
-    assert parents == [1]
+    with run_module._tied_ranks():
+        assert parents == [1]
