@@ -6,7 +6,7 @@
     python scripts/records.py --search record_softmax        # the sweep its settings come from
     python scripts/records.py record_cnn --jobs 8            # eight trainings at a time
     python scripts/records.py --table                        # gathers what is there
-    python scripts/records.py --page                         # and puts it into docs/records.md
+    python scripts/records.py --page                         # and puts it into docs/ and README
 
 A seed's result is a file as soon as it exists, and is not measured again while the recipe stands;
 what is killed is resumed when the script is started again. Runs are kept in outputs/records.
@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--search", action="store_true", help="choose settings on validation")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on one device")
     parser.add_argument("--table", action="store_true", help="only gather what is there")
-    parser.add_argument("--page", action="store_true", help="gather, and write docs/records.md")
+    parser.add_argument(
+        "--page", action="store_true", help="gather, and write docs/records.md and README's table"
+    )
     parser.add_argument("--to", type=Path, default=default_folder(), help="folder of the results")
     runs = ROOT / "outputs" / "records"
     parser.add_argument("--runs", type=Path, default=runs, help="folder of the runs")

@@ -1,7 +1,8 @@
-"""The records in docs/records.md: their table, and accuracy against parameters and seconds."""
+"""The records in docs/records.md and README.md: tables, accuracy against parameters and seconds."""
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,11 +11,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from record_rows.catalog import RECORDS
 from record_rows.measure import ROOT
-from record_rows.table import markdown
+from record_rows.table import accuracy_text, markdown, seconds_text
 
-PAGE = ROOT / "docs" / "records.md"
+PAGE, README = ROOT / "docs" / "records.md", ROOT / "README.md"
 PICTURE = ROOT / "docs" / "records.png"
 START, END = "<!-- results: scripts/records --page -->", "<!-- end of results -->"
+_SHORT = ("test accuracy, mean ± sd", "seeds", "seconds a seed", "published")
 _ALT = "Test error of each record against parameters and seconds, with published figures"
 
 
@@ -31,14 +33,33 @@ def results(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return README's table: the sets' own columns are on the records' page."""
+    lines = [f"| | {' | '.join(_SHORT)} |", "|" + " --- |" * (1 + len(_SHORT))]
+    for row in rows:
+        if row["data"] == "mnist":
+            anchor = row["anchor"]["figure"]
+            published = "" if anchor is None else f"{anchor:g} %"
+            seconds = seconds_text(row)
+            cells = [row["what"], accuracy_text(row), str(row["n"]), seconds, published]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def blocks(rows: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
+    """Return what stands in each file from the one marker to the other."""
+    made = {PAGE: results(rows), README: in_short(rows)}
+    return {path: f"{START}\n{block}\n{END}" for path, block in made.items()}
+
+
 def write_page(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write table and picture."""
-    text = PAGE.read_text(encoding="utf-8")
+    """Write tables and picture."""
     pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"{PAGE}: no {START} in it")
-    block = f"{START}\n{results(rows)}\n{END}"
-    PAGE.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
+    for path, block in blocks(rows).items():
+        text = path.read_text(encoding="utf-8")
+        if not pattern.search(text):
+            raise SystemExit(f"{path}: no {START} in it")
+        path.write_text(pattern.sub(lambda _, block=block: block, text), encoding="utf-8")
     if rows:
         draw([row for row in rows if row["data"] == "mnist"])
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{row['n']} of {row['n_asked']}" if row["n"] < row["n_asked"] else str(row["n"]),
             f"{row['target']:.2%}" if row["target"] else "",
             f"{row['parameters']:,}",
-            f"{row['seconds']:.1f}{'*' * row['beside_other_jobs']}",
+            seconds_text(row),
             "; ".join(row["hardware"]),
             f"{anchor['figure']:g} %" if anchor["figure"] else "",
             anchor["protocol"],
@@ -124,18 +124,23 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def accuracy_text(row: dict[str, Any]) -> str:
+def accuracy_text(row: Mapping[str, Any]) -> str:
     """Return a record's mean and standard deviation, in per cent."""
     spread = "" if row["sd"] is None else f" ± {100 * row['sd']:.2f}"
     return f"{100 * row['mean']:.2f}{spread} %"
 
 
-def interval_text(row: dict[str, Any]) -> str:
+def interval_text(row: Mapping[str, Any]) -> str:
     """Return a record's 95 % interval, in per cent."""
     if row["interval"] is None:
         return ""
     low, high = row["interval"]
     return f"{100 * low:.2f} to {100 * high:.2f} %"
+
+
+def seconds_text(row: Mapping[str, Any]) -> str:
+    """Return a seed's seconds, marked where other jobs ran beside."""
+    return f"{row['seconds']:.1f}{'*' * row['beside_other_jobs']}"
 
 
 def search_text(search: dict[str, Any] | None) -> str:
