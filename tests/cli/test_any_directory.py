@@ -139,7 +139,7 @@ def root_of(kind: str, place: Path, run: str, name: str, few_images: Path) -> tu
 
 
 def deep(count: int) -> Any:
-    """Return the settings of an exhaustive search, and of a short one."""
+    """Return the settings of a short search."""
     return settings(max_examples=count, derandomize=True)
 
 
@@ -235,16 +235,21 @@ def test_runs_in_any_directory(few_images: Path, run: str, kind: str, name: str)
 
 
 @pytest.mark.slow
-@given(PATHS, ROOTS, NAMES)
-@deep(20)
-def test_commands_in_any_directory(few_images: Path, run: str, kind: str, name: str) -> None:
+@pytest.mark.parametrize("part", range(5))
+def test_commands_in_any_directory(part: int, few_images: Path) -> None:
     def command(arguments: list[str]) -> int:
         done = subprocess.run([COMMAND, *arguments], capture_output=True, timeout=120)
         assert b"Traceback" not in done.stderr, os.fsdecode(done.stderr)
         return done.returncode
 
-    with new_folder() as place:
-        check_runs(command, place, run, kind, name, few_images)
+    @seed(part)
+    @given(PATHS, ROOTS, NAMES)
+    @settings(max_examples=4)
+    def check(run: str, kind: str, name: str) -> None:
+        with new_folder() as place:
+            check_runs(command, place, run, kind, name, few_images)
+
+    check()
 
 
 @pytest.mark.parametrize(
