@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             ConfigError: an argument is wrong.
         """
-        refuse_dashes(args, self)
+        _refuse_dashes(args, self)
         return super().parse_intermixed_args(args, namespace)
 
     def parse_with_targets(
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         return options, only_targets(options.overrides, *others)
 
 
-def refuse_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+def _refuse_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Refuse a key that is written as an option, ``--optimizer.lr=0.1``.
 
     Raises:

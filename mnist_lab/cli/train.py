@@ -14,7 +14,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.cli.arguments import refuse_dashes
+from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
 from mnist_lab.config.allowlist import check_roles
@@ -66,8 +66,8 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
     if folder := os.environ.get("MNIST_LAB_DATA"):  # as hydra.job.chdir changes the folder
         os.environ["MNIST_LAB_DATA"] = os.path.abspath(os.path.expanduser(folder))
     # Hydra keeps the last --config-dir alone.
-    parser = argparse.ArgumentParser(
-        parents=[get_args_parser()], conflict_handler="resolve", add_help=False
+    parser = Parser(
+        "mnist-lab train", parents=[get_args_parser()], conflict_handler="resolve", add_help=False
     )
     text = "a folder of your own choices; of several, the first that has a choice gives it"
     parser.add_argument("--config-dir", "-cd", action="append", default=[], help=text)
@@ -91,7 +91,7 @@ def main(arguments: list[str], typed: list[str] | None = None) -> int:
 
 def _show(
     loader: Loader,
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     options: argparse.Namespace,
     overrides: list[str],
 ) -> None:
@@ -118,15 +118,9 @@ def _show(
         GlobalHydra.instance().clear()
 
 
-def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+def _parse(parser: Parser, arguments: list[str]) -> argparse.Namespace:
     """Read Hydra's flags, less those that would take another primary config or a pickle."""
-
-    def fail(message: str) -> None:
-        raise ConfigError(f"{message}; mnist-lab train --help says more")
-
-    parser.error = fail  # type: ignore[method-assign, assignment]
-    refuse_dashes(arguments, parser)
-    options = parser.parse_intermixed_args(arguments)
+    options: argparse.Namespace = parser.parse_intermixed_args(arguments)
     if options.experimental_rerun:
         raise UntrustedError("--experimental-rerun: refused, since loading a pickle runs its code")
     if options.config_path or options.config_name:
