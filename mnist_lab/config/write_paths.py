@@ -42,19 +42,15 @@ def check_run_places(config: DictConfig) -> None:
             )
 
 
-def check_folders(plain: Any, root: str = ".") -> None:
-    """Refuse a config that came with a directory and has a run write elsewhere.
-
-    Args:
-        plain: the config, as builtins.
-        root: the run's directory, as the config has it.
+def check_folders(plain: Any) -> None:
+    """Refuse a config, as builtins, that came with a directory and has a run write elsewhere.
 
     Raises:
         UntrustedError: it names a folder elsewhere.
     """
     for name in _FOLDERS:
         for key, folder, _ in find(plain, name):
-            if folder is not None and not _is_below(folder, root):
+            if folder is not None and not _is_below(folder):
                 raise UntrustedError(
                     f"{key}={folder}: not in the run's directory; to resume there, give the "
                     "command that started it again, with its hydra.run.dir or hydra.sweep.dir"
@@ -78,19 +74,18 @@ def check_texts(plain: Any) -> None:
                 )
 
 
-def set_folders(plain: Any, place: Path, root: str = ".") -> None:
+def set_folders(plain: Any, place: Path) -> None:
     """Set every folder that a config writes to one in a directory, whichever it names."""
     for name in _FOLDERS:
         for _, folder, node in list(find(plain, name)):
             if folder is not None:
-                node[name] = str(place / folder if _is_below(folder, root) else place / name)
+                node[name] = str(place / folder if _is_below(folder) else place / name)
 
 
-def _is_below(folder: Any, root: str) -> bool:
-    """Return whether a folder is a directory, or one below it by plain names."""
-    below = str(folder).removeprefix(root).removeprefix("/")
-    is_there = folder == root or str(folder).startswith(f"{root}/")
-    return is_there and all(_is_part(part) for part in below.split("/"))
+def _is_below(folder: Any) -> bool:
+    """Return whether a folder is the run's directory, a dot, or one below it by plain names."""
+    root, *below = str(folder).split("/")
+    return root == "." and all(map(_is_part, below))
 
 
 def _is_part(text: str) -> bool:
