@@ -1,9 +1,10 @@
-"""Parser of a verb's arguments."""
+"""Parser of a verb's arguments, and checks that several verbs have."""
 
 import argparse
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mnist_lab.errors import ConfigError
@@ -30,6 +31,10 @@ class Parser(argparse.ArgumentParser):
         """
         _refuse_dashes(args, self)
         return super().parse_intermixed_args(args, namespace)
+
+    def add_overwrite(self) -> None:
+        """Add the option ``--overwrite``, of which ``check_may_write`` is told."""
+        self.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
     def parse_with_targets(
         self, arguments: list[str], *others: str
@@ -101,3 +106,13 @@ def only_targets(overrides: list[str], *others: str) -> list[str]:
     from mnist_lab.config.overrides import opened_targets
 
     return opened_targets(overrides)
+
+
+def check_may_write(path: Path, may_overwrite: bool) -> None:
+    """Check before the work that its result replaces no file that the user has not given up.
+
+    Raises:
+        ConfigError: it would.
+    """
+    if path.is_file() and not may_overwrite:
+        raise ConfigError(f"{path}: is there already; --overwrite replaces it")

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from mnist_lab.cli.arguments import Parser
+from mnist_lab.cli.arguments import Parser, check_may_write
 from mnist_lab.cli.heavy_imports import without_collector
-from mnist_lab.cli.overwrite import add_overwrite, check_may_write
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError, StorageError
@@ -29,7 +28,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="default: model.onnx or .pt2 in the run"
     )
-    add_overwrite(parser)
+    parser.add_overwrite()
     options, _ = parser.parse_with_targets(arguments)
     kind = _format(options.format, options.output)
     path = options.output or options.run / f"model{_SUFFIXES[kind]}"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
-from mnist_lab.cli.overwrite import add_overwrite
 from mnist_lab.cli.shown_inputs import files_to_show, write_inputs
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import InputError
@@ -46,7 +45,7 @@ def main(arguments: list[str]) -> int:
         metavar="PLACE",
         help="write the model's input, 28 x 28 a digit: a .png for one image, a folder for several",
     )
-    add_overwrite(parser)
+    parser.add_overwrite()
     options = parser.parse_intermixed_args(arguments)
     places, targets = split_targets(options.images, "IMAGE")
     stored_config(options.run, targets)  # finds errors before the slow imports

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_lab.cli.overwrite import check_may_write
+from mnist_lab.cli.arguments import check_may_write
 from mnist_lab.errors import ConfigError, printable
 from mnist_lab.files.atomic import write_atomic, write_errors
 

@@ -1,8 +1,10 @@
 """The arguments that several verbs share."""
 
+from pathlib import Path
+
 import pytest
 
-from mnist_lab.cli.arguments import Parser, only_targets, split_targets
+from mnist_lab.cli.arguments import Parser, check_may_write, only_targets, split_targets
 from mnist_lab.errors import ConfigError
 
 
@@ -22,3 +24,12 @@ def test_only_what_is_opened_can_be_overridden() -> None:
     assert only_targets(["allow_targets=[mine.]"]) == ["mine."]
     with pytest.raises(ConfigError, match=r"model=cnn: not taken"):
         only_targets(["model=cnn"])
+
+
+def test_a_file_is_replaced_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    check_may_write(file, may_overwrite=False)
+    file.write_text("mine")
+    check_may_write(file, may_overwrite=True)
+    with pytest.raises(ConfigError, match="is there already; --overwrite replaces it"):
+        check_may_write(file, may_overwrite=False)

@@ -5,8 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnist_lab.cli.arguments import Parser
-from mnist_lab.cli.overwrite import add_overwrite, check_may_write
+from mnist_lab.cli.arguments import Parser, check_may_write
 from mnist_lab.cli.runs.label import is_run
 from mnist_lab.cli.terminal import say
 from mnist_lab.errors import ConfigError, InputError
@@ -26,7 +25,7 @@ def archive(arguments: list[str]) -> None:
     )
     parser.add_argument("run", type=Path, help="the directory of a run or of a sweep")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="else NAME.zip, here")
-    add_overwrite(parser)
+    parser.add_overwrite()
     options = parser.parse_intermixed_args(arguments)
     if not is_run(options.run):
         raise InputError(f"{options.run}: no directory of a run or a sweep")
