@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.cli.arguments import Parser
+from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.runs.archive import directory_of
+from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, printable
 from mnist_lab.runs.directory import finite, is_rank_zero
+from mnist_lab.runs.summary import added_metrics, metric_text, metrics_table
 
 log = logging.getLogger(__name__)
 _COLUMNS = ("val/acc", "val/loss", "test/acc", "test/loss")
@@ -51,10 +54,8 @@ def _evaluate(
     overrides: list[str],
 ) -> int:
     is_printing = is_rank_zero()  # asked here, as Lightning drops WORLD_SIZE in the end
-
-    configs = [
-        stored_config(run, overrides) for run in run_dirs
-    ]  # finds errors before slow imports
+    # Finds errors before the slow imports.
+    configs = [stored_config(run, overrides) for run in run_dirs]
     for place, run_dir, config in zip(places, run_dirs, configs, strict=True):
         if place != run_dir and config.protocol == "sealed":
             log.warning(
@@ -109,9 +110,7 @@ def _print_json(
 def _print_run(
     place: Path, run_dir: Path, metrics: Mapping[str, float], overrides: Sequence[str]
 ) -> None:
-    from mnist_lab.cli.terminal import Terminal
     from mnist_lab.inference.evaluate import class_names_in
-    from mnist_lab.runs.summary import metrics_table
 
     is_its_data = not any(text.startswith("data") for text in overrides)
     names = class_names_in(run_dir) if is_its_data else ()
@@ -123,11 +122,6 @@ def _print_rows(
     results: Sequence[Mapping[str, float]],
     together: Mapping[str, float] | None,
 ) -> None:
-    from mnist_lab.cli.folded_table import folded_table
-    from mnist_lab.cli.terminal import Terminal
-    from mnist_lab.errors import printable
-    from mnist_lab.runs.summary import added_metrics, metric_text
-
     rows = [(printable(str(run)), metrics) for run, metrics in zip(runs, results, strict=True)]
     if together is not None:
         rows.append((f"ensemble of {len(runs)}", together))
@@ -139,5 +133,4 @@ def _print_rows(
         [name, *(metric_text(column, metrics.get(column)) or "-" for column in names)]
         for name, metrics in rows
     ]
-    for line in folded_table(["run", *names], cells, Terminal().width, names):
-        print(line)
+    say(*folded_table(["run", *names], cells, Terminal().width, names))
