@@ -8,16 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.progress import track
+from rich.table import Table
+
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.shown_inputs import files_to_show, write_inputs
+from mnist_lab.cli.terminal import Terminal
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import InputError
+from mnist_lab.errors import InputError, printable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from rich.table import Table
 
     from mnist_lab.inference.predict import Prediction
 
@@ -73,10 +76,6 @@ def _read(
     images: Sequence[Path | InputError], dataset: str
 ) -> Iterator[dict[str, list[NDArray[np.uint8]]]]:
     """Yield the model's inputs by file name, in chunks; print a line for each bad image."""
-    from rich.progress import track
-
-    from mnist_lab.cli.terminal import Terminal
-    from mnist_lab.errors import printable
     from mnist_lab.files.images import read_image
     from mnist_lab.inference.digit_finder import to_inputs
 
@@ -100,14 +99,10 @@ def _print(predictions: Sequence[Prediction], as_json: bool, heading: str) -> No
     if as_json:
         print(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
     elif predictions:
-        from mnist_lab.cli.terminal import Terminal
-
         Terminal().print(_table(predictions, heading))
 
 
 def _table(predictions: Iterable[Prediction], heading: str) -> Table:
-    from rich.table import Table
-
     table = Table(show_edge=False)
     table.add_column("file", overflow="fold")  # its end tells it from the others
     for name in (heading, "probability", "runner-up"):

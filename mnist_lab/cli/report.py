@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.progress import track
+
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
@@ -24,7 +26,7 @@ from mnist_lab.report.leaderboard import (
     spread_cell,
 )
 from mnist_lab.report.read_runs import Collected, collect
-from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.directory import display_path, write
 from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.logs import log_messages
 from mnist_lab.runs.summary import counted
@@ -148,8 +150,6 @@ def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:
     """Show the progress of a loop on a terminal."""
     if not sys.stderr.isatty() or len(items) < 2:
         return items
-    from rich.progress import track
-
     return track(items, text, console=Terminal(to_stderr=True), transient=True)
 
 
@@ -192,17 +192,11 @@ def _print_table(board: Leaderboard, shows_test: bool) -> None:
         ]
         for row in board.rows[:_SHOWN_ROWS]
     ]
+    texts = [list(map(printable, row)) for row in rows]
     say(
         f"sorted by {board.sorted_by}; mean ± standard deviation, and the 95 % interval of the mean"
     )
-    say(
-        *folded_table(
-            columns,
-            [[printable(text) for text in row] for row in rows],
-            Terminal().width,
-            ("row", "n", *metrics),
-        )
-    )
+    say(*folded_table(columns, texts, Terminal().width, ("row", "n", *metrics)))
     if len(board.rows) > _SHOWN_ROWS:
         say(f"{counted(len(board.rows) - _SHOWN_ROWS, 'more row')}: --csv, --json or --html")
     if any(row.repeats_seeds for row in board.rows[:_SHOWN_ROWS]):
@@ -233,7 +227,6 @@ def _write_page(
 ) -> None:
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
-    from mnist_lab.runs.directory import write
 
     _silence_lightning()
     rows = board.rows[:_CURVES]
