@@ -11,6 +11,21 @@ from mnist_lab.models import arguments
 from mnist_lab.models.arguments import ACTIVATIONS, OUTPUTS
 
 
+def _kernel_size(default: Any) -> Any:
+    text = "side of the kernels in pixels; a list has one for each"
+    return knob(default, text, arguments.KERNEL_SIZE, each=int, length="channels")
+
+
+def _pool(default: Any) -> Any:
+    text = "side of the max pooling after each convolution, 1 is none; a list has one for each"
+    return knob(default, text, arguments.SIZE, each=int, length="channels")
+
+
+def _hidden_dropout() -> Any:
+    text = "probability that a hidden unit is left out; a list has one for each hidden layer"
+    return knob(0.0, text, arguments.DROPOUT, each=float, length="hidden_dims")
+
+
 @dataclass
 class Model:
     """What every model takes."""
@@ -51,13 +66,7 @@ class MLP(Model):
         [512, 256], "units of each hidden layer", arguments.SIZE, each=int
     )
     activation: str = knob("relu", "after each hidden layer", choices=tuple(ACTIVATIONS))
-    dropout: Any = knob(
-        0.0,
-        "probability that a hidden unit is left out; a list has one for each hidden layer",
-        arguments.DROPOUT,
-        each=float,
-        length="hidden_dims",
-    )
+    dropout: Any = _hidden_dropout()
     batch_norm: bool = knob(False, "batch norm before each activation")
     output: str = knob("identity", "what the logits pass through last", choices=tuple(OUTPUTS))
 
@@ -68,31 +77,13 @@ class CNN(Model):
 
     _target_: str = "mnist_lab.models.CNN"
     channels: list[int] = knob([24, 32], "channels of each convolution", arguments.SIZE, each=int)
-    kernel_size: Any = knob(
-        [5, 3],
-        "side of the kernels in pixels; a list has one for each",
-        arguments.KERNEL_SIZE,
-        each=int,
-        length="channels",
-    )
-    pool: Any = knob(
-        2,
-        "side of the max pooling after each convolution, 1 is none; a list has one for each",
-        arguments.SIZE,
-        each=int,
-        length="channels",
-    )
+    kernel_size: Any = _kernel_size([5, 3])
+    pool: Any = _pool(2)
     hidden_dims: list[int] = knob([256], "units of each hidden layer", arguments.SIZE, each=int)
     activation: str = knob(
         "relu", "after each convolution and hidden layer", choices=tuple(ACTIVATIONS)
     )
-    dropout: Any = knob(
-        0.0,
-        "probability that a hidden unit is left out; a list has one for each hidden layer",
-        arguments.DROPOUT,
-        each=float,
-        length="hidden_dims",
-    )
+    dropout: Any = _hidden_dropout()
     batch_norm: bool = knob(False, "batch norm before each activation")
 
 
@@ -104,20 +95,8 @@ class GlobalPoolCNN(Model):
     channels: list[int] = knob(
         [8, 12, 16, 16, 16], "channels of each convolution", arguments.SIZE, each=int
     )
-    kernel_size: Any = knob(
-        3,
-        "side of the kernels in pixels; a list has one for each",
-        arguments.KERNEL_SIZE,
-        each=int,
-        length="channels",
-    )
-    pool: Any = knob(
-        [1, 1, 2, 2, 1],
-        "side of the max pooling after each convolution, 1 is none; a list has one for each",
-        arguments.SIZE,
-        each=int,
-        length="channels",
-    )
+    kernel_size: Any = _kernel_size(3)
+    pool: Any = _pool([1, 1, 2, 2, 1])
     separable: bool = knob(False, "convolutions after the first within channels, then across them")
     residual: bool = knob(False, "convolutions that keep the channels are added to their input")
     activation: str = knob("relu", "after each convolution", choices=tuple(ACTIVATIONS))

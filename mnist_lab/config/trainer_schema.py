@@ -11,6 +11,11 @@ PRECISIONS = (
 )
 
 
+def _batches(use: str) -> Any:
+    text = f"batches (int) or share (float) {use}"
+    return knob(None, text, number=float, low=0, share=True)
+
+
 @dataclass
 class Trainer:
     """The arguments of lightning.Trainer; null is Lightning's own default."""
@@ -41,21 +46,11 @@ class Trainer:
     max_steps: int | None = knob(None, "optimizer steps; -1 is no limit", low=-1)
     min_steps: int | None = knob(None, "steps before an early stop", low=0)
     max_time: Any = knob(None, "longest time, DD:HH:MM:SS")
-    limit_train_batches: Any = knob(
-        None, "batches (int) or share (float) of a training epoch", number=float, low=0, share=True
-    )
-    limit_val_batches: Any = knob(
-        None, "batches (int) or share (float) of validation", number=float, low=0, share=True
-    )
-    limit_test_batches: Any = knob(
-        None, "batches (int) or share (float) of test", number=float, low=0, share=True
-    )
-    limit_predict_batches: Any = knob(
-        None, "batches (int) or share (float) of predict", number=float, low=0, share=True
-    )
-    overfit_batches: Any = knob(
-        None, "batches (int) or share (float) to overfit on", number=float, low=0, share=True
-    )
+    limit_train_batches: Any = _batches("of a training epoch")
+    limit_val_batches: Any = _batches("of validation")
+    limit_test_batches: Any = _batches("of test")
+    limit_predict_batches: Any = _batches("of predict")
+    overfit_batches: Any = _batches("to overfit on")
     val_check_interval: Any = knob(
         None,
         "validate after so many batches (int), share (float) or time (DD:HH:MM:SS)",
