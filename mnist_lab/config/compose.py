@@ -10,10 +10,8 @@ import pickle
 import re
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -38,7 +36,7 @@ from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import follow_data, reading, resolve, resolved
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
-from mnist_lab.config.variants import Launch, Variants, are_plain
+from mnist_lab.config.variants import Launch, Parts, Variants
 from mnist_lab.config.write_paths import check_folders, check_run_places, check_texts
 from mnist_lab.errors import ConfigError, LabError, UntrustedError
 
@@ -72,7 +70,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         self._named: dict[str, str] = {}  # overrides as Hydra takes them
         self.bases: dict[tuple[str, ...], bytes] = {}  # by the choices of files
         self.composed: dict[tuple[str, ...], bytes] = {}  # by all overrides
-        self.variants: dict[Hashable, Variants | None] = {}  # by _Parts.key
+        self.variants: dict[Hashable, Variants | None] = {}  # by Parts.key
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """Compose the config of a run or a sweep; ``hydra.mode`` says which it is.
@@ -174,7 +172,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             parts = self._parts(master, overrides)
             variants = self.variants.get(parts.key)
             if variants is not None:
-                config = variants.resolved(parts.values, parts.all, number)
+                config = variants.resolved(parts, number)
             else:
                 config = self._first_trial(master, overrides, parts, number)
             plain: Any = OmegaConf.to_container(config)
@@ -184,7 +182,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         return config
 
     def _first_trial(
-        self, master: DictConfig, overrides: Sequence[str], parts: "_Parts", number: int
+        self, master: DictConfig, overrides: Sequence[str], parts: Parts, number: int
     ) -> DictConfig:
         config = self._composed_trial(master, parts)
         check_run_places(config)
@@ -194,14 +192,13 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         whole = resolved(config, number)
         if parts.key not in self.variants:
             variants = None
-            if are_plain(parts.values):
+            if parts.are_plain:
                 with contextlib.suppress(ValueError, OmegaConfBaseException):
-                    keys = [item.key_or_group for item in parts.values]
-                    variants = Variants(config, whole, keys)
+                    variants = Variants(config, whole, parts)
             self.variants[parts.key] = variants
         return whole
 
-    def _parts(self, master: DictConfig, overrides: Sequence[str]) -> "_Parts":
+    def _parts(self, master: DictConfig, overrides: Sequence[str]) -> Parts:
         """Divide a trial's overrides into choices of files, values, and what all trials have."""
         parsed = parse_overrides(self.with_names(overrides))
         fixed = parse_overrides(given_overrides(master.hydra))
@@ -209,9 +206,9 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         new = [override for override in parsed if key_and_value(override) not in known]
         groups = [item for item in new if self.repository.group_exists(item.key_or_group)]
         values = [item for item in new if item not in groups]
-        return _Parts(parsed, groups, values)
+        return Parts(parsed, groups, values)
 
-    def _composed_trial(self, master: DictConfig, parts: "_Parts") -> DictConfig:
+    def _composed_trial(self, master: DictConfig, parts: Parts) -> DictConfig:
         """Apply a trial's values to the config that its choice of files makes.
 
         Hydra takes 80 ms for a config, more than a minute for a grid of a thousand; so each choice
@@ -242,7 +239,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         if key not in self.composed:
             parts = self._parts(master, overrides)
             if (variants := self.variants.get(parts.key)) is not None:
-                return pickle.dumps(variants.composed(parts.values, parts.all))
+                return pickle.dumps(variants.composed(parts))
             self.trial(master, overrides)
         return self.composed[key]
 
@@ -250,7 +247,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         """Return what a checked trial is started from; None if its config is one of its own."""
         parts = self._parts(master, overrides)
         variants = self.variants.get(parts.key)
-        return None if variants is None else variants.launch(parts.values, parts.all, number)
+        return None if variants is None else variants.launch(parts, number)
 
     def only(self, master: DictConfig, trials: Sequence[Sequence[str]]) -> "Loader":
         """Return a copy that keeps what some trials are composed from, for another process."""
@@ -268,28 +265,6 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         """Return what can be chosen; a schema is a part of the choices, not one of them."""
         names = super().get_group_options(*arguments, **options)
         return [name for name in names if not name.endswith("_schema")]
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """The overrides of a trial.
-
-    Args:
-        all: all of them.
-        groups: the choices of files that only some trials make.
-        values: the other overrides that only some trials have.
-    """
-
-    all: list[Override]
-    groups: list[Override]
-    values: list[Override]
-
-    @property
-    def key(self) -> Hashable:
-        """What trials have in common that may differ in values alone."""
-        others = [str(item.input_line) for item in self.all if item not in self.values]
-        keys = [item.get_key_element() for item in self.values]
-        return tuple(others), tuple(keys), are_plain(self.values)
 
 
 @contextlib.contextmanager

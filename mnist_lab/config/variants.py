@@ -7,7 +7,7 @@ only what is an interpolation is read again.
 
 import pickle
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,16 +42,38 @@ class Launch:
     files: dict[Path, str]
 
 
-def are_plain(overrides: Sequence[Override]) -> bool:
-    """Return whether overrides give plain values to keys that nothing is composed by."""
-    return all(
-        not (item.is_add() or item.is_delete() or item.is_force_add())
-        and not item.is_hydra_override()
-        and item.key_or_group.rpartition(".")[2] not in _READ
-        and item.package is None
-        and _is_plain(item.value())
-        for item in overrides
-    )
+@dataclass(frozen=True)
+class Parts:
+    """The overrides of a trial.
+
+    Args:
+        all: all of them.
+        groups: the choices of files that only some trials make.
+        values: the other overrides that only some trials have.
+    """
+
+    all: list[Override]
+    groups: list[Override]
+    values: list[Override]
+
+    @property
+    def key(self) -> Hashable:
+        """What trials have in common that may differ in values alone."""
+        others = [str(item.input_line) for item in self.all if item not in self.values]
+        keys = [item.get_key_element() for item in self.values]
+        return tuple(others), tuple(keys), self.are_plain
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether the values are plain ones, of keys that nothing is composed by."""
+        return all(
+            not (item.is_add() or item.is_delete() or item.is_force_add())
+            and not item.is_hydra_override()
+            and item.key_or_group.rpartition(".")[2] not in _READ
+            and item.package is None
+            and _is_plain(item.value())
+            for item in self.values
+        )
 
 
 def _is_plain(value: Any) -> bool:
@@ -68,16 +90,16 @@ class Variants:
     Args:
         composed: the config of one of them, not resolved.
         resolved: the same, resolved.
-        keys: the keys.
+        parts: its overrides, whose values are of these keys.
 
     Raises:
         ValueError: they, or interpolations, do not stand for single values.
     """
 
-    def __init__(self, composed: DictConfig, resolved: DictConfig, keys: Sequence[str]) -> None:
+    def __init__(self, composed: DictConfig, resolved: DictConfig, parts: Parts) -> None:
         self._config: DictConfig = pickle.loads(pickle.dumps(composed))
         OmegaConf.set_readonly(self._config.hydra, False)
-        self._keys = [tuple(key.split(".")) for key in keys]
+        self._keys = [tuple(item.key_or_group.split(".")) for item in parts.values]
         plain: Any = OmegaConf.to_container(self._config, enum_to_str=True)
         hydra = plain.pop("hydra")
         self._hydra, self._subdir = pickle.dumps({"hydra": hydra}), str(hydra["sweep"]["subdir"])
@@ -96,48 +118,29 @@ class Variants:
             resolved.hydra = place
         self._resolved = pickle.dumps(resolved)
 
-    def composed(self, values: Sequence[Override], overrides: Sequence[Override]) -> DictConfig:
+    def composed(self, parts: Parts) -> DictConfig:
         """Return the config of a trial, not resolved.
-
-        Args:
-            values: the overrides of the keys.
-            overrides: all of the trial's overrides.
 
         Raises:
             ConfigCompositionException: a value does not fit.
         """
-        self._apply(values, overrides)
+        self._apply(parts)
         self._set_job("???", "???", "???")
         config: DictConfig = pickle.loads(pickle.dumps(self._config))
         return config
 
-    def resolved(
-        self, values: Sequence[Override], overrides: Sequence[Override], number: int
-    ) -> DictConfig:
+    def resolved(self, parts: Parts, number: int) -> DictConfig:
         """Return the resolved config of a trial, with as much of Hydra's node as names its place.
-
-        Args:
-            values: the overrides of the keys.
-            overrides: all of the trial's overrides.
-            number: the trial's number in its sweep.
 
         Raises:
             ConfigCompositionException: a value does not fit.
         """
-        self._apply(values, overrides)
+        self._apply(parts)
         return self._read_config(number, ".")
 
-    def launch(
-        self, values: Sequence[Override], overrides: Sequence[Override], number: int
-    ) -> Launch:
-        """Return what a trial is started from, as Hydra does it.
-
-        Args:
-            values: the overrides of the keys.
-            overrides: all of the trial's overrides.
-            number: the trial's number in its sweep.
-        """
-        self._apply(values, overrides)
+    def launch(self, parts: Parts, number: int) -> Launch:
+        """Return what a trial is started from, as Hydra does it."""
+        self._apply(parts)
         self._set_job(number, str(number), ".")
         run_dir = Path(self._sweep_dir, self._read_subdir()).absolute()
         config = self._read_config(number, str(run_dir))
@@ -161,9 +164,9 @@ class Variants:
         contents = {"config.yaml": plain, "hydra.yaml": hydra, "overrides.yaml": task}
         return {name: hydra_internals.to_yaml(content) for name, content in contents.items()}
 
-    def _apply(self, values: Sequence[Override], overrides: Sequence[Override]) -> None:
-        hydra_internals.apply_overrides(self._config, values)
-        hydra_internals.set_overrides(self._config, overrides)
+    def _apply(self, parts: Parts) -> None:
+        hydra_internals.apply_overrides(self._config, parts.values)
+        hydra_internals.set_overrides(self._config, parts.all)
 
     def _read_config(self, number: int, output_dir: str) -> DictConfig:
         self._set_job(number, str(number), output_dir)
