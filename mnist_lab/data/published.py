@@ -5,39 +5,9 @@ import logging
 import urllib.error
 import urllib.request
 
-SOURCES = {
-    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-    "qmnist": "https://raw.githubusercontent.com/facebookresearch/qmnist/master/",
-    "usps": "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",
-}
 ELSEWHERE = {  # sets whose files have no published hashes, or lie in an archive of gigabytes
     "emnist": "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
     "kuzushiji49": "http://codh.rois.ac.jp/kmnist/",
-}
-MD5 = {
-    "fashion_mnist": {
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
-    "kmnist": {
-        "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
-        "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
-        "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
-        "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
-    },
-    "qmnist": {
-        "qmnist-train-images-idx3-ubyte.gz": "ed72d4157d28c017586c42bc6afe6370",
-        "qmnist-train-labels-idx2-int.gz": "0058f8dd561b90ffdd0f734c6a30e5e4",
-        "qmnist-test-images-idx3-ubyte.gz": "1394631089c404de565df7b7aeaf9412",
-        "qmnist-test-labels-idx2-int.gz": "5b5b05890a5e13444e108efe57b788aa",
-    },
-    "usps": {
-        "usps.bz2": "ec16c51db3855ca6c91edd34d0e9b197",
-        "usps.t.bz2": "8ea070ee2aca1ac39742fdd1ef5ed118",
-    },
 }
 _NETWORK_SECONDS = 15  # without an answer
 _log = logging.getLogger(__name__)
@@ -55,7 +25,7 @@ def download(key: str, name: str) -> bytes:
     """
     if place := ELSEWHERE.get(key.partition("-")[0]):
         raise OSError(f"it is published at {place}")
-    url = SOURCES[key] + name
+    url, md5 = _address(key, name)
     request = urllib.request.Request(url, headers={"User-Agent": "mnist_lab"})
     _log.info("downloading %s", url)
     try:
@@ -64,6 +34,21 @@ def download(key: str, name: str) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[key][name]:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise OSError(f"{url} is not the published file")
     return content
+
+
+def _address(key: str, name: str) -> tuple[str, str]:
+    """Return the URL and the MD5 of a file, as torchvision has them."""
+    from torchvision import datasets  # takes a second
+
+    files: list[tuple[str, str]]
+    if key == "qmnist":
+        files = [*datasets.QMNIST.resources["train"], *datasets.QMNIST.resources["test"]]
+    elif key == "usps":
+        files = [(url, md5) for url, _, md5 in datasets.USPS.split_list.values()]
+    else:
+        published = {"fashion_mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[key]
+        files = [(published.mirrors[0] + file, md5) for file, md5 in published.resources]
+    return next((url, md5) for url, md5 in files if url.endswith(f"/{name}"))

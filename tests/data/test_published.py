@@ -8,10 +8,12 @@ import shutil
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request
 
 import pytest
 from idx_damage import (
@@ -31,6 +33,7 @@ from idx_damage import (
     zeros,
 )
 from measuring import CAN_MEASURE, measured
+from torchvision.datasets import KMNIST, FashionMNIST
 
 from mnist_lab.data import published
 from mnist_lab.data.mnist_files import MNIST_SHA256, Split, load_split
@@ -281,8 +284,8 @@ def server(mnist_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
         f"{name}.gz": gzip.compress((mnist_files / name).read_bytes(), 1)
         for name in (IMAGES, LABELS)
     }
-    md5 = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in files.items()}
-    monkeypatch.setitem(published.MD5, "fashion_mnist", md5)
+    md5 = [(n, hashlib.md5(c, usedforsecurity=False).hexdigest()) for n, c in files.items()]
+    monkeypatch.setattr(FashionMNIST, "resources", md5)
     monkeypatch.setattr(published, "_NETWORK_SECONDS", 0.3)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server(files) as running:
@@ -294,7 +297,7 @@ def server(mnist_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
 def test_missing_set_is_downloaded_once(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, mnist_test: Split
 ) -> None:
-    monkeypatch.setitem(published.SOURCES, "fashion_mnist", server.url("good"))
+    monkeypatch.setattr(FashionMNIST, "mirrors", [server.url("good")])
     for _ in range(2):
         assert_same(load_split("fashion_mnist", False, tmp_path), mnist_test)
     assert server.asked == [f"/good/{IMAGES}.gz", f"/good/{LABELS}.gz"]
@@ -320,7 +323,7 @@ def test_failed_download_is_one_line_and_leaves_nothing(
     behaviour: str,
     reason: str,
 ) -> None:
-    monkeypatch.setitem(published.SOURCES, "fashion_mnist", server.url(behaviour))
+    monkeypatch.setattr(FashionMNIST, "mirrors", [server.url(behaviour)])
     raw = tmp_path / "FashionMNIST" / "raw"
     with pytest.raises(
         InputError,
@@ -331,12 +334,12 @@ def test_failed_download_is_one_line_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert {path.name for path in raw.iterdir()} == {".lock"}
-    monkeypatch.setitem(published.SOURCES, "fashion_mnist", server.url("good"))
+    monkeypatch.setattr(FashionMNIST, "mirrors", [server.url("good")])
     assert_same(load_split("fashion_mnist", False, tmp_path), mnist_test)
 
 
 def test_no_network_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(published.SOURCES, "kmnist", "http://nowhere.invalid/")
+    monkeypatch.setattr(KMNIST, "mirrors", ["http://nowhere.invalid/"])
     start = time.monotonic()
     with pytest.raises(InputError, match="could not be downloaded"):
         load_split("kmnist", True, tmp_path)
@@ -347,3 +350,22 @@ def test_missing_set_below_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="Not a directory"):
         load_split("kmnist", True, tmp_path / "file")
+
+
+@pytest.mark.parametrize("key", ["fashion_mnist", "kmnist", "qmnist", "usps"])
+def test_torchvision_knows_where_each_file_is_published(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(request: Request, **_: object) -> None:
+        asked.append(request.full_url.rpartition("/")[2])
+        raise OSError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    names = SETS[key].train + SETS[key].test
+    names = tuple(name if Path(name).suffix else f"{name}.gz" for name in names)
+    for name in names:
+        with pytest.raises(OSError, match="no network"):
+            published.download(key, name)
+    assert asked == [*names]
