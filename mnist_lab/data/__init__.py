@@ -1,5 +1,6 @@
 """MNIST and the sets that share its format; both names are imported on first use."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -7,15 +8,10 @@ if TYPE_CHECKING:
     from mnist_lab.data.mnist_files import Split
 
 __all__ = ["MNISTDataModule", "Split"]
+_MODULES = {"MNISTDataModule": "datamodule", "Split": "mnist_files"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "Split":
-        from mnist_lab.data.mnist_files import Split
-
-        return Split
-    from mnist_lab.data.datamodule import MNISTDataModule
-
-    return MNISTDataModule
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
