@@ -40,15 +40,14 @@ _SHOWN_ROWS = 30  # of the table on a terminal
 _SHOWN_BROKEN = 10
 _CURVES = 10  # best rows whose learning curves are on the page
 _MODELS = 3  # best rows whose mistakes are on it
-_NEEDED_FOR = {"plotly": "the page", "jinja2": "the page", "scipy": "intervals"}
 
 
 def main(arguments: list[str]) -> int:
     """Report on runs; return 0 if there was one at least."""
     options = _parse(arguments)
     places, overrides = split_targets(options.places, "DIR")
-    _check_installed(("scipy", "plotly", "jinja2") if options.html else ("scipy",))
     if options.html:
+        _check_installed()
         _check_can_write(options.html)
     collected = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
     if not collected.runs and len(collected.broken) == 1:
@@ -129,12 +128,11 @@ def _print_result(
         say("", *comparison.lines(), to_stderr=options.csv)
 
 
-def _check_installed(names: Iterable[str]) -> None:
-    for name in names:
+def _check_installed() -> None:
+    for name in ("plotly", "jinja2"):
         if find_spec(name) is None:
             raise ConfigError(
-                f"{name} is not installed, which {_NEEDED_FOR[name]} needs: "
-                "pip install 'mnist_lab[report]'"
+                f"{name} is not installed, which the page needs: pip install 'mnist_lab[report]'"
             )
 
 
