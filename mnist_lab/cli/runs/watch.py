@@ -127,12 +127,10 @@ def _texts(row: Entry, beat: Beat | None, has_name: bool) -> Sequence[str]:
         done = len(row.trials) - counts[RunState.RUNNING]
         epoch = f"{done}/{counted(len(row.trials), 'trial')}"
         if beat is not None:
-            total = f"/{beat.max_epochs}" if (beat.max_epochs or 0) > 0 else ""
-            epoch += f", {beat.trials} stacked at epoch {beat.epoch}{total} {beat.share:4.0%}"
-    elif beat is not None:
-        total = f"/{beat.max_epochs}" if beat.max_epochs and beat.max_epochs > 0 else ""
-        epoch = f"{beat.epoch}{total} {beat.share:4.0%}"
+            epoch += f", {beat.trials} stacked at epoch "
     if beat is not None:
+        total = f"/{beat.max_epochs}" if (beat.max_epochs or 0) > 0 else ""
+        epoch += f"{beat.epoch}{total} {beat.share:4.0%}"
         rate = f"{beat.steps_per_second:,.0f}"
         metric = result(beat.metrics.get(row.monitor))
         best = result(beat.metrics.get(f"best/{row.monitor}")) or best
