@@ -270,16 +270,15 @@ class Loader(hydra_internals.ConfigLoaderImpl):
 @contextlib.contextmanager
 def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
     """Turn errors of Hydra and OmegaConf into a ConfigError of one line."""
+    typed = [text for text in overrides if "${" in text]
     try:
         yield
     except LabError:
         raise
     except (HydraException, OmegaConfBaseException) as error:
-        typed = [text for text in overrides if "${" in text]
         about = f"{typed[0]}: " if typed and "nterpolation" in str(error) else ""
         raise ConfigError(f"{about}{explain(error)}") from error
     except AssertionError:  # Hydra's, of a choice that is an interpolation to what has no value yet
-        typed = [text for text in overrides if "${" in text]
         if not typed:
             raise
         raise ConfigError(f"{typed[0]}: must be the name of a choice") from None

@@ -25,7 +25,8 @@ from mnist_lab.config.syntax import explain_syntax
 def explain(error: BaseException) -> str:
     """Return one line for an error that composing or instantiating raised."""
     text = str(error)
-    cause = error if isinstance(error, OmegaConfBaseException) else _cause(error)
+    is_omegaconfs = isinstance(error, OmegaConfBaseException)
+    cause = error if is_omegaconfs else error.__cause__ or error.__context__
     if isinstance(error, OverrideParseException):
         reason = re.search(r"while evaluating '.*': (.*)|(Unknown function .*)", error.message)
         return explain_syntax(error.override, (reason[1] or reason[2]) if reason else "")
@@ -87,9 +88,8 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
         (name, by_name, 0.75),
     ):
         near = difflib.get_close_matches(wrong, right, n=len(right) or 1, cutoff=cutoff)
-        if (
-            near
-        ):  # of those that are as near, the first that is declared: max_epochs, not min_epochs
+        if near:
+            # Of those that are as near, the first that is declared: max_epochs, not min_epochs.
             alike = {other for other in near if _ratio(wrong, other) == _ratio(wrong, near[0])}
             first = next(other for other in right if other in alike)
             return f"{key}: no such key; did you mean {right[first]}?"
@@ -109,10 +109,6 @@ def known_keys() -> dict[str, Field[Any] | None]:
             prefix = key_prefix(group, name)
             keys |= {f"{prefix}{knob.name}": knob for knob in fields(schema) if knob.metadata}
     return keys
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    return error.__cause__ or error.__context__
 
 
 def _override_in(text: str) -> str:

@@ -192,19 +192,19 @@ def check_sweeps(overrides: Sequence[Override], mode: RunMode) -> None:
         ConfigError: another key has several.
     """
     for override in overrides:
-        if override.is_sweep_override():
-            if mode == RunMode.RUN:
-                key, _, text = str(override.input_line).partition("=")
-                is_text = " " in text
-                told = (
-                    f"a text is written '{key}=\"{text}\"'"
-                    if is_text
-                    else "a list is written [1,2]"
-                )
-                raise ConfigError(
-                    f"{override.input_line}: several values are a sweep, which needs -m; {told}"
-                )
-            check_can_vary(override)
+        if not override.is_sweep_override():
+            continue
+        if mode == RunMode.RUN:
+            key, _, text = str(override.input_line).partition("=")
+            told = (
+                f"a text is written '{key}=\"{text}\"'"
+                if " " in text
+                else "a list is written [1,2]"
+            )
+            raise ConfigError(
+                f"{override.input_line}: several values are a sweep, which needs -m; {told}"
+            )
+        check_can_vary(override)
 
 
 def check_place_keys(overrides: Sequence[Override], mode: RunMode) -> None:
