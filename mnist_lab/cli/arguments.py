@@ -41,11 +41,8 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Return a verb's options, and what its override ``allow_targets`` allows.
 
-        The options hold the overrides as they were typed in ``overrides``.
-
-        Args:
-            arguments: of the command.
-            others: the other overrides that the verb takes.
+        The options hold the overrides as they were typed in ``overrides``; ``others`` are the other
+        keys that the verb takes.
 
         Raises:
             ConfigError: an argument is wrong, or there is another override.
@@ -93,9 +90,7 @@ def split_targets(words: list[str], what: str) -> tuple[list[str], list[str]]:
 def only_targets(overrides: list[str], *others: str) -> list[str]:
     """Return what ``allow_targets`` allows, the one override of a verb that uses a run's config.
 
-    Args:
-        overrides: as they were typed.
-        others: the keys that the verb takes besides.
+    ``others`` are the keys that the verb takes besides.
 
     Raises:
         ConfigError: there is another override.

@@ -43,11 +43,7 @@ class Knob(NamedTuple):
 
 
 def train_help(config_dirs: Sequence[str] = ()) -> str:
-    """Return the whole text.
-
-    Args:
-        config_dirs: the user's own conf folders, whose choices are listed as well.
-    """
+    """Return the whole text, with the choices in the user's own conf folders."""
     lines = [_HEAD]
     folders = [*map(Path, config_dirs), CONF]
     for group in sorted({group for folder in folders for group in groups(folder)}):

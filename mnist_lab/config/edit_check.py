@@ -45,14 +45,10 @@ _MOST_NAMED = 3  # differences in an error
 
 
 def check_unedited(run_dir: Path, plain: Mapping[str, Any]) -> None:
-    """Check that a run's config was not edited since the run began.
+    """Check that the content of a run's config.yaml was not edited since the run began.
 
     Runs of earlier versions have no record of it. What may differ from one start to the next may be
     edited too.
-
-    Args:
-        run_dir: the run's directory.
-        plain: the content of its config.yaml.
 
     Raises:
         InputError: it was edited, or the manifest is corrupt.

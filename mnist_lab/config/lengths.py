@@ -16,11 +16,7 @@ _DEFAULT_EPOCHS = 1000  # Lightning's, where neither is set
 
 
 def typed_lengths(overrides: Sequence[str], also: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the lengths that overrides of a stored run set, beside ``allow_targets``.
-
-    Args:
-        overrides: what was typed.
-        also: further keys that may be given.
+    """Return the lengths that overrides of a stored run set, beside ``allow_targets`` and ``also``.
 
     Raises:
         ConfigError: another key is set, or one has several values.

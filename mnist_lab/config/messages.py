@@ -54,12 +54,9 @@ def explain(error: BaseException) -> str:
 
 
 def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
-    """Return one line for a key that does not exist.
+    """Return one line for a key that does not exist beside its siblings.
 
-    Args:
-        key: the key.
-        siblings: the names beside which it was looked for.
-        value: its value; where it is an option of a group, the group was meant.
+    Where its value is an option of a group, that group was meant.
     """
     parent, dot, name = key.rpartition(".")
     known = list(known_keys())

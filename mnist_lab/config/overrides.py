@@ -132,12 +132,7 @@ def typed_source(overrides: Sequence[str]) -> str | None:
 
 
 def given_overrides(hydra: DictConfig, part: str = "task") -> list[str]:
-    """Return what a config was composed with, as it was written.
-
-    Args:
-        hydra: the config's ``hydra`` node.
-        part: ``task``, or ``hydra`` for the keys below ``hydra``.
-    """
+    """Return what a config was composed with, as it was written; ``hydra`` is for keys below it."""
     overrides: Any = OmegaConf.to_container(hydra.overrides[part], resolve=False)
     return [str(text) for text in overrides]
 

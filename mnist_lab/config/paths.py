@@ -89,12 +89,7 @@ def check_place(name: str, path: str) -> None:
 
 
 def check_utf8(path: str, reader: str, instead: str) -> None:
-    """Refuse a path whose name is not UTF-8, for a library that requires it.
-
-    Args:
-        path: the path.
-        reader: the library.
-        instead: what to do instead.
+    """Refuse a path whose name is not UTF-8, for a library that requires it, and say what to do.
 
     Raises:
         ConfigError: a part of it is not UTF-8.

@@ -14,11 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def download(key: str, name: str) -> bytes:
-    """Return a file of a set, checked by its MD5.
-
-    Args:
-        key: the set.
-        name: the file's name as it is published, with its ``.gz``.
+    """Return a file of a set by its published name, with its ``.gz``, checked by its MD5.
 
     Raises:
         OSError, HTTPException: it cannot be downloaded, or is another file.

@@ -173,12 +173,7 @@ def checked_names(names: Any) -> tuple[str, ...]:
 
 
 def folder_of(root: Path, key: str) -> Path:
-    """Return the folder of a set's files: ``root`` itself, or one below it, where they are.
-
-    Args:
-        root: the folder that the sets are kept in.
-        key: one of ``SETS``.
-    """
+    """Return the folder of a set's files: ``root`` itself, or one below it, where they are."""
     published = SETS[key]
     usual = root / published.folder / "raw"
     of_others = {other.folder for other in SETS.values()} - {published.folder}
