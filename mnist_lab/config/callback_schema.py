@@ -87,3 +87,12 @@ class WeightMean:
     annealing_epochs: int = knob(10, "epochs in which the learning rate comes to swa_lrs", low=0)
     annealing_strategy: str = knob("cos", "how it comes there", choices=("cos", "linear"))
     device: str | None = knob("cpu", "device of the mean; null is the model's")
+
+
+CALLBACKS: dict[str, type[Any]] = {
+    "checkpoint": Checkpoint,
+    "pictures": Pictures,
+    "early_stopping": EarlyStopping,
+    "ema": MovingAverage,
+    "swa": WeightMean,
+}

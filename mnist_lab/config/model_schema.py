@@ -115,6 +115,15 @@ class Module(Model):
     )
 
 
+MODELS: dict[str, type[Any]] = {
+    "softmax": SoftmaxRegression,
+    "mlp": MLP,
+    "cnn": CNN,
+    "global_pool_cnn": GlobalPoolCNN,
+    "module": Module,
+}
+
+
 @dataclass
 class Data:
     """MNIST, a set that shares its format, or images of one's own."""

@@ -60,6 +60,9 @@ class OwnOptimizer:
     lr: float | None = knob(None, "learning rate; null is the class's own", above=0)
 
 
+OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "own": OwnOptimizer}
+
+
 @dataclass
 class Scheduler:
     """A constant learning rate, and what every schedule takes."""
@@ -118,3 +121,14 @@ class OwnScheduler:
     takes_any: ClassVar[bool] = True
     _target_: str = knob(MISSING, "the schedule's class; its arguments are keys beside it")
     interval: str = knob("epoch", "what the schedule counts", choices=("epoch", "step"))
+
+
+SCHEDULERS: dict[str, type] = {
+    "none": Scheduler,
+    "cosine": Cosine,
+    "warmup_cosine": WarmupCosine,
+    "one_cycle": OneCycle,
+    "exponential": Exponential,
+    "plateau": Plateau,
+    "own": OwnScheduler,
+}

@@ -9,28 +9,10 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from mnist_lab.config.callback_schema import (
-    Checkpoint,
-    EarlyStopping,
-    MovingAverage,
-    Pictures,
-    WeightMean,
-)
+from mnist_lab.config.callback_schema import CALLBACKS
 from mnist_lab.config.field import knob
-from mnist_lab.config.model_schema import CNN, MLP, Data, GlobalPoolCNN, Module, SoftmaxRegression
-from mnist_lab.config.optimizer_schema import (
-    SGD,
-    Adam,
-    AdamW,
-    Cosine,
-    Exponential,
-    OneCycle,
-    OwnOptimizer,
-    OwnScheduler,
-    Plateau,
-    Scheduler,
-    WarmupCosine,
-)
+from mnist_lab.config.model_schema import MODELS, Data, Module
+from mnist_lab.config.optimizer_schema import OPTIMIZERS, SCHEDULERS
 from mnist_lab.config.trainer_schema import Trainer
 from mnist_lab.data.sets import MAX_SEED
 
@@ -93,32 +75,12 @@ class Train:
 
 
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
-    "model": {
-        "softmax": SoftmaxRegression,
-        "mlp": MLP,
-        "cnn": CNN,
-        "global_pool_cnn": GlobalPoolCNN,
-        "module": Module,
-    },
+    "model": MODELS,
     "data": {"data": Data},
-    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD, "own": OwnOptimizer},
-    "scheduler": {
-        "none": Scheduler,
-        "cosine": Cosine,
-        "warmup_cosine": WarmupCosine,
-        "one_cycle": OneCycle,
-        "exponential": Exponential,
-        "plateau": Plateau,
-        "own": OwnScheduler,
-    },
+    "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
     "trainer": {"trainer": Trainer},
-    "callbacks": {
-        "checkpoint": Checkpoint,
-        "pictures": Pictures,
-        "early_stopping": EarlyStopping,
-        "ema": MovingAverage,
-        "swa": WeightMean,
-    },
+    "callbacks": CALLBACKS,
 }
 
 

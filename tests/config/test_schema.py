@@ -16,11 +16,11 @@ from lightning.pytorch.callbacks import (
 from omegaconf import MISSING
 from torch.optim import lr_scheduler as schedules
 
-from mnist_lab.config import schema as schemas
+from mnist_lab.config import callback_schema, optimizer_schema
 from mnist_lab.config.field import check_knob, default_of, requirement
 from mnist_lab.config.metrics import METRICS
 from mnist_lab.config.schema import SCHEMAS
-from mnist_lab.config.trainer_schema import PRECISIONS
+from mnist_lab.config.trainer_schema import PRECISIONS, Trainer
 from mnist_lab.models import arguments
 from mnist_lab.models.classifier import Classifier
 from mnist_lab.training import Checkpoint
@@ -67,17 +67,17 @@ def test_lab_classes(schema: Any) -> None:
 @pytest.mark.parametrize(
     ("schema", "target"),
     [
-        (schemas.Adam, torch.optim.Adam),
-        (schemas.AdamW, torch.optim.AdamW),
-        (schemas.SGD, torch.optim.SGD),
-        (schemas.Cosine, schedules.CosineAnnealingLR),
-        (schemas.OneCycle, schedules.OneCycleLR),
-        (schemas.Exponential, schedules.ExponentialLR),
-        (schemas.Plateau, schedules.ReduceLROnPlateau),
-        (schemas.Checkpoint, Checkpoint),
-        (schemas.EarlyStopping, EarlyStopping),
-        (schemas.MovingAverage, EMAWeightAveraging),
-        (schemas.WeightMean, StochasticWeightAveraging),
+        (optimizer_schema.Adam, torch.optim.Adam),
+        (optimizer_schema.AdamW, torch.optim.AdamW),
+        (optimizer_schema.SGD, torch.optim.SGD),
+        (optimizer_schema.Cosine, schedules.CosineAnnealingLR),
+        (optimizer_schema.OneCycle, schedules.OneCycleLR),
+        (optimizer_schema.Exponential, schedules.ExponentialLR),
+        (optimizer_schema.Plateau, schedules.ReduceLROnPlateau),
+        (callback_schema.Checkpoint, Checkpoint),
+        (callback_schema.EarlyStopping, EarlyStopping),
+        (callback_schema.MovingAverage, EMAWeightAveraging),
+        (callback_schema.WeightMean, StochasticWeightAveraging),
     ],
 )
 def test_library_classes(schema: Any, target: Any) -> None:
@@ -91,18 +91,22 @@ def test_library_classes(schema: Any, target: Any) -> None:
         and not same(value, taken[name].default)
     }
     ours = {
-        schemas.SGD: {"lr"},  # torch's 1e-3 suits plain SGD on MNIST badly
-        schemas.Plateau: {"patience"},
-        schemas.Checkpoint: {"monitor", "mode"},  # follow monitor and mode
-        schemas.EarlyStopping: {"mode"},
-        schemas.WeightMean: {"device"},  # the same one as a text
+        optimizer_schema.SGD: {"lr"},  # torch's 1e-3 suits plain SGD on MNIST badly
+        optimizer_schema.Plateau: {"patience"},
+        callback_schema.Checkpoint: {"monitor", "mode"},  # follow monitor and mode
+        callback_schema.EarlyStopping: {"mode"},
+        callback_schema.WeightMean: {"device"},  # the same one as a text
     }
     assert different == ours.get(schema, set())
 
 
 def test_callbacks_miss_no_argument() -> None:
-    assert parameters(Checkpoint.__init__).keys() == knobs(schemas.Checkpoint).keys()
-    for schema in (schemas.EarlyStopping, schemas.MovingAverage, schemas.WeightMean):
+    assert parameters(Checkpoint.__init__).keys() == knobs(callback_schema.Checkpoint).keys()
+    for schema in (
+        callback_schema.EarlyStopping,
+        callback_schema.MovingAverage,
+        callback_schema.WeightMean,
+    ):
         taken = parameters(get_class(schema._target_).__init__).keys()
         assert taken - {"avg_fn", "kwargs"} == knobs(schema).keys()  # which take functions
 
@@ -110,7 +114,7 @@ def test_callbacks_miss_no_argument() -> None:
 def test_trainer() -> None:
     """The trainer's knobs are all of Lightning's; one that is null leaves Lightning's default."""
     taken = parameters(L.Trainer.__init__)
-    ours = knobs(schemas.Trainer)
+    ours = knobs(Trainer)
     assert ours.keys() == taken.keys()
     set_here = {name for name, value in ours.items() if value is not None}
     assert set_here <= {"precision", "default_root_dir", "check_val_every_n_epoch"}
