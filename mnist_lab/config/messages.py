@@ -84,17 +84,12 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
         (key, {other: other for other in known if "." in other or not dot}, 0.8),
         (name, by_name, 0.75),
     ):
-        near = difflib.get_close_matches(wrong, right, n=len(right) or 1, cutoff=cutoff)
-        if near:
-            # Of those that are as near, the first that is declared: max_epochs, not min_epochs.
-            alike = {other for other in near if _ratio(wrong, other) == _ratio(wrong, near[0])}
-            first = next(other for other in right if other in alike)
-            return f"{key}: no such key; did you mean {right[first]}?"
+        ratios = {other: difflib.SequenceMatcher(None, other, wrong).ratio() for other in right}
+        # Of those that are as near, the first that is declared: max_epochs, not min_epochs.
+        near = max(ratios, key=ratios.__getitem__, default="")
+        if near and ratios[near] >= cutoff:
+            return f"{key}: no such key; did you mean {right[near]}?"
     return f"{key}: no such key; mnist-lab train --help lists them"
-
-
-def _ratio(wrong: str, right: str) -> float:
-    return difflib.SequenceMatcher(None, right, wrong).ratio()
 
 
 def known_keys() -> dict[str, Field[Any] | None]:
