@@ -11,6 +11,7 @@ import pytest
 import torch
 from door import FEW_BATCHES, call
 from idx_damage import IMAGES, LABELS, cut, empty, flip_last_bit, label_of_99, too_long, zeros
+from published_files import idx
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.mnist_files import MNIST_SHA256, Split, load_split
@@ -18,12 +19,6 @@ from mnist_lab.errors import ConfigError, InputError
 
 TRAIN = f"train model=softmax ~callbacks.pictures {FEW_BATCHES}"
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-
-
-def idx(values: torch.Tensor) -> bytes:
-    """Return values as an IDX file."""
-    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
-    return bytes((0, 0, 8, values.dim())) + sizes + values.to(torch.uint8).numpy().tobytes()
 
 
 def relabelled(content: bytes) -> bytes:
@@ -152,8 +147,8 @@ def test_another_sets_folder_is_not_taken_for_it(
 def test_another_number_of_images(tmp_path: Path, count: int, mnist_train: Split) -> None:
     raw = tmp_path / "MNIST" / "raw"
     for names in ((TRAIN_IMAGES, TRAIN_LABELS), (IMAGES, LABELS)):
-        put(raw, names[0], idx(mnist_train.images[:count, 0]))
-        put(raw, names[1], idx(mnist_train.labels[:count]))
+        put(raw, names[0], idx(mnist_train.images[:count, 0].numpy()))
+        put(raw, names[1], idx(mnist_train.labels[:count].byte().numpy()))
     assert load_split("mnist", True, tmp_path).images.shape == (count, 1, 28, 28)
     with pytest.raises(ConfigError, match=rf"data.val_size={count}: .* less than the {count:,} "):
         MNISTDataModule(root=tmp_path, val_size=count).setup("fit")
@@ -174,7 +169,7 @@ def test_another_number_of_images(tmp_path: Path, count: int, mnist_train: Split
 )
 def test_half_a_set_of_ones_own_is_not_completed_by_mnist(tmp_path: Path, name: str) -> None:
     raw = tmp_path / "MNIST" / "raw"
-    put(raw, name, idx(torch.arange(7)))
+    put(raw, name, idx(torch.arange(7).byte().numpy()))
     before = files(tmp_path)
     with pytest.raises(InputError, match=f"{TRAIN_IMAGES}: missing, beside {name}, which is not"):
         load_split("mnist", True, tmp_path)
