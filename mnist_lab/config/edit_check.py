@@ -26,19 +26,14 @@ MAY_DIFFER = (
     "callbacks.checkpoint.every_n_seconds",
     "callbacks.checkpoint.every_n_steps",
     *(f"callbacks.pictures.{knob.name}" for knob in fields(Pictures)),
-    *(
-        f"trainer.{name}"
-        for name in (
-            "accelerator",
-            "default_root_dir",
-            "devices",
-            "enable_model_summary",
-            "enable_progress_bar",
-            "num_nodes",
-            "profiler",
-            "strategy",
-        )
-    ),
+    "trainer.accelerator",
+    "trainer.default_root_dir",
+    "trainer.devices",
+    "trainer.enable_model_summary",
+    "trainer.enable_progress_bar",
+    "trainer.num_nodes",
+    "trainer.profiler",
+    "trainer.strategy",
 )
 FROM_DATA = ("model.num_classes", "model.in_shape")  # which a run takes where it is told none
 _MOST_NAMED = 3  # differences in an error
