@@ -57,6 +57,7 @@ SETS = {
     "mnist": PublishedSet("MNIST", DIGITS),
     "fashion_mnist": PublishedSet("FashionMNIST", tuple(_CLOTHES.split(","))),
     "kmnist": PublishedSet("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
+    **{f"emnist-{split}": published for split, published in _EMNIST.items()},
     "qmnist": PublishedSet(
         "QMNIST",
         DIGITS,
@@ -71,15 +72,11 @@ SETS = {
         max_bytes=200_000_000,
     ),
     "usps": PublishedSet("USPS", DIGITS, ("usps.bz2",), ("usps.t.bz2",), first_label=1),
-    **{f"emnist-{split}": published for split, published in _EMNIST.items()},
 }
 EMNIST_SPLITS = tuple(_EMNIST)
 OWN = {"folder": "the folder of the classes' folders", "arrays": "the .npz or .csv file"}
 """Sets of the user's own, and what ``data.root`` is of each."""
-DATASETS = (
-    *("mnist", "fashion_mnist", "kmnist", "emnist", "qmnist", "kuzushiji49", "usps"),
-    *OWN,
-)
+DATASETS = (*dict.fromkeys(key.partition("-")[0] for key in SETS), *OWN)
 AUGMENTS = ("affine", "elastic", "random_crop", "cutout", "mixup")
 """Functions of data/augment.py, and torchvision's MixUp."""
 MOST_CLASSES, _LONGEST_NAME = 1_000, 255
