@@ -20,11 +20,7 @@ from mnist_lab.sweeps.stored_command import resuming_arguments
 
 
 def main(arguments: list[str]) -> int:
-    """Resume a run and print its result.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Resume a run and print its result."""
     parser = Parser(
         "mnist-lab resume",
         description="Resumes a run that was stopped, from its last checkpoint, to the same bits as "

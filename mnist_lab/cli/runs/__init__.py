@@ -18,11 +18,7 @@ _MODULES |= {"rm": "remove", "gc": "remove", "archive": "archive", "watch": "wat
 
 
 def main(arguments: list[str]) -> int:
-    """List runs, or do with them what the first word says.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """List runs, or do with them what the first word says."""
     action = arguments[0] if arguments and arguments[0] in ACTIONS else ""
     module = importlib.import_module(f"mnist_lab.cli.runs.{_MODULES.get(action, 'listing')}")
     if action:

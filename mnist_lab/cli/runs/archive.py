@@ -13,11 +13,7 @@ from mnist_lab.runs.archive import pack, unpack
 
 
 def archive(arguments: list[str]) -> None:
-    """Write a run or a sweep as one file.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Write a run or a sweep as one file."""
     parser = Parser(
         "mnist-lab runs archive",
         description="Writes a run or a sweep as one zip file, which mnist-lab evaluate FILE and "

@@ -11,11 +11,7 @@ from mnist_lab.runs.labels import check_tags, note_run, tag_run
 
 
 def tag(arguments: list[str]) -> None:
-    """Give tags to runs.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Give tags to runs."""
     parser = Parser(
         "mnist-lab runs tag",
         description="Gives tags to runs, or to all trials of a sweep; mnist-lab runs --where "
@@ -40,11 +36,7 @@ def tag(arguments: list[str]) -> None:
 
 
 def note(arguments: list[str]) -> None:
-    """Keep a text about a run.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Keep a text about a run."""
     parser = Parser(
         "mnist-lab runs note",
         description="Keeps a text about a run, in place of the one that it has; mnist-lab runs "

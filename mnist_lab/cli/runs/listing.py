@@ -31,11 +31,7 @@ _MAX_CELL = 1_000  # characters of a stranger's text
 
 
 def main(arguments: list[str]) -> int:
-    """List runs.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """List runs."""
     options = _parse(arguments)
     runs = selected(options)
     rows = runs if options.trials or options.where or options.best_of else with_sweeps(runs)

@@ -90,11 +90,7 @@ def _outermost(folders: Sequence[Path]) -> list[Path]:
 
 
 def gc(arguments: list[str]) -> int:
-    """Say what is not needed and how much it takes, and remove it when asked.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Say what is not needed and how much it takes, and remove it when asked."""
     parser = Parser(
         "mnist-lab runs gc",
         description="Says what takes place in or below some folders without need, and removes it "

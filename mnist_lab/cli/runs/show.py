@@ -27,11 +27,7 @@ _COSTS = ("epochs", "steps", "num_params", "time/fit", "time/total")
 
 
 def show(arguments: list[str]) -> None:
-    """Print all about one run.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Print all about one run."""
     parser = Parser(
         "mnist-lab runs show",
         description="All about one run: its state, the config that differs from the defaults, "
@@ -52,11 +48,7 @@ def show(arguments: list[str]) -> None:
 
 
 def diff(arguments: list[str]) -> None:
-    """Print what differs between two runs.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Print what differs between two runs."""
     parser = Parser(
         "mnist-lab runs diff",
         description="What differs between two runs: config, versions, code, machine, data and "

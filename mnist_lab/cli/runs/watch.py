@@ -30,11 +30,7 @@ _EVERY = 0.65  # seconds between two looks; a run writes every 0.2, and lags by 
 
 
 def watch(arguments: list[str]) -> None:
-    """Show a live table of runs and sweeps until q or Ctrl-C.
-
-    Raises:
-        LabError: something that the user can mend is wrong.
-    """
+    """Show a live table of runs and sweeps until q or Ctrl-C."""
     parser = Parser(
         "mnist-lab runs watch",
         description="A live table of the runs and sweeps in or below some folders: what runs comes "
