@@ -1,4 +1,4 @@
-"""Random changes to whole training batches.
+"""Random changes to whole training batches, each of which gives images of the same shape and type.
 
 All random numbers are drawn on the CPU from the generator that is passed in, so that a batch is
 the same on every device and a resumed run draws what the unbroken one would have drawn.
@@ -36,9 +36,6 @@ def affine(
         shift: largest shift, either way, as a fraction of the image's side, 0 to 1.
         zoom: largest change of each side's length, either way, as a fraction of it, 0 to 0.9.
         shear: largest tangent of the shear angle, either way, 0 to 1.
-
-    Returns:
-        Images of the same shape and type.
     """
     draws = torch.rand(6, images.shape[0], generator=generator) * 2 - 1
     angle, shift_x, shift_y, zoom_x, zoom_y, lean = draws
@@ -68,9 +65,6 @@ def elastic(
         generator: the CPU generator that the displacements are drawn from.
         alpha: largest displacement before it is smoothed, in pixels, 0 to 1,000.
         sigma: standard deviation of the Gaussian that smooths it, in pixels, 0.1 to 100.
-
-    Returns:
-        Images of the same shape and type.
     """
     batch, _, height, width = images.shape
     noise = torch.rand(batch, 2, height, width, generator=generator) * 2 - 1
@@ -89,9 +83,6 @@ def random_crop(images: Tensor, generator: Generator, *, padding: int = 2) -> Te
         images: ``(B, C, H, W)`` uint8 or floats.
         generator: the CPU generator that the places are drawn from.
         padding: width of the frame in pixels, 0 to 28.
-
-    Returns:
-        Images of the same shape and type.
     """
     height, width = images.shape[2:]
     corners = torch.randint(2 * padding + 1, (2, len(images), 1, 1, 1), generator=generator)
@@ -113,9 +104,6 @@ def cutout(images: Tensor, generator: Generator, *, size: int = 8) -> Tensor:
         images: ``(B, C, H, W)`` uint8 or floats.
         generator: the CPU generator that the places are drawn from.
         size: side of the square in pixels, 1 to 28.
-
-    Returns:
-        Images of the same shape and type.
     """
     inside = []
     for side in images.shape[2:]:
