@@ -104,7 +104,14 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             make_absolute(config)
             if mode == RunMode.RUN:
                 follow_data(config)
-            self._check_code(config)
+            plain: Any = OmegaConf.to_container(resolved(config, is_whole=True))
+            hydra = plain.pop("hydra")
+            if plain.get("allow_targets", []) != self.allowed:
+                raise UntrustedError(
+                    "allow_targets: is taken from the command line only, not from a file"
+                )
+            check_hydra_targets(hydra, self.allowed)
+            self._check_code(plain)
         return config
 
     def with_names(self, overrides: Sequence[str]) -> list[str]:
@@ -142,19 +149,9 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                 validate_sweep_overrides=False,
             )
 
-    def _check_code(self, config: DictConfig) -> None:
-        plain: Any = OmegaConf.to_container(resolved(config, is_whole=True))
-        hydra = plain.pop("hydra")
-        if plain.get("allow_targets", []) != self.allowed:
-            raise UntrustedError(
-                "allow_targets: is taken from the command line only, not from a file"
-            )
-        check_hydra_targets(hydra, self.allowed)
+    def _check_code(self, plain: dict[str, Any]) -> None:
+        """Refuse code, and places that only a file names, and not who types the command."""
         check_targets(plain, self.allowed, is_typed=not self.is_from_file)
-        self._check_places(plain)
-
-    def _check_places(self, plain: dict[str, Any]) -> None:
-        """Refuse places that only a file names, and not who types the command."""
         if self.is_from_file:
             check_folders(plain)
             check_texts(plain)
@@ -177,8 +174,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                 config = self._first_trial(master, overrides, parts, number)
             plain: Any = OmegaConf.to_container(config)
         plain.pop("hydra")
-        check_targets(plain, self.allowed, is_typed=not self.is_from_file)
-        self._check_places(plain)
+        self._check_code(plain)
         return config
 
     def _first_trial(
