@@ -18,6 +18,7 @@ allow_targets: [os.]
 callbacks: {evil: {_target_: os.system, command: touch evidence}}
 hydra: {overrides: {task: ['allow_targets=[os.]'], hydra: ['allow_targets=[os.]']}}
 """,
+    "experiment/allows": "# @package _global_\nallow_targets: [evil.]\n",
     "experiment/hydra_callback": """\
 # @package _global_
 hydra: {callbacks: {evil: {_target_: os.system, command: touch evidence}}}

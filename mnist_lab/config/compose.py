@@ -106,10 +106,6 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                 follow_data(config)
             plain: Any = OmegaConf.to_container(resolved(config, is_whole=True))
             hydra = plain.pop("hydra")
-            if plain.get("allow_targets", []) != self.allowed:
-                raise UntrustedError(
-                    "allow_targets: is taken from the command line only, not from a file"
-                )
             check_hydra_targets(hydra, self.allowed)
             self._check_code(plain)
         return config
@@ -151,6 +147,10 @@ class Loader(hydra_internals.ConfigLoaderImpl):
 
     def _check_code(self, plain: dict[str, Any]) -> None:
         """Refuse code, and places that only a file names, and not who types the command."""
+        if plain.get("allow_targets", []) != self.allowed:
+            raise UntrustedError(
+                "allow_targets: is taken from the command line only, not from a file"
+            )
         check_targets(plain, self.allowed, is_typed=not self.is_from_file)
         if self.is_from_file:
             check_folders(plain)
