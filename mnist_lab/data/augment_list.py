@@ -65,7 +65,7 @@ class Augmentation:
             images were mixed.
 
         Raises:
-            ConfigError: torchvision refuses the images, or a change gives others than images.
+            ConfigError: a module does not take the images, or a change gives others than images.
         """
         for key, change in self._changes:
             shape = images.shape
@@ -124,14 +124,17 @@ def _by_module(
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         module = module.to(images.device)
-        if not isinstance(module, v2.Transform):
-            return module(images), labels
         try:
             if isinstance(module, v2.MixUp | v2.CutMix):
                 return _mixed(module, images, labels, num_classes)
-            return torch.stack([module(image) for image in images]), labels
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{key}={_name(module)}: {first_line(error)}") from error
+            if isinstance(module, v2.Transform):
+                return torch.stack([module(image) for image in images]), labels
+            return module(images), labels
+        except (RuntimeError, TypeError, ValueError) as error:
+            kind = str(images.dtype).removeprefix("torch.")
+            raise ConfigError(
+                f"{key}={_name(module)}: does not take {kind} images: {first_line(error)}"
+            ) from error
 
 
 def _mixed(module: nn.Module, images: Tensor, labels: Tensor, num_classes: int) -> Batch:

@@ -113,7 +113,11 @@ def test_mixed_images_have_shares_of_two_classes(mnist_train: Split) -> None:
             [v2.Grayscale(3)],
             "data.augment.0=Grayscale: must give images (2, 1, 28, 28); found (2, 3, 28, 28)",
         ),
-        ([nn.Identity(), v2.Normalize([0.1], [0.3])], "data.augment.1=Normalize: Input tensor sho"),
+        (
+            [nn.Identity(), v2.Normalize([0.1], [0.3])],
+            "data.augment.1=Normalize: does not take uint8 images: Input tensor should be",
+        ),
+        ([nn.Dropout(0.2)], "data.augment.0=Dropout: does not take uint8 images: result type"),
         ([Pair()], "data.augment.0=Pair: must give images (2, 1, 28, 28); found tuple"),
     ],
 )
