@@ -19,7 +19,7 @@ from mnist_lab.sweeps.algorithms import build_pruner, build_sampler, taking_opti
 from mnist_lab.sweeps.halving import SynchronousHalving
 from mnist_lab.sweeps.population import Population
 from mnist_lab.sweeps.records import Ledger, Record
-from mnist_lab.sweeps.rungs import Rungs, epochs_of
+from mnist_lab.sweeps.rungs import Rungs
 from mnist_lab.sweeps.space import Space
 from mnist_lab.sweeps.study import Notes, Study
 
@@ -125,7 +125,7 @@ class Search:
             if not batch or self._grid is not None or _is_open(first, batch, size, trials):
                 batch += self._ask(size - len(batch), first, trials)
         for record in batch:
-            self._given[record.number] = _Given(epochs_of(record), record.attempts)
+            self._given[record.number] = _Given(record.epochs, record.attempts)
         return sorted(batch, key=lambda record: record.number)
 
     def _left_over(self) -> list[Record]:
@@ -167,7 +167,7 @@ class Search:
     def _has_come_on(self, record: Record) -> bool:
         """Return whether this process has started a trial that has reported an epoch since."""
         given = self._given.get(record.number)
-        return given is not None and epochs_of(record) > given.epochs
+        return given is not None and record.epochs > given.epochs
 
     def _has_died_again(self, record: Record) -> bool:
         """Note that a trial has not ended, and return whether that counts as a failure.
@@ -179,7 +179,7 @@ class Search:
         is_saved = record.state == RunState.INTERRUPTED
         if given is None or (is_saved and record.attempts > given.attempts):
             return False
-        place = record.number, epochs_of(record), self._last_start(record)
+        place = record.number, record.epochs, self._last_start(record)
         self._deaths[place] += 1
         return self._deaths[place] >= _STARTS
 

@@ -84,6 +84,11 @@ class Record:
         return self.state in _FINAL
 
     @property
+    def epochs(self) -> int:
+        """The epochs after which it waits or was pruned; 0 where it does not and was not."""
+        return self.report.epoch + 1 if self.report else 0
+
+    @property
     def name(self) -> str:
         """The trial's number and parameters, for messages."""
         values = " ".join(f"{key}={short(value)}" for key, value in self.params.items())

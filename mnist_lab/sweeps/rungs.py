@@ -45,12 +45,12 @@ class Rungs:
             LabError: a run's directory cannot be read or written.
         """
         for waiting in self._brackets(left):
-            epochs = set(map(epochs_of, waiting))
+            epochs = {record.epochs for record in waiting}
             if len(epochs) == 1 and 0 not in epochs:
                 self._decide(waiting)
         left = [record for record in left if not record.is_final]
-        lowest = min(map(epochs_of, left), default=0)
-        return [record for record in left if epochs_of(record) == lowest]
+        lowest = min((record.epochs for record in left), default=0)
+        return [record for record in left if record.epochs == lowest]
 
     def _brackets(self, left: Sequence[Record]) -> Iterable[Sequence[Record]]:
         """Return the trials that wait for one another."""
@@ -73,8 +73,7 @@ class Rungs:
 
     def _has_been_left(self, waiting: Record) -> bool:
         """Return whether a trial has ended since it waited at a rung, which was decided then."""
-        rung = epochs_of(waiting)
-        return any(record.is_final and epochs_of(record) == rung for record in self.ledger)
+        return any(record.is_final and record.epochs == waiting.epochs for record in self.ledger)
 
     def _prune(self, record: Record) -> None:
         """End a trial that waits."""
@@ -119,15 +118,10 @@ class Rungs:
             measured = measured_at(self._run_dir(record))
         except LabError:  # which says more where the run is resumed
             return
-        rung = self.pruner.next_rung(epochs_of(record), record.number)
+        rung = self.pruner.next_rung(record.epochs, record.number)
         if measured is not None and measured[0] == rung:
             record.report = Report(measured[0] - 1, measured[1])
 
     def _run_dir(self, record: Record) -> Path:
         assert record.directory is not None
         return self.ledger.sweep_dir / record.directory
-
-
-def epochs_of(record: Record) -> int:
-    """Return the epochs after which a trial waits; 0 where it does not."""
-    return record.report.epoch + 1 if record.report else 0

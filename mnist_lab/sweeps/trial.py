@@ -119,9 +119,8 @@ class Trial:
             return False
         from mnist_lab.sweeps.algorithms import build_pruner  # Optuna takes 0.15 s to import
 
-        done = self.record.report.epoch + 1 if self.record.report else 0
         rungs: Any = build_pruner(address.pruner, address.pruner_options)
-        return bool(epoch + 1 >= rungs.next_rung(done, self.record.number))
+        return bool(epoch + 1 >= rungs.next_rung(self.record.epochs, self.record.number))
 
     def ended_early(self, error: Diverged | Paused | Pruned) -> None:
         """Record the end that ``end_epoch`` has raised."""
