@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 
-from mnist_lab.sweeps.records import Record
+from mnist_lab.sweeps.records import Record, ranked
 
 
 class SynchronousHalving(BasePruner):
@@ -79,15 +79,9 @@ class SynchronousHalving(BasePruner):
             total: trials of the sweep.
             sign: 1 where a higher value is better, -1 where a lower one is.
         """
-        assert waiting[0].report is not None
         bracket = self.bracket_of(waiting[0].number)
         size = sum(self.bracket_of(number) == bracket for number in range(total))
         rung, places = self._first_rung(waiting[0].number), size // self.reduction_factor
-        while rung < waiting[0].report.epoch + 1:
+        while rung < waiting[0].epochs:
             rung, places = rung * self.reduction_factor, places // self.reduction_factor
-
-        def rank(record: Record) -> tuple[float, int]:
-            assert record.report is not None
-            return -sign * record.report.value, record.number
-
-        return sorted(waiting, key=rank)[max(1, places) :]
+        return ranked(waiting, sign)[max(1, places) :]

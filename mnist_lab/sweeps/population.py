@@ -15,7 +15,7 @@ import optuna
 from optuna.pruners import BasePruner
 
 from mnist_lab.sweeps.lineage import Phase
-from mnist_lab.sweeps.records import Record
+from mnist_lab.sweeps.records import Record, ranked
 from mnist_lab.sweeps.space import Choice, Dimension, Interval, Space
 
 _FACTORS = (0.8, 1.2)  # of a value in an interval
@@ -61,6 +61,10 @@ class Population(BasePruner):
         """Return False: no trial ends early."""
         return False
 
+    def bracket_of(self, number: int) -> int:
+        """Return 0: all trials are in one bracket."""
+        return 0
+
     def next_rung(self, epochs: int, number: int = 0) -> int:
         """Return the epochs of the first rung above a number of epochs, whichever trial it is."""
         return (epochs // self.interval + 1) * self.interval
@@ -76,21 +80,14 @@ class Population(BasePruner):
             space: the search space.
             seed: of the sweep.
         """
-
-        def rank(record: Record) -> tuple[float, int]:
-            assert record.report is not None
-            return -sign * record.report.value, record.number
-
-        ranked = sorted(waiting, key=rank)
-        count = min(max(1, int(len(ranked) * self.quantile)), len(ranked) // 2)
-        return [
-            _exploit(loser, ranked[:count], space, seed) for loser in ranked[len(ranked) - count :]
-        ]
+        best_first = ranked(waiting, sign)
+        count = min(max(1, int(len(waiting) * self.quantile)), len(waiting) // 2)
+        best, worst = best_first[:count], best_first[len(waiting) - count :]
+        return [_exploit(loser, best, space, seed) for loser in worst]
 
 
 def _exploit(loser: Record, best: Sequence[Record], space: Space, seed: int) -> Exploit:
-    assert loser.report is not None
-    epoch = loser.report.epoch + 1
+    epoch = loser.epochs
     random = np.random.default_rng([seed, epoch, loser.number])
     winner = best[int(random.integers(len(best)))]
     params = {

@@ -306,6 +306,16 @@ def short(value: str) -> str:
         return value
 
 
+def ranked(waiting: Iterable[Record], sign: int) -> list[Record]:
+    """Return trials that wait, the best first; the sign is 1 where a higher value is better."""
+
+    def rank(record: Record) -> tuple[float, int]:
+        assert record.report is not None
+        return -sign * record.report.value, record.number
+
+    return sorted(waiting, key=rank)
+
+
 def counts(records: Iterable[Record]) -> Counter[RunState]:
     """Return how many trials are in each state."""
     return Counter(record.state for record in records)

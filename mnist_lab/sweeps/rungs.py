@@ -1,6 +1,6 @@
 """Rungs of a sweep, at which all of its trials wait for one another, and what becomes of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,22 +44,16 @@ class Rungs:
         Raises:
             LabError: a run's directory cannot be read or written.
         """
-        for waiting in self._brackets(left):
+        brackets: dict[int, list[Record]] = {}  # trials that wait for one another
+        for record in left:
+            brackets.setdefault(self.pruner.bracket_of(record.number), []).append(record)
+        for waiting in brackets.values():
             epochs = {record.epochs for record in waiting}
             if len(epochs) == 1 and 0 not in epochs:
                 self._decide(waiting)
         left = [record for record in left if not record.is_final]
         lowest = min((record.epochs for record in left), default=0)
         return [record for record in left if record.epochs == lowest]
-
-    def _brackets(self, left: Sequence[Record]) -> Iterable[Sequence[Record]]:
-        """Return the trials that wait for one another."""
-        if isinstance(self.pruner, Population):
-            return [left]
-        brackets: dict[int, list[Record]] = {}
-        for record in left:
-            brackets.setdefault(self.pruner.bracket_of(record.number), []).append(record)
-        return brackets.values()
 
     def _decide(self, waiting: Sequence[Record]) -> None:
         sign = 1 if self.study.address.directions[0] == "maximize" else -1
