@@ -17,7 +17,7 @@ from mnist_lab.sweeps.population import Population
 from mnist_lab.sweeps.space import Space
 
 Direction = Literal["maximize", "minimize"]
-_SAMPLERS: dict[str, type[BaseSampler]] = {
+_SAMPLERS: dict[str, type[TPESampler | RandomSampler | GPSampler]] = {
     "tpe": TPESampler,
     "random": RandomSampler,
     "gp": GPSampler,
@@ -31,16 +31,6 @@ _PRUNERS: dict[str, type[BasePruner]] = {
     POPULATION: Population,
 }
 _TRIED = 12  # trials, more than the start-up trials of samplers and pruners by default
-
-
-def build(kind: str, cls: Any, options: Mapping[str, Any]) -> Any:
-    """Build a sampler or a pruner.
-
-    Raises:
-        ConfigError: it does not take the options.
-    """
-    with taking_options(kind, cls.__name__):
-        return cls(**options)
 
 
 @contextlib.contextmanager
@@ -70,8 +60,9 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> BasePruner:
     Raises:
         ConfigError: it does not take its options.
     """
-    pruner: BasePruner = build("pruner", _PRUNERS[name], options)
-    return pruner
+    cls = _PRUNERS[name]
+    with taking_options("pruner", cls.__name__):
+        return cls(**options)
 
 
 def check_options(settings: Settings, directions: Sequence[Direction], space: Space) -> None:
@@ -108,6 +99,6 @@ def build_sampler(settings: Settings, number: int) -> BaseSampler:
         ConfigError: an option is wrong.
     """
     seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
-    options = {"seed": seed, **settings.sampler_options}
-    sampler: BaseSampler = build("sampler", _SAMPLERS[settings.sampler], options)
-    return sampler
+    cls = _SAMPLERS[settings.sampler]
+    with taking_options("sampler", cls.__name__):
+        return cls(**{"seed": seed, **settings.sampler_options})
