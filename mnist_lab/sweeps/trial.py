@@ -43,10 +43,6 @@ class Sweep:
     address: "Address"
     objectives: tuple[str, ...]
 
-    def trial(self, number: int, study: "Study") -> "Trial":
-        """Open a trial that this process is to run."""
-        return Trial(self, study, Ledger(self.folder)[number])
-
 
 class Trial:
     """One trial while it runs. Each end is recorded before Optuna is told.
@@ -124,12 +120,15 @@ class Trial:
 
     def ended_early(self, error: Diverged | Paused | Pruned) -> None:
         """Record the end that ``end_epoch`` has raised."""
-        if isinstance(error, Pruned):
-            self.pruned()
-        elif isinstance(error, Paused):
-            self.paused()
-        else:
+        if isinstance(error, Diverged):
             self.failed(error)
+            return
+        assert self._report is not None
+        self.record.report = self._report
+        if isinstance(error, Paused):
+            self.interrupted()
+        else:
+            self._end(RunState.PRUNED, self.reason, [self._report.value])
 
     def finished(self, metrics: Mapping[str, float]) -> None:
         """Record the result of a run; a run that has diverged is recorded as failed."""
@@ -142,18 +141,6 @@ class Trial:
         values = [self.record.metrics.get(name) for name in self._sweep.objectives]
         known = [value for value in values if value is not None]
         self._end(RunState.FINISHED, None, known if len(known) == len(values) else None)
-
-    def pruned(self) -> None:
-        """Record that it was ended early, as ``report`` said."""
-        assert self._report is not None
-        self.record.report = self._report
-        self._end(RunState.PRUNED, self.reason, [self._report.value])
-
-    def paused(self) -> None:
-        """Record that it waits, and after which epoch."""
-        assert self._report is not None
-        self.record.report = self._report
-        self.interrupted()
 
     @property
     def reason(self) -> str:
@@ -269,7 +256,7 @@ class TrialTask:
         ledger = Ledger(self.sweep.folder)
         with contextlib.ExitStack() as stack:
             with ledger.locked():
-                trial = self.sweep.trial(number, self.study)
+                trial = Trial(self.sweep, self.study, ledger[number])
                 if self.owner not in (None, trial.record.owner):
                     raise BusyError(f"{trial.record.name}: another process has taken it over")
                 stack.enter_context(trial.recorded())

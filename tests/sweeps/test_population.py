@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from door import COMMAND, call
 
+from mnist_lab.errors import Diverged, Paused, Pruned
 from mnist_lab.files import atomic
 from mnist_lab.runs.directory import LAST, MANIFEST
 from mnist_lab.runs.manifest import RunState
@@ -170,18 +171,18 @@ def test_its_winner_trains_again_alone_to_the_same_bits(fused: Path, tmp_path: P
 def test_a_kill_between_a_checkpoint_and_its_report_changes_nothing(
     launcher: str, fused: Path, tmp_path: Path
 ) -> None:
-    paused, calls = Trial.paused, 0
+    ended_early, calls = Trial.ended_early, 0
 
-    def or_die(trial: Trial) -> None:
+    def or_die(trial: Trial, error: Diverged | Paused | Pruned) -> None:
         nonlocal calls
-        calls += 1
-        if calls in (1, 3, 6):
+        calls += isinstance(error, Paused)
+        if isinstance(error, Paused) and calls in (1, 3, 6):
             raise Killed
-        paused(trial)
+        ended_early(trial, error)
 
     command = f"{SWEEP} hydra/launcher={launcher}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trial, "paused", or_die)
+        patch.setattr(Trial, "ended_early", or_die)
         for _ in range(3):
             with pytest.raises(Killed):
                 call(command, tmp_path)

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
 from mnist_lab.config.sweep_schema import Settings
-from mnist_lab.errors import InputError
+from mnist_lab.errors import InputError, Pruned
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import study as study_module
@@ -21,7 +21,7 @@ from mnist_lab.sweeps.queue import Search
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.space import parse_space
 from mnist_lab.sweeps.study import Address, Study
-from mnist_lab.sweeps.trial import Sweep
+from mnist_lab.sweeps.trial import Sweep, Trial
 
 EPOCHS = 4
 SEARCHED = ["lr=tag(log,interval(1e-4,1))", "width=int(interval(1,9))", "kind=choice(a,b,c)"]
@@ -90,13 +90,13 @@ class Machine:
                     self.run(sweep, study, record)
 
     def run(self, sweep: Sweep, study: Study, record: Record) -> None:
-        trial = sweep.trial(record.number, study)
+        trial = Trial(sweep, study, Ledger(sweep.folder)[record.number])
         trial.start(sweep.folder / str(record.number))
         start = self.epochs.get(record.number, 0) if self.is_resumed else 0
         with trial.recorded():
             for epoch in range(start, EPOCHS):
                 if trial.report(epoch, self.value(record, epoch), is_last=epoch == EPOCHS - 1):
-                    trial.pruned()
+                    trial.ended_early(Pruned(trial.reason))
                     return
                 self.epochs[record.number] = epoch + 1
             if record.number == 2:
@@ -315,7 +315,7 @@ def ends(sweep: Machine, steps: list[int], state: RunState) -> list[int]:
             attempts = json.loads(manifest.read_text())["attempts"] if manifest.exists() else []
             attempts.append({"from_step": steps.pop(0)})
             manifest.write_text(json.dumps({"attempts": attempts}))
-            trial = place.trial(0, study)
+            trial = Trial(place, study, sweep.ledger[0])
             trial.start(manifest.parent)
             if state == RunState.INTERRUPTED:
                 trial.interrupted()
@@ -352,7 +352,7 @@ def test_a_process_that_does_not_start_after_a_save_fails_in_the_end(
     with sweep.ledger.owner() as owner:
         search = Search(study, sweep.ledger, sweep.settings, sweep.space, owner, "home", 1)
         assert len(search.next_batch(1)) == 1
-        trial = place.trial(0, study)
+        trial = Trial(place, study, sweep.ledger[0])
         trial.start(place.folder / "0")
         trial.interrupted()
         given = 0

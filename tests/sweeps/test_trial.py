@@ -45,7 +45,7 @@ def study(sweep: Sweep) -> Iterator[Study]:
 
 @pytest.fixture
 def trial(sweep: Sweep, study: Study) -> Trial:
-    return sweep.trial(0, study)
+    return Trial(sweep, study, Ledger(sweep.folder)[0])
 
 
 def record_of(trial: Trial) -> Record:
@@ -99,9 +99,9 @@ def test_pruned(trial: Trial, study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     assert (frozen.state, frozen.intermediate_values) == (TrialState.PRUNED, {0: 0.5, 1: 0.25})
 
 
-def test_reports_cost_nothing_without_a_pruner(sweep: Sweep, study: Study) -> None:
+def test_reports_cost_nothing_without_a_pruner(trial: Trial, sweep: Sweep, study: Study) -> None:
     study.address = Address(sweep.address.storage, "sweep", ("maximize",))
-    assert not sweep.trial(0, study).report(0, 0.5)
+    assert not trial.report(0, 0.5)
     assert study.trials()[0].intermediate_values == {}
 
 
