@@ -73,14 +73,12 @@ def _may_be_stored(override: Override) -> bool:
     if "." not in key and (".." in value or "${" in value):  # a group's choice is a file's name
         return False
     if key.startswith("hydra.sweeper.params"):
-        return all(map(_may_be_searched, _params(override)))
+        return all(
+            _may_be_stored(param) and not param.is_hydra_override() for param in _params(override)
+        )
     if key.partition(".")[0].partition("/")[0] == "hydra":
         return ".".join(key.split(".")[:3]) in _FREE and not override.is_delete()
     return key not in ("data.root", "init_from") and not (key == "data" and "{" in value)
-
-
-def _may_be_searched(override: Override) -> bool:
-    return not override.is_hydra_override() and _may_be_stored(override)
 
 
 def _params(override: Override) -> list[Override]:
