@@ -2,13 +2,11 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_lab.config.field import shown as shown_value
-from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.runs.directory import MANIFEST, display_path
 from mnist_lab.runs.summary import counted
@@ -18,7 +16,7 @@ from mnist_lab.sweeps.request import Request
 
 if TYPE_CHECKING:
     from mnist_lab.sweeps.algorithms import Direction
-    from mnist_lab.sweeps.study import Address, Study
+    from mnist_lab.sweeps.study import Study
 
 _log = logging.getLogger(__name__)
 _DIRECTIONS: dict[str, "Direction"] = {"max": "maximize", "min": "minimize"}
@@ -28,13 +26,20 @@ def opened(request: Request, ledger: Ledger) -> "Study":
     """Open a sweep's directory and its study; both may exist."""
     # Optuna takes 0.15 s to import, which a wrong config need not wait for.
     from mnist_lab.sweeps.algorithms import check_options
-    from mnist_lab.sweeps.storage import check_database
-    from mnist_lab.sweeps.study import Study
+    from mnist_lab.sweeps.storage import DATABASE, check_database, url_of
+    from mnist_lab.sweeps.study import Address, Study
 
-    folder = ledger.sweep_dir
-    address = _address(folder, request.settings, request.objectives)
+    folder, settings = ledger.sweep_dir, request.settings
+    storage = settings.storage or url_of(folder / DATABASE)
+    address = Address(
+        storage=storage if "://" in storage else str(Path(storage).absolute()),
+        name=settings.study_name or "sweep",
+        directions=tuple(_DIRECTIONS[mode] for mode in request.objectives.values()),
+        pruner=settings.pruner,
+        pruner_options=settings.pruner_options,
+    )
     check_database(folder)
-    check_options(request.settings, address.directions, request.space)
+    check_options(settings, address.directions, request.space)
     _content(folder, request)  # before anything is written
     try:
         with ledger.locked():
@@ -109,20 +114,6 @@ def _content(folder: Path, request: Request) -> dict[str, Any]:
                 f"{shown_value(before['study'].get(name))} as when {place} was begun"
             )
     return replace(request.plan, home=before["home"]).content()
-
-
-def _address(folder: Path, settings: Settings, objectives: Mapping[str, str]) -> "Address":
-    from mnist_lab.sweeps.storage import default_storage
-    from mnist_lab.sweeps.study import Address
-
-    storage = settings.storage or default_storage(folder)
-    return Address(
-        storage=storage if "://" in storage else str(Path(storage).absolute()),
-        name=settings.study_name or "sweep",
-        directions=tuple(_DIRECTIONS[mode] for mode in objectives.values()),
-        pruner=settings.pruner,
-        pruner_options=settings.pruner_options,
-    )
 
 
 def checked_study(study: "Study", folder: Path, request: Request) -> str:

@@ -32,11 +32,6 @@ _LONGEST_LINE = 1_000_000  # bytes of a journal's first line
 _PATIENCE = 60  # seconds that SQLite waits for another process that writes
 
 
-def default_storage(folder: Path) -> str:
-    """Return the URL of the study that lies in a sweep's directory."""
-    return url_of(folder / DATABASE)
-
-
 def url_of(path: Path) -> str:
     """Return the URL of a SQLite database.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mnist_lab.errors import ConfigError, InputError, StorageError
-from mnist_lab.sweeps.storage import default_storage
+from mnist_lab.sweeps.storage import DATABASE, url_of
 from mnist_lab.sweeps.study import Address, Study
 
 
@@ -28,4 +28,4 @@ def test_bad_storage(storage: str, error: type[Exception]) -> None:
 def test_other_file(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("not a database, but long enough to be looked at" * 9)
     with pytest.raises(InputError, match=r"study\.db: not an Optuna study, or corrupt"):
-        Study(Address(default_storage(tmp_path), "sweep", ("maximize",)))
+        Study(Address(url_of(tmp_path / DATABASE), "sweep", ("maximize",)))

@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
-from mnist_lab.sweeps.storage import default_storage
+from mnist_lab.sweeps.storage import DATABASE, url_of
 from mnist_lab.sweeps.study import Address, Study
 
 
@@ -27,7 +27,7 @@ def running(number: int) -> optuna.trial.FrozenTrial:
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     folder = tmp_path / "100% a?b#c"  # what a URL has to quote
     folder.mkdir()
-    storage = default_storage(folder) if request.param == "sqlite" else str(folder / "journal")
+    storage = url_of(folder / DATABASE) if request.param == "sqlite" else str(folder / "journal")
     return Address(
         storage, "sweep", ("maximize",), "median", {"n_startup_trials": 1, "n_warmup_steps": 1}
     )

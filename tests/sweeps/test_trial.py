@@ -19,7 +19,7 @@ from mnist_lab.errors import BusyError, ConfigError, Diverged, Pruned, Stopped
 from mnist_lab.runs.directory import METRICS
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record
-from mnist_lab.sweeps.storage import default_storage
+from mnist_lab.sweeps.storage import DATABASE, url_of
 from mnist_lab.sweeps.study import Address, Study
 from mnist_lab.sweeps.trial import Sweep, Trial, TrialTask
 from mnist_lab.training.observer import current_observer
@@ -29,7 +29,7 @@ NAN = float("nan")
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    address = Address(default_storage(tmp_path), "sweep", ("maximize",), "median")
+    address = Address(url_of(tmp_path / DATABASE), "sweep", ("maximize",), "median")
     return Sweep(tmp_path, address, ("val/acc",))
 
 
