@@ -11,7 +11,7 @@ import itertools
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,13 +21,13 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
-from mnist_lab.config.field import check_knob
 from mnist_lab.config.overrides import RANGE, given_overrides, parse_overrides
 from mnist_lab.config.saved import portable
 from mnist_lab.config.sweep_schema import LearningRates
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import CONFIG, MANIFEST, SWEEP, claimed, display_path, write
 from mnist_lab.sweeps.compose import checked_trials
+from mnist_lab.sweeps.settings import checked_node
 
 CSV, PLOT = f"{RANGE}.csv", f"{RANGE}.png"
 _KEY = "optimizer.lr"
@@ -158,10 +158,7 @@ def _settings(node: DictConfig) -> LearningRates:
     Raises:
         ConfigError: a value is out of its range.
     """
-    plain: Any = OmegaConf.to_container(node, resolve=True)
-    for field in fields(LearningRates):
-        if field.metadata:
-            check_knob(f"hydra.sweeper.{field.name}", field, plain)
+    plain = checked_node("hydra.sweeper", LearningRates, node)
     if plain["low"] >= plain["high"]:
         raise ConfigError(
             f"hydra.sweeper.low={plain['low']}: must be below hydra.sweeper.high={plain['high']}"

@@ -1,12 +1,11 @@
 """Checks of ``hydra.sweeper``: ranges, packages, and settings that do not go together."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.field import check_knob, nearest, shown
+from mnist_lab.config.field import check_knob, knobs_of, nearest, shown
 from mnist_lab.config.metrics import measured
 from mnist_lab.config.sweep_schema import POPULATION, WITH_RUNGS, Settings
 from mnist_lab.errors import ConfigError
@@ -20,16 +19,21 @@ _ABOVE_ZERO = ("optimizer.momentum", "model.dropout")  # without which a run has
 COSTS = ("num_params", "time/fit", "time/total")  # objectives besides what every run is judged by
 
 
+def checked_node(prefix: str, schema: type, node: DictConfig) -> dict[str, Any]:
+    """Return a node of a schema as builtins, once each value is checked against its range."""
+    plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    for field, _ in knobs_of(schema):
+        check_knob(f"{prefix}.{field.name}", field, plain)
+    return plain
+
+
 def read_settings(node: DictConfig) -> Settings:
     """Return the settings of a ``hydra.sweeper`` node.
 
     Raises:
         ConfigError: a value is out of its range.
     """
-    plain: Any = OmegaConf.to_container(node, resolve=True)
-    for field in fields(Settings):
-        if field.metadata:
-            check_knob(f"hydra.sweeper.{field.name}", field, plain)
+    plain = checked_node("hydra.sweeper", Settings, node)
     for name in ("params", "sampler_options", "pruner_options", "objectives"):
         value = plain[name]
         if not isinstance(value, dict | None):

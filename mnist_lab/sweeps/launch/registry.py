@@ -3,21 +3,20 @@
 import contextlib
 import importlib
 import sys
-from dataclasses import fields
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.plugin import Plugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from mnist_lab.config.field import check_knob, shown
+from mnist_lab.config.field import shown
 from mnist_lab.config.sweep_schema import LAUNCHERS, PACKAGE, Fused, Parallel, Ray, Slurm
 from mnist_lab.errors import ConfigError
+from mnist_lab.sweeps.settings import checked_node
 
-_NEEDS = {Parallel: ("submitit", "submitit"), Slurm: ("submitit", "submitit"), Ray: ("ray", "ray")}
-"""The module that each launcher needs, and the extra that installs it."""
+_NEEDS: dict[type, str] = {Parallel: "submitit", Slurm: "submitit", Ray: "ray"}
+"""The module that each launcher needs, which the extra of its name installs."""
 
 
 def is_launcher_of_the_lab(node: DictConfig) -> bool:
@@ -39,20 +38,17 @@ def prepare_launcher(node: DictConfig) -> None:
     schema = _schema_of(node)
     if schema is None:
         return
-    plain: Any = OmegaConf.to_container(node, resolve=True)
-    for field in fields(schema):
-        if field.metadata:
-            check_knob(f"hydra.launcher.{field.name}", field, plain)
+    plain = checked_node("hydra.launcher", schema, node)
     if schema is Slurm and not isinstance(plain["parameters"], dict | None):
         raise ConfigError(
             f"hydra.launcher.parameters={shown(plain['parameters'])}: must be a mapping, "
             "{partition: gpu, time: 60}"
         )
-    module, extra = _NEEDS.get(schema, ("", ""))
-    if module and find_spec(module) is None:
+    module = _NEEDS.get(schema)
+    if module is not None and find_spec(module) is None:
         raise ConfigError(
             f"hydra.launcher: needs {module}, which is not installed; pip install "
-            f"mnist_lab[{extra}]"
+            f"mnist_lab[{module}]"
         )
     name = "fused" if schema is Fused else "processes"
     file = importlib.import_module(f"mnist_lab.sweeps.launch.{name}")
