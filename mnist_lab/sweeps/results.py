@@ -98,8 +98,7 @@ class Leaderboard:
         assert best.values is not None
         text = f"{name}={best.values[0]:.4f}"
         mean, std = group.spread(name)
-        if std is not None and group.values:
-            mean = group.values[0] if mean is None else mean
+        if std is not None:
             text += f" (mean {mean:.4f}, standard deviation {std:.4f}, {len(group.records)} seeds)"
         return text
 
