@@ -1,8 +1,11 @@
-"""Composes and checks the trials of a sweep before they start."""
+"""Composes and checks the trials of a sweep before they start, for each of the sweepers."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import PurePath
+from typing import Any
 
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mnist_lab.config.compose import Loader
@@ -10,6 +13,29 @@ from mnist_lab.config.paths import check_source
 from mnist_lab.config.resolve import reading
 from mnist_lab.config.validate import check, check_trial
 from mnist_lab.errors import ConfigError, LabError, UntrustedError
+
+
+class ConfigSweeper(Sweeper):
+    """A sweeper that reads its settings from the config, which the lab's loader composes.
+
+    Args:
+        options: the same settings, as Hydra hands them over.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: Callable[[DictConfig], Any],
+        config: DictConfig,
+    ) -> None:
+        """Store Hydra's arguments."""
+        assert isinstance(hydra_context.config_loader, Loader)
+        self._context, self._task, self._config = hydra_context, task_function, config
+        self._loader = hydra_context.config_loader
 
 
 def checked_trials(

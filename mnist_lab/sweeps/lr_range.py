@@ -10,23 +10,19 @@ import io
 import itertools
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.compose import Loader
 from mnist_lab.config.overrides import RANGE, given_overrides, parse_overrides
 from mnist_lab.config.saved import portable
 from mnist_lab.config.sweep_schema import LearningRates
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import CONFIG, MANIFEST, SWEEP, claimed, display_path, write
-from mnist_lab.sweeps.compose import checked_trials
+from mnist_lab.sweeps.compose import ConfigSweeper, checked_trials
 from mnist_lab.sweeps.settings import checked_node
 
 CSV, PLOT = f"{RANGE}.csv", f"{RANGE}.png"
@@ -87,25 +83,8 @@ class Range:
         return math.sqrt(self.rates[self.steepest] * self.rates[self.lowest])
 
 
-class RangeTest(Sweeper):
-    """Trains at many learning rates for a few steps each, and keeps the losses.
-
-    Args:
-        options: of ``LearningRates``; they are read from the config.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
-
-    def setup(
-        self,
-        *,
-        hydra_context: HydraContext,
-        task_function: Callable[[DictConfig], Any],
-        config: DictConfig,
-    ) -> None:
-        """Store Hydra's arguments."""
-        self._loader, self._config = hydra_context.config_loader, config
+class RangeTest(ConfigSweeper):
+    """Trains at many learning rates for a few steps each, and keeps the losses."""
 
     def sweep(self, arguments: list[str]) -> Range:
         """Check everything, train, and write the losses and the config.
@@ -142,7 +121,6 @@ class RangeTest(Sweeper):
         self, arguments: Sequence[str], settings: LearningRates, rates: Sequence[float]
     ) -> list[DictConfig]:
         """Return the config of each seed, once the ends of the range are checked with it."""
-        assert isinstance(self._loader, Loader)
         first = self._config.seed
         seeds = range(first, first + settings.seeds)
         points = [[f"seed={seed}", f"{_KEY}={rate!r}"] for seed in seeds for rate in rates[:1]]

@@ -4,18 +4,15 @@ import contextlib
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from mnist_lab.config.compose import Loader
 from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.config.sweep_schema import WITH_RUNGS
 from mnist_lab.errors import ConfigError, LabError, first_line
@@ -23,7 +20,7 @@ from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.best_recipe import write_best
-from mnist_lab.sweeps.compose import checked_trials
+from mnist_lab.sweeps.compose import ConfigSweeper, checked_trials
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.lineage import overrides
 from mnist_lab.sweeps.opening import checked_study, opened
@@ -61,25 +58,8 @@ class Outcome:
         return sorted(failed, key=lambda record: record.number)
 
 
-class StudySweeper(Sweeper):
-    """Runs the trials of a study with the launcher of the config.
-
-    Args:
-        options: of ``Settings``; they are read from the config.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
-
-    def setup(
-        self,
-        *,
-        hydra_context: HydraContext,
-        task_function: Callable[[DictConfig], Any],
-        config: DictConfig,
-    ) -> None:
-        """Store Hydra's arguments."""
-        self._context, self._task, self._config = hydra_context, task_function, config
+class StudySweeper(ConfigSweeper):
+    """Runs the trials of a study with the launcher of the config."""
 
     def sweep(self, arguments: list[str]) -> Outcome:
         """Check everything, then run trials until there are enough.
@@ -173,12 +153,6 @@ class StudySweeper(Sweeper):
     def _write_best(self, request: Request, ledger: Ledger, best: Record, text: str) -> str:
         config = self._loader.load_sweep_config(self._config, _overrides(best, request.space.fixed))
         return write_best(ledger.sweep_dir, best, self._loader, config, text)
-
-    @property
-    def _loader(self) -> Loader:
-        loader = self._context.config_loader
-        assert isinstance(loader, Loader)
-        return loader
 
     def _launcher(self, task: TrialTask) -> Launcher:
         # It announces each launch, as the display does.
