@@ -116,7 +116,8 @@ def collect(
     for path in watched(run_directories(places)):
         try:
             check_links(path)
-            manifest = runs.read_json(path / runs.MANIFEST) if _has_manifest(path) else None
+            file = path / runs.MANIFEST
+            manifest = runs.read_json(file) if file.exists() else None
             state = _state(manifest)
             run = read_run(path, manifest) if state == RunState.FINISHED else None
             if run is not None and run.settings.get("trainer.fast_dev_run"):
@@ -130,10 +131,6 @@ def collect(
         except OSError as error:  # no permission for its directory
             collected.broken.append(printable(f"{path}: cannot be read: {reason(error)}"))
     return collected
-
-
-def _has_manifest(path: Path) -> bool:
-    return (path / runs.MANIFEST).exists()
 
 
 def _state(manifest: Mapping[str, Any] | None) -> str:

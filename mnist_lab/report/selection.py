@@ -92,7 +92,7 @@ def full_name(name: str, runs: Sequence[Entry]) -> str:
     Raises:
         ConfigError: no run has it, or several have other names that end so.
     """
-    names = _names(runs)
+    names = names_of(run.metrics for run in runs) | names_of(run.settings for run in runs)
     if name in FIELDS or name in names or not runs:
         return name
     fitting = [full for full in names if full.endswith(f".{name}")]
@@ -103,10 +103,6 @@ def full_name(name: str, runs: Sequence[Entry]) -> str:
     near = nearest(name, [*FIELDS, *names])
     hint = f"; did you mean {near}?" if near else f"; {', '.join(FIELDS)}, a metric or a setting"
     raise ConfigError(f"{name}: no run has it{hint}")
-
-
-def _names(runs: Sequence[Entry]) -> dict[str, None]:
-    return names_of(run.metrics for run in runs) | names_of(run.settings for run in runs)
 
 
 def chosen(runs: Sequence[Entry], where: str) -> list[Entry]:
