@@ -16,10 +16,6 @@ class Watch(L.Callback):
     It has to come before the callback that saves checkpoints: a run that is killed in between is
     resumed from before the report, which may be made twice, and not from after it, where it would
     be missing.
-
-    Args:
-        trial: the trial.
-        monitor: metric to report.
     """
 
     def __init__(self, trial: Trial, monitor: str) -> None:

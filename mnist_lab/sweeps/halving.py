@@ -72,13 +72,7 @@ class SynchronousHalving(BasePruner):
         return int(self.min_resource * self.reduction_factor ** self.bracket_of(number))
 
     def losers(self, waiting: Sequence[Record], total: int, sign: int) -> list[Record]:
-        """Return the trials that do not go on, of those that wait at one rung.
-
-        Args:
-            waiting: all trials of one bracket at the rung, with the report of its epoch.
-            total: trials of the sweep.
-            sign: 1 where a higher value is better, -1 where a lower one is.
-        """
+        """Return the trials that do not go on, of all those of one bracket that wait at a rung."""
         bracket = self.bracket_of(waiting[0].number)
         size = sum(self.bracket_of(number) == bracket for number in range(total))
         rung, places = self._first_rung(waiting[0].number), size // self.reduction_factor

@@ -72,14 +72,7 @@ class Population(BasePruner):
     def exploits(
         self, waiting: Sequence[Record], sign: int, space: Space, seed: int
     ) -> list[Exploit]:
-        """Return which trials copy which, of those that wait at one rung.
-
-        Args:
-            waiting: the trials, each with the report of that epoch.
-            sign: 1 where a higher value is better, -1 where a lower one is.
-            space: the search space.
-            seed: of the sweep.
-        """
+        """Return which trials copy which, of those that wait at one rung."""
         best_first = ranked(waiting, sign)
         count = min(max(1, int(len(waiting) * self.quantile)), len(waiting) // 2)
         best, worst = best_first[:count], best_first[len(waiting) - count :]

@@ -30,12 +30,7 @@ _STARTS = 2  # of a trial from the same step whose process dies each time, until
 
 @dataclass(frozen=True)
 class _Given:
-    """A trial as it was handed out.
-
-    Args:
-        epochs: after which it waited.
-        attempts: starts before.
-    """
+    """A trial as it was handed out: the epochs after which it waited, and the starts before."""
 
     epochs: int
     attempts: int

@@ -96,11 +96,7 @@ class Record:
 
 
 class Ledger:
-    """The records of a sweep, a file each.
-
-    Args:
-        folder: the sweep's directory.
-    """
+    """The records of the sweep in a directory, a file each."""
 
     def __init__(self, folder: Path) -> None:
         self.sweep_dir = folder

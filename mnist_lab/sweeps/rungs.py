@@ -38,9 +38,6 @@ class Rungs:
     def go_on(self, left: Sequence[Record]) -> list[Record]:
         """Return the trials that have come least far; where all wait at one rung, those that go on.
 
-        Args:
-            left: all trials that have not ended.
-
         Raises:
             LabError: a run's directory cannot be read or written.
         """

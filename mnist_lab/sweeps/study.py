@@ -97,9 +97,6 @@ class Study:
     when that was. So Optuna samples and prunes on a copy of the study in memory, and the decision
     is written afterwards, in writes that may be repeated.
 
-    Args:
-        address: its location.
-
     Raises:
         ConfigError: there is no such storage.
         InputError: it is a file of another kind.

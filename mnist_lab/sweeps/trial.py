@@ -45,13 +45,7 @@ class Sweep:
 
 
 class Trial:
-    """One trial while it runs. Each end is recorded before Optuna is told.
-
-    Args:
-        sweep: the sweep that it is part of.
-        study: the sweep's study.
-        record: its record.
-    """
+    """One trial while it runs. Each end is recorded before Optuna is told."""
 
     def __init__(self, sweep: Sweep, study: "Study", record: Record) -> None:
         self.record = record

@@ -46,13 +46,7 @@ _CALLBACKS = {"checkpoint", "progress", "pictures", "early_stopping", "phases"}
 
 @dataclass
 class Job:
-    """A trial that a sweeper has handed over.
-
-    Args:
-        number: its number in the sweep.
-        overrides: the overrides that Hydra composes it from.
-        config: its resolved config.
-    """
+    """A trial that a sweeper has handed over, by its number in the sweep, with its whole config."""
 
     number: int
     overrides: Sequence[str]

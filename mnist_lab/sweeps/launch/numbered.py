@@ -23,9 +23,4 @@ class NumberedLauncher(BasicLauncher):
 
     @abstractmethod
     def launch_trials(self, numbers: Sequence[int], overrides: Sequence[Sequence[str]]) -> Any:
-        """Run trials; each leaves its result in its record.
-
-        Args:
-            numbers: of the trials.
-            overrides: of each trial.
-        """
+        """Run trials; each leaves its result in its record."""
