@@ -176,13 +176,7 @@ def confusion_matrix(counts: Any, name: str, names: Sequence[str] = ()) -> go.Fi
 
 
 def finish(figure: go.Figure, x: str, y: str) -> None:
-    """Set what all charts have in common; the page sets their colours.
-
-    Args:
-        figure: the chart.
-        x: title of its horizontal axis.
-        y: title of its vertical axis.
-    """
+    """Set the titles of the axes and what all charts have in common; the page sets the colours."""
     figure.update_layout(
         template="none",
         height=420,

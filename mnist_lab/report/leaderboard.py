@@ -50,11 +50,7 @@ class Spread:
 
 
 class Row:
-    """Runs that differ in nothing but their seed.
-
-    Args:
-        runs: one or more.
-    """
+    """One or more runs that differ in nothing but their seed."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = sorted(runs, key=lambda run: (str(run.seed), str(run.directory)))

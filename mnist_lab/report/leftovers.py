@@ -48,13 +48,7 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder that can be removed.
-
-    Args:
-        kind: what it is.
-        path: where.
-        owner: the run or sweep that it is of.
-    """
+    """A file or folder that can be removed, and the run or sweep that it is of."""
 
     kind: Kind
     path: Path
@@ -118,11 +112,7 @@ def _of_sweep(sweep: Path) -> Iterator[Leftover]:
 
 
 def remove_leftover(leftover: Leftover, name: str) -> None:
-    """Remove something for good, or move a run to the trash.
-
-    Args:
-        leftover: what is removed.
-        name: of the folder in the trash.
+    """Remove something for good, or move a run to the trash, into a folder of that name.
 
     Raises:
         BusyError: a process works there.

@@ -34,9 +34,6 @@ class Live:
 
     A look costs a ``stat`` for each folder that holds runs and a few for each run that trains; of
     the others some are looked at each time.
-
-    Args:
-        places: the folders.
     """
 
     def __init__(self, places: Iterable[Path]) -> None:

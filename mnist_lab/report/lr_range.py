@@ -19,15 +19,7 @@ def plot_range(
     suggestion: float | None,
     title: str,
 ) -> bytes:
-    """Return a PNG of loss against learning rate.
-
-    Args:
-        rates: the learning rates.
-        losses: for each seed the loss at each rate.
-        means: the mean over the seeds.
-        suggestion: the rate to train with, which gets a line.
-        title: above the plot.
-    """
+    """Return a PNG of each seed's loss at each rate, their means, and a line at the suggestion."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever a matplotlibrc in the current folder says
         figure = Figure(figsize=(7.2, 4.2), dpi=100, facecolor="white", layout="constrained")

@@ -54,13 +54,7 @@ class Term(NamedTuple):
 
 
 def ranked(runs: Iterable[Entry], name: str, reverse: bool = False) -> list[Entry]:
-    """Sort by a value: the best metric first, any other value from the smallest; none comes last.
-
-    Args:
-        runs: what is sorted.
-        name: full name of the value.
-        reverse: whether the order is turned round.
-    """
+    """Sort by a value: the best metric first, other values from the smallest; none comes last."""
 
     def key(entry: Entry) -> tuple[int, Any]:
         value = entry.value(name)
