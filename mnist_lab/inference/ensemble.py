@@ -26,11 +26,7 @@ _Outputs = tuple[Tensor, Tensor]  # labels (N,) and probabilities (N, C)
 
 
 def check_members(run_dirs: Sequence[Path], configs: Sequence[DictConfig]) -> None:
-    """Refuse runs that cannot be averaged, as far as their configs say.
-
-    Args:
-        run_dirs: the runs' directories.
-        configs: their configs, as they are to be evaluated.
+    """Refuse runs that cannot be averaged, as far as the configs say that they are evaluated with.
 
     Raises:
         ConfigError: there is one run alone, there are several devices, or data or classes differ.

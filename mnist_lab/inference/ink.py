@@ -16,11 +16,7 @@ _EVEN = 0.04  # share of the contrast by which the border of evenly lit paper ma
 
 
 def sheet_within(image: Image.Image) -> Image.Image:
-    """Return the sheet of paper that lies on something else in an image; the image if none does.
-
-    Args:
-        image: the image in RGB.
-    """
+    """Return the sheet of paper that lies on something else in an image; the image if none does."""
     factor = max(1, max(image.size) // 128)
     values = np.asarray(image.reduce(factor), np.float32)
     distances = np.abs(values - np.median(_border(values), axis=0)).max(axis=2)
@@ -39,13 +35,10 @@ def sheet_within(image: Image.Image) -> Image.Image:
 
 
 def find_ink(image: Image.Image) -> Array | None:
-    """Return ``(H, W)`` from 0, paper, to 1, ink; None where nothing stands out.
+    """Return ``(H, W)`` of an RGB image, from 0, paper, to 1, ink; None where nothing stands out.
 
     Ink is what differs from the paper along the colour axis in which most of it does, so that dark
     on light, light on dark and red on green are all the same.
-
-    Args:
-        image: the image in RGB.
     """
     values = np.asarray(image, np.float32)
     is_small = min(image.size) <= SMALL_IMAGE

@@ -13,11 +13,7 @@ _TOUCHING = np.ones((3, 3))
 
 
 def without_lines(ink: Array) -> Array:
-    """Return ink without the paper's lines and printed boxes.
-
-    Args:
-        ink: ``(H, W)`` from 0 to 1.
-    """
+    """Return ink, ``(H, W)`` from 0 to 1, without the paper's lines and printed boxes."""
     clear = ink.copy()
     labels, _ = ndimage.label(ink > WEAK, _TOUCHING)
     for number, box in enumerate(ndimage.find_objects(labels), 1):

@@ -67,11 +67,7 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
 
 
 class _Recognizer:
-    """The endpoints that ask the models.
-
-    Args:
-        opened: the runs by their names.
-    """
+    """The endpoints that ask the models, which are known by the names of their runs."""
 
     def __init__(self, opened: Mapping[str, OpenRun]) -> None:
         self.opened = opened
