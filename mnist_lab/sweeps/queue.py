@@ -28,14 +28,6 @@ _LOOK = 0.2  # seconds between two looks at what other processes train
 _STARTS = 2  # of a trial from the same step whose process dies each time, until it has failed
 
 
-@dataclass(frozen=True)
-class _Given:
-    """A trial as it was handed out: the epochs after which it waited, and the starts before."""
-
-    epochs: int
-    attempts: int
-
-
 @dataclass
 class Search:
     """Hands out a sweep's trials; several processes may share them, and none gets another's.
@@ -70,7 +62,7 @@ class Search:
         self._distributions = self.space.distributions()
         # Of a trial, waiting after an epoch, from a step, by this process.
         self._deaths = Counter[tuple[int, int, str]]()
-        self._given: dict[int, _Given] = {}  # by the number of a trial
+        self._given: dict[int, Record] = {}  # by number, as they were handed out
         address = self.study.address
         pruner = build_pruner(address.pruner, address.pruner_options)
         self._rungs: Rungs | None = None
@@ -119,8 +111,7 @@ class Search:
             first = _round(trials[batch[-1].trial]) if batch else len(trials)
             if not batch or self._grid is not None or _is_open(first, batch, size, trials):
                 batch += self._ask(size - len(batch), first, trials)
-        for record in batch:
-            self._given[record.number] = _Given(record.epochs, record.attempts)
+        self._given |= {record.number: record for record in batch}
         return sorted(batch, key=lambda record: record.number)
 
     def _left_over(self) -> list[Record]:
