@@ -61,6 +61,11 @@ class Comparison:
     def lines(self) -> list[str]:
         """Return the comparison as lines of text."""
         test = self.mcnemar
+        verdict = "no difference between these two models is shown"
+        if test.p_value < 0.05:
+            verdict = "these two models differ"
+        # Below 1e-300 a float does not hold three digits.
+        p_value = "< 1e-300" if test.p_value < 1e-300 else f"= {test.p_value:.3g}"
         return [
             f"A: {self.names[0]}",
             f"B: {self.names[1]}",
@@ -70,7 +75,7 @@ class Comparison:
             f"  right in A alone {test.only_a:,}, in B alone {test.only_b:,}; A - B "
             f"{test.difference * 100:+.2f} points, 95 % interval {test.low * 100:+.2f} to "
             f"{test.high * 100:+.2f}",
-            f"  McNemar's exact test: p {_p_text(test.p_value)}; {_verdict(test.p_value)}",
+            f"  McNemar's exact test: p {p_value}; {verdict}",
         ]
 
 
@@ -82,17 +87,6 @@ def _difference(name: str, spread: Spread) -> str:
         low, high = spread.mean - spread.half, spread.mean + spread.half
         text += f", 95 % interval {low * unit:+.{digits}f} to {high * unit:+.{digits}f}"
     return f"{text} ({f'{spread.n} shared seeds' if spread.n > 1 else 'one pair of runs'})"
-
-
-def _p_text(p_value: float) -> str:
-    """Return a p-value, of which a float holds none below 1e-300 to three digits."""
-    return "< 1e-300" if p_value < 1e-300 else f"= {p_value:.3g}"
-
-
-def _verdict(p_value: float) -> str:
-    if p_value < 0.05:
-        return "these two models differ"
-    return "no difference between these two models is shown"
 
 
 def mcnemar(a: "Predictions", b: "Predictions") -> McNemar:
