@@ -92,8 +92,7 @@ def export(model: Classifier, path: Path, kind: str) -> Parity:
     images = load_split("mnist", train=False, fills=False).images[:_CHECKED]
     images = fitted(images, model.in_shape)
     with _quiet():
-        content = _as_onnx(wrapped) if kind == "onnx" else _as_torch(wrapped)
-        exported = _open_onnx(content) if kind == "onnx" else _open_torch(content)
+        content, exported = _as_onnx(wrapped) if kind == "onnx" else _as_torch(wrapped)
         parity = _compare(wrapped, exported, images)
     if math.isnan(parity.difference):
         raise LabError(f"{path}: not written: the model outputs NaN; training diverged")
@@ -140,19 +139,23 @@ def _exported(wrapped: FromBytes) -> torch.export.ExportedProgram:
     return program
 
 
-def _as_torch(wrapped: FromBytes) -> bytes:
+def _as_torch(wrapped: FromBytes) -> tuple[bytes, _Logits]:
+    """Return the content of a file, and the logits of what is read from it."""
     buffer = io.BytesIO()
     torch.export.save(_exported(wrapped), buffer)
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    module = torch.export.load(io.BytesIO(content)).module()
+    return content, lambda images: module(images)[0]
 
 
-def _as_onnx(wrapped: FromBytes) -> bytes:
-    """Return a model that ONNX's own checker passes.
+def _as_onnx(wrapped: FromBytes) -> tuple[bytes, _Logits]:
+    """Return the content of a file that ONNX's own checker passes, and the logits of its model.
 
     Of torch's two exporters this is the one by ``torch.export``; the one by tracing is deprecated
     since torch 2.9.
     """
     import onnx
+    import onnxruntime
 
     program = torch.onnx.export(
         _exported(wrapped),
@@ -167,7 +170,16 @@ def _as_onnx(wrapped: FromBytes) -> bytes:
     for node in proto.graph.node:
         del node.metadata_props[:]  # where in the source each comes from
     onnx.checker.check_model(proto, full_check=True)
-    return bytes(proto.SerializeToString())
+    content = bytes(proto.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def logits(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+    return content, logits
 
 
 def _compare(wrapped: nn.Module, exported: _Logits, images: Tensor) -> Parity:
@@ -183,18 +195,3 @@ def _compare(wrapped: nn.Module, exported: _Logits, images: Tensor) -> Parity:
         scale=float(expected.abs().max()),
         same=int((expected.argmax(dim=1) == logits.argmax(dim=1)).sum()),
     )
-
-
-def _open_onnx(content: bytes) -> _Logits:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
-
-
-def _open_torch(content: bytes) -> _Logits:
-    module = torch.export.load(io.BytesIO(content)).module()
-    return lambda images: module(images)[0]
