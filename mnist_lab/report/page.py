@@ -40,8 +40,9 @@ _LINEAGE_TEXT = (
 
 
 class Cell(NamedTuple):
-    """A cell of the leaderboard: its text, the value it is sorted by, whether it is words."""
+    """A cell of the leaderboard: text, the value it is sorted by, whether it is words."""
 
+    heading: str
     text: str
     value: str = ""
     words: bool = False
@@ -71,7 +72,6 @@ def page(
         summary=f"{counted(runs, 'run')} in {counted(len(board.rows), 'row')}, sorted by "
         f"{board.sorted_by}.",
         comparison=list(map(printable, comparison)),
-        columns=columns(board, shows_test),
         rows=[cells(board, row, shows_test) for row in board.rows],
         charts=list(_charts(board, curves, shows_test)),
         models=[_model(name, predictions, shows_test) for name, predictions in models],
@@ -109,52 +109,37 @@ def _model(name: str, predictions: "Predictions", shows_test: bool) -> dict[str,
     }
 
 
-def columns(board: Leaderboard, shows_test: bool = True) -> list[str]:
-    """Return the headings of the leaderboard."""
-    first, rest = _metrics(board, shows_test)
-    intervals = [f"{name} 95 %" for name in first]
-    labels = [*(["tags"] if board.has_tags else []), *(["note"] if board.has_notes else [])]
-    settings = board.headings or ["model"]
-    return ["row", *first, *settings, *labels, "n", *intervals, *rest, "best run"]
-
-
-def _metrics(board: Leaderboard, shows_test: bool) -> tuple[list[str], list[str]]:
-    """Return the metrics before and after the settings."""
-    # The result comes first: on a phone nothing else is seen without scrolling.
-    first, rest = SHOWN[:2], (*SHOWN[2:4], *board.added, *SHOWN[4:])
-
-    def shown(names: Sequence[str]) -> list[str]:
-        return [name for name in names if shows_test or not name.startswith("test/")]
-
-    return shown(first), shown(rest)
-
-
 def cells(board: Leaderboard, row: Row, shows_test: bool = True) -> list[Cell]:
-    """Return a row of the leaderboard."""
-    first, rest = _metrics(board, shows_test)
-    result = [Cell(str(row.number), str(row.number))]
-    result += [_metric(row, name) for name in first]
-    for key in board.keys or ["model._target_"]:
+    """Return a row of the leaderboard, whose headings are those of every row."""
+
+    def metrics(names: Iterable[str]) -> list[Cell]:
+        shown = [name for name in names if shows_test or not name.startswith("test/")]
+        return [_metric(row, name) for name in shown]
+
+    # The result comes first: on a phone nothing else is seen without scrolling.
+    first, rest = metrics(SHOWN[:2]), metrics((*SHOWN[2:4], *board.added, *SHOWN[4:]))
+    result = [Cell("row", str(row.number), str(row.number)), *first]
+    keys, headings = board.keys or ["model._target_"], board.headings or ["model"]
+    for key, heading in zip(keys, headings, strict=True):
         value = row.settings.get(key)
         text = row.model if key == "model._target_" else setting_text(value)
-        result.append(Cell(text, text, isinstance(value, str)))
+        result.append(Cell(heading, text, text, isinstance(value, str)))
     if board.has_tags:
-        result.append(Cell(row.tags, row.tags, words=True))
+        result.append(Cell("tags", row.tags, row.tags, words=True))
     if board.has_notes:
-        result.append(Cell(row.note, row.note, words=True))
+        result.append(Cell("note", row.note, row.note, words=True))
     n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
-    result.append(Cell(n, str(len(row.runs))))
-    for name in first:
-        text = interval_text(row.metrics.get(name))
-        result.append(Cell(text, _metric(row, name).value if text else ""))
-    result += [_metric(row, name) for name in rest]
+    result.append(Cell("n", n, str(len(row.runs))))
+    for cell in first:
+        text = interval_text(row.metrics.get(cell.heading))
+        result.append(Cell(f"{cell.heading} 95 %", text, cell.value if text else ""))
     place = printable(str(display_path(board.best_run(row).directory)))
-    return [*result, Cell(place, place, words=True)]
+    return [*result, *rest, Cell("best run", place, place, words=True)]
 
 
 def _metric(row: Row, name: str) -> Cell:
     spread, mean = row.metrics.get(name), row.mean(name)
-    return Cell(spread_cell(name, spread), repr(mean) if math.isfinite(mean) else "")
+    return Cell(name, spread_cell(name, spread), repr(mean) if math.isfinite(mean) else "")
 
 
 def _html(figure: Any) -> Markup:
