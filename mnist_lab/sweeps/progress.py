@@ -93,12 +93,11 @@ class Display:
 
     def _read_stack(self) -> None:
         """Read how far the stack is that trains, if one does; a killed process may leave a file."""
-        folder, self._stack = self._ledger.sweep_dir, None
+        folder, beat = self._ledger.sweep_dir, None
         with contextlib.suppress(OSError):
             if (folder / PROGRESS).stat().st_mtime >= self._began:
-                self._stack = read_beat(folder)
-        if self._stack is not None and not self._stack.trials:
-            self._stack = None
+                beat = read_beat(folder)
+        self._stack = beat if beat is not None and beat.trials else None
 
     def _read(self) -> list[Record]:
         """Read what may have changed, and return the trials that have ended since."""
@@ -158,19 +157,16 @@ class Display:
 
     def _seconds_left(self) -> float | None:
         """Return the time that the remaining trials will take at the speed so far."""
-        if self._stack is not None:
-            return self._seconds_left_of(self._stack)
-        done = self._num_done() - self._done_before
         left = self._total - self._num_done()
-        if done <= 0 or left <= 0:
-            return None
-        return (time.monotonic() - self._start) / done * left
-
-    def _seconds_left_of(self, stack: Beat) -> float | None:
-        """Return the time of the rest of a stack, and of the stacks that come after it."""
+        stack = self._stack
+        if stack is None:
+            done = self._num_done() - self._done_before
+            if done <= 0 or left <= 0:
+                return None
+            return (time.monotonic() - self._start) / done * left
         if stack.seconds_left is None or not stack.trials:
-            return stack.seconds_left
-        others = max(self._total - self._num_done() - stack.trials, 0)
+            return None
+        others = max(left - stack.trials, 0)  # of the stacks that come after this one
         share = (stack.epoch - 1 + stack.share) / (stack.max_epochs or 1)
         of_one = stack.seconds_left / (1 - share) if share < 1 else 0.0
         return stack.seconds_left + of_one * others / stack.trials
