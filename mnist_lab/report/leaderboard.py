@@ -11,6 +11,7 @@ from typing import Any
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.names import listed, nearest
 from mnist_lab.report.read_runs import Run, differing, grouped
+from mnist_lab.runs.directory import finite
 from mnist_lab.runs.summary import added_metrics, csv_text, headings, spread_text
 
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
@@ -228,12 +229,13 @@ class Leaderboard:
             for key, name in zip(self.keys, self.headings, strict=True):
                 record[name] = row.settings.get(key)
             for name, spread in row.metrics.items():
-                record[name] = _number(spread.mean)
+                figures = {name: spread.mean}
                 if name.split("/")[0] in ("val", "test", "train", "time"):
                     half = spread.half if spread.half is not None else math.nan
-                    record[f"{name}/std"] = _number(spread.std)
-                    record[f"{name}/ci95_low"] = _number(spread.mean - half)
-                    record[f"{name}/ci95_high"] = _number(spread.mean + half)
+                    figures[f"{name}/std"] = spread.std if spread.std is not None else math.nan
+                    figures[f"{name}/ci95_low"] = spread.mean - half
+                    figures[f"{name}/ci95_high"] = spread.mean + half
+                record |= finite(figures)
             record["test_readings"] = row.test_readings
             if self.has_tags:
                 record["tags"] = row.tags
@@ -304,7 +306,3 @@ def interval_text(spread: Spread | None) -> str:
         return ""
     low, high = max(spread.mean - spread.half, 0.0), min(spread.mean + spread.half, 1.0)
     return f"{low * 100:.2f} to {high:.2%}"
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
