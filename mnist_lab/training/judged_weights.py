@@ -6,8 +6,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor
-from typing_extensions import override
 
 JUDGED = "judged_state_dict"  # the best weights in a checkpoint, where it has others
 Weights = dict[str, Tensor]
@@ -84,7 +84,14 @@ def _log_nothing(*_: Any, **__: Any) -> None:
 def weights_kept(trainer: L.Trainer, model: L.LightningModule) -> Iterator[None]:
     """Have a model be evaluated with its own weights, whatever callbacks swap in for that."""
     weights = copied(model.state_dict())
-    keeper = _Keeper(weights)
+
+    def put_back(
+        _: Any, module: L.LightningModule, _batch: Any, batch_idx: int, *_more: Any
+    ) -> None:
+        if batch_idx == 0:  # where an evaluation begins, after the hooks of all other callbacks
+            module.load_state_dict(weights, strict=False)
+
+    keeper = LambdaCallback(on_validation_batch_start=put_back, on_test_batch_start=put_back)
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     callbacks.append(keeper)
     try:
@@ -92,24 +99,3 @@ def weights_kept(trainer: L.Trainer, model: L.LightningModule) -> Iterator[None]
     finally:
         callbacks.remove(keeper)
         model.load_state_dict(weights, strict=False)
-
-
-class _Keeper(L.Callback):
-    """Puts weights back where an evaluation begins, after the hooks of all other callbacks."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
-
-    @override
-    def on_validation_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if batch_idx == 0:
-            pl_module.load_state_dict(self._weights, strict=False)
-
-    on_test_batch_start = on_validation_batch_start

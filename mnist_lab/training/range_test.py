@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -125,32 +126,25 @@ def _copied(model: Classifier, rate: float) -> Classifier:
 def _one_by_one(config: DictConfig, rates: Sequence[float]) -> Iterator[float]:
     for number, rate in enumerate(rates):
         config.optimizer.lr = rate
-        model, losses = _built(config), _Losses()
-        trainer = build_trainer(config, model, validates=False, callbacks=[losses], is_quiet=True)
-        use_fast_loop(trainer)
-        with wait_for_step(trainer), cheap_cuda_checks(trainer):
-            trainer.fit(model, datamodule=build(config.data))
-        yield _tail(torch.stack(losses.of_steps)).item()
+        yield _tail(_losses(config)).item()
         if (number + 1) % 16 == 0 or number + 1 == len(rates):
             _log.info("seed %s: %d of %d rates", config.seed, number + 1, len(rates))
 
 
-class _Losses(L.Callback):
-    """The loss of each step, left on its device."""
+def _losses(config: DictConfig) -> Tensor:
+    """Train by itself, and return the loss of each step."""
+    losses: list[Tensor] = []  # left on their device
 
-    def __init__(self) -> None:
-        self.of_steps: list[Tensor] = []
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def keep(_trainer: L.Trainer, _model: Any, outputs: Any, *_: Any) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        self.of_steps.append(loss.detach())
+        losses.append(loss.detach())
+
+    model, keeper = _built(config), LambdaCallback(on_train_batch_end=keep)
+    trainer = build_trainer(config, model, validates=False, callbacks=[keeper], is_quiet=True)
+    use_fast_loop(trainer)
+    with wait_for_step(trainer), cheap_cuda_checks(trainer):
+        trainer.fit(model, datamodule=build(config.data))
+    return torch.stack(losses)
 
 
 def _tail(losses: Tensor) -> Tensor:

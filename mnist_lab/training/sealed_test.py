@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig
-from typing_extensions import override
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.errors import StorageError
@@ -34,7 +34,13 @@ def reads_test(config: DictConfig) -> bool:
 
 def counter_of(config: DictConfig, datamodule: L.LightningDataModule) -> list[L.Callback]:
     """Return the callback that counts the reading at the end of a sealed run; none for others."""
-    return [_Counter(config, datamodule)] if is_sealed(config) else []
+    if not is_sealed(config):
+        return []
+
+    def count(_: L.Trainer, model: L.LightningModule) -> None:
+        count_reading(Path(config.run_dir), config, model, datamodule, "train")
+
+    return [LambdaCallback(on_test_start=count)]
 
 
 def count_reading(
@@ -79,16 +85,3 @@ def count_reading(
             display_path(run_dir),
             error,
         )
-
-
-class _Counter(L.Callback):
-    """Counts the reading of the test images at the end of a run."""
-
-    def __init__(self, config: DictConfig, datamodule: L.LightningDataModule) -> None:
-        self._config = config
-        self._datamodule = datamodule
-
-    @override
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        run_dir = Path(self._config.run_dir)
-        count_reading(run_dir, self._config, pl_module, self._datamodule, "train")
