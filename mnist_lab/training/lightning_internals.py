@@ -24,7 +24,6 @@ from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDat
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors import checkpoint_connector
-from torch import Tensor
 from typing_extensions import override
 
 __all__ = ["DataFetcher", "EpochLoop", "PrefetchDataFetcher"]
@@ -150,37 +149,3 @@ def should_stop(early_stopping: EarlyStopping, value: float) -> bool:
     """Let early stopping judge a value without a trainer, which its hooks need."""
     stops, _ = early_stopping._evaluate_stopping_criteria(torch.tensor(value))
     return bool(stops)
-
-
-def checkpoint_of(
-    model: L.LightningModule,
-    state_dict: Mapping[str, Tensor],
-    *,
-    epoch: int,
-    step: int,
-    callbacks: Mapping[str, Any],
-    optimizer: Mapping[str, Any],
-    schedule: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """Return a checkpoint as ``trainer.save_checkpoint`` writes it, for a model without a trainer.
-
-    Args:
-        model: whose hyperparameters are kept.
-        state_dict: its weights.
-        epoch: epochs that are done.
-        step: optimizer steps taken.
-        callbacks: each callback's state by its ``state_key``.
-        optimizer: the optimizer's state.
-        schedule: the schedule's state; None without one.
-    """
-    return {
-        "epoch": epoch,
-        "global_step": step,
-        "pytorch-lightning_version": L.__version__,
-        "state_dict": state_dict,
-        "callbacks": callbacks,
-        "optimizer_states": [optimizer],
-        "lr_schedulers": [schedule] if schedule is not None else [],
-        "hparams_name": "kwargs",
-        "hyper_parameters": dict(model.hparams),
-    }

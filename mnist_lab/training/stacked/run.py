@@ -18,7 +18,7 @@ from mnist_lab.training.checkpoints.newest import newest
 from mnist_lab.training.checkpoints.plugin import EARLIER_BEST, AtomicCheckpointIO
 from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, random_state, read_snapshot
 from mnist_lab.training.fit import fit_metrics
-from mnist_lab.training.lightning_internals import checkpoint_of, should_stop
+from mnist_lab.training.lightning_internals import should_stop
 from mnist_lab.training.loggers.resume_logs import close_logs, log_lengths
 from mnist_lab.training.phases import Phases
 from mnist_lab.training.run import begin_logs, finish_run, note_machine, recorded
@@ -165,6 +165,7 @@ class StackedRun:
     def _content(
         self, state: TrialState, batches: int, is_finished: bool, is_best: bool
     ) -> dict[str, Any]:
+        """Return a checkpoint as ``trainer.save_checkpoint`` writes it for a lone run."""
         epoch = state.steps // batches
         callbacks = {
             callback.state_key: callback.state_dict()
@@ -184,16 +185,18 @@ class StackedRun:
             logs=log_lengths(self.loggers),
             is_best=is_best,
         )
-        content = checkpoint_of(
-            self.model,
-            state.state_dict,
-            epoch=epoch,
-            step=state.steps,
-            callbacks=callbacks,
-            optimizer=state.optimizer,
-            schedule=state.schedule,
-        )
-        return content | {KEY: snapshot.to_dict()}
+        return {
+            "epoch": epoch,
+            "global_step": state.steps,
+            "pytorch-lightning_version": L.__version__,
+            "state_dict": state.state_dict,
+            "callbacks": callbacks,
+            "optimizer_states": [state.optimizer],
+            "lr_schedulers": [] if state.schedule is None else [state.schedule],
+            "hparams_name": "kwargs",
+            "hyper_parameters": dict(self.model.hparams),
+            KEY: snapshot.to_dict(),
+        }
 
     @property
     def seconds_before(self) -> float:
