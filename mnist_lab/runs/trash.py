@@ -4,6 +4,7 @@ It is ``.trash`` in the folder ``outputs``, or beside what was removed where the
 the same file system, so that a run is moved at once or not at all, and not where TensorBoard looks.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,7 +62,8 @@ def put_back(places: Iterable[Path]) -> list[Path]:
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.rename(kept, path)
-        _drop_empty(kept.parent)
+        with contextlib.suppress(OSError):  # others that were removed with it are still there
+            os.removedirs(kept.parent)
     return list(moves.values())
 
 
@@ -101,13 +103,3 @@ def home_of(folder: Path) -> Path:
         return beside
     is_same_disk = above.stat().st_dev == (folder.stat().st_dev if folder.exists() else None)
     return above if is_same_disk or not folder.exists() else beside
-
-
-def _drop_empty(folder: Path) -> None:
-    """Remove a folder of the trash, and those above it, while they are empty."""
-    while TRASH in folder.parts:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
