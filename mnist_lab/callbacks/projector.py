@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from mnist_lab.files.atomic import write_atomic
+from mnist_lab.files.images import png
 
 CONFIG = "projector_config.pbtxt"  # where TensorBoard looks for it
 FOLDER = "projector"
@@ -55,13 +56,9 @@ def write_projector(
 
 def _sprite(images: Tensor) -> bytes:
     """Return a PNG of all images, row by row, in a square, light on dark as the projector is."""
-    from PIL import Image
-
     count, _, height, width = images.shape
     side = math.ceil(math.sqrt(count))
     canvas = np.zeros((side * side, height, width), dtype=np.uint8)
     canvas[:count] = images[:, 0].numpy()
     rows = canvas.reshape(side, side, height, width).swapaxes(1, 2)
-    content = io.BytesIO()
-    Image.fromarray(rows.reshape(side * height, side * width)).save(content, format="PNG")
-    return content.getvalue()
+    return png(rows.reshape(side * height, side * width))
