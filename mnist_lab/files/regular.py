@@ -72,6 +72,21 @@ def read_regular(path: Path, max_bytes: int, name: str | None = None) -> bytes:
     return content
 
 
+def read_of_run(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a file that every run's directory has.
+
+    Raises:
+        InputError: as ``read_regular`` does; where it is missing, the directory is asked after.
+    """
+    try:
+        return read_regular(path, max_bytes)
+    except InputError:
+        if path.exists():
+            raise
+        message = f"{path}: no such file; is {path.parent} a run's directory?"
+        raise InputError(message) from None
+
+
 def check_links(directory: Path) -> None:
     """Refuse a directory with a link out of it at any level, or with a pipe or a device in it.
 

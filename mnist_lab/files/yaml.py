@@ -9,7 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from mnist_lab.errors import InputError, LabError, UntrustedError, first_line
-from mnist_lab.files.regular import read_regular
+from mnist_lab.files.regular import read_of_run
 
 _MAX_BYTES = 200_000  # the config of a run has 2,000
 _MAX_VALUES = 10_000
@@ -43,7 +43,7 @@ def check_yaml(path: Path) -> None:
         InputError: the file cannot be read, or holds too much.
         UntrustedError: it holds a tag, or an alias, by which a few bytes stand for gigabytes.
     """
-    _check(path, _content(path))
+    _check(path, read_of_run(path, _MAX_BYTES))
 
 
 def read_yaml(path: Path, convert: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def read_yaml(path: Path, convert: Callable[[dict[str, Any]], dict[str, Any]]) -
         InputError: the file cannot be read, or holds too much.
         UntrustedError: it holds a tag or an alias.
     """
-    content = _content(path)
+    content = read_of_run(path, _MAX_BYTES)
     if _SECTION.match(content) and not any(mark in b"\n" + content for mark in _MORE):
         values: dict[str, Any] = {}
         try:
@@ -112,16 +112,6 @@ def _parsed(content: bytes) -> dict[str, Any]:
     _check(Path(), content)
     values: dict[str, Any] = yaml.load(content, Loader=loader_of(content))
     return values
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read_regular(path, _MAX_BYTES)
-    except InputError:
-        if path.exists():
-            raise
-        message = f"{path}: no such file; is {path.parent} a run's directory?"
-        raise InputError(message) from None
 
 
 def _check(path: Path, content: bytes) -> None:

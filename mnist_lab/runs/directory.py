@@ -28,7 +28,7 @@ from mnist_lab.errors import (
 )
 from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.files.checkpoint_inspection import opened
-from mnist_lab.files.regular import check_links, read_regular
+from mnist_lab.files.regular import check_links, read_of_run
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -238,13 +238,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or corrupt.
     """
-    try:
-        text = read_regular(path, _MAX_JSON)
-    except InputError:
-        if path.exists():
-            raise
-        message = f"{path}: no such file; is {path.parent} a run's directory?"
-        raise InputError(message) from None
+    text = read_of_run(path, _MAX_JSON)
     try:
         content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
