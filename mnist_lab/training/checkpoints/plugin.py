@@ -66,7 +66,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def name_best(checkpoint: Path, folder: Path, key: str | None) -> None:
-    """Make a checkpoint the best one of a run.
+    """Make a checkpoint the best one of a run, by a second name: no file is written to in place.
 
     Args:
         checkpoint: its path.
@@ -76,27 +76,17 @@ def name_best(checkpoint: Path, folder: Path, key: str | None) -> None:
     Raises:
         StorageError: the best one cannot be written.
     """
-    if key is None:
-        name_again(checkpoint, folder / BEST, folder)
-        return
-    content = read_checkpoint(checkpoint)
-    content["state_dict"] = content.pop(key)
-    write_checkpoint(folder / BEST, content, root=folder)
-
-
-def name_again(checkpoint: Path, name: Path, root: Path) -> None:
-    """Give a checkpoint's file a second name: files are never written to in place.
-
-    Raises:
-        StorageError: the name cannot be written.
-    """
-    if name.exists() and name.samefile(checkpoint):
-        return
-    try:
-        link_atomic(checkpoint, name, root)
-    except OSError:  # not every file system lets a file have two names
-        with write_errors(name):
-            copy_atomic(checkpoint, name, root)
+    best = folder / BEST
+    if key is not None:
+        content = read_checkpoint(checkpoint)
+        content["state_dict"] = content.pop(key)
+        write_checkpoint(best, content, root=folder)
+    elif not (best.exists() and best.samefile(checkpoint)):
+        try:
+            link_atomic(checkpoint, best, folder)
+        except OSError:  # not every file system lets a file have two names
+            with write_errors(best):
+                copy_atomic(checkpoint, best, folder)
 
 
 def separate(name: Path, root: Path) -> None:
