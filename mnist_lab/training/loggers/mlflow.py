@@ -93,18 +93,16 @@ class MLflow(Tracker):
 
     def _experiment(self) -> str:
         """Return the id of the experiment, which another process may make at the same time."""
-        found = self._client.get_experiment_by_name(self._experiment_name)
-        try:
-            return str(
-                found.experiment_id
-                if found
-                else self._client.create_experiment(self._experiment_name)
-            )
-        except Exception:
-            found = self._client.get_experiment_by_name(self._experiment_name)
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        name, client = self._experiment_name, self._client
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name))
+            except Exception:
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
     @override
     def send(self) -> dict[str, int]:
