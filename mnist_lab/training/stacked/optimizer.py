@@ -111,7 +111,18 @@ class StackedOptimizer(Optimizer):
         for own, (gradients, parameters, *moments) in zip(self.own, self._trials(), strict=True):
             group = own.param_groups[0]
             if self.name == "sgd":
-                self._step_sgd(group, parameters, gradients, moments)
+                fused_sgd(
+                    parameters,
+                    gradients,
+                    moments[0] if group["momentum"] else [],
+                    weight_decay=group["weight_decay"],
+                    momentum=group["momentum"],
+                    lr=group["lr"],
+                    dampening=group["dampening"],
+                    nesterov=group["nesterov"],
+                    maximize=False,
+                    is_first_step=self.steps_taken == 1 and bool(group["momentum"]),
+                )
                 continue
             step = fused_adam if self.name == "adam" else fused_adamw
             beta1, beta2 = group["betas"]
@@ -130,26 +141,6 @@ class StackedOptimizer(Optimizer):
                 amsgrad=False,
                 maximize=False,
             )
-
-    def _step_sgd(
-        self,
-        group: dict[str, Any],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        moments: list[list[Tensor]],
-    ) -> None:
-        fused_sgd(
-            parameters,
-            gradients,
-            moments[0] if group["momentum"] else [],
-            weight_decay=group["weight_decay"],
-            momentum=group["momentum"],
-            lr=group["lr"],
-            dampening=group["dampening"],
-            nesterov=group["nesterov"],
-            maximize=False,
-            is_first_step=self.steps_taken == 1 and bool(group["momentum"]),
-        )
 
     def _trials(self) -> list[tuple[list[Tensor], ...]]:
         """Return for each trial its slices of the gradients, the parameters and each moment.
