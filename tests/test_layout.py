@@ -74,7 +74,6 @@ UNTESTED = {
     "training/loggers/hparams.py",
     "training/lightning_internals.py",
     "sweeps/rungs.py",  # by those of sweeps/halving.py and sweeps/population.py
-    "training/stacked/loss.py",
     "training/stacked/run.py",
     "training/stacked/schedules.py",
     "training/stacked/train.py",

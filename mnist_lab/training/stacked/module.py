@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
@@ -27,7 +28,6 @@ from mnist_lab.models.metrics import (
 )
 from mnist_lab.training.phases import Phases
 from mnist_lab.training.stacked.data import Stream
-from mnist_lab.training.stacked.loss import training_losses
 from mnist_lab.training.stacked.network import EXACT, StackedNet
 from mnist_lab.training.stacked.optimizer import StackedOptimizer
 from mnist_lab.training.stacked.schedules import StackedSchedules
@@ -155,7 +155,7 @@ class Stack(L.LightningModule):
         images, labels = batch
         logits = self(images)  # (K, B, num_classes)
         labels = labels.index_select(0, self._rows)  # (K, B)
-        losses, reported = training_losses(logits, targets(labels, logits), self._smoothing)
+        losses, reported = _training_losses(logits, targets(labels, logits), self._smoothing)
         self._sums.add(reported, logits.detach(), likeliest(labels, 2))
         return losses.sum()
 
@@ -285,3 +285,38 @@ class Stack(L.LightningModule):
             running=self._sums.state(position),
             steps=self._optimizer.steps_taken,
         )
+
+
+def _training_losses(
+    logits: Tensor, labels: Tensor, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return each trial's mean cross-entropy ``(K,)``, to take the gradient of and to report.
+
+    ``F.cross_entropy`` takes one label smoothing and one mean. The gradients are the same bits as
+    with it, the means may differ in the last; so on a CPU the reported ones are the lone run's own.
+
+    Args:
+        logits: ``(K, B, num_classes)``.
+        labels: ``(K, B)``, or of mixed images probabilities ``(K, B, num_classes)``.
+        smoothing: ``(K,)``, share of the target that is spread over all classes; None is none.
+    """
+    if labels.ndim == 3:  # the lone run's own, one by one
+        shares = [0.0] * len(logits) if smoothing is None else smoothing.tolist()
+        rows = zip(logits, labels, shares, strict=True)
+        losses = torch.stack([F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows])
+        return losses, losses.detach()
+    log_probs = F.log_softmax(logits, 2)
+    own = F.nll_loss(log_probs.flatten(0, 1), labels.flatten(), reduction="none")
+    losses = own.view(labels.shape).mean(1)
+    if smoothing is not None:
+        spread = -log_probs.sum(2).mean(1)
+        losses = spread * (smoothing / logits.shape[2]) + losses * (1 - smoothing)
+    if logits.device.type != "cpu":
+        return losses, losses.detach()
+    with torch.no_grad():
+        if smoothing is None:
+            reported = [F.nll_loss(*pair) for pair in zip(log_probs, labels, strict=True)]
+        else:
+            rows = zip(logits, labels, smoothing.tolist(), strict=True)
+            reported = [F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows]
+        return losses, torch.stack(reported)
