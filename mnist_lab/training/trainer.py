@@ -253,21 +253,18 @@ def _callback_nodes(
         nodes.pop("checkpoint", None)
     if str(_monitor(nodes, "early_stopping")).startswith("train/"):
         # Lightning would look for it after a validation within the epoch, before it is logged.
-        nodes["early_stopping"] = _changed(nodes["early_stopping"], check_on_train_epoch_end=True)
+        at_epoch_end = {"check_on_train_epoch_end": True}
+        nodes["early_stopping"] = OmegaConf.merge(nodes["early_stopping"], at_epoch_end)
     if not validates or options.get("limit_val_batches") == 0:
         if str(_monitor(nodes, "early_stopping")).startswith("val/"):
             del nodes["early_stopping"]
         if str(_monitor(nodes, "checkpoint")).startswith("val/"):  # the last one is the best
-            nodes["checkpoint"] = _changed(nodes["checkpoint"], monitor=None)
+            nodes["checkpoint"] = OmegaConf.merge(nodes["checkpoint"], {"monitor": None})
     return nodes
 
 
 def _monitor(nodes: Mapping[str, Any], name: str) -> Any:
     return nodes[name].get("monitor") if nodes.get(name) is not None else None
-
-
-def _changed(node: Any, **settings: Any) -> Any:
-    return OmegaConf.merge(node, settings)
 
 
 def _as_list(value: Any) -> list[Any]:
