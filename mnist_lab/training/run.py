@@ -198,10 +198,14 @@ def finish_run(
     """
     if last is None and (run_dir / LAST).exists():
         last = read_checkpoint(run_dir / LAST)
-    data, weights = _data_record(datamodule), _weights_sha256(model, last)
+    data = _data_record(datamodule)
+    hashes = {"model": sha256_of(model.state_dict())}
+    if last is not None:
+        hashes["last"] = sha256_of(last["state_dict"])
+        hashes["optimizer"] = sha256_of(last["optimizer_states"])
     log_best(loggers, metrics)
     directory.write_metrics(run_dir, metrics)
-    manifest.update_manifest(run_dir, **data, sha256=weights)
+    manifest.update_manifest(run_dir, **data, sha256=hashes)
     close_logs(loggers, is_finished=True)
 
 
@@ -287,15 +291,6 @@ def _note_data(run_dir: Path, datamodule: L.LightningDataModule) -> None:
             "again, with data.root=<the folder that has them>"
         )
     manifest.update_manifest(run_dir, **record)
-
-
-def _weights_sha256(model: Classifier, last: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return hashes of the tested weights, the last ones and the optimizer's state."""
-    hashes = {"model": sha256_of(model.state_dict())}
-    if last is not None:
-        hashes["last"] = sha256_of(last["state_dict"])
-        hashes["optimizer"] = sha256_of(last["optimizer_states"])
-    return hashes
 
 
 def _data_record(datamodule: L.LightningDataModule) -> dict[str, Any]:
