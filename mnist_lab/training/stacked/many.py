@@ -66,7 +66,8 @@ def train_many(
     for group in _groups(models, options, datamodule.batch_size, stack):
         if len(group) == 1:
             (place,) = group
-            alone = _with_seed(datamodule, streams[place])
+            alone = copy.copy(datamodule)  # the same images in the order of another seed
+            alone.seed, _ = streams[place]
             results[place] = train(models[place], alone, **options)
             continue
         members = [models[place] for place in group]
@@ -131,10 +132,3 @@ def _train_stack(
         fit_metrics(model, epochs, steps, seconds, logged.get(place, {})) | tested[place]
         for place, model in enumerate(models)
     ]
-
-
-def _with_seed(datamodule: MNISTDataModule, stream: Stream) -> MNISTDataModule:
-    """Return a data module of the same images in the order of another seed."""
-    alone = copy.copy(datamodule)
-    alone.seed = stream[0]
-    return alone
