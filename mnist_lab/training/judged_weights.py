@@ -67,17 +67,13 @@ def judge(trainer: L.Trainer) -> None:
 def mute(trainer: L.Trainer) -> None:
     """Keep metrics from the loggers until ``unmute``."""
     for logger in trainer.loggers:
-        vars(logger)["log_metrics"] = _log_nothing
+        vars(logger)["log_metrics"] = lambda *_, **__: None
 
 
 def unmute(trainer: L.Trainer) -> None:
     """Let the loggers have metrics again."""
     for logger in trainer.loggers:
         vars(logger).pop("log_metrics", None)
-
-
-def _log_nothing(*_: Any, **__: Any) -> None:
-    """Take the place of ``Logger.log_metrics``."""
 
 
 @contextmanager
