@@ -63,37 +63,26 @@ class Snapshot:
         """Return the form that is stored, of builtins and tensors."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> "Snapshot":
-        """Read the stored form, which may come from others.
-
-        Raises:
-            InputError: an entry is missing or not of its type.
-        """
-        values = {}
-        state = {"goes_further": False, **state}  # which those of earlier versions lack
-        for field in fields(cls):
-            with contextlib.suppress(Exception):  # whatever a wrong type leads to
-                if _CHECKS[field.name](state[field.name]):
-                    values[field.name] = state[field.name]
-                    continue
-            raise InputError(f"{KEY}.{field.name} is missing or wrong")
-        snapshot = cls(**values)
-        if snapshot.batch > snapshot.total_batches:
-            raise InputError("more batches in an epoch than in all")
-        return snapshot
-
 
 def read_snapshot(path: Path, checkpoint: Mapping[str, Any]) -> Snapshot:
-    """Return the snapshot in a checkpoint's content.
+    """Return the snapshot in a checkpoint's content, which may come from others.
 
     Raises:
         InputError: it is missing or wrong.
     """
-    try:
-        return Snapshot.from_dict(checkpoint.get(KEY, {}))
-    except InputError as error:
-        raise InputError(f"{path}: a run cannot be resumed from it: {error}") from error
+    refused = f"{path}: a run cannot be resumed from it"
+    state = {"goes_further": False, **checkpoint.get(KEY, {})}  # which earlier versions lack
+    values = {}
+    for field in fields(Snapshot):
+        with contextlib.suppress(Exception):  # whatever a wrong type leads to
+            if _CHECKS[field.name](state[field.name]):
+                values[field.name] = state[field.name]
+                continue
+        raise InputError(f"{refused}: {KEY}.{field.name} is missing or wrong")
+    snapshot = Snapshot(**values)
+    if snapshot.batch > snapshot.total_batches:
+        raise InputError(f"{refused}: more batches in an epoch than in all")
+    return snapshot
 
 
 def take(trainer: L.Trainer, batch: int, is_finished: bool, is_best: bool) -> Snapshot:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mnist_lab.errors import InputError
-from mnist_lab.training.checkpoints.resume_state import KEY, Snapshot, random_state, read_snapshot
+from mnist_lab.training.checkpoints.resume_state import KEY, random_state, read_snapshot
 
 
 def stored() -> dict[str, Any]:
@@ -30,12 +30,12 @@ def stored() -> dict[str, Any]:
 def test_of_an_earlier_version() -> None:
     content = stored()
     del content["goes_further"]
-    assert not Snapshot.from_dict(content).goes_further
+    assert not read_snapshot(Path("a.ckpt"), {KEY: content}).goes_further
 
 
 def test_the_stored_form_stays() -> None:
     content = stored()
-    snapshot = Snapshot.from_dict(content)
+    snapshot = read_snapshot(Path("a.ckpt"), {KEY: content})
     assert (snapshot.step, snapshot.batch, snapshot.is_best) == (12, 2, True)
     assert snapshot.to_dict() == content
     assert [*snapshot.to_dict()] == [*content]
