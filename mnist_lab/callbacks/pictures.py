@@ -57,11 +57,6 @@ class Pictures(L.Callback):
     histograms: bool = True
     projector: bool = True
 
-    def __post_init__(self) -> None:
-        """Begin without batches."""
-        self._batches: list[_Batch] = []  # of this rank
-        self._shares: list[tuple[_Batch, ...]] = []  # of all ranks, for each batch
-
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loader: Any = trainer.train_dataloader
@@ -77,7 +72,8 @@ class Pictures(L.Callback):
 
     @override
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._batches, self._shares = [], []
+        self._batches: list[_Batch] = []  # of this rank
+        self._shares: list[tuple[_Batch, ...]] = []  # of all ranks, for each batch
 
     @override
     def on_test_batch_end(
