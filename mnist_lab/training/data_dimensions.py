@@ -25,10 +25,6 @@ def follow_data(config: DictConfig, datamodule: L.LightningDataModule) -> DictCo
     A data module says them as ``num_classes`` and ``in_shape``. One that does not is asked for a
     batch, which tells the shape of its images.
 
-    Args:
-        config: the resolved config.
-        datamodule: the data.
-
     Raises:
         ConfigError: the batch has no images, or the model fewer classes than the data.
     """

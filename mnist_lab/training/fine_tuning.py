@@ -15,14 +15,10 @@ _MOST_NAMED = 12  # layers in an error
 
 
 def load_initial(model: nn.Module, source: Path) -> dict[str, str]:
-    """Put the weights of a run's best checkpoint into a model that is to be trained.
+    """Put the weights of a run's best checkpoint, or of a file, into a model to be trained.
 
     Where the model's last layer has another number of outputs, as for other classes, that layer
     keeps the weights that it was built with.
-
-    Args:
-        model: the model.
-        source: the run's directory, or a checkpoint's file.
 
     Returns:
         ``path`` of the checkpoint, and ``sha256`` of all its weights.
@@ -58,11 +54,7 @@ def _last_layer(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
-    """Leave the weights of some of a model's modules, and of all below them, out of training.
-
-    Args:
-        model: the model.
-        patterns: names of modules, such as ``net.1`` or ``net.*``.
+    """Leave modules, by patterns such as ``net.*``, and all below them, out of training.
 
     Raises:
         ConfigError: one matches no module that has weights, or nothing is left to train.

@@ -138,12 +138,7 @@ def wait_for_step(trainer: L.Trainer) -> Iterator[None]:
 
 
 def default_trainer(model: L.LightningModule, **options: Any) -> L.Trainer:
-    """Return a trainer on one device that shows its progress and keeps no files.
-
-    Args:
-        model: the model, which ``precision=auto`` is resolved for.
-        options: arguments of ``lightning.Trainer``, which come before these defaults.
-    """
+    """Return a trainer on one device without files, or as the options of Lightning's say."""
     defaults: dict[str, Any] = {
         "accelerator": "auto",
         "devices": 1,

@@ -79,9 +79,7 @@ def _is_mismatch(error: Exception) -> bool:
 def loading(ckpt_path: str | Path | None, checkpoint: Checkpoint | None) -> Iterator[None]:
     """Re-raise what Lightning or torch says of a checkpoint's state in one line.
 
-    Args:
-        ckpt_path: the checkpoint's path.
-        checkpoint: the callback that knows when the state is restored; None means that it is.
+    The callback knows when the state is restored; where there is none, it is.
 
     Raises:
         InputError: the state is not of this model, its optimizer or its callbacks.

@@ -65,12 +65,7 @@ def example_batch(model: L.LightningModule) -> Any:
 
 
 def summary_lines(model: L.LightningModule, batch: Any) -> list[str]:
-    """Return the table and a line of totals.
-
-    Args:
-        model: the model.
-        batch: a batch of one image; None leaves out shapes and FLOPs.
-    """
+    """Return the table and a line of totals; without a batch of one image, no shapes and FLOPs."""
     modules = layers(model)
     rows = [
         Row(name, type(module).__name__, sum(p.numel() for p in module.parameters()))

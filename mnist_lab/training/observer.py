@@ -20,13 +20,7 @@ class Observer(Protocol):
     def end_epoch(
         self, metrics: Mapping[str, float], epoch: int, monitor: str, is_last: bool = False
     ) -> None:
-        """Follow the end of an epoch.
-
-        Args:
-            metrics: what the epoch has measured, such as ``val/acc``.
-            epoch: its number, from 0.
-            monitor: the run's monitored metric.
-            is_last: whether the run ends with this epoch anyway.
+        """Follow the end of an epoch, which is numbered from 0, and may be the run's last anyway.
 
         Raises:
             Diverged: a loss is NaN or infinite.

@@ -33,19 +33,10 @@ _TAIL = 5  # the last fifth of the steps is what a loss is the mean of
 def range_test(
     configs: Sequence[DictConfig], rates: Sequence[float], steps: int, size: int | None = None
 ) -> list[list[float]]:
-    """Train at each rate from each config's seed, and return the training losses at the end.
+    """Return for each config and rate the mean training loss of the last fifth of the steps.
 
     Learning rates are constant, whatever the schedule. Models that can be stacked are trained side
-    by side, others one by one.
-
-    Args:
-        configs: a resolved config for each seed.
-        rates: the learning rates.
-        steps: optimizer steps of each training.
-        size: most trainings in a stack; None is by the size of the network.
-
-    Returns:
-        For each config and rate the mean loss of the last fifth of the steps.
+    by side, at most ``size`` of them (None: by the size of the network), others one by one.
 
     Raises:
         ConfigError: a setting does not fit.

@@ -186,15 +186,9 @@ def finish_run(
     loggers: Iterable[Logger],
     last: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the result of a run that was trained and tested, and hashes of its data and weights.
+    """Write the result of a run, and hashes of its data and of the weights that were tested.
 
-    Args:
-        run_dir: the run's directory.
-        metrics: the result.
-        model: the model, with the weights that were tested.
-        datamodule: the data.
-        loggers: the run's loggers.
-        last: weights and optimizer states of the last checkpoint; None reads them.
+    ``last`` has weights and optimizer states of the last checkpoint; None reads them.
     """
     if last is None and (run_dir / LAST).exists():
         last = read_checkpoint(run_dir / LAST)
@@ -249,14 +243,7 @@ def _recorded(
 def recorded(
     run_dir: Path, config: DictConfig, environment: Mapping[str, Any], from_step: int = 0
 ) -> Iterator[None]:
-    """Record a run's config and how this attempt ends.
-
-    Args:
-        run_dir: the run's directory, which this process holds.
-        config: the resolved config.
-        environment: what the figures depend on besides the config.
-        from_step: the step that the run starts or is resumed at.
-    """
+    """Record a run's config and how this attempt ends; this process holds the directory."""
     if not (run_dir / directory.MANIFEST).exists():
         values = portable_values(config)
         directory.write(run_dir / directory.CONFIG, to_yaml(values))

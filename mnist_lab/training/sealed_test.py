@@ -50,17 +50,10 @@ def count_reading(
     datamodule: L.LightningDataModule,
     by: str,
 ) -> None:
-    """Record in a sealed run's manifest that its test images are about to be read.
+    """Record in a sealed run's manifest what is about to read its test images, such as ``predict``.
 
     It is recorded before the reading, so that one that is killed counts. Other images than those
     that the run was tested on are not its test images.
-
-    Args:
-        run_dir: the run's directory.
-        config: the run's config.
-        model: the model, with the weights that are tested.
-        datamodule: the data whose test images are read.
-        by: what reads them: ``train``, ``evaluate``, ``predict`` or ``card``.
 
     Raises:
         BusyError: another process trains the run.

@@ -118,7 +118,7 @@ def build_trainer(
     is_quiet: bool = False,
     tests: bool = True,
 ) -> L.Trainer:
-    """Build the trainer with the callbacks and loggers of its groups.
+    """Build the trainer of a config, with its callbacks and loggers.
 
     Args:
         config: the whole config.
