@@ -217,11 +217,7 @@ def _before_the_end(
 ) -> _Start:
     """Return the save before the last, from which the run comes again to where it ended.
 
-    Args:
-        run_dir: the run's directory.
-        content: of its last checkpoint.
-        last: the snapshot in it.
-        has_unseen: whether the last steps were not validated within training.
+    ``has_unseen`` says that the last steps were not validated within training.
     """
     path = run_dir / directory.PREVIOUS
     try:

@@ -68,10 +68,7 @@ class AtomicCheckpointIO(CheckpointIO):
 def name_best(checkpoint: Path, folder: Path, key: str | None) -> None:
     """Make a checkpoint the best one of a run, by a second name: no file is written to in place.
 
-    Args:
-        checkpoint: its path.
-        folder: the run's directory.
-        key: of the best weights in it, where its own are others.
+    ``key`` is that of the best weights in it, where its own are others.
 
     Raises:
         StorageError: the best one cannot be written.

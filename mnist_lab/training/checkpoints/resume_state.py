@@ -86,14 +86,7 @@ def read_snapshot(path: Path, checkpoint: Mapping[str, Any]) -> Snapshot:
 
 
 def take(trainer: L.Trainer, batch: int, is_finished: bool, is_best: bool) -> Snapshot:
-    """Return the snapshot of all ranks, each of which has to call this.
-
-    Args:
-        trainer: the trainer of the run.
-        batch: batches of the current epoch that are done.
-        is_finished: whether all steps were taken.
-        is_best: whether the weights are the best so far.
-    """
+    """Return the snapshot of all ranks, each of which calls this, in or at the end of an epoch."""
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epoch_loop = trainer.fit_loop.epoch_loop
     assert isinstance(epoch_loop, FastEpochLoop)

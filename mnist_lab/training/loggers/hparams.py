@@ -27,12 +27,8 @@ def log_config(loggers: Iterable[Logger], config: DictConfig, tests: bool = True
     """Log a run's settings as hyperparameters and as text, where a logger is TensorBoard's.
 
     The HParams tab shows the scalars of these tags as the run's metrics, so that it
-    fills itself during the run, and no metric is logged twice.
-
-    Args:
-        loggers: the run's loggers.
-        config: the run's config.
-        tests: whether the run will have metrics of the test images.
+    fills itself during the run, and no metric is logged twice. ``tests`` says whether the run will
+    have metrics of the test images.
     """
     from torch.utils.tensorboard.summary import hparams
 

@@ -151,12 +151,10 @@ def _train(net: VmappedNet, images: Tensor, shares: Sequence[int]) -> int:
 
 
 def _most(model: Classifier, activations: int, device: torch.device) -> int:
-    """Return how many trials a stack by torch.func has at most.
+    """Return how many trials a stack by torch.func has at most; on a GPU by half its free memory.
 
-    Args:
-        model: the model, of which a trial has weights, gradients and two moments.
-        activations: bytes that a trial keeps for the backward pass, which takes as many again.
-        device: of the stack; of a GPU's free memory it takes half.
+    A trial has weights, gradients and two moments, and keeps so many bytes of activations for the
+    backward pass, which takes as many again.
     """
     of_model = sum(each.numel() * each.element_size() for each in model.parameters())
     memory, most = _CPU_MEMORY, MOST

@@ -22,11 +22,7 @@ _SAME_IN_ANY_PLACE = (nn.ReLU, nn.Identity)  # an element's bits do not depend o
 
 
 class StackedLinear(nn.Module):
-    """K linear layers.
-
-    Args:
-        layers: the layers, all of one shape.
-    """
+    """K linear layers of one shape."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
@@ -58,11 +54,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedBatchNorm(nn.Module):
-    """K batch norms over ``(K, B, features)``.
-
-    Args:
-        layers: the layers, all of one width.
-    """
+    """K batch norms of one width, over ``(K, B, features)``."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -106,11 +98,7 @@ class StackedBatchNorm(nn.Module):
 
 
 class StackedActivation(nn.Module):
-    """An activation without weights.
-
-    Args:
-        activation: the module that a lone network has.
-    """
+    """An activation without weights, of the module that a lone network has."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -206,13 +194,9 @@ def _blocks(shares: Shares, batches: Tensor, *others: Tensor) -> Iterator[tuple[
 
 
 def _multiply_weights(batch: Tensor, out: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """Write the outputs of trials for the batch that they share, or for one of each.
+    """Write the outputs ``(K, B, out)`` of trials for the batch that they share, or one of each.
 
-    Args:
-        batch: ``(B, in)`` or ``(K, B, in)``.
-        out: ``(K, B, out)``.
-        weight: ``(K, out, in)``.
-        bias: ``(K, out)``.
+    The batch is ``(B, in)`` or ``(K, B, in)``, the weight ``(K, out, in)``, the bias ``(K, out)``.
     """
     if _is_one_product(batch, out, inner=batch.shape[-1], columns=weight.shape[1]):
         product = torch.addmm(bias.reshape(-1, 1), weight.flatten(0, 1), batch.t())
@@ -222,12 +206,9 @@ def _multiply_weights(batch: Tensor, out: Tensor, weight: Tensor, bias: Tensor) 
 
 
 def _multiply_gradients(batch: Tensor, out: Tensor, gradient: Tensor) -> None:
-    """Write the gradients of the weights of trials, whose inputs are as above.
+    """Write the gradients ``(K, out, in)``, contiguous, of the weights, for batches as above.
 
-    Args:
-        batch: ``(B, in)`` or ``(K, B, in)``.
-        out: ``(K, out, in)``, contiguous.
-        gradient: of the outputs ``(K, out, B)``.
+    The gradient of the outputs is ``(K, out, B)``.
     """
     if _is_one_product(batch, out, inner=batch.shape[-2], columns=gradient.shape[1]):
         torch.mm(gradient.reshape(-1, len(batch)), batch, out=out.view(-1, batch.shape[1]))
@@ -242,14 +223,7 @@ def _is_one_product(batch: Tensor, out: Tensor, inner: int, columns: int) -> boo
 
 
 def _multiply(out: Tensor, left: Tensor, right: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Write the products of all trials into ``out`` and return it.
-
-    Args:
-        out: ``(K, m, n)``.
-        left: ``(K, m, k)``.
-        right: ``(K, k, n)``.
-        rows: ``(K, 1, n)``, added to each row; None adds nothing.
-    """
+    """Write left ``(K, m, k)`` times right ``(K, k, n)``, plus rows ``(K, 1, n)``, into ``out``."""
     if not _is_exact_in_one_call(out, left.shape[2]):
         for number, product in enumerate(out):
             if rows is None:

@@ -138,9 +138,7 @@ class Stack(L.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(K, B, num_classes)`` in the order of ``trials``.
 
-        Args:
-            images: ``(S, B, 1, 28, 28)`` uint8, a batch for each of ``streams``, or with an S of 1
-                a batch for all.
+        Images are ``(S, B, 1, 28, 28)`` uint8, a batch for each of ``streams`` or, S = 1, for all.
         """
         shares = self._shares if len(images) > 1 else (len(self.trials),)
         logits: Tensor = self.net(images, shares)

@@ -74,12 +74,7 @@ class StackedNet(nn.Module):
                 self._dropouts.append((dropout, own))
 
     def forward(self, images: Tensor, shares: Shares) -> Tensor:
-        """Return logits ``(K, B, num_classes)`` for uint8 images ``(S, B, 1, 28, 28)``.
-
-        Args:
-            images: S batches.
-            shares: for each batch the number of trials, in order, that see it.
-        """
+        """Return logits ``(K, B, num_classes)`` for S batches of uint8 ``(S, B, 1, 28, 28)``."""
         outputs = self._pixels(images)
         for layer in self.layers:
             if isinstance(layer, StackedLinear):

@@ -51,13 +51,7 @@ class StackedOptimizer(Optimizer):
         self._slices: list[tuple[list[Tensor], ...]] = []
 
     def load(self, position: int, state: dict[str, Any], steps: int) -> None:
-        """Restore the trial at this position from a state of its own optimizer.
-
-        Args:
-            position: the trial's.
-            state: as ``write_back`` has returned it.
-            steps: optimizer steps taken, of all trials.
-        """
+        """Restore the trial at this position from what ``write_back`` returned after the steps."""
         own, self.steps_taken = self.own[position], steps
         own.load_state_dict(state)
         for number, parameter in enumerate(own.param_groups[0]["params"]):

@@ -213,10 +213,8 @@ class StackedRun:
     ) -> dict[str, float]:
         """Write the result of a trial that has reached its end, and return it.
 
-        Args:
-            tested: metrics of validation and test, of the weights that ``load_best`` has loaded.
-            seconds: the trial's share of the stack's time.
-            datamodule: the data.
+        ``tested`` are the metrics of the weights that ``load_best`` has loaded, ``seconds`` its
+        share of the stack's.
         """
         assert self.last is not None
         steps = self.last.steps

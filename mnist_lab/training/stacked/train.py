@@ -98,13 +98,7 @@ def train_stack(
 class _Guide:
     """Decides after each epoch which trials leave a stack, and has their metrics and checkpoints.
 
-    Args:
-        network: the stack.
-        trainer: the trainer of the stack.
-        runs: the run of each trial.
-        observers: what follows each trial.
-        heartbeat: what says how far they are.
-        finished: trials to be tested.
+    ``finished`` are the trials to be tested.
     """
 
     network: Stack

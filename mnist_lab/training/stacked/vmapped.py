@@ -46,10 +46,6 @@ class VmappedNet(nn.Module):
         """Return logits ``(K, B, num_classes)`` for images ``(S, B, C, H, W)``, uint8 or in [0, 1].
 
         In training buffers are updated, as batch norm's running statistics.
-
-        Args:
-            images: S batches.
-            shares: for each batch the number of trials, in order, that see it.
         """
         if 1 < len(shares) < len(self._models):
             counts = torch.tensor(shares, device=images.device)
