@@ -185,10 +185,7 @@ def _at(path: Path, folder: int | None) -> str | Path:
 
 @contextlib.contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Re-raise what the system has against a write in one line.
-
-    Args:
-        path: the file or folder that is written.
+    """Re-raise what the system has against writing a file or a folder in one line.
 
     Raises:
         StorageError: it cannot be written.

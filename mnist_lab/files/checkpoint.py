@@ -27,11 +27,7 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint to a partial file, sync it, and only then rename it.
 
-    Args:
-        path: the file.
-        checkpoint: its content.
-        keep: the path that the replaced file is kept at; None drops it.
-        root: the directory below which no link is followed; None is the file's folder.
+    ``keep`` and ``root`` are as in ``replace_atomic``.
 
     Raises:
         StorageError: it cannot be written.

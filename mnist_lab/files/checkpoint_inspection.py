@@ -46,9 +46,7 @@ _CALLS = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX"}
 def opened(path: Path, is_whole: bool = True) -> Iterator[BinaryIO]:
     """Open a checkpoint file after checking its form, and that its pickle names no code.
 
-    Args:
-        path: the file.
-        is_whole: whether to verify every checksum, which ``torch.load`` does not.
+    If ``is_whole`` every checksum is verified, which ``torch.load`` does not.
 
     Raises:
         InputError: the file is missing, truncated or corrupt, or not a checkpoint.

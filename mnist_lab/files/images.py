@@ -41,11 +41,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def decode_image(content: bytes | bytearray, name: str) -> Image.Image:
-    """Decode an image.
-
-    Args:
-        content: a file's bytes.
-        name: what to call it in an error.
+    """Decode an image of a file's content, which errors call by a name.
 
     Raises:
         InputError: it is not an image of these formats, or is corrupt, animated or too large.

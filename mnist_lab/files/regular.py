@@ -16,9 +16,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
     """Open a file for reading; a pipe or a device, which might never end, is refused.
 
-    Args:
-        path: the file.
-        name: the file's name in messages; None is the path.
+    Messages call it by a name, or else by its path.
 
     Raises:
         InputError: the file is missing, not regular, or not readable.
@@ -90,10 +88,8 @@ def read_of_run(path: Path, max_bytes: int) -> bytes:
 def check_links(directory: Path) -> None:
     """Refuse a directory with a link out of it at any level, or with a pipe or a device in it.
 
-    Whoever reads or writes below it by name stays within it then, libraries included.
-
-    Args:
-        directory: it may be reached by a link itself, and may be missing.
+    Whoever reads or writes below it by name stays within it then, libraries included. It may be
+    reached by a link itself, and may be missing.
 
     Raises:
         UntrustedError: there is such a link.

@@ -48,11 +48,6 @@ def add_text(folder: Path, tag: str, text: str) -> None:
     TensorBoard reads it also while it is open. Of a tag's texts the newest has the last step.
     Nothing is written where there are no event files.
 
-    Args:
-        folder: the run's directory.
-        tag: the text's tag.
-        text: what is shown.
-
     Raises:
         OSError: the file cannot be written.
     """

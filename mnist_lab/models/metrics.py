@@ -16,23 +16,19 @@ STEPS_HELD = 16  # of a stack, whose logits wait to be counted; one count a step
 
 
 def train_metrics(sums: Sequence[float], suffix: str = "") -> dict[str, float]:
-    """Return ``train/loss`` and ``train/acc`` of a trial's sums.
+    """Return ``train/loss`` and ``train/acc``, with a suffix such as ``_step``, of a trial's sums.
 
-    Args:
-        sums: loss times samples, correct preds, samples.
-        suffix: the end of the names, such as ``_step``.
+    They are those of loss times samples, of correct preds and of samples.
     """
     loss, correct, samples = sums
     return {f"train/loss{suffix}": loss / samples, f"train/acc{suffix}": correct / samples}
 
 
 def targets(labels: Tensor, logits: Tensor) -> Tensor:
-    """Return labels as cross-entropy takes them.
+    """Return labels as cross-entropy with logits ``(..., B, num_classes)`` takes them.
 
-    Args:
-        labels: classes ``(..., B)``, or of mixed images probabilities ``(..., B, C)``, which get
-            zeros where the model has more classes than the data.
-        logits: ``(..., B, num_classes)``.
+    They are classes ``(..., B)``, or of mixed images probabilities ``(..., B, C)``, which get zeros
+    where the model has more classes than the data.
     """
     if not labels.is_floating_point():
         return labels

@@ -80,12 +80,9 @@ def _number(variable: str) -> int:
 def new_name(parent: str, name: str | None = None) -> str:
     """Return a path under ``parent`` that no other run has, even one started in the same second.
 
-    Only rank 0 writes a run directory. The other processes of torchrun or srun cannot know its
-    name, so that theirs is among the temporary files, and is gone when they end.
-
-    Args:
-        parent: the folder that it is in.
-        name: a word that the user gave, as the end of the path.
+    A name that the user gave is its end. Only rank 0 writes a run directory. The other processes of
+    torchrun or srun cannot know its name, so that theirs is among the temporary files, and is gone
+    when they end.
     """
     unique = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     if name is not None:
@@ -105,11 +102,9 @@ def display_path(run_dir: Path) -> Path:
 
 @contextlib.contextmanager
 def claimed(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a folder in which rank 0 starts or resumes runs; other ranks work beside it.
+    """Hold a run's or a sweep's folder, for rank 0 to start or resume runs; others work beside it.
 
-    Args:
-        folder: a run's directory or a sweep's.
-        check: raises an error if the folder's content forbids it, before anything is written.
+    ``check`` raises an error if the folder's content forbids it, before anything is written.
 
     Raises:
         BusyError: another process holds the folder; nothing was written.
@@ -219,10 +214,7 @@ def check_place(folder: Path, place: tuple[int, int]) -> None:
 def write(path: Path, text: str, root: Path | None = None) -> None:
     """Write a file of a run atomically; the caller holds the run's lock.
 
-    Args:
-        path: the file.
-        text: its content.
-        root: the run's or sweep's directory, where the file is in a folder of it.
+    ``root`` is the run's or sweep's directory, where the file is in a folder of it.
 
     Raises:
         StorageError: the file cannot be written.

@@ -16,10 +16,7 @@ def metrics_table(
 ) -> Table:
     """Return accuracy, loss and what metrics= has added, a row for each split.
 
-    Args:
-        title: above the table.
-        metrics: flat, such as ``test/acc``.
-        class_names: of classes whose accuracy on the test images is to have a row of its own.
+    The classes that are named have a row each, of their accuracy on the test images.
     """
     table = Table("", title=title, title_justify="left", title_style="bold", show_edge=False)
     table.add_column("accuracy", justify="right")

@@ -20,9 +20,7 @@ TRASH = ".trash"
 def discard(folder: Path, name: str) -> Path:
     """Move a run or a sweep to the trash, and return its place there.
 
-    Args:
-        folder: its directory.
-        name: of the folder in the trash; what was removed together is put back together.
+    What was removed together has a folder of one name there, and is put back together.
 
     Raises:
         BusyError: a process works on it.
@@ -42,10 +40,7 @@ def removal_name() -> str:
 
 
 def put_back(places: Iterable[Path]) -> list[Path]:
-    """Move back what was removed last, and return the directories.
-
-    Args:
-        places: folders that runs were removed from, or the former directories of runs.
+    """Move back what was removed last from folders, or from former directories; return these.
 
     Raises:
         ConfigError: a directory of that name is there again.
