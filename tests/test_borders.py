@@ -12,7 +12,6 @@ BORDERS = ("training/lightning_internals.py", "config/hydra_internals.py")
 EXCEPTIONS = {
     "cli/main.py: os._exit": "Python documents it; it has no other name",
     "models/classifier.py: _current_fx_name": "set 44 times a step; models are below training",
-    "training/stacked/module.py: _current_fx_name": "as in Classifier",
 }
 # Keys of a config that Hydra documents.
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_", "_self_"}

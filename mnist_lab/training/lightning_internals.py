@@ -74,8 +74,11 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 def set_current_hook(model: L.LightningModule, name: str) -> None:
-    """Tell ``self.log`` which hook it is called from, as Lightning's own callers of hooks do."""
-    model._current_fx_name = name
+    """Tell ``self.log`` which hook it is called from, as Lightning's own callers of hooks do.
+
+    It goes by the name's place, as ``nn.Module.__setattr__`` takes a while to find what it is.
+    """
+    vars(model)["_current_fx_name"] = name
 
 
 def set_progress(tracker: Any, count: int) -> None:

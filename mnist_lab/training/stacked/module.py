@@ -106,13 +106,6 @@ class Stack(L.LightningModule):
         self.on_epoch_end: Callable[[int, Metrics], Iterable[int]] | None = None
         self.on_log: Callable[[int, Metrics], None] | None = None
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Store Lightning's bookkeeping of hooks as ``Classifier`` does."""
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     @property
     def streams(self) -> tuple[Stream, ...]:
         """The distinct streams ``(S,)`` of batches of the trials, in the order of their batches."""
