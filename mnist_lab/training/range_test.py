@@ -92,7 +92,10 @@ def _stacked(config: DictConfig, rates: Sequence[float], datamodule: Any, size: 
     model: Classifier = _built(config)
     begun = torch.get_rng_state()  # from which dropout is drawn
     for start in range(0, len(rates), size):
-        models = [_copied(model, rate) for rate in rates[start : start + size]]
+        chosen = rates[start : start + size]
+        models = [copy.deepcopy(model) for _ in chosen]
+        for own, rate in zip(models, chosen, strict=True):
+            own.optimizer_settings |= {"lr": rate}
         streams = [(config.data.seed, config.data.get("fold"))] * len(models)
         stack = Stack(models, streams, [begun] * len(models))
         trainer = build_trainer(config, models[0], validates=False, is_quiet=True)
@@ -105,13 +108,6 @@ def _stacked(config: DictConfig, rates: Sequence[float], datamodule: Any, size: 
             fit(stack, datamodule, trainer, on_log=keep)
         losses += _tail(torch.tensor(of_steps)).tolist()
     return losses
-
-
-def _copied(model: Classifier, rate: float) -> Classifier:
-    """Return a copy of a model with a learning rate of its own."""
-    model = copy.deepcopy(model)
-    model.optimizer_settings |= {"lr": rate}
-    return model
 
 
 def _one_by_one(config: DictConfig, rates: Sequence[float]) -> Iterator[float]:
