@@ -45,19 +45,16 @@ class StackedSchedules:
 
     def step(self, ends_epoch: bool) -> None:
         """Step those that go by step, and where a step ends an epoch those that go by epoch."""
-        of_steps = {
-            id(schedule): schedule
+        due = {  # each once, as trials share some
+            id(schedule): schedule["scheduler"]
             for schedule in self._schedules
-            if schedule is not None and "monitor" not in schedule
+            if schedule is not None
+            and "monitor" not in schedule
+            and (ends_epoch or schedule.get("interval") == "step")
         }
-        stepped = [
-            schedule["scheduler"]
-            for schedule in of_steps.values()
-            if ends_epoch or schedule.get("interval") == "step"
-        ]
-        for schedule in stepped:
+        for schedule in due.values():
             schedule.step()
-        if stepped:
+        if due:
             self._follow()
 
     def _follow(self) -> None:
