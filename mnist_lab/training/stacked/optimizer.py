@@ -189,14 +189,12 @@ class StackedOptimizer(Optimizer):
         names += ["momentum", "dampening", "nesterov"] if self.name == "sgd" else ["eps"]
         rows = {name: [float(group[name]) for group in groups] for name in names}
         if self.name != "sgd":
-            for number, name in enumerate(("beta1", "beta2")):
-                rows[name] = [group["betas"][number] for group in groups]
-            corrections = zip(rows["lr"], rows["beta1"], rows["beta2"], strict=True)
-            steps = self.steps_taken
-            rows["step_size"], rows["root"] = [], []
-            for lr, beta1, beta2 in corrections:
-                rows["step_size"].append(lr / (1 - beta1**steps))
-                rows["root"].append((1 - beta2**steps) ** 0.5)
+            betas, steps = [group["betas"] for group in groups], self.steps_taken
+            rows["beta1"] = [beta1 for beta1, _ in betas]
+            rows["beta2"] = [beta2 for _, beta2 in betas]
+            pairs = zip(rows["lr"], rows["beta1"], strict=True)
+            rows["step_size"] = [lr / (1 - beta1**steps) for lr, beta1 in pairs]
+            rows["root"] = [(1 - beta2**steps) ** 0.5 for beta2 in rows["beta2"]]
         first = self.parameters[0]
         table = torch.tensor(list(rows.values()), dtype=first.dtype).to(first.device)
         return dict(zip(rows, table, strict=True))
