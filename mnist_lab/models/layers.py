@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.models.arguments import ACTIVATIONS, DROPOUT, OUTPUTS, SIZE, Range
+from mnist_lab.models.arguments import ACTIVATIONS, DROPOUT, SIZE, Range
 
 
 def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
@@ -85,23 +85,15 @@ def fitted(images: Tensor, in_shape: Sequence[int]) -> Tensor:
     return images.expand(-1, channels, -1, -1) if images.shape[1] != channels else images
 
 
-def activation_layer(name: str) -> nn.Module:
-    """Return an activation by name.
+def activation_layer(
+    name: str, key: str = "model.activation", classes: Mapping[str, str] = ACTIVATIONS
+) -> nn.Module:
+    """Return an activation by its name in classes of ``torch.nn``.
 
     Raises:
         ConfigError: the name is unknown.
     """
-    layer: nn.Module = getattr(nn, ACTIVATIONS[one_of("model.activation", name, ACTIVATIONS)])()
-    return layer
-
-
-def output_layer(name: str) -> nn.Module:
-    """Return by name the layer that the logits pass through last.
-
-    Raises:
-        ConfigError: the name is unknown.
-    """
-    layer: nn.Module = getattr(nn, OUTPUTS[one_of("model.output", name, OUTPUTS)])()
+    layer: nn.Module = getattr(nn, classes[one_of(key, name, classes)])()
     return layer
 
 

@@ -5,8 +5,9 @@ from typing import Any, Unpack, final
 
 from torch import nn
 
+from mnist_lab.models.arguments import OUTPUTS
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import hidden_layers, output_layer
+from mnist_lab.models.layers import activation_layer, hidden_layers
 
 
 @final
@@ -40,6 +41,6 @@ class MLP(Classifier):
             nn.Flatten(),
             *hidden_layers(pixels, dims, activation, dropout, batch_norm),
             nn.Linear(dims[-1] if dims else pixels, self.num_classes),
-            output_layer(output),
+            activation_layer(output, "model.output", OUTPUTS),
         )
         self.initialize()

@@ -5,8 +5,9 @@ from typing import Unpack, final
 
 from torch import nn
 
+from mnist_lab.models.arguments import OUTPUTS
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import output_layer
+from mnist_lab.models.layers import activation_layer
 
 
 @final
@@ -25,5 +26,7 @@ class SoftmaxRegression(Classifier):
     def __init__(self, output: str = "identity", **shared: Unpack[SharedArgs]) -> None:
         super().__init__(**shared)
         linear = nn.Linear(math.prod(self.in_shape), self.num_classes)
-        self.net = nn.Sequential(nn.Flatten(), linear, output_layer(output))
+        self.net = nn.Sequential(
+            nn.Flatten(), linear, activation_layer(output, "model.output", OUTPUTS)
+        )
         self.initialize()
