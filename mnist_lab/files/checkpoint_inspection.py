@@ -127,19 +127,17 @@ def _code_in(content: BinaryIO) -> tuple[str | None, bool]:
                 return code, False
             if opcode.name.endswith("UNICODE"):
                 strings = [strings[1], str(argument)]
-            elif opcode.name == "GLOBAL" and not _NAME.fullmatch(str(argument)):
-                return code, False  # a text that begins like a pickle
-            elif opcode.name == "GLOBAL" and not _puts_together(str(argument)):
-                code = code or str(argument)
+            elif opcode.name == "GLOBAL":
+                name = str(argument)
+                if not _NAME.fullmatch(name):
+                    return code, False  # a text that begins like a pickle
+                if name not in _GLOBALS and not _TORCH_TYPE.fullmatch(name):
+                    code = code or name
             elif opcode.name in _CALLS:
                 code = code or str(argument or " ".join(strings))
     except Exception:  # it is no pickle from here on, whatever pickletools says of it
         return code, False
     return code, True
-
-
-def _puts_together(name: str) -> bool:
-    return name in _GLOBALS or _TORCH_TYPE.fullmatch(name) is not None
 
 
 def _untrusted(path: Path, name: str) -> UntrustedError:
