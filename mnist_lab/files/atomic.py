@@ -18,11 +18,8 @@ from typing import BinaryIO
 from mnist_lab.errors import LabError, StorageError, UntrustedError, reason
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
-# Windows has none: there each folder is looked at before names in it are used.
-_HAS_DESCRIPTORS = {os.open, os.mkdir, os.rename, os.link, os.unlink, os.stat} <= os.supports_dir_fd
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 def write_atomic(
@@ -61,7 +58,7 @@ def replace_atomic(
                 os.fsync(file.fileno())
         if keep is not None:
             with contextlib.suppress(FileNotFoundError):
-                _rename(_at(path, folder), _at(keep, folder), folder)
+                _rename(path.name, keep.name, folder)
 
 
 def link_atomic(path: Path, name: Path, root: Path | None = None) -> None:
@@ -72,7 +69,7 @@ def link_atomic(path: Path, name: Path, root: Path | None = None) -> None:
         UntrustedError: a folder below ``root`` is a link.
     """
     with _replaced(name, root) as (partial, folder):
-        os.link(_at(path, folder), partial, src_dir_fd=folder, dst_dir_fd=folder)
+        os.link(path.name, partial, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def copy_atomic(path: Path, name: Path, root: Path | None = None) -> None:
@@ -89,7 +86,7 @@ def rename(path: Path, name: Path, root: Path) -> None:
         UntrustedError: a folder below ``root`` is a link.
     """
     with opened_folder(path.parent, root) as folder:
-        _rename(_at(path, folder), _at(name, folder), folder)
+        _rename(path.name, name.name, folder)
 
 
 def remove(path: Path, root: Path | None = None) -> None:
@@ -100,7 +97,7 @@ def remove(path: Path, root: Path | None = None) -> None:
         UntrustedError: a folder below ``root`` is a link.
     """
     with contextlib.suppress(FileNotFoundError), opened_folder(path.parent, root) as folder:
-        os.unlink(_at(path, folder), dir_fd=folder)
+        os.unlink(path.name, dir_fd=folder)
 
 
 def remove_partials(folder: Path, root: Path) -> None:
@@ -108,13 +105,13 @@ def remove_partials(folder: Path, root: Path) -> None:
     if not folder.is_dir():
         return
     with opened_folder(folder, root) as descriptor:
-        for name in os.listdir(folder if descriptor is None else descriptor):
+        for name in os.listdir(descriptor):
             if name.startswith(".") and name.endswith(".partial"):
-                os.unlink(_at(folder / name, descriptor), dir_fd=descriptor)
+                os.unlink(name, dir_fd=descriptor)
 
 
 @contextlib.contextmanager
-def opened_folder(path: Path, root: Path | None = None) -> Iterator[int | None]:
+def opened_folder(path: Path, root: Path | None = None) -> Iterator[int]:
     """Open a folder below another without following links, and make it where it is missing.
 
     Args:
@@ -122,7 +119,7 @@ def opened_folder(path: Path, root: Path | None = None) -> Iterator[int | None]:
         root: as in ``replace_atomic``; None is the folder itself.
 
     Yields:
-        The folder's descriptor; None where the system has none.
+        The folder's descriptor.
 
     Raises:
         OSError: it cannot be opened or made.
@@ -130,57 +127,48 @@ def opened_folder(path: Path, root: Path | None = None) -> Iterator[int | None]:
     """
     place = path if root is None else root
     parts = path.relative_to(place).parts
-    descriptor = os.open(place, _FOLDER) if _HAS_DESCRIPTORS else None
+    descriptor = os.open(place, _FOLDER)
     try:
         for part in parts:
             place = place / part
-            at, above = _at(place, descriptor), descriptor
+            above = descriptor
             with contextlib.suppress(FileExistsError):
-                os.mkdir(at, dir_fd=above)
-            mode = os.stat(at, dir_fd=above, follow_symlinks=False).st_mode
+                os.mkdir(part, dir_fd=above)
+            mode = os.stat(part, dir_fd=above, follow_symlinks=False).st_mode
             if stat.S_ISLNK(mode) or part == "..":
                 raise UntrustedError(
                     f"{place}: a link in a directory that is written to; put the folder there"
                 )
-            if above is not None:
-                descriptor = os.open(at, _FOLDER | _NO_LINK, dir_fd=above)
-                os.close(above)
+            descriptor = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+            os.close(above)
         yield descriptor
     except OSError as error:
         if error.filename is not None:  # a name alone
             error.filename = str(path / error.filename)
         raise
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
-def _replaced(
-    path: Path, root: Path | None, is_durable: bool = True
-) -> Iterator[tuple[str | Path, int | None]]:
+def _replaced(path: Path, root: Path | None, is_durable: bool = True) -> Iterator[tuple[str, int]]:
     """Yield a new name and the folder that it is in, and give what is made there a file's name."""
     with opened_folder(path.parent, root) as folder:
-        partial = _at(path.with_name(f".{secrets.token_hex(8)}.partial"), folder)
+        partial = f".{secrets.token_hex(8)}.partial"
         try:
             yield partial, folder
-            _rename(partial, _at(path, folder), folder)
+            _rename(partial, path.name, folder)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial, dir_fd=folder)
             raise
-        if folder is not None and is_durable:
+        if is_durable:
             with contextlib.suppress(OSError):  # some network mounts sync no folders
                 os.fsync(folder)  # so that the name outlives a loss of power
 
 
-def _rename(path: str | Path, name: str | Path, folder: int | None) -> None:
+def _rename(path: str, name: str, folder: int) -> None:
     os.replace(path, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
-def _at(path: Path, folder: int | None) -> str | Path:
-    """Return what names a file within its open folder, or everywhere where there is none."""
-    return path if folder is None else path.name
 
 
 @contextlib.contextmanager

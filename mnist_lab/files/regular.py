@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from mnist_lab.errors import InputError, UntrustedError, reason
 
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK
 
 
 @contextlib.contextmanager

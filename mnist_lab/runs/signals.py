@@ -44,7 +44,7 @@ def signals_end_run() -> Iterator[None]:
         yield
         return
     signals = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     if "SLURM_JOB_ID" in os.environ:
         signals.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@90` sends before the time is up

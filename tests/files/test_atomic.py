@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from mnist_lab.errors import ConfigError, StorageError, UntrustedError
-from mnist_lab.files import atomic
 from mnist_lab.files.atomic import (
     copy_atomic,
     link_atomic,
@@ -103,13 +102,6 @@ def test_content_is_on_the_disk_before_it_has_the_name(
 # --- links in a directory that somebody else has made
 
 
-@pytest.fixture(params=["descriptors", "paths"])
-def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With names in open folders, and as on systems that know none."""
-    if request.param == "paths":
-        monkeypatch.setattr(atomic, "_HAS_DESCRIPTORS", False)
-
-
 WRITES: dict[str, Any] = {
     "write": lambda path, root: write_atomic(path, b"new", root),
     "link": lambda path, root: link_atomic(path.with_name("other"), path, root),
@@ -120,7 +112,6 @@ WRITES: dict[str, Any] = {
 }
 
 
-@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 @pytest.mark.parametrize("level", ["a", "a/b"])
 def test_no_folder_below_a_directory_is_a_link(tmp_path: Path, level: str, write: Any) -> None:
@@ -142,7 +133,6 @@ def test_no_folder_below_a_directory_is_a_link(tmp_path: Path, level: str, write
     assert state() == before
 
 
-@pytest.mark.usefixtures("either_way")
 def test_a_name_that_is_a_link_is_replaced(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"old")
@@ -152,7 +142,6 @@ def test_a_name_that_is_a_link_is_replaced(tmp_path: Path) -> None:
     assert (precious.read_bytes(), (tmp_path / "file").read_bytes()) == (b"old", b"new")
 
 
-@pytest.mark.usefixtures("either_way")
 def test_the_directory_itself_may_be_reached_by_a_link(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "there")
@@ -166,7 +155,6 @@ def test_the_directory_itself_may_be_reached_by_a_link(tmp_path: Path) -> None:
     assert [p.name for p in sorted((tmp_path / "there" / "a").iterdir())] == ["file", "other"]
 
 
-@pytest.mark.usefixtures("either_way")
 def test_an_error_names_the_whole_path(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(IsADirectoryError) as caught:
