@@ -23,6 +23,7 @@ from mnist_lab.inference.predictions import Predictions, first_of_each_class
 Pixels = NDArray[np.uint8]
 _INK, _MUTED, _BLUE, _ORANGE, _RED = "#1f2328", "#59636e", "#1f6feb", "#d4760a", "#b42318"
 _MANY_CLASSES = 20  # above which a figure has no room for each
+_MOST_FILTERS = 64
 _MOST_NAMES, _LONGEST_NAME = 64, 11  # on an axis; characters of each
 _SIDE, _GAP = 28, 4  # pixels of an image, and between two of them
 _LINE = 15  # pixels of the screen that a line of text takes
@@ -79,8 +80,9 @@ def confusion(predictions: Predictions) -> Figure:
     return figure
 
 
-def mistakes(predictions: Predictions, columns: int = 6, rows: int = 4) -> Figure:
+def mistakes(predictions: Predictions) -> Figure:
     """Draw the wrong predictions that the model was surest of, with label, pred and probability."""
+    columns, rows = 6, 4
     worst = predictions.mistakes(columns * rows)
     wrong = int((~predictions.is_correct).sum())
     title = f"The {len(worst)} most confident of {wrong:,} mistakes on the test images"
@@ -100,9 +102,9 @@ def mistakes(predictions: Predictions, columns: int = 6, rows: int = 4) -> Figur
     return _mosaic(title, predictions.images[worst], captions, columns, rows, width=7.2)
 
 
-def samples(predictions: Predictions, each: int = 5) -> Figure:
+def samples(predictions: Predictions) -> Figure:
     """Draw the first test images of each class with what the model says, a column for each."""
-    classes = min(predictions.num_classes, _MANY_CLASSES)
+    classes, each = min(predictions.num_classes, _MANY_CLASSES), 5
     first = first_of_each_class(predictions.labels, classes, each)
     blank = torch.full((1, *predictions.images.shape[1:]), 255, dtype=torch.uint8)
     images, captions = [], []
@@ -207,15 +209,11 @@ def reliability(predictions: Predictions) -> Figure:
     return figure
 
 
-def filters(weight: Tensor, most: int = 64) -> Figure | None:
+def filters(weight: Tensor) -> Figure | None:
     """Draw the weights of the first layer as images: blue is negative, red positive.
 
-    Args:
-        weight: of the first layer: ``(units, 784)`` or ``(channels, 1, height, width)``.
-        most: how many are drawn; of more, those of the largest norm.
-
-    Returns:
-        None where the weights have not the form of images.
+    They are ``(units, 784)`` or ``(channels, 1, height, width)``; of many, those of the largest
+    norm are drawn. None where the weights have not the form of images.
     """
     if weight.ndim == 2 and weight.shape[1] == _SIDE**2:
         images, name = weight.view(-1, _SIDE, _SIDE), "units"
@@ -226,9 +224,10 @@ def filters(weight: Tensor, most: int = 64) -> Figure | None:
     images = images.detach().float().cpu().nan_to_num(0.0)
     total, height, width = images.shape
     which = f"the {total} {name}"
-    if total > most:
-        largest = images.flatten(1).norm(dim=1).argsort(descending=True, stable=True)[:most]
-        images, which = images[largest], f"the {most} largest of {total} {name}"
+    if total > _MOST_FILTERS:
+        largest = images.flatten(1).norm(dim=1).argsort(descending=True, stable=True)
+        images = images[largest[:_MOST_FILTERS]]
+        which = f"the {_MOST_FILTERS} largest of {total} {name}"
     columns = min(len(images), 10 if len(images) <= 20 else 8)
     rows = math.ceil(len(images) / columns)
     inches = 0.72 * columns + 1.1
@@ -303,13 +302,8 @@ def _mosaic(
 ) -> Figure:
     """Draw images in a grid as one, which takes a tenth of the time of a pair of axes for each.
 
-    Args:
-        title: above the grid.
-        images: ``(N, 1, 28, 28)`` uint8, shown dark on light as they were written.
-        captions: for each, two lines of text and their colour.
-        columns: of the grid.
-        rows: of the grid.
-        width: of the figure in inches.
+    Images ``(N, 1, 28, 28)`` uint8 are shown dark on light as they were written; a caption is two
+    lines of text and their colour. The width of the figure is in inches.
     """
     across = _SIDE + _GAP
     line = _LINE * (columns * across - _GAP) / (94 * width)  # in pixels of the images

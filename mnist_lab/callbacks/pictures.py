@@ -167,10 +167,10 @@ def _loggers(trainer: L.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def _pairs(before: Tensor, after: Tensor, columns: int = 10, rows: int = 3) -> Tensor:
+def _pairs(before: Tensor, after: Tensor) -> Tensor:
     """Return a grid ``(H, W)`` uint8 of images ``(N, 1, 28, 28)``, each above what became of it."""
-    columns = min(columns, len(before))
-    rows = min(rows, len(before) // columns)
+    columns = min(10, len(before))
+    rows = min(3, len(before) // columns)
     both = [images[: rows * columns] for images in (before, after)]
     scaled = [images if images.dtype == torch.uint8 else images.mul(255).byte() for images in both]
     pairs = nn.functional.pad(torch.cat(scaled, 1), (1, 1, 1, 1), value=96)  # (N, 2, 30, 30)
