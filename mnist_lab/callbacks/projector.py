@@ -22,13 +22,9 @@ NAME = "penultimate layer, test images"
 def write_projector(
     log_dir: Path, vectors: Tensor, columns: dict[str, Tensor], images: Tensor
 ) -> None:
-    """Write a run's one embedding, or replace it.
+    """Write a run's one embedding, or replace it, in what TensorBoard takes for its directory.
 
-    Args:
-        log_dir: the directory that TensorBoard takes for the run.
-        vectors: ``(N, D)``.
-        columns: a label of each vector, ``(N,)``, by the label's name.
-        images: ``(N, 1, H, W)`` uint8.
+    Vectors are ``(N, D)``, columns labels ``(N,)`` by name, and images ``(N, 1, H, W)`` uint8.
 
     Raises:
         OSError: a file cannot be written.

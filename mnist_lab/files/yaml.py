@@ -53,10 +53,6 @@ def read_yaml(path: Path, convert: Callable[[dict[str, Any]], dict[str, Any]]) -
     mapping by itself, or else the whole file is read. To list the trials of a random search takes
     1.5 times as long without the sections' lines kept apart, and 3 times with files read whole.
 
-    Args:
-        path: the file.
-        convert: returns what a section, or several, becomes.
-
     Raises:
         InputError: the file cannot be read, or holds too much.
         UntrustedError: it holds a tag or an alias.

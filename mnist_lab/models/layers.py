@@ -35,13 +35,7 @@ def plain(value: Any) -> Any:
 
 
 def check_range(key: str, value: Any, allowed: Range, number: type = int) -> None:
-    """Check a number, or each of a list of them.
-
-    Args:
-        key: the argument's key in a config.
-        value: the number or the list.
-        allowed: the range of each.
-        number: int for whole numbers, else float.
+    """Check a number, or each of a list of them, of which int asks for whole ones.
 
     Raises:
         ConfigError: a number is out of range, or is none.

@@ -41,14 +41,8 @@ def inherit(
 ) -> None:
     """Have a run go on as another one, with other settings; both wait at the start of an epoch.
 
-    It keeps its own logs. Where a kill has ended this, it can be done again.
-
-    Args:
-        run_dir: the run's directory.
-        source: the other run's.
-        epoch: the epoch, from 0.
-        settings: of a config that trains as both have and will, by dotted keys.
-        entries: what the run's manifest has of it.
+    It keeps its own logs. Where a kill has ended this, it can be done again. The epoch is numbered
+    from 0, settings have dotted keys, and entries are those of the run's manifest.
 
     Raises:
         BusyError: another process holds the directory.

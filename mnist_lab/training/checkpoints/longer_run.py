@@ -36,12 +36,9 @@ _QUIET_AT_THE_END = ("EarlyStopping", "LearningRateMonitor", "ModelSummary", "Ri
 
 
 def go_further(config: DictConfig) -> None:
-    """Make a run's directory one of the config's length, where it has another.
+    """Make a run's directory one of the config's length, which was typed, where it has another.
 
     A kill within leaves the run of the old length, or that of the new.
-
-    Args:
-        config: of a run, with the lengths that were typed.
 
     Raises:
         BusyError: another process holds the directory.

@@ -57,14 +57,10 @@ def rewind(
     logs: Sequence[Mapping[str, int]] | None = None,
     step: int | None = None,
 ) -> None:
-    """Cut off what was logged after a snapshot, or everything.
+    """Cut off what was logged after a snapshot's step, or everything.
 
-    It comes before anything is logged, and is done by rank 0 alone.
-
-    Args:
-        loggers: the run's loggers.
-        logs: what ``log_lengths`` returned at the snapshot; None cuts off everything.
-        step: the snapshot's step.
+    ``logs`` is what ``log_lengths`` returned at the snapshot. It comes before anything is logged,
+    and is done by rank 0 alone.
 
     Raises:
         InputError: the snapshot is of fewer loggers.

@@ -37,14 +37,9 @@ def train_stack(
 ) -> None:
     """Train trials whose configs fit together, and test those that reach their end.
 
-    Trials that are resumed all have checkpoints of the end of the same epoch.
-
-    Args:
-        configs: of the trials.
-        observers: what follows each trial.
-        environment: what the figures depend on besides the configs.
-        folder: the sweep's, in which ``progress.json`` is written.
-        ending: within which the observers are told of those that reach their end.
+    Trials that are resumed all have checkpoints of the end of the same epoch. ``progress.json`` is
+    written in the sweep's folder; within ``ending`` observers are told of those that reach their
+    end.
 
     Raises:
         Exception: of the whole stack; trials that have ended before it keep their results.
