@@ -77,13 +77,7 @@ class Pictures(L.Callback):
 
     @override
     def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         if not _loggers(trainer) or not isinstance(batch, list | tuple) or len(batch) < 2:
             return

@@ -63,9 +63,7 @@ class Heartbeat(L.Callback):
                 self._path(trainer).unlink(missing_ok=True)
 
     @override
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self.on_train_end(trainer, pl_module)
 
     def _path(self, trainer: L.Trainer) -> Path:

@@ -188,13 +188,7 @@ class Checkpoint(LightningCheckpoint):
 
     @override
     def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         if batch_idx == 0 and trainer.state.fn == TrainerFn.FITTING and self.monitor:
             self._judged.see(trainer)
