@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim import lr_scheduler as schedules
 
 from mnist_lab.errors import ConfigError, first_line
-from mnist_lab.models.arguments import OPTIMIZERS
+from mnist_lab.models.arguments import OPTIMIZERS, OVER_THE_RUN
 from mnist_lab.models.named import build_named
 
 
@@ -60,28 +60,25 @@ def build_schedule(
     """
     rest = dict(settings)
     name = rest.pop("name")
+    interval = "step" if name in OVER_THE_RUN else "epoch"
+    schedule: schedules.LRScheduler
     try:
         match name:
             case "cosine":
-                steps = _steps(trainer)
-                cosine = schedules.CosineAnnealingLR(optimizer, steps, **rest)
-                return {"scheduler": cosine, "interval": "step"}
+                schedule = schedules.CosineAnnealingLR(optimizer, _steps(trainer), **rest)
             case "warmup_cosine":
-                warm = _warmup_cosine(optimizer, _steps(trainer), **rest)
-                return {"scheduler": warm, "interval": "step"}
+                schedule = _warmup_cosine(optimizer, _steps(trainer), **rest)
             case "one_cycle":
                 rest = _one_cycle_settings(rest, optimizer)
-                one_cycle = schedules.OneCycleLR(optimizer, total_steps=_steps(trainer), **rest)
-                return {"scheduler": one_cycle, "interval": "step"}
+                schedule = schedules.OneCycleLR(optimizer, total_steps=_steps(trainer), **rest)
             case "exponential":
-                return {"scheduler": schedules.ExponentialLR(optimizer, **rest)}
+                schedule = schedules.ExponentialLR(optimizer, **rest)
             case "plateau":
-                return _described(schedules.ReduceLROnPlateau(optimizer, **rest), trainer)
+                schedule = schedules.ReduceLROnPlateau(optimizer, **rest)
             case _:
-                interval = rest.pop("interval", "epoch")
+                interval = rest.pop("interval", interval)
                 key, role = "scheduler._target_", schedules.LRScheduler
-                built = build_named(key, name, role, optimizer, **rest)
-                return _described(built, trainer) | {"interval": interval}
+                schedule = build_named(key, name, role, optimizer, **rest)
     except ConfigError:
         raise
     except ZeroDivisionError as error:  # one_cycle's, which divides by the steps between two
@@ -91,6 +88,10 @@ def build_schedule(
         ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scheduler={name}: {error}") from error
+    described: dict[str, Any] = {"scheduler": schedule, "interval": interval}
+    if isinstance(schedule, schedules.ReduceLROnPlateau):
+        described["monitor"] = "val/loss" if trainer.enable_validation else "train/loss"
+    return described
 
 
 def advance(schedule: schedules.LRScheduler, steps: int) -> None:
@@ -104,13 +105,6 @@ def advance(schedule: schedules.LRScheduler, steps: int) -> None:
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         for _ in range(steps):
             schedule.step()
-
-
-def _described(schedule: schedules.LRScheduler, trainer: L.Trainer) -> dict[str, Any]:
-    if not isinstance(schedule, schedules.ReduceLROnPlateau):
-        return {"scheduler": schedule}
-    monitor = "val/loss" if trainer.enable_validation else "train/loss"
-    return {"scheduler": schedule, "monitor": monitor}
 
 
 def _warmup_cosine(
