@@ -72,11 +72,7 @@ def _wait(run_dir: Path, lengths: Mapping[str, Any]) -> None:
 
 
 def _check_may(config: DictConfig) -> None:
-    """Refuse what another length does not continue.
-
-    Raises:
-        ConfigError: the run is a sweep's trial, or averages weights over a share of its length.
-    """
+    """Refuse what another length does not continue."""
     run_dir = Path(config.run_dir)
     if (run_dir.parent / directory.SWEEP).exists():
         raise ConfigError(
@@ -156,12 +152,7 @@ def _put(run_dir: Path, checkpoint: dict[str, Any] | None) -> None:
 
 
 def _start(config: DictConfig, before: Mapping[str, Any], lengths: Mapping[str, Any]) -> _Start:
-    """Return what a run goes further from.
-
-    Raises:
-        ConfigError: it has done as much already.
-        InputError: there is no good checkpoint.
-    """
+    """Return what a run goes further from."""
     run_dir = Path(config.run_dir)
     found = newest(run_dir)
     if found is None:
