@@ -107,9 +107,7 @@ class Progress(TQDMProgressBar):
     def init_validation_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)  # too short for a bar of its own
 
-    @override
-    def init_test_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True)
+    init_test_tqdm = init_validation_tqdm
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
