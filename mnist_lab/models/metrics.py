@@ -45,10 +45,6 @@ class RunningSums:
 
     A step only appends to a list, so that it costs no arithmetic of metrics. No module or buffer:
     DDP would overwrite it with rank 0's, and half precision could not count in it.
-
-    Args:
-        trials: number of trials.
-        device: where the sums are kept.
     """
 
     def __init__(self, trials: int = 1, device: torch.device | None = None) -> None:
@@ -64,12 +60,9 @@ class RunningSums:
         return time.perf_counter() - self._start
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a step.
+        """Add a step: mean losses ``(K,)``, logits ``(K, B, num_classes)``, labels ``(K, B)``.
 
-        Args:
-            losses: mean loss, ``(K,)``, or ``()`` of a single trial.
-            logits: ``(K, B, num_classes)``, or ``(B, num_classes)``.
-            labels: ``(K, B)``, or ``(B,)``.
+        They have no K where there is a single trial.
         """
         self._recent.append((losses, logits, labels))
         if len(self._recent) == self._max_held:
@@ -127,13 +120,7 @@ class RunningSums:
 
 
 class EvaluationSums:
-    """Plain cross-entropy and confusion matrices over a split.
-
-    Args:
-        trials: number of trials.
-        num_classes: number of classes.
-        device: where they are kept.
-    """
+    """Plain cross-entropy and confusion matrices over a split."""
 
     def __init__(self, trials: int, num_classes: int, device: torch.device) -> None:
         self.losses = torch.zeros(trials, dtype=torch.float32, device=device)

@@ -21,10 +21,7 @@ _EVERY = 0.2  # seconds
 class Heartbeat(L.Callback):
     """Writes ``progress.json`` in the run's directory, five times a second while it trains.
 
-    Epochs are numbered from 1; the metrics are those of the last epoch.
-
-    Args:
-        folder: the directory; None is the run's.
+    Epochs are numbered from 1; the metrics are those of the last epoch. With a folder it is there.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
