@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 
 
 def check_range(key: str, value: Any, allowed: Range, number: type = int) -> None:
-    """Check a number, or each of a list of them, of which int asks for whole ones.
+    """Check a number, or each of a list of them; ``number=int`` requires whole ones.
 
     Raises:
         ConfigError: a number is out of range, or is none.

@@ -50,7 +50,7 @@ def build_named(key: str, name: str, role: type[_Class], *first: Any, **argument
 
 
 def takes(built: Any, name: str, *, passed_on: bool = True) -> bool:
-    """Return whether a class has an argument of a name, or if ``passed_on`` takes any."""
+    """Return whether a class takes an argument; with ``passed_on``, one that takes any counts."""
     parameters: Mapping[str, inspect.Parameter] = inspect.signature(built).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
     return name in parameters or (passed_on and inspect.Parameter.VAR_KEYWORD in kinds)

@@ -54,7 +54,7 @@ def _last_layer(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
-    """Leave modules, by patterns such as ``net.*``, and all below them, out of training.
+    """Exclude from training the modules that match patterns such as ``net.*``, and all below them.
 
     Raises:
         ConfigError: one matches no module that has weights, or nothing is left to train.

@@ -138,7 +138,7 @@ def wait_for_step(trainer: L.Trainer) -> Iterator[None]:
 
 
 def default_trainer(model: L.LightningModule, **options: Any) -> L.Trainer:
-    """Return a trainer on one device without files, or as the options of Lightning's say."""
+    """Return a trainer on one device that keeps no files, where options do not say otherwise."""
     defaults: dict[str, Any] = {
         "accelerator": "auto",
         "devices": 1,

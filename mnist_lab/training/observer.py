@@ -20,7 +20,7 @@ class Observer(Protocol):
     def end_epoch(
         self, metrics: Mapping[str, float], epoch: int, monitor: str, is_last: bool = False
     ) -> None:
-        """Follow the end of an epoch, which is numbered from 0, and may be the run's last anyway.
+        """Follow the end of an epoch, counted from 0; ``is_last`` says that none comes after it.
 
         Raises:
             Diverged: a loss is NaN or infinite.

@@ -21,7 +21,8 @@ _EVERY = 0.2  # seconds
 class Heartbeat(L.Callback):
     """Writes ``progress.json`` in the run's directory, five times a second while it trains.
 
-    Epochs are numbered from 1; the metrics are those of the last epoch. With a folder it is there.
+    Epochs are numbered from 1; the metrics are those of the last epoch. ``folder`` is
+    where the file is, if not in the run's directory.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
