@@ -17,6 +17,7 @@ from typing import Any
 
 from crash_rows.child import POINTS
 from crash_rows.runner import CASES, References, Run
+from crash_rows.searches import killed_searches
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs.directory import LAST, PREVIOUS
 from mnist_lab.training.checkpoints.newest import newest
@@ -300,6 +301,11 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
+def searches(folder: Path, _: References, count: int) -> dict[str, Any]:
+    """Kill searches in stacks at random instants, four times each; the decisions are the same."""
+    return killed_searches(folder, count)
+
+
 PARTS = {
     "kills": kills,
     "each": each,
@@ -308,6 +314,7 @@ PARTS = {
     "disk": disk,
     "ranks": ranks,
     "races": races,
+    "searches": searches,
 }
 
 

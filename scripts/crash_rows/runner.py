@@ -94,6 +94,17 @@ def _train(arguments: list[str], folder: str, environment: dict[str, str], outpu
     sys.exit(main(arguments))
 
 
+def start(
+    arguments: list[str], folder: Path, environment: dict[str, str], output: Path
+) -> BaseProcess:
+    """Start a command of the lab in a folder; what it prints goes to the end of a file."""
+    process = _context.Process(
+        target=_train, args=(arguments, str(folder), environment, str(output))
+    )
+    process.start()
+    return process
+
+
 @dataclass
 class Run:
     """A run of a case in a folder; it is started, broken off, and started again.
@@ -131,11 +142,7 @@ class Run:
         arguments = ["train", "trainer=cpu", *CASES[self.case].split(), *self.options]
         arguments.append(f"hydra.run.dir={self.name}")
         variables = {"CRASH_ORDER": str(self.order), **self.environment, **environment}
-        process = _context.Process(
-            target=_train, args=(arguments, str(self.folder), variables, str(self.output))
-        )
-        process.start()
-        return process
+        return start(arguments, self.folder, variables, self.output)
 
     def until_batches(self, process: BaseProcess, before: int) -> None:
         """Wait until a process trains."""

@@ -15,6 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "crash_test.py"
     [
         pytest.param({"kills": 1, "saves": 2}, marks=pytest.mark.slow),
         pytest.param({"signals": 1, "races": 1}, marks=pytest.mark.slow),
+        pytest.param({"searches": 6}, marks=pytest.mark.slow),
     ],
 )
 def test_what_breaks_a_run_off_changes_nothing(parts: dict[str, int], tmp_path: Path) -> None:
@@ -28,8 +29,10 @@ def test_what_breaks_a_run_off_changes_nothing(parts: dict[str, int], tmp_path: 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(report.read_text())
-    assert [found[part]["different"] for part in parts] == [0, 0]
+    assert [found[part]["different"] for part in parts] == [0] * len(parts)
     for part in {"kills", "saves", "signals"} & set(parts):
         assert found[part]["killed"] >= parts[part]
+    if "searches" in parts:
+        assert sum(found["searches"]["killed"].values()) == parts["searches"]
     if "saves" in parts:
         assert found["saves"]["unreadable"] == []
