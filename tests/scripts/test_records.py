@@ -92,13 +92,13 @@ def test_what_is_missing_or_unknown_is_one_line(tmp_path: Path) -> None:
 def test_a_comment_is_no_part_of_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     measure = importlib.import_module("record_rows.measure")
-    recipe, parent = (measure.RECIPES / f"record_{name}.yaml" for name in ("mlp_augmented", "mlp"))
+    recipe, parent = (measure.RECIPES / f"record_{name}.yaml" for name in ("ensemble", "cnn"))
     monkeypatch.setattr(measure, "RECIPES", tmp_path)
     hashes = []
-    for old, new in (("", ""), ("# Source: ", "# Cause: "), ("lr: 3e-3", "lr: 3e-2")):
+    for old, new in (("", ""), ("# Source: ", "# Cause: "), ("lr: 1e-2", "lr: 3e-2")):
         for path in (recipe, parent):
             (tmp_path / path.name).write_text(path.read_text().replace(old, new))
-        hashes.append(measure.recipe_sha256("record_mlp_augmented", []))
+        hashes.append(measure.recipe_sha256("record_ensemble", []))
     assert hashes[0] == hashes[1] != hashes[2]
 
 
