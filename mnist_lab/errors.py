@@ -1,4 +1,4 @@
-"""Errors that a user can meet, the exit code of each, and text that a terminal only shows."""
+"""Classes of errors that a user can meet, the exit code of each, and text made safe to print."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Callbacks that watch a run: TensorBoard images; the progress display is training/progress.py."""
+"""Callbacks that draw a run in TensorBoard; those that save or follow it are in training/."""
 
 from mnist_lab.callbacks.pictures import Pictures
 from mnist_lab.training.progress import Progress

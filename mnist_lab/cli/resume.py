@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     config = run_config(options.run, allowed, init_from=source, lengths=lengths)
     _log_to(options.run / "train.log" if is_rank_zero() else None)
     with without_collector():
-        from mnist_lab.cli.result_table import print_result
+        from mnist_lab.cli.run_result import print_result
         from mnist_lab.training.checkpoints.longer_run import go_further
         from mnist_lab.training.precision import check_accelerator
         from mnist_lab.training.run import run

@@ -1,4 +1,4 @@
-"""Way of all text to the terminal, which only shows what others wrote."""
+"""What is printed goes through here: control characters that others wrote are shown, not obeyed."""
 
 import sys
 from collections.abc import Iterable

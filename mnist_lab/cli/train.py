@@ -249,7 +249,7 @@ class _Job:
         try:
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
             with without_collector():
-                from mnist_lab.cli.result_table import print_result
+                from mnist_lab.cli.run_result import print_result
                 from mnist_lab.training.checkpoints.longer_run import go_further
                 from mnist_lab.training.run import run
 

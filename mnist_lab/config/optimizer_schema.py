@@ -1,4 +1,4 @@
-"""Schemas of the optimizer and scheduler groups."""
+"""Schemas of the optimizer and scheduler groups: types and ranges; conf/ has the lab's defaults."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Random changes to whole training batches, each of which gives images of the same shape and type.
+"""Augmentations: random changes to whole batches, which keep the shape and type of the images.
 
 All random numbers are drawn on the CPU from the generator that is passed in, so that a batch is
 the same on every device and a resumed run draws what the unbroken one would have drawn.

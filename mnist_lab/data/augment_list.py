@@ -1,4 +1,4 @@
-"""A list of changes to training batches: the lab's own, torchvision's, and one's own modules.
+"""The augmentation that a config lists: the lab's own, torchvision's, and one's own modules.
 
 Whatever a change draws is determined by the generator of its batch: by seed, epoch and position.
 """

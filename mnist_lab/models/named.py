@@ -1,4 +1,4 @@
-"""Classes by their dotted names: a user's own, torch's, and all others that settings may name."""
+"""Classes that settings name by a dotted name, a user's own or torch's, and what they take."""
 
 import inspect
 import pkgutil

@@ -1,4 +1,4 @@
-"""What a run or a stack of trials says in ``progress.json`` while it trains."""
+"""The content of ``progress.json``, written and read: how far a run or a stack of trials is."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Metrics of a run as a table, as text and as CSV, and numbers of things."""
+"""Metrics and counts of a run in words: as a table, as text and as CSV."""
 
 import csv
 import io

@@ -1,7 +1,8 @@
-"""Synchronous successive halving (Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943).
+"""Successive halving decides which trials of a rung go on, synchronously.
 
-All trials train for ``min_resource`` epochs; the best of them, one in ``reduction_factor``, train
-to ``reduction_factor`` times as many epochs, and so on. A trial that has reached such a rung waits
+The method is that of Jamieson and Talwalkar 2016 (https://arxiv.org/abs/1502.07943). All trials
+train for ``min_resource`` epochs; the best of them, one in ``reduction_factor``, train to
+``reduction_factor`` times as many epochs, and so on. A trial that has reached such a rung waits
 there as an interrupted run does, until all have: so the decisions depend on no launcher and on no
 order, and a sweep that was killed makes them again.
 

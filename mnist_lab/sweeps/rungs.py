@@ -1,4 +1,4 @@
-"""Rungs of a sweep, at which all of its trials wait for one another, and what becomes of them."""
+"""Trials wait at a rung for one another, until halving.py or population.py decides over them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Progress of a run as a small file, for whoever watches it from another process."""
+"""Writes ``progress.json`` while a run trains, for whoever watches from another process."""
 
 import contextlib
 import json

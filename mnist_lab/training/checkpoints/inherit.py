@@ -1,4 +1,4 @@
-"""A run between two epochs: what it has come to, and how it goes on as another one."""
+"""A run goes on from another one's checkpoint, as in population-based training."""
 
 from collections.abc import Mapping
 from pathlib import Path

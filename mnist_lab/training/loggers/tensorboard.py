@@ -1,4 +1,4 @@
-"""Lightning's logger to TensorBoard, with the curves first and without what is none."""
+"""Lightning's logger to TensorBoard: curves come first, and single values are no curves."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Trains and evaluates a stack with a Lightning Trainer."""
+"""Fits, validates and tests a stack's LightningModule with a Lightning Trainer."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Training of many models in one call, side by side where they fit together."""
+"""``train_many``: models given from Python, trained side by side where they fit together."""
 
 import copy
 import time

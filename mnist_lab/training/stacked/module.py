@@ -1,4 +1,4 @@
-"""Trials of one network trained side by side, each as it would be alone.
+"""The LightningModule of a stack: trials of one network, each trained as it would be alone.
 
 A ``Stack`` holds the weights of K ordinary models in tensors ``(K, ...)``. One forward, one
 backward and one optimizer step train them all; every model keeps its own loss, learning rate,

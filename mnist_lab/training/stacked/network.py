@@ -1,4 +1,4 @@
-"""A stack of networks of linear layers, and which optimizers can be stacked."""
+"""A stack of softmax regressions or MLPs, to the bit, and which optimizers can be stacked."""
 
 import copy
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Trains trials that fit together as one stack, and leaves an ordinary run directory for each."""
+"""Trains trials of a sweep as one stack, and leaves an ordinary run directory for each."""
 
 import contextlib
 import time

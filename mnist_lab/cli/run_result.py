@@ -1,4 +1,4 @@
-"""Printing of a run's result."""
+"""Result of a run on the terminal."""
 
 import logging
 import shlex

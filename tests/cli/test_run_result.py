@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from mnist_lab.cli.result_table import print_result
+from mnist_lab.cli.run_result import print_result
 from mnist_lab.training.observer import observed_by
 from mnist_lab.training.run import Result
 
