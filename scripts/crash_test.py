@@ -2,10 +2,10 @@
 
 ``scripts/crash_test.py --kills 100`` kills at random instants, ``--each 10`` so often a run of each
 case: callbacks, precisions, optimizers, schedules, in twelve processes of seconds for each of its
-22 cases. ``--saves``, ``--signals``, ``--disk``, ``--ranks``, ``--races`` and ``--searches`` say
-how often the other parts are to be done: kills inside a save, SIGTERM and SIGINT, full disks (needs
-root), a rank of two, two processes on one directory, searches in stacks. Run it with the Python
-that mnist_lab is installed in.
+22 cases. ``--recipes``, ``--saves``, ``--signals``, ``--disk``, ``--ranks``, ``--races`` and
+``--searches`` say how often the other parts are to be done: kills of the records' recipes, and
+inside a save, SIGTERM and SIGINT, full disks (needs root), a rank of two, two processes on one
+directory, searches in stacks. Run it with the Python that mnist_lab is installed in.
 """
 
 import argparse

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crash_rows.child import POINTS
-from crash_rows.runner import CASES, References, Run
+from crash_rows.runner import CASES, RECIPES, References, Run
 from crash_rows.searches import killed_searches
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs.directory import LAST, PREVIOUS
@@ -42,7 +43,17 @@ def kills(folder: Path, references: References, count: int) -> dict[str, Any]:
 
 def each(folder: Path, references: References, count: int) -> dict[str, Any]:
     """Kill a run of each case so often at random instants of its training."""
+    return _each_of(CASES, folder, references, count)
 
+
+def recipes(folder: Path, references: References, count: int) -> dict[str, Any]:
+    """Kill a short run of each record's recipe so often at random instants of its training."""
+    return _each_of(RECIPES, folder, references, count)
+
+
+def _each_of(
+    cases: Iterable[str], folder: Path, references: References, count: int
+) -> dict[str, Any]:
     def one(case: str, times: int) -> tuple[int, list[str]]:
         run = Run(folder, case, f"each_{case}")
         window = references.seconds(case) * min(0.8, 2 / times)
@@ -50,7 +61,7 @@ def each(folder: Path, references: References, count: int) -> dict[str, Any]:
         run.finish()
         return killed, references.differences(run)
 
-    return _summed(_all(one, [(case, count) for case in CASES]))
+    return _summed(_all(one, [(case, count) for case in cases]))
 
 
 def saves(folder: Path, references: References, count: int) -> dict[str, Any]:
@@ -309,6 +320,7 @@ def searches(folder: Path, _: References, count: int) -> dict[str, Any]:
 PARTS = {
     "kills": kills,
     "each": each,
+    "recipes": recipes,
     "saves": saves,
     "signals": signals,
     "disk": disk,

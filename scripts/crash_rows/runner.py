@@ -13,6 +13,8 @@ from typing import Any
 
 from crash_rows.compare import differences, outcome
 
+CONF = Path(__file__).parents[2] / "conf"
+
 _SMALL = (
     "model=mlp model.hidden_dims=[32] model.dropout=0.2 data.augment=affine trainer.max_epochs=3 "
     "trainer.limit_train_batches=60 trainer.limit_val_batches=2 trainer.limit_test_batches=2 "
@@ -65,6 +67,15 @@ CASES = {
 """Dropout, augmentation and validation on; in the third also gradient accumulation, batch norm,
 early stopping, a schedule that looks at metrics, and two loggers; in each of the others one thing
 that a resumed run may lose."""
+RECIPES = {
+    path.stem: f"experiment={path.stem} trainer.max_epochs=2 trainer.limit_train_batches=12 "
+    "trainer.limit_val_batches=2 trainer.limit_test_batches=2 trainer.log_every_n_steps=5 "
+    + ("callbacks=default " if path.stem.startswith("speedrun") else "")  # these save nothing
+    + "callbacks.checkpoint.every_n_steps=3 ~callbacks.pictures"
+    for pattern in ("record_*.yaml", "speedrun*.yaml")
+    for path in sorted((CONF / "experiment").glob(pattern))
+}
+"""The recipes of the records, in short."""
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -111,7 +122,7 @@ class Run:
 
     Args:
         folder: where all runs of the test are.
-        case: a key of ``CASES``.
+        case: a key of ``CASES`` or of ``RECIPES``.
         name: the name of its directory.
         options: further overrides and environment variables.
     """
@@ -139,7 +150,7 @@ class Run:
 
     def start(self, **environment: str) -> BaseProcess:
         """Start training, or go on with it."""
-        arguments = ["train", "trainer=cpu", *CASES[self.case].split(), *self.options]
+        arguments = ["train", "trainer=cpu", *(CASES | RECIPES)[self.case].split(), *self.options]
         arguments.append(f"hydra.run.dir={self.name}")
         variables = {"CRASH_ORDER": str(self.order), **self.environment, **environment}
         return start(arguments, self.folder, variables, self.output)

@@ -119,7 +119,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             "; ".join(row["hardware"]),
             f"{anchor['figure']:g} %" if anchor["figure"] else "",
             anchor["protocol"],
-            search_text(row["search"]),
+            ("" if row["data"] == "mnist" else "chosen on mnist: ") + search_text(row["search"]),
         ]
         yield f"| {' | '.join(cells)} |"
 
