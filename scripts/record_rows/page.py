@@ -72,11 +72,10 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             _point(axes, row, key)
         axes.set(xscale="log", yscale="log", xlabel=key, ylabel="test error in %")
-        axes.set_xlim(min(row[key] for row in rows) / 2, max(row[key] for row in rows) * 5)
-        for axis in (axes.xaxis, axes.yaxis):
-            spans_decades = key == "parameters" and axis is axes.xaxis
-            axis.set_major_locator(LogLocator(subs=(1.0,) if spans_decades else (1.0, 2.0, 5.0)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.set_xlim(min(row[key] for row in rows) / 2, max(row[key] for row in rows) * 40)
+        for axis, places in ((axes.xaxis, (1.0,)), (axes.yaxis, (1.0, 2.0, 5.0))):
+            axis.set_major_locator(LogLocator(subs=places))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.9g}"))
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25)
     axes.plot([], [], "o", color="tab:blue", label="mean, sealed, 95 % interval")
@@ -87,7 +86,7 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
         color="tab:orange",
         label="published, at the parameters of the record beside it",
     )
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
     figure.savefig(PICTURE)
 
 
