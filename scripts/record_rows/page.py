@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from record_rows.catalog import RECORDS
 from record_rows.measure import ROOT
@@ -75,7 +75,7 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
         axes.set_xlim(min(row[key] for row in rows) / 2, max(row[key] for row in rows) * 40)
         for axis, places in ((axes.xaxis, (1.0,)), (axes.yaxis, (1.0, 2.0, 5.0))):
             axis.set_major_locator(LogLocator(subs=places))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.9g}"))
+            axis.set_major_formatter(EngFormatter(sep="") if axis is axes.xaxis else "{x:g}")
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25)
     axes.plot([], [], "o", color="tab:blue", label="mean, sealed, 95 % interval")
