@@ -34,7 +34,7 @@ RECORDS = {
     for record in (
         Record(
             "record_softmax",
-            "linear",
+            "softmax regression",
             0.927,
             92.4,
             "textbook figure of one run; how it was chosen is not said",
@@ -43,7 +43,7 @@ RECORDS = {
         ),
         Record(
             "record_mlp",
-            "permutation invariant, no augmentation",
+            "MLP, permutation invariant, no augmentation",
             0.990,
             98.92,
             "published mean; 99.43 of a ladder network was tuned on test",
@@ -99,7 +99,7 @@ RECORDS = {
         ),
         Record(
             "record_mlp_augmented",
-            "MLP with affine and elastic augmentation",
+            "MLP, affine and elastic augmentation",
             0.995,
             99.65,
             "best epoch on test of one run, 12 million weights (Ciresan 2010)",
