@@ -20,7 +20,7 @@ _BUSY = 1.5  # load average over the cores above which other jobs ran beside
 
 
 def gather(folder: Path) -> list[dict[str, Any]]:
-    """Return the records that have a seed at least, in the order of the catalog."""
+    """Return the records that have a seed at least, in the catalog's order, MNIST's first."""
     rows = []
     for name in RECORDS:
         by_data: dict[str, list[dict[str, Any]]] = {}
@@ -29,7 +29,7 @@ def gather(folder: Path) -> list[dict[str, Any]]:
             if seed["recipe_sha256"] == recipe_sha256(name, seed["overrides"]):
                 by_data.setdefault(seed["data"], []).append(seed)
         rows += [_row(folder, name, data, seeds) for data, seeds in sorted(by_data.items())]
-    return rows
+    return sorted(rows, key=lambda row: row["data"] != "mnist")
 
 
 def _row(folder: Path, name: str, data: str, seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             accuracy_text(row),
             interval_text(row),
             f"{row['n']} of {row['n_asked']}" if row["n"] < row["n_asked"] else str(row["n"]),
-            f"{row['target']:.2%}" if row["target"] else "",
+            f"{100 * row['target']:.2f} %" if row["target"] else "",
             f"{row['parameters']:,}",
             seconds_text(row),
             "; ".join(row["hardware"]),
