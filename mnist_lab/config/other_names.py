@@ -41,5 +41,5 @@ _BY_GROUP = {
 
 def hint(key: str) -> str:
     """Return in a clause what an unknown key, or ``group=option``, is here; empty if unknown."""
-    group, _, name = key.rpartition(".")
-    return _BY_KEY.get(key) or _BY_NAME.get(name) or _BY_GROUP.get(group or key, "")
+    group, name = key.partition(".")[0], key.rpartition(".")[2]
+    return _BY_KEY.get(key) or _BY_NAME.get(name) or _BY_GROUP.get(group, "")

@@ -116,6 +116,18 @@ def start(
     return process
 
 
+def check_end(process: BaseProcess, output: Path) -> None:
+    """Wait for a command that ``start`` has started.
+
+    Raises:
+        RuntimeError: it ended with an error.
+    """
+    process.join()
+    if process.exitcode != 0:
+        text = output.read_text()[-2000:]
+        raise RuntimeError(f"{output.stem}: exit {process.exitcode}\n{text}")
+
+
 @dataclass
 class Run:
     """A run of a case in a folder; it is started, broken off, and started again.
@@ -180,12 +192,7 @@ class Run:
         Raises:
             RuntimeError: it ended with an error.
         """
-        process = self.start()
-        process.join()
-        if process.exitcode != 0:
-            raise RuntimeError(
-                f"{self.name}: exit {process.exitcode}\n{self.output.read_text()[-2000:]}"
-            )
+        check_end(self.start(), self.output)
 
     def outcome(self) -> dict[str, Any]:
         """Return what it came to."""
@@ -218,11 +225,8 @@ class References:
         process = run.start()
         run.until_batches(process, 0)
         start = time.monotonic()
-        process.join()
-        seconds = time.monotonic() - start
-        if process.exitcode != 0:
-            raise RuntimeError(run.output.read_text()[-2000:])
-        return run.outcome(), seconds
+        check_end(process, run.output)
+        return run.outcome(), time.monotonic() - start
 
     def differences(self, run: Run) -> list[str]:
         """Return what a finished run has other than the unbroken one."""

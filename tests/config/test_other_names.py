@@ -11,6 +11,7 @@ from mnist_lab.config.other_names import hint
         ("ckpt_path", "mnist-lab resume RUN"),
         ("data.num_workers", "there are no workers"),
         ("paths.output_dir", "hydra.run.dir=DIR"),
+        ("paths.log.dir", "hydra.run.dir=DIR"),
         ("hydra/launcher=joblib", "hydra/launcher=parallel"),
         ("early_stopping", "callbacks=early_stopping"),
     ],
