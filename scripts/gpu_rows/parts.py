@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 SCRIPTS = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.stem for path in (SCRIPTS.parent / "conf" / "experiment").glob("*.yaml"))
 PATIENCE = 300  # seconds that a command may take
-SWEEPS = (("fused", 256), ("basic", 8))  # launchers and trials
+LAUNCHERS = ("fused", "basic")
+SWEEPS = {"experiment=tf_mlp_65_65": (256, 6), "model=cnn": (64, 4)}  # trials, fused and one by one
 
 Row = dict[str, Any]
 
@@ -114,15 +115,24 @@ def speed(place: Place) -> Iterator[Row]:
 def sweep(place: Place) -> Iterator[Row]:
     """Seconds a trial of a whole sweep, as one program and one after the other."""
     epochs = [] if place.is_small else ["trainer.max_epochs=3"]
-    words = ["train", "-m", "experiment=tf_mlp_65_65", *place.options, *epochs]
-    seconds = {}
-    for launcher, count in (("fused", 4), ("basic", 2)) if place.is_small else SWEEPS:
-        start = time.monotonic()
-        options = [f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}"]
-        place.lab(*words, f"seed=range({count})", *options)
-        seconds[launcher] = (time.monotonic() - start) / count
-        yield {"name": launcher, "figure": f"{seconds[launcher]:.3f} s", "note": f"{count} trials"}
-    yield {"name": "ratio", "figure": f"{seconds['basic'] / seconds['fused']:.0f} times"}
+    for network, counts in SWEEPS.items():
+        name = network.partition("=")[2]
+        whole, training = [], []  # seconds a trial, fused and one by one
+        for launcher, count in zip(LAUNCHERS, (4, 2) if place.is_small else counts, strict=True):
+            folder = f"{name}_{launcher}"
+            words = [network, *place.options, *epochs, f"seed=range({count})"]
+            start = time.monotonic()
+            place.lab(
+                "train", "-m", *words, f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}"
+            )
+            whole.append((time.monotonic() - start) / count)
+            runs = [metrics(path.parent) for path in (place.folder / folder).glob("*/metrics.json")]
+            training.append(sum(run["time/fit"] for run in runs) / len(runs))
+            note = f"{count} trials; {training[-1]:.3f} s of training each"
+            yield {"name": f"{name}, {launcher}", "figure": f"{whole[-1]:.3f} s", "note": note}
+        ratio, of_training = whole[1] / whole[0], training[1] / training[0]
+        note = f"{of_training:.0f} times by the time of training"
+        yield {"name": f"{name}, ratio", "figure": f"{ratio:.0f} times", "note": note}
 
 
 def speedrun(place: Place) -> Iterator[Row]:
