@@ -80,7 +80,8 @@ class RunningSums:
             steps[:, 0] = torch.stack(losses, -1)
             correct = torch.cat(logits, -2).argmax(-1) == torch.cat(labels, -1)
             steps[:, 1, 0] = correct.sum(-1)
-            steps[:, 2] = torch.tensor([float(batch.shape[-1]) for batch in labels])
+            sizes = [float(batch.shape[-1]) for batch in labels]
+            steps[:, 2] = sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes)
             self._counted = torch.cat((self._counted, steps), 2)
         return self._counted
 

@@ -19,6 +19,24 @@ RECIPES = sorted(path.stem for path in (SCRIPTS.parent / "conf" / "experiment").
 PATIENCE = 300  # seconds that a command may take
 LAUNCHERS = ("fused", "basic")
 SWEEPS = {"experiment=tf_mlp_65_65": (256, 6), "model=cnn": (64, 4)}  # trials, fused and one by one
+MANY = """
+import sys, time
+from mnist_lab import MLP, MNISTDataModule, train, train_many
+data = MNISTDataModule(batch_size=100)
+options = {"max_epochs": 3, "logger": False, "enable_checkpointing": False}
+if len(sys.argv[1]) == 1:
+    options |= {f"limit_{split}_batches": 2 for split in ("train", "val", "test")}
+def seconds(count):
+    start = time.monotonic()
+    models = [MLP([65, 65]) for _ in range(count)]
+    if count == 1:
+        train(models[0], data, enable_progress_bar=False, enable_model_summary=False, **options)
+    else:
+        train_many(models, data, seeds=range(count), **options)
+    return (time.monotonic() - start) / count
+seconds(1)  # the first one has the device and the data to set up
+print(seconds(int(sys.argv[1])), seconds(1))
+"""  # prints the seconds of a model among so many, and of one alone
 
 Row = dict[str, Any]
 
@@ -133,6 +151,10 @@ def sweep(place: Place) -> Iterator[Row]:
         ratio, of_training = whole[1] / whole[0], training[1] / training[0]
         note = f"{of_training:.0f} times by the time of training"
         yield {"name": f"{name}, ratio", "figure": f"{ratio:.0f} times", "note": note}
+    count = 4 if place.is_small else 256
+    many, one = map(float, python(place.folder, "-c", MANY, str(count)).split())
+    note = f"{many:.3f} s a model of {count} by train_many, {one:.3f} s by train"
+    yield {"name": "in Python", "figure": f"{one / many:.0f} times", "note": note}
 
 
 def speedrun(place: Place) -> Iterator[Row]:
@@ -224,9 +246,9 @@ def _fit(found: dict[str, float]) -> str:
 
 def _benchmark(place: Place, rows: list[str]) -> Iterator[Row]:
     path = place.folder / "benchmark.json"
-    size = "--tiny" if place.is_small else "--quick"
+    size = ["--tiny"] if place.is_small else ["--repeats=1"]
     try:
-        python(place.folder, str(SCRIPTS / "benchmark.py"), size, *rows, "--json", str(path))
+        python(place.folder, str(SCRIPTS / "benchmark.py"), *size, *rows, "--json", str(path))
     except RuntimeError:  # a row failed; it is said in the file, and the others are there
         if not path.exists():
             raise

@@ -128,7 +128,7 @@ def _try(model: Classifier) -> int:
     with torch.no_grad():
         stacked = net.eval()(images[:1], (2,))
         for position, (own, logits) in enumerate(zip(models, stacked, strict=True)):
-            net.write_back(position)
+            net.write_back(position, net.state_dict())
             alone = own.eval()(images[0])
             if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
                 raise ValueError("its logits in a stack differ from those alone")

@@ -1,6 +1,7 @@
 """Fits, validates and tests a stack's LightningModule with a Lightning Trainer."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import lightning as L
 import torch
@@ -23,6 +24,8 @@ PARAMETERS_AT_ONCE = 4_000_000  # of a stack on a CPU, measured: 64 MLPs 784-65-
 _STACKED_TARGETS = {"mnist_lab.data.MNISTDataModule"}
 FEWEST, MOST = 8, 512  # trials of a stack
 _BYTES = 16  # of a parameter: itself, its gradient and the two moments of Adam
+_WITHIN_STEP = ("on_before_zero_grad", "on_before_backward", "on_after_backward")
+_BEFORE_STEP = "on_before_optimizer_step"  # which the stack itself has
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")  # of stacks by torch.func; others have the first
 
 
@@ -87,6 +90,25 @@ class StackEpochLoop(FastEpochLoop):
             and type(data_fetcher) is PrefetchDataFetcher
             and reason_trainer_is_not_stacked(self.trainer, PRECISIONS) is None
         )
+
+    @override
+    def _step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        stack, hooks = self.trainer.lightning_module, self._hooks
+        assert isinstance(stack, Stack)
+        assert hooks is not None
+        loss = None
+        if not any(hooks[name] for name in _WITHIN_STEP) and len(hooks[_BEFORE_STEP]) == 1:
+            context = self.trainer.precision_plugin.train_step_context
+            loss = stack.replayed_step(batch, context)
+        if loss is None:
+            return super()._step(batch, batch_idx)
+        counters = self.automatic_optimization.optim_progress.optimizer
+        counters.step.increment_ready()
+        for increment in ("ready", "started", "completed"):
+            getattr(counters.zero_grad, f"increment_{increment}")()
+        self._run(_BEFORE_STEP, self.trainer.optimizers[0])
+        counters.step.increment_completed()
+        return {"loss": loss}
 
 
 def fit(

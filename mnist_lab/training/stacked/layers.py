@@ -125,6 +125,7 @@ class StackedDropout(nn.Module):
         super().__init__()
         self.rates = list(rates)
         self.generators = generators
+        self._sent: tuple[list[float], Tensor] | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return ``(K, B, features)``, where training with units left out and the rest scaled."""
@@ -139,7 +140,10 @@ class StackedDropout(nn.Module):
         return inputs * noise
 
     def _together(self, inputs: Tensor) -> Tensor:
-        kept = torch.tensor([1 - rate for rate in self.rates]).to(inputs)[:, None, None]
+        if self._sent is None or self._sent[0] != self.rates:  # to the device, which is waited for
+            kept = torch.tensor([1 - rate for rate in self.rates])
+            self._sent = self.rates, kept.to(inputs)[:, None, None]
+        kept = self._sent[1]
         return inputs * ((torch.rand_like(inputs) < kept) / kept)
 
     def keep(self, positions: list[int], generators: list[Generator]) -> None:

@@ -7,8 +7,10 @@ On a CPU weights of an MLP or a softmax regression come out with the bits of the
 same number of threads; those of other models, which torch.func stacks, are equal up to rounding.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
-from mnist_lab.models import Classifier
+from mnist_lab.errors import first_line
+from mnist_lab.models import Classifier, Module
 from mnist_lab.models.metrics import (
     EvaluationSums,
     RunningSums,
@@ -27,13 +30,16 @@ from mnist_lab.models.metrics import (
     train_metrics,
 )
 from mnist_lab.training.phases import Phases
+from mnist_lab.training.stacked.cuda_graph import Batch, GraphedStep
 from mnist_lab.training.stacked.data import Stream
-from mnist_lab.training.stacked.network import EXACT, StackedNet
-from mnist_lab.training.stacked.optimizer import StackedOptimizer
+from mnist_lab.training.stacked.network import EXACT, StackedNet, Tensors
+from mnist_lab.training.stacked.optimizer import Moments, StackedOptimizer
 from mnist_lab.training.stacked.schedules import StackedSchedules
 from mnist_lab.training.stacked.vmapped import VmappedNet
 
 Metrics = dict[int, dict[str, float]]  # by trial
+log = logging.getLogger(__name__)
+_STEPS_BEFORE_GRAPH = 3
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,10 @@ class Stack(L.LightningModule):
         self._rows: Tensor
         self._smoothing: Tensor | None
         self._sums: RunningSums
+        self._graph: GraphedStep | None
+        self._alike: tuple[torch.Size, int]
+        self._host: tuple[int, Tensors, Moments] | None
+        self._may_graph = _is_replayable(models[0])
         self._arrange()
         self._evaluation: EvaluationSums
         self._metrics: list[dict[str, float]] = [{} for _ in self.trials]
@@ -120,6 +130,8 @@ class Stack(L.LightningModule):
         smoothing = [model.label_smoothing for model in self._models]
         self._smoothing = torch.tensor(smoothing, device=device) if any(smoothing) else None
         self._sums = RunningSums(len(self.trials), device)
+        self._graph = self._host = None
+        self._alike = torch.Size(), 0  # the shape of the last labels, and how many had it in a row
 
     @property
     def metrics(self) -> Metrics:
@@ -143,12 +155,64 @@ class Stack(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the sum of the trials' mean losses, of which each trial has its own gradient."""
+        loss, *counted = self._losses(batch)
+        self._sums.add(*counted)
+        return loss
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the sum of the losses, and each trial's loss, logits and labels to be counted."""
         images, labels = batch
         logits = self(images)  # (K, B, num_classes)
         labels = labels.index_select(0, self._rows)  # (K, B)
         losses, reported = _training_losses(logits, targets(labels, logits), self._smoothing)
-        self._sums.add(reported, logits.detach(), likeliest(labels, 2))
-        return losses.sum()
+        return losses.sum(), reported, logits.detach(), likeliest(labels, 2)
+
+    def replayed_step(
+        self, batch: Batch, precision: Callable[[], AbstractContextManager[None]]
+    ) -> Tensor | None:
+        """Take a whole step by a CUDA graph, and return its loss.
+
+        None is returned, and nothing done, on other devices, for a batch of another shape than the
+        last ones, and where the step cannot be recorded. ``precision`` is of the forward pass.
+        """
+        if not (self._may_graph and GraphedStep.is_for(self.device)):
+            return None
+        if self._graph is None:
+            self._graph = self._record(batch, precision)
+        if self._graph is None or not self._graph.fits(batch):
+            return None
+        self._optimizer.prepare()
+        with self.net.stream(self.device):
+            loss, *counted = self._graph(batch)
+        self._sums.add(*counted)
+        return loss
+
+    def _record(
+        self, batch: Batch, precision: Callable[[], AbstractContextManager[None]]
+    ) -> GraphedStep | None:
+        """Return the step as a graph, after a few by which libraries have set themselves up."""
+        shape, count = self._alike
+        self._alike = batch[1].shape, count + 1 if batch[1].shape == shape else 1
+        if count < _STEPS_BEFORE_GRAPH:
+            return None
+
+        def step(batch: Batch) -> tuple[Tensor, ...]:
+            self.net.has_stream = True
+            with precision():
+                loss, *counted = self._losses(batch)
+            self.net.has_stream = False
+            for parameter in self.net.parameters():
+                parameter.grad = None
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.apply()
+            return loss.detach(), *counted
+
+        try:
+            return GraphedStep(step, batch)
+        except RuntimeError as error:
+            self._may_graph = self.net.has_stream = False
+            log.info("the stack's steps are launched one by one: %s", first_line(error))
+            return None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Hand over the metrics of every so many steps, under the names that a lone run logs."""
@@ -263,19 +327,39 @@ class Stack(L.LightningModule):
         if not positions:
             self.trainer.should_stop = True
 
+    def _on_host(self) -> tuple[Tensors, Moments]:
+        """Return the stacked weights and moments; on a GPU copies, made once a step."""
+        steps, moments = self._optimizer.steps_taken, self._optimizer.moments
+        if self.device.type == "cpu":
+            return self.net.state_dict(), moments
+        if self._host is None or self._host[0] != steps:
+            weights = {name: tensor.cpu() for name, tensor in self.net.state_dict().items()}
+            copies = {name: [each.cpu() for each in kind] for name, kind in moments.items()}
+            self._host = steps, weights, copies
+        return self._host[1:]
+
     def unstack(self, trial: int) -> TrialState:
         """Return a trial's state, after writing its weights into its ordinary model."""
         position = self.trials.index(trial)
-        self.net.write_back(position)
+        weights, moments = self._on_host()
+        self.net.write_back(position, weights)
         state = self._models[position].state_dict()
         return TrialState(
             state_dict={name: tensor.clone() for name, tensor in state.items()},
-            optimizer=self._optimizer.write_back(position),
+            optimizer=self._optimizer.write_back(position, moments),
             schedule=self._schedules.state(position),
             rng=self._generators[position].get_state(),
             running=self._sums.state(position),
             steps=self._optimizer.steps_taken,
         )
+
+
+def _is_replayable(model: Classifier) -> bool:
+    """Return whether each step of a model is the same kernels: a network of one's own may differ.
+
+    Its code may go by chance or count its calls, which a replayed step would not.
+    """
+    return type(model).__module__.startswith("mnist_lab.models.") and not isinstance(model, Module)
 
 
 def _training_losses(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,6 +17,7 @@ from mnist_lab.training.stacked.layers import (
     StackedLinear,
 )
 
+Tensors = dict[str, Tensor]
 EXACT = (MLP, SoftmaxRegression)
 """Models whose stack has the bits of lone runs on a CPU."""
 _OPTIMIZER_SETTINGS = {
@@ -60,14 +62,17 @@ class StackedNet(nn.Module):
     def __init__(self, models: Sequence[Classifier], generators: list[Generator]) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
+        self.has_stream = False  # as of VmappedNet; dropout on a GPU is drawn from torch's own
         self._pixel_buffer: Tensor | None = None  # (S, B, 1, 28, 28) float32
-        self._sources: list[tuple[nn.Module, list[nn.Module]]] = []  # with each trial's own
+        self._sources: list[
+            tuple[str, list[nn.Module]]
+        ] = []  # a layer's name, and each trial's own
         self._dropouts: list[tuple[StackedDropout, list[nn.Dropout | None]]] = []
         for one_of_each in zip(*(_layers(model) for model in models), strict=True):
             layers, own = [layer for layer, _ in one_of_each], [drop for _, drop in one_of_each]
             stacked = _stacked(layers)
+            self._sources.append((f"layers.{len(self.layers)}", layers))
             self.layers.append(stacked)
-            self._sources.append((stacked, layers))
             if any(rates := _rates(own)):
                 dropout = StackedDropout(rates, generators)
                 self.layers.append(dropout)
@@ -104,8 +109,7 @@ class StackedNet(nn.Module):
             if isinstance(layer, StackedDropout):
                 layer.keep(positions, generators)
         self._sources = [
-            (stacked, [layers[position] for position in positions])
-            for stacked, layers in self._sources
+            (place, [layers[position] for position in positions]) for place, layers in self._sources
         ]
         self._dropouts = [
             (stacked, [layers[position] for position in positions])
@@ -117,13 +121,16 @@ class StackedNet(nn.Module):
         for dropout, own in self._dropouts:
             dropout.rates = _rates(own)
 
+    def stream(self, device: torch.device) -> AbstractContextManager[None]:
+        """Return what a replayed step stands in, which is nothing."""
+        return nullcontext()
+
     @torch.no_grad()
-    def write_back(self, position: int) -> None:
-        """Copy the weights of the trial at this position into its own model."""
-        for stacked, layers in self._sources:
-            own = layers[position].state_dict()  # its tensors are the layer's own
-            for name, tensor in stacked.state_dict().items():
-                own[name].copy_(tensor[position])
+    def write_back(self, position: int, state: Tensors) -> None:
+        """Copy the weights of the trial at this position in a ``state_dict`` into its own model."""
+        for place, layers in self._sources:
+            for name, own in layers[position].state_dict().items():  # which are the layer's own
+                own.copy_(state[f"{place}.{name}"][position])
 
 
 def _rates(layers: Sequence[nn.Dropout | None]) -> list[float]:

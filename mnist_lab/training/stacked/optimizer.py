@@ -2,7 +2,7 @@
 
 On a CPU each trial's step is the very kernel that torch's fused optimizers run, over its slices of
 the stacked tensors, and so gives the same bits. Elsewhere a call a trial would cost more than the
-arithmetic, and the same formulas run over the whole stack.
+arithmetic, and the same formulas run over the whole stack (``formulas.py``).
 """
 
 import itertools
@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mnist_lab.training.lightning_internals import fused_adam, fused_adamw, fused_sgd
+from mnist_lab.training.stacked.formulas import Formulas
 
+Moments = dict[str, list[Tensor]]
 MOMENTS = {
     "adam": ("exp_avg", "exp_avg_sq"),
     "adamw": ("exp_avg", "exp_avg_sq"),
@@ -43,10 +45,11 @@ class StackedOptimizer(Optimizer):
         self.steps_taken = 0
         groups = [optimizer.param_groups[0] for optimizer in own]
         has_moments = name != "sgd" or any(group["momentum"] for group in groups)
-        self.moments: dict[str, list[Tensor]] = {
+        self.moments: Moments = {
             moment: [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
             for moment in (MOMENTS[name] if has_moments else ())
         }
+        self._formulas = Formulas(name, self.parameters[0].device)
         self._places: list[int] = []  # in memory, of the tensors that are sliced
         self._slices: list[tuple[list[Tensor], ...]] = []
 
@@ -67,12 +70,30 @@ class StackedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.steps_taken += 1
-        if self.parameters[0].device.type == "cpu":
-            self._step_one_by_one()
-        else:
-            self._step_together()
+        self.prepare()
+        self.apply()
         return loss
+
+    def prepare(self) -> None:
+        """Count a step, and on a GPU send it the settings."""
+        self.steps_taken += 1
+        if not self._is_on_cpu:
+            groups = [own.param_groups[0] for own in self.own]
+            self._formulas.prepare(groups, self.steps_taken)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Step all trials once ``prepare`` was called; on a GPU by what is on it alone."""
+        if self._is_on_cpu:
+            self._step_one_by_one()
+            return
+        gradients = [_gradient(parameter) for parameter in self.parameters]
+        moments = list(self.moments.values())
+        self._formulas.step(self.parameters, gradients, moments, self.steps_taken == 1)
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        return self.parameters[0].device.type == "cpu"
 
     def keep(self, positions: list[int]) -> None:
         """Keep the trials at these positions, without the others."""
@@ -82,18 +103,21 @@ class StackedOptimizer(Optimizer):
         self.own = [self.own[position] for position in positions]
         self._places = []
 
-    def write_back(self, position: int) -> dict[str, Any]:
-        """Return the state of the trial at this position, as its own optimizer would have it."""
+    def write_back(self, position: int, stacked: Moments) -> dict[str, Any]:
+        """Return the state of the trial at this position, as its own optimizer would have it.
+
+        ``stacked`` are ``moments``, or a copy of them on another device.
+        """
         own = self.own[position]
         group = own.param_groups[0]
-        names = self.moments if self.name != "sgd" or group["momentum"] else ()
+        names = stacked if self.name != "sgd" or group["momentum"] else ()
         for number, parameter in enumerate(group["params"]):
             if not self.steps_taken or not names:
                 break
-            moments = {name: self.moments[name][number][position] for name in names}
+            moments = {name: stacked[name][number][position] for name in names}
             moments = {name: _laid_out(moment, parameter) for name, moment in moments.items()}
             if self.name != "sgd":
-                count = torch.tensor(float(self.steps_taken), device=self.parameters[0].device)
+                count = torch.tensor(float(self.steps_taken), device=moments["exp_avg"].device)
                 moments = {"step": count, **moments}
             own.state[parameter] = moments
         state = own.state_dict()
@@ -153,61 +177,6 @@ class StackedOptimizer(Optimizer):
                 for slices in each
             ]
         return self._slices
-
-    def _step_together(self) -> None:
-        values = self._settings()
-        for number, parameter in enumerate(self.parameters):
-            shape = (-1, *(1 for _ in parameter.shape[1:]))
-            its = {name: value.view(shape) for name, value in values.items()}
-            moments = [tensors[number] for tensors in self.moments.values()]
-            gradient = _gradient(parameter)
-            if self.name == "adamw":
-                parameter.mul_(1 - its["lr"] * its["weight_decay"])
-            else:
-                gradient = gradient.addcmul(parameter, its["weight_decay"])
-            if self.name == "sgd":
-                parameter.sub_(its["lr"] * self._sgd_update(gradient, moments, its))
-            else:
-                _adam_update(parameter, gradient, moments, its)
-
-    def _sgd_update(
-        self, gradient: Tensor, moments: list[Tensor], its: dict[str, Tensor]
-    ) -> Tensor:
-        if not moments:
-            return gradient
-        (buffer,) = moments
-        if self.steps_taken == 1:
-            buffer.copy_(gradient)
-        else:
-            buffer.mul_(its["momentum"]).add_(gradient * (1 - its["dampening"]))
-        ahead = gradient.addcmul(buffer, its["momentum"])
-        return torch.where(its["nesterov"] > 0, ahead, buffer)
-
-    def _settings(self) -> dict[str, Tensor]:
-        groups = [own.param_groups[0] for own in self.own]
-        names = ["lr", "weight_decay"]
-        names += ["momentum", "dampening", "nesterov"] if self.name == "sgd" else ["eps"]
-        rows = {name: [float(group[name]) for group in groups] for name in names}
-        if self.name != "sgd":
-            betas, steps = [group["betas"] for group in groups], self.steps_taken
-            rows["beta1"] = [beta1 for beta1, _ in betas]
-            rows["beta2"] = [beta2 for _, beta2 in betas]
-            pairs = zip(rows["lr"], rows["beta1"], strict=True)
-            rows["step_size"] = [lr / (1 - beta1**steps) for lr, beta1 in pairs]
-            rows["root"] = [(1 - beta2**steps) ** 0.5 for beta2 in rows["beta2"]]
-        first = self.parameters[0]
-        table = torch.tensor(list(rows.values()), dtype=first.dtype).to(first.device)
-        return dict(zip(rows, table, strict=True))
-
-
-def _adam_update(
-    parameter: Tensor, gradient: Tensor, moments: list[Tensor], its: dict[str, Tensor]
-) -> None:
-    mean, square = moments
-    mean.lerp_(gradient, 1 - its["beta1"])
-    square.mul_(its["beta2"]).add_((1 - its["beta2"]) * gradient * gradient)
-    denominator = square.sqrt().div_(its["root"]).add_(its["eps"])
-    parameter.sub_(mean.div(denominator).mul_(its["step_size"]))
 
 
 def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.func import functional_call, vmap
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
 from mnist_lab.training.stacked.layers import Shares
+from mnist_lab.training.stacked.one_channel import OneChannelAsProduct
 
 _EVALUATED_AT_ONCE = {"cpu": 2048, "cuda": 65_536}  # images times trials, which bounds the memory
 _Named = dict[str, Tensor]
@@ -32,6 +33,8 @@ class VmappedNet(nn.Module):
     def __init__(self, models: Sequence[Classifier], generators: list[Generator]) -> None:
         super().__init__()
         self._models, self._generators = list(models), generators
+        self._sent: tuple[Shares, Tensor] | None = None
+        self.has_stream = False  # whether the caller sees to it, as where a step is replayed
         self._learnt, self._kept = map(list, _tensors(models[0]))  # names
         for position, names in ((0, self._learnt), (1, self._kept)):
             of_each = [_tensors(model)[position] for model in models]
@@ -48,8 +51,7 @@ class VmappedNet(nn.Module):
         In training buffers are updated, as batch norm's running statistics.
         """
         if 1 < len(shares) < len(self._models):
-            counts = torch.tensor(shares, device=images.device)
-            images = images.repeat_interleave(counts, 0, output_size=len(self._models))
+            images = images.index_select(0, self._rows(shares, images.device))
         if images.dtype == torch.uint8:
             images = images.to(next(self.parameters()).dtype).mul_(PIXEL_SCALE)
         is_shared, at_once = len(shares) == 1, None
@@ -66,7 +68,11 @@ class VmappedNet(nn.Module):
             randomness="different",
             chunk_size=at_once,
         )
-        with self._stream(images.device):
+        with contextlib.ExitStack() as stack:
+            if not self.has_stream:
+                stack.enter_context(self.stream(images.device))
+            if images.device.type == "cuda":
+                stack.enter_context(OneChannelAsProduct())
             logits, changed = one_for_each(learnt, kept, images[0] if is_shared else images)
         with torch.no_grad():
             for name, buffer in kept.items():
@@ -81,8 +87,15 @@ class VmappedNet(nn.Module):
         logits = functional_call(self._models[0], tensors, (images,))  # puts new buffers there
         return logits, {name: tensors[name] for name in kept}
 
+    def _rows(self, shares: Shares, device: torch.device) -> Tensor:
+        """Return for each trial the number of its batch ``(K,)``, sent to the device once."""
+        if self._sent is None or self._sent[0] != shares:
+            rows = torch.arange(len(shares)).repeat_interleave(torch.tensor(shares))
+            self._sent = shares, rows.to(device)
+        return self._sent[1]
+
     @contextlib.contextmanager
-    def _stream(self, device: torch.device) -> Iterator[None]:
+    def stream(self, device: torch.device) -> Iterator[None]:
         """Have torch draw from a stream that goes on where a checkpoint of the trials was saved."""
         if not self.training:
             yield
@@ -106,11 +119,11 @@ class VmappedNet(nn.Module):
         """Nothing: the rates of dropout are those of the first trial's model, alike in all."""
 
     @torch.no_grad()
-    def write_back(self, position: int) -> None:
-        """Copy the weights and buffers of the trial at this position into its own model."""
+    def write_back(self, position: int, state: _Named) -> None:
+        """Copy the tensors of the trial at this position in a ``state_dict`` into its own model."""
         learnt, kept = _tensors(self._models[position])
         for name, own in (learnt | kept).items():
-            own.copy_(getattr(self, _place(name))[position])
+            own.copy_(state[_place(name)][position])
 
 
 def _tensors(model: Classifier) -> tuple[_Named, _Named]:

@@ -37,7 +37,7 @@ def test_weights_are_written_back(settings: dict[str, Any]) -> None:
             for parameter in model.parameters():
                 parameter.zero_()
     net.keep([0, 2], [torch.Generator(), torch.Generator()])
-    net.write_back(1)
+    net.write_back(1, net.state_dict())
     assert all(torch.equal(*pair) for pair in zip(models[2].parameters(), expected, strict=True))
     kept = net(images, (2,))
     assert torch.equal(kept, logits[[0, 2]])

@@ -63,7 +63,7 @@ def test_each_has_logits_gradients_and_statistics_as_alone(
             assert stack.grad is not None
             assert stack.grad.is_contiguous()
             torch.testing.assert_close(stack.grad[position], parameter.grad, rtol=1e-9, atol=1e-9)
-        net.write_back(position)
+        net.write_back(position, net.state_dict())
         torch.testing.assert_close(models[position].state_dict(), own.state_dict())
 
 
@@ -87,7 +87,7 @@ def test_those_that_stay_are_as_they_were() -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.fill_(1.0)
-    net.write_back(1)
+    net.write_back(1, net.state_dict())
     are_ones = [all(bool((each == 1).all()) for each in own.parameters()) for own in models]
     assert are_ones == [False, True, False, False]
 
@@ -97,7 +97,7 @@ def test_buffers_that_are_bound_anew_are_kept() -> None:
     net, images = VmappedNet(models, generators(2)).train(), images_of(2)
     for _ in range(3):
         net(images, (1, 1))
-    net.write_back(0)
+    net.write_back(0, net.state_dict())
     assert isinstance(models[0].net, Counting)
     assert models[0].net.steps.item() == 3
 

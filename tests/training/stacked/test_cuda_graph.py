@@ -1,0 +1,107 @@
+"""Steps that are recorded once and replayed; here what stands for the GPU runs them again."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from stack_trials import Trial, same, stacked
+from torch import Tensor
+
+from mnist_lab.models import CNN, Module
+from mnist_lab.training.stacked import module
+from mnist_lab.training.stacked.cuda_graph import Batch, GraphedStep
+
+
+class Replayed(GraphedStep):
+    """Takes the step anew at each replay, on the memory of the first batch."""
+
+    recorded = 0
+    replays = 0
+
+    def __init__(self, step: Callable[[Batch], tuple[Tensor, ...]], batch: Batch) -> None:
+        images, labels = batch
+        self._batch = images.clone(), labels.clone()
+        self._step = step
+        Replayed.recorded += 1
+
+    @staticmethod
+    def is_for(device: torch.device) -> bool:
+        return device.type == "cpu"
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, ...]:
+        for own, part in zip(self._batch, batch, strict=True):
+            own.copy_(part)
+        Replayed.replays += 1
+        return self._step(self._batch)
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> type[Replayed]:
+    monkeypatch.setattr(module, "GraphedStep", Replayed)
+    monkeypatch.setattr(Replayed, "recorded", 0)
+    monkeypatch.setattr(Replayed, "replays", 0)
+    return Replayed
+
+
+CNN_WITH_DROPOUT = partial(CNN, [2, 2], kernel_size=3, hidden_dims=[4], batch_norm=True)
+CASES = {
+    "schedules": [
+        Trial(0, settings={"scheduler": {"name": "one_cycle", "max_lr": 0.1}}),
+        Trial(1, settings={"optimizer": {"name": "adam", "lr": 1e-2, "weight_decay": 1e-3}}),
+        Trial(2, settings={"label_smoothing": 0.1}),
+    ],
+    "dropout": [Trial(seed, settings={"dropout": 0.2}) for seed in (0, 1)],
+    "momentum": [Trial(0, settings={"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}})],
+    "torch.func": [Trial(s, kind=CNN_WITH_DROPOUT, settings={"dropout": 0.2}) for s in (0, 1)],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replayed_steps_are_those_taken_one_by_one(
+    case: str, replayed: type[Replayed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, its_metrics = stacked(CASES[case])
+    assert (replayed.recorded, replayed.replays) == (1, 2 * 12 - 3)
+    monkeypatch.setattr(replayed, "is_for", lambda _: False)
+    expected, metrics = stacked(CASES[case])
+    for number, state in expected.items():
+        same(vars(found[number]) | {"running": None}, vars(state) | {"running": None})
+    for number, its in metrics.items():
+        assert its_metrics[number] | {"time/epoch": 0} == its | {"time/epoch": 0}
+
+
+def test_a_step_is_recorded_anew_for_fewer_trials(replayed: type[Replayed]) -> None:
+    stacked(CASES["schedules"], lambda epoch, _: [0] if epoch == 0 else [])
+    assert (replayed.recorded, replayed.replays) == (2, 2 * (12 - 3))
+
+
+def test_a_smaller_batch_is_not_replayed(replayed: type[Replayed]) -> None:
+    trials = [Trial(0, val_size=59_960, batch_size=50), Trial(1, val_size=59_960, batch_size=50)]
+    stacked(trials, max_epochs=3)
+    assert replayed.recorded == 0
+    trials = [Trial(0, val_size=59_700, batch_size=40), Trial(1, val_size=59_700, batch_size=40)]
+    stacked(trials, max_epochs=3)  # of 7 batches and a smaller one
+    assert (replayed.recorded, replayed.replays) == (1, 7 - 3 + 7 + 7)
+
+
+def test_a_network_of_ones_own_is_not_recorded(replayed: type[Replayed]) -> None:
+    net = {"_target_": "own_code.SmallConv", "width": 3}
+    stacked([Trial(seed, kind=Module, settings={"net": net}) for seed in (0, 1)])
+    assert replayed.recorded == 0
+
+
+def test_what_cannot_be_recorded_is_taken_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, replayed: type[Replayed]
+) -> None:
+    expected, _ = stacked(CASES["torch.func"])
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    assert replayed.recorded == 1
+    monkeypatch.setattr(Replayed, "__init__", fails)
+    found, _ = stacked(CASES["torch.func"])
+    for number, state in expected.items():
+        same(found[number].state_dict, state.state_dict)
