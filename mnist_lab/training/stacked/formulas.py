@@ -24,25 +24,23 @@ class Formulas:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
-        self._rows: list[list[float]] = []  # a row a setting, a column a trial
-        self._table = torch.empty(0, device=device)
+        self._table = torch.empty(0, device=device)  # a row a setting, a column a trial
         self._steps = torch.zeros((), dtype=torch.float64, device=device)
 
-    def prepare(self, groups: Sequence[Mapping[str, Any]], steps: int) -> None:
-        """Send the trials' settings to the device where they have changed, without waiting for it.
-
-        Args:
-            groups: for each trial the one group of its own optimizer.
-            steps: optimizer steps taken, the coming one included.
-        """
+    def count(self, steps: int) -> None:
+        """Note the optimizer steps taken, the coming one included."""
         self._steps.fill_(float(steps))
+
+    def send(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Send the trials' settings to the device, without waiting for it.
+
+        ``groups`` has for each trial the one group of its own optimizer.
+        """
         names = _SGD if self.name == "sgd" else _ADAM[:3]
         rows = [[float(group[name]) for group in groups] for name in names]
         if self.name != "sgd":
             rows += [[float(group["betas"][which]) for group in groups] for which in (0, 1)]
-        if rows == self._rows:
-            return
-        self._rows, sent = rows, torch.tensor(rows, dtype=torch.float64)
+        sent = torch.tensor(rows, dtype=torch.float64)
         if self._table.shape != sent.shape:
             self._table = sent.to(self._table.device)
         else:

@@ -228,12 +228,14 @@ class Stack(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Step the schedules that go by step and, after the last step, those that go by epoch."""
         last = self.trainer.is_last_batch or batch_idx + 1 >= self.trainer.num_training_batches
-        self._schedules.step(ends_epoch=last)
+        if self._schedules.step(ends_epoch=last):
+            self._optimizer.has_changed = True
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's phases, sums and metrics, without those of a sanity check."""
         if any(self._phases):
             self._set_phases()
+        self._optimizer.has_changed = True  # by phases, or a schedule that goes by a metric
         self._sums = RunningSums(len(self.trials), self.device)
         self._metrics = [{} for _ in self.trials]
 

@@ -49,6 +49,7 @@ class StackedOptimizer(Optimizer):
             moment: [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
             for moment in (MOMENTS[name] if has_moments else ())
         }
+        self.has_changed = True  # settings, since a GPU was sent them
         self._formulas = Formulas(name, self.parameters[0].device)
         self._places: list[int] = []  # in memory, of the tensors that are sliced
         self._slices: list[tuple[list[Tensor], ...]] = []
@@ -77,9 +78,12 @@ class StackedOptimizer(Optimizer):
     def prepare(self) -> None:
         """Count a step, and on a GPU send it the settings."""
         self.steps_taken += 1
-        if not self._is_on_cpu:
-            groups = [own.param_groups[0] for own in self.own]
-            self._formulas.prepare(groups, self.steps_taken)
+        if self._is_on_cpu:
+            return
+        self._formulas.count(self.steps_taken)
+        if self.has_changed:
+            self._formulas.send([own.param_groups[0] for own in self.own])
+            self.has_changed = False
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -101,7 +105,7 @@ class StackedOptimizer(Optimizer):
         for tensors in self.moments.values():
             tensors[:] = [tensor[chosen] for tensor in tensors]
         self.own = [self.own[position] for position in positions]
-        self._places = []
+        self._places, self.has_changed = [], True
 
     def write_back(self, position: int, stacked: Moments) -> dict[str, Any]:
         """Return the state of the trial at this position, as its own optimizer would have it.

@@ -43,8 +43,12 @@ class StackedSchedules:
             self._schedules.append(schedule)
         self._follow()
 
-    def step(self, ends_epoch: bool) -> None:
-        """Step those that go by step, and where a step ends an epoch those that go by epoch."""
+    def step(self, ends_epoch: bool) -> bool:
+        """Step those that go by step, and where a step ends an epoch those that go by epoch.
+
+        Returns:
+            Whether there were any, and settings may be others.
+        """
         due = {  # each once, as trials share some
             id(schedule): schedule["scheduler"]
             for schedule in self._schedules
@@ -56,6 +60,7 @@ class StackedSchedules:
             schedule.step()
         if due:
             self._follow()
+        return bool(due)
 
     def _follow(self) -> None:
         """Give each trial's optimizer the settings of the one that its schedule moves."""

@@ -102,7 +102,10 @@ class VmappedNet(nn.Module):
             return
         seed = int(torch.randint(2**62, (), generator=self._generators[0]))
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+            if device.type == "cpu":  # torch.manual_seed takes 0.4 ms where there is no GPU
+                torch.default_generator.manual_seed(seed)
+            else:
+                torch.manual_seed(seed)
             yield
 
     def keep(self, positions: list[int], generators: list[Generator]) -> None:
