@@ -56,6 +56,7 @@ RECORDS = {
             0.986,
             98.0,
             "575 weights that are not zero, one hand-picked seed",
+            seeds=5,
             search=f"{_VALIDATED} trainer.max_epochs=20 optimizer.lr=1e-2,3e-2 "
             "model.channels=[4,8,12,16],[6,10,14,14],[8,12,12,12] model.residual=false,true",
         ),

@@ -11,12 +11,12 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from record_rows.catalog import RECORDS
 from record_rows.measure import ROOT
-from record_rows.table import accuracy_text, markdown, seconds_text
+from record_rows.table import accuracy_text, markdown
 
 PAGE, README = ROOT / "docs" / "records.md", ROOT / "README.md"
 PICTURE = ROOT / "docs" / "records.png"
 START, END = "<!-- results: scripts/records --page -->", "<!-- end of results -->"
-_SHORT = ("test accuracy, mean ± sd", "seeds", "seconds a seed", "published")
+_SHORT = ("test accuracy, mean ± sd", "seeds", "published")
 _ALT = "Test error of each record against parameters and seconds, with published figures"
 
 
@@ -40,8 +40,7 @@ def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["data"] == "mnist":
             anchor = row["anchor"]["figure"]
             published = "" if anchor is None else f"{anchor:g} %"
-            seconds = seconds_text(row)
-            cells = [row["what"], accuracy_text(row), str(row["n"]), seconds, published]
+            cells = [row["what"], accuracy_text(row), str(row["n"]), published]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
