@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import lightning as L
 import torch
@@ -18,6 +19,7 @@ from mnist_lab.training.stacked.fit import (
     reason_trainer_is_not_stacked,
 )
 from mnist_lab.training.stacked.network import EXACT, reason_optimizer_is_not_stacked
+from mnist_lab.training.stacked.one_channel import OneChannelAsProduct
 from mnist_lab.training.stacked.vmapped import VmappedNet
 
 _CPU_FLOPS, _CPU_CONVOLUTIONS = 1_000_000, 100_000
@@ -57,7 +59,7 @@ def stacking(
         return reason, 1
     try:
         with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
-            saved = _try(model)
+            saved = _try(model, device)
     except Exception as error:  # whatever torch.func or a network of the user's own raises
         return f"torch.func cannot stack {type(model).__name__}: {first_line(error)}", 1
     return None, _most(model, saved * batch_size, device)
@@ -104,7 +106,7 @@ def _flops(model: Classifier) -> tuple[int, int]:
     return counter.get_total_flops(), sum(convolutions)
 
 
-def _try(model: Classifier) -> int:
+def _try(model: Classifier, device: torch.device) -> int:
     """Train two copies of a model as a stack for two steps, and compare what comes of it.
 
     Returns:
@@ -120,7 +122,8 @@ def _try(model: Classifier) -> int:
             parameter.mul_(0.9)
     net = VmappedNet(models, [Generator(), Generator()]).train()
     images = torch.randint(256, (2, _BATCH, *model.in_shape), dtype=torch.uint8)
-    saved = _train(net, images, (1, 1))
+    with OneChannelAsProduct() if device.type == "cuda" else nullcontext():
+        saved = _train(net, images, (1, 1))
     _train(net, images[:1], (2,))
     for name, parameter in net.named_parameters():
         if parameter.grad is None:
@@ -154,12 +157,12 @@ def _most(model: Classifier, activations: int, device: torch.device) -> int:
     """Return how many trials a stack by torch.func has at most; on a GPU by half its free memory.
 
     A trial has weights, gradients and two moments, and keeps so many bytes of activations for the
-    backward pass, which takes as many again.
+    backward pass, which takes as many again; a recorded step keeps them beside those of others.
     """
     of_model = sum(each.numel() * each.element_size() for each in model.parameters())
-    memory, most = _CPU_MEMORY, MOST
-    if device.type == "cuda":
+    memory, most, is_gpu = _CPU_MEMORY, MOST, device.type == "cuda"
+    if is_gpu:
         memory = torch.cuda.mem_get_info(device)[0] // 2
     else:
         most = max_stack(model, device)
-    return max(1, min(most, memory // (4 * of_model + 2 * activations)))
+    return max(1, min(most, memory // (4 * of_model + (2 + is_gpu) * activations)))

@@ -28,7 +28,9 @@ class GraphedStep:
         images, labels = batch
         self._batch = images.clone(), labels.clone()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        # torch's own stream may be of another GPU.
+        stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
             self._outputs = step(self._batch)
 
     @staticmethod

@@ -80,7 +80,10 @@ def reason_trainer_is_not_stacked(
 
 
 class StackEpochLoop(FastEpochLoop):
-    """The fast loop for a stack, whose training step returns a loss as a ``Classifier``'s does."""
+    """The fast loop for a stack, which on a GPU replays its steps where it can.
+
+    A replayed step is over when the hook before the optimizer's step is called.
+    """
 
     @override
     def _is_simple(self, data_fetcher: DataFetcher) -> bool:

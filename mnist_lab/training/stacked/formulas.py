@@ -24,8 +24,11 @@ class Formulas:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
-        self._table = torch.empty(0, device=device)  # a row a setting, a column a trial
-        self._steps = torch.zeros((), dtype=torch.float64, device=device)
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # which MPS has not
+        self._table = torch.empty(
+            0, dtype=dtype, device=device
+        )  # a row a setting, a column a trial
+        self._steps = torch.zeros((), dtype=dtype, device=device)
 
     def count(self, steps: int) -> None:
         """Note the optimizer steps taken, the coming one included."""
@@ -40,7 +43,7 @@ class Formulas:
         rows = [[float(group[name]) for group in groups] for name in names]
         if self.name != "sgd":
             rows += [[float(group["betas"][which]) for group in groups] for which in (0, 1)]
-        sent = torch.tensor(rows, dtype=torch.float64)
+        sent = torch.tensor(rows, dtype=self._table.dtype)
         if self._table.shape != sent.shape:
             self._table = sent.to(self._table.device)
         else:
@@ -56,17 +59,21 @@ class Formulas:
     ) -> None:
         """Step parameters ``(K, ...)``; ``moments`` has a list of as many tensors for each kind."""
         its = dict(zip(_SGD if self.name == "sgd" else _ADAM, self._table, strict=True))
-        if self.name != "sgd":
+        its["kept"] = 1 - its["lr"] * its["weight_decay"]  # of a weight, by AdamW
+        if self.name == "sgd":
+            its["undampened"] = 1 - its["dampening"]
+        else:
             bias = (1 - its["beta2"] ** self._steps).sqrt()
             its["step_size"] = its["lr"] / (1 - its["beta1"] ** self._steps) * bias
             its["eps"] = its["eps"] * bias
+            its["mean_share"], its["square_share"] = 1 - its["beta1"], 1 - its["beta2"]
         of_type = {name: value.to(parameters[0].dtype) for name, value in its.items()}
         for number, parameter in enumerate(parameters):
             shape = (-1, *(1 for _ in parameter.shape[1:]))
             own = {name: value.view(shape) for name, value in of_type.items()}
             gradient, kept = gradients[number], [tensors[number] for tensors in moments]
             if self.name == "adamw":
-                parameter.mul_(1 - own["lr"] * own["weight_decay"])
+                parameter.mul_(own["kept"])
             else:
                 gradient = gradient.addcmul(parameter, own["weight_decay"])
             if self.name == "sgd":
@@ -77,8 +84,8 @@ class Formulas:
 
 def _adam_update(gradient: Tensor, moments: Sequence[Tensor], its: Mapping[str, Tensor]) -> Tensor:
     mean, square = moments
-    mean.lerp_(gradient, 1 - its["beta1"])
-    square.lerp_(gradient.square(), 1 - its["beta2"])
+    mean.lerp_(gradient, its["mean_share"])
+    square.lerp_(gradient.square(), its["square_share"])
     return mean / square.sqrt().add_(its["eps"])
 
 
@@ -91,6 +98,6 @@ def _sgd_update(
     if is_first:
         buffer.copy_(gradient)
     else:
-        buffer.mul_(its["momentum"]).add_(gradient * (1 - its["dampening"]))
+        buffer.mul_(its["momentum"]).add_(gradient * its["undampened"])
     ahead = gradient.addcmul(buffer, its["momentum"])
     return torch.where(its["nesterov"] > 0, ahead, buffer)

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_lab.errors import first_line
@@ -104,7 +105,8 @@ class Stack(L.LightningModule):
         self._optimizer: StackedOptimizer
         self._shares: tuple[int, ...]
         self._rows: Tensor
-        self._smoothing: Tensor | None
+        self._smoothing: list[float]
+        self._sent_smoothing: Tensor
         self._sums: RunningSums
         self._graph: GraphedStep | None
         self._alike: tuple[torch.Size, int]
@@ -127,8 +129,8 @@ class Stack(L.LightningModule):
         self._shares = tuple(Counter(self._streams).values())  # trials of each batch
         rows = [streams.index(stream) for stream in self._streams]
         self._rows = torch.tensor(rows, dtype=torch.long, device=device)
-        smoothing = [model.label_smoothing for model in self._models]
-        self._smoothing = torch.tensor(smoothing, device=device) if any(smoothing) else None
+        self._smoothing = [model.label_smoothing for model in self._models]
+        self._sent_smoothing = torch.tensor(self._smoothing, device=device)
         self._sums = RunningSums(len(self.trials), device)
         self._graph = self._host = None
         self._alike = torch.Size(), 0  # the shape of the last labels, and how many had it in a row
@@ -164,7 +166,9 @@ class Stack(L.LightningModule):
         images, labels = batch
         logits = self(images)  # (K, B, num_classes)
         labels = labels.index_select(0, self._rows)  # (K, B)
-        losses, reported = _training_losses(logits, targets(labels, logits), self._smoothing)
+        losses, reported = _training_losses(
+            logits, targets(labels, logits), self._smoothing, self._sent_smoothing
+        )
         return losses.sum(), reported, logits.detach(), likeliest(labels, 2)
 
     def replayed_step(
@@ -192,27 +196,32 @@ class Stack(L.LightningModule):
     ) -> GraphedStep | None:
         """Return the step as a graph, after a few by which libraries have set themselves up."""
         shape, count = self._alike
-        self._alike = batch[1].shape, count + 1 if batch[1].shape == shape else 1
-        if count < _STEPS_BEFORE_GRAPH:
+        is_alike = batch[1].shape == shape
+        self._alike = batch[1].shape, count + 1 if is_alike else 1
+        if not is_alike or count < _STEPS_BEFORE_GRAPH:
+            return None
+        try:
+            return GraphedStep(partial(self._whole_step, precision), batch)
+        except RuntimeError as error:
+            self._may_graph = False
+            reason = first_line(error.__context__ or error)  # what came before the capture's end
+            log.info("the stack's steps are launched one by one: %s", reason)
             return None
 
-        def step(batch: Batch) -> tuple[Tensor, ...]:
-            self.net.has_stream = True
+    def _whole_step(
+        self, precision: Callable[[], AbstractContextManager[None]], batch: Batch
+    ) -> tuple[Tensor, ...]:
+        """Do on the device what belongs to a step; return its loss and what ``_losses`` does."""
+        self.net.has_stream = True
+        try:
             with precision():
                 loss, *counted = self._losses(batch)
+        finally:
             self.net.has_stream = False
-            for parameter in self.net.parameters():
-                parameter.grad = None
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.apply()
-            return loss.detach(), *counted
-
-        try:
-            return GraphedStep(step, batch)
-        except RuntimeError as error:
-            self._may_graph = self.net.has_stream = False
-            log.info("the stack's steps are launched one by one: %s", first_line(error))
-            return None
+        self._drop_gradients()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.apply()
+        return loss.detach(), *counted
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Hand over the metrics of every so many steps, under the names that a lone run logs."""
@@ -241,16 +250,30 @@ class Stack(L.LightningModule):
 
     def _set_phases(self) -> None:
         """Give the trials the settings of the epoch."""
-        own = zip(self._phases, self._models, self._optimizer.own, strict=True)
+        own, before = zip(self._phases, self._models, self._optimizer.own, strict=True), self._rates
         for phases, model, optimizer in own:
             if phases is not None:
                 phases.set(self.current_epoch, model, optimizer)
-        self.net.follow_rates()
-        self._arrange()
+        if self._rates != before:  # a step is recorded anew
+            self.net.follow_rates()
+            self._arrange()
+
+    @property
+    def _rates(self) -> list[tuple[float, ...]]:
+        """Each trial's label smoothing and rates of dropout, which a recorded step holds."""
+        dropouts = [
+            [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)]
+            for model in self._models
+        ]
+        return [
+            (model.label_smoothing, *rates)
+            for model, rates in zip(self._models, dropouts, strict=True)
+        ]
 
     def on_train_epoch_end(self) -> None:
         """Ask the caller which trials leave, when all that belongs to the epoch is done."""
-        seconds, epoch_sums = self._sums.seconds, self._sums.of_epoch().tolist()
+        epoch_sums = self._sums.of_epoch().tolist()  # waits for the device
+        seconds = self._sums.seconds
         for metrics, row in zip(self._metrics, epoch_sums, strict=True):
             # In float32 at last, as Lightning keeps what it is given.
             own = {name: torch.tensor(value).item() for name, value in train_metrics(row).items()}
@@ -295,8 +318,18 @@ class Stack(L.LightningModule):
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Drop the gradients."""
+        self._drop_gradients()
+
+    def _drop_gradients(self) -> None:
         for parameter in self.net.parameters():
             parameter.grad = None
+
+    def on_fit_end(self) -> None:
+        """Free the memory of a GPU that training alone takes; what is unstacked is on the CPU."""
+        self._graph = None
+        self._drop_gradients()
+        if self.device.type != "cpu":
+            self._optimizer.moments = self._on_host()[1]
 
     def configure_optimizers(self) -> StackedOptimizer:
         """Build each trial's own optimizer and schedule, and what steps by their settings.
@@ -365,7 +398,7 @@ def _is_replayable(model: Classifier) -> bool:
 
 
 def _training_losses(
-    logits: Tensor, labels: Tensor, smoothing: Tensor | None
+    logits: Tensor, labels: Tensor, smoothing: Sequence[float], sent: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return each trial's mean cross-entropy ``(K,)``, to take the gradient of and to report.
 
@@ -375,25 +408,25 @@ def _training_losses(
     Args:
         logits: ``(K, B, num_classes)``.
         labels: ``(K, B)``, or of mixed images probabilities ``(K, B, num_classes)``.
-        smoothing: ``(K,)``, share of the target that is spread over all classes; None is none.
+        smoothing: of each trial the share of the target that is spread over all classes.
+        sent: the same ``(K,)`` on the device.
     """
     if labels.ndim == 3:  # the lone run's own, one by one
-        shares = [0.0] * len(logits) if smoothing is None else smoothing.tolist()
-        rows = zip(logits, labels, shares, strict=True)
+        rows = zip(logits, labels, smoothing, strict=True)
         losses = torch.stack([F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows])
         return losses, losses.detach()
     log_probs = F.log_softmax(logits, 2)
     own = F.nll_loss(log_probs.flatten(0, 1), labels.flatten(), reduction="none")
     losses = own.view(labels.shape).mean(1)
-    if smoothing is not None:
+    if any(smoothing):
         spread = -log_probs.sum(2).mean(1)
-        losses = spread * (smoothing / logits.shape[2]) + losses * (1 - smoothing)
+        losses = spread * (sent / logits.shape[2]) + losses * (1 - sent)
     if logits.device.type != "cpu":
         return losses, losses.detach()
     with torch.no_grad():
-        if smoothing is None:
+        if not any(smoothing):
             reported = [F.nll_loss(*pair) for pair in zip(log_probs, labels, strict=True)]
         else:
-            rows = zip(logits, labels, smoothing.tolist(), strict=True)
+            rows = zip(logits, labels, smoothing, strict=True)
             reported = [F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows]
         return losses, torch.stack(reported)

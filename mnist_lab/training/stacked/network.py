@@ -15,6 +15,7 @@ from mnist_lab.training.stacked.layers import (
     StackedBatchNorm,
     StackedDropout,
     StackedLinear,
+    step_stream,
 )
 
 Tensors = dict[str, Tensor]
@@ -62,7 +63,8 @@ class StackedNet(nn.Module):
     def __init__(self, models: Sequence[Classifier], generators: list[Generator]) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
-        self.has_stream = False  # as of VmappedNet; dropout on a GPU is drawn from torch's own
+        self._generators = generators
+        self.has_stream = False  # whether the caller sees to it, as where a step is replayed
         self._pixel_buffer: Tensor | None = None  # (S, B, 1, 28, 28) float32
         self._sources: list[
             tuple[str, list[nn.Module]]
@@ -81,12 +83,13 @@ class StackedNet(nn.Module):
     def forward(self, images: Tensor, shares: Shares) -> Tensor:
         """Return logits ``(K, B, num_classes)`` for S batches of uint8 ``(S, B, 1, 28, 28)``."""
         outputs = self._pixels(images)
-        for layer in self.layers:
-            if isinstance(layer, StackedLinear):
-                outputs = layer(outputs, shares)
-                shares = (1,) * len(outputs)
-            else:
-                outputs = layer(outputs)
+        with nullcontext() if self.has_stream else self.stream(images.device):
+            for layer in self.layers:
+                if isinstance(layer, StackedLinear):
+                    outputs = layer(outputs, shares)
+                    shares = (1,) * len(outputs)
+                else:
+                    outputs = layer(outputs)
         return outputs
 
     def _pixels(self, images: Tensor) -> Tensor:
@@ -108,6 +111,7 @@ class StackedNet(nn.Module):
                 setattr(layer, name, buffer[chosen])
             if isinstance(layer, StackedDropout):
                 layer.keep(positions, generators)
+        self._generators = generators
         self._sources = [
             (place, [layers[position] for position in positions]) for place, layers in self._sources
         ]
@@ -122,8 +126,10 @@ class StackedNet(nn.Module):
             dropout.rates = _rates(own)
 
     def stream(self, device: torch.device) -> AbstractContextManager[None]:
-        """Return what a replayed step stands in, which is nothing."""
-        return nullcontext()
+        """Return what a step stands in, so that a GPU draws from the trials' stream."""
+        if device.type == "cpu" or not (self.training and self._dropouts):
+            return nullcontext()
+        return step_stream(self._generators[0], device)
 
     @torch.no_grad()
     def write_back(self, position: int, state: Tensors) -> None:

@@ -6,7 +6,7 @@ stack's own.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
-from mnist_lab.training.stacked.layers import Shares
+from mnist_lab.training.stacked.layers import Shares, step_stream
 from mnist_lab.training.stacked.one_channel import OneChannelAsProduct
 
 _EVALUATED_AT_ONCE = {"cpu": 2048, "cuda": 65_536}  # images times trials, which bounds the memory
@@ -94,19 +94,11 @@ class VmappedNet(nn.Module):
             self._sent = shares, rows.to(device)
         return self._sent[1]
 
-    @contextlib.contextmanager
-    def stream(self, device: torch.device) -> Iterator[None]:
-        """Have torch draw from a stream that goes on where a checkpoint of the trials was saved."""
+    def stream(self, device: torch.device) -> contextlib.AbstractContextManager[None]:
+        """Return what a step stands in, so that torch draws from the trials' stream."""
         if not self.training:
-            yield
-            return
-        seed = int(torch.randint(2**62, (), generator=self._generators[0]))
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            if device.type == "cpu":  # torch.manual_seed takes 0.4 ms where there is no GPU
-                torch.default_generator.manual_seed(seed)
-            else:
-                torch.manual_seed(seed)
-            yield
+            return contextlib.nullcontext()
+        return step_stream(self._generators[0], device)
 
     def keep(self, positions: list[int], generators: list[Generator]) -> None:
         """Keep the trials at these positions, without the others."""

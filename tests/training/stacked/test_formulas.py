@@ -57,7 +57,7 @@ def test_steps_together_as_one_by_one(case: str, monkeypatch: pytest.MonkeyPatch
             _give_gradients(optimizer, step)
         one_by_one.step()
         together.step()
-    torch.testing.assert_close(together.parameters, one_by_one.parameters)
+    torch.testing.assert_close(together.parameters, one_by_one.parameters, rtol=1e-5, atol=2e-6)
     first = 1 if case == "sgd" else 0  # without momentum has a buffer that is not looked at
     for name, tensors in together.moments.items():
         for tensor, expected in zip(tensors, one_by_one.moments[name], strict=True):
