@@ -32,10 +32,14 @@ def to_the_end(job: Job) -> dict[str, Any]:
 
 
 def halved(job: Job) -> dict[str, Any]:
-    """Search by synchronous halving as one program; a repeat stands for a study's seed."""
-    pruner = "hydra.sweeper.pruner=synchronous_halving"
+    """Search by synchronous halving as one program; a repeat stands for a study's seed.
+
+    After one epoch one trial in sixteen goes on, which takes a seventh of the epochs of all.
+    """
+    pruner = ["hydra.sweeper.pruner=synchronous_halving"]
+    pruner += ["hydra.sweeper.pruner_options={reduction_factor: 16}"]
     count = job.size.trials * _TRIALS
-    trials, finished = _search(job, count, "fused", pruner, f"hydra.sweeper.seed={job.repeat + 1}")
+    trials, finished = _search(job, count, "fused", *pruner, f"hydra.sweeper.seed={job.repeat + 1}")
     return _result(max(map(_value, trials)), trials, finished)
 
 
