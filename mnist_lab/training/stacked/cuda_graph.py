@@ -4,12 +4,19 @@ A step is some two hundred short kernels. A GPU is through with them sooner than
 launched them one by one; a graph is launched in one call.
 """
 
+import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor]
+from mnist_lab.errors import first_line
+from mnist_lab.models import Classifier, Module
+
+Batch = tuple[Tensor, Tensor]  # images and labels
+Step = Callable[[Batch], tuple[Tensor, ...]]
+_log = logging.getLogger(__name__)
+_STEPS_BEFORE = 3  # by which libraries set themselves up
 
 
 class GraphedStep:
@@ -24,7 +31,7 @@ class GraphedStep:
         RuntimeError: the step does what cannot be recorded, such as waiting for the GPU.
     """
 
-    def __init__(self, step: Callable[[Batch], tuple[Tensor, ...]], batch: Batch) -> None:
+    def __init__(self, step: Step, batch: Batch) -> None:
         images, labels = batch
         self._batch = images.clone(), labels.clone()
         self._graph = torch.cuda.CUDAGraph()
@@ -48,3 +55,46 @@ class GraphedStep:
             own.copy_(part)
         self._graph.replay()
         return tuple(output.clone() for output in self._outputs)
+
+
+class Replay:
+    """The recorded step of a stack, if it has one.
+
+    Args:
+        model: one of the trials'. Only those of the lab's own are recorded: the code of another one
+            may go by chance or count its calls, which a replayed step would not.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        is_own = type(model).__module__.startswith("mnist_lab.models.")
+        self._can_record = is_own and not isinstance(model, Module)
+        self.forget()
+
+    def forget(self) -> None:
+        """Have the step recorded anew, as what it was recorded with has changed."""
+        self._graph: GraphedStep | None = None
+        self._shape, self._count = torch.Size(), 0  # of the last labels; steps in a row with it
+
+    def of(self, step: Step, batch: Batch) -> GraphedStep | None:
+        """Return what replays a step for a batch, recorded after a few that were not.
+
+        None is returned on other devices than CUDA's, for a batch of another shape than the last
+        ones, and where the step cannot be recorded.
+        """
+        images, labels = batch
+        if not (self._can_record and GraphedStep.is_for(images.device)):
+            return None
+        if self._graph is None and self._is_time(labels.shape):
+            try:
+                self._graph = GraphedStep(step, batch)
+            except RuntimeError as error:
+                self._can_record = False
+                reason = first_line(error.__context__ or error)  # what came before the end
+                _log.info("the stack's steps are launched one by one: %s", reason)
+        return self._graph if self._graph is not None and self._graph.fits(batch) else None
+
+    def _is_time(self, shape: torch.Size) -> bool:
+        """Note a step, and return whether enough before it had batches of its shape."""
+        before = self._count if shape == self._shape else 0
+        self._shape, self._count = shape, before + 1
+        return before >= _STEPS_BEFORE

@@ -7,7 +7,6 @@ On a CPU weights of an MLP or a softmax regression come out with the bits of the
 same number of threads; those of other models, which torch.func stacks, are equal up to rounding.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -17,12 +16,10 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_lab.errors import first_line
-from mnist_lab.models import Classifier, Module
+from mnist_lab.models import Classifier
 from mnist_lab.models.metrics import (
     EvaluationSums,
     RunningSums,
@@ -31,16 +28,15 @@ from mnist_lab.models.metrics import (
     train_metrics,
 )
 from mnist_lab.training.phases import Phases
-from mnist_lab.training.stacked.cuda_graph import Batch, GraphedStep
+from mnist_lab.training.stacked.cuda_graph import Batch, Replay
 from mnist_lab.training.stacked.data import Stream
+from mnist_lab.training.stacked.losses import training_losses
 from mnist_lab.training.stacked.network import EXACT, StackedNet, Tensors
 from mnist_lab.training.stacked.optimizer import Moments, StackedOptimizer
 from mnist_lab.training.stacked.schedules import StackedSchedules
 from mnist_lab.training.stacked.vmapped import VmappedNet
 
 Metrics = dict[int, dict[str, float]]  # by trial
-log = logging.getLogger(__name__)
-_STEPS_BEFORE_GRAPH = 3
 
 
 @dataclass(frozen=True)
@@ -108,10 +104,8 @@ class Stack(L.LightningModule):
         self._smoothing: list[float]
         self._sent_smoothing: Tensor
         self._sums: RunningSums
-        self._graph: GraphedStep | None
-        self._alike: tuple[torch.Size, int]
-        self._host: tuple[int, Tensors, Moments] | None
-        self._may_graph = _is_replayable(models[0])
+        self._host: tuple[int, Tensors, Moments] | None  # copies of a GPU's, with their step
+        self._replay = Replay(models[0])
         self._arrange()
         self._evaluation: EvaluationSums
         self._metrics: list[dict[str, float]] = [{} for _ in self.trials]
@@ -132,8 +126,8 @@ class Stack(L.LightningModule):
         self._smoothing = [model.label_smoothing for model in self._models]
         self._sent_smoothing = torch.tensor(self._smoothing, device=device)
         self._sums = RunningSums(len(self.trials), device)
-        self._graph = self._host = None
-        self._alike = torch.Size(), 0  # the shape of the last labels, and how many had it in a row
+        self._host = None
+        self._replay.forget()
 
     @property
     def metrics(self) -> Metrics:
@@ -166,7 +160,7 @@ class Stack(L.LightningModule):
         images, labels = batch
         logits = self(images)  # (K, B, num_classes)
         labels = labels.index_select(0, self._rows)  # (K, B)
-        losses, reported = _training_losses(
+        losses, reported = training_losses(
             logits, targets(labels, logits), self._smoothing, self._sent_smoothing
         )
         return losses.sum(), reported, logits.detach(), likeliest(labels, 2)
@@ -176,37 +170,17 @@ class Stack(L.LightningModule):
     ) -> Tensor | None:
         """Take a whole step by a CUDA graph, and return its loss.
 
-        None is returned, and nothing done, on other devices, for a batch of another shape than the
-        last ones, and where the step cannot be recorded. ``precision`` is of the forward pass.
+        None is returned, and nothing done, where there is none (``Replay.of``). ``precision`` is of
+        the forward pass.
         """
-        if not (self._may_graph and GraphedStep.is_for(self.device)):
-            return None
-        if self._graph is None:
-            self._graph = self._record(batch, precision)
-        if self._graph is None or not self._graph.fits(batch):
+        graph = self._replay.of(partial(self._whole_step, precision), batch)
+        if graph is None:
             return None
         self._optimizer.prepare()
         with self.net.stream(self.device):
-            loss, *counted = self._graph(batch)
+            loss, *counted = graph(batch)
         self._sums.add(*counted)
         return loss
-
-    def _record(
-        self, batch: Batch, precision: Callable[[], AbstractContextManager[None]]
-    ) -> GraphedStep | None:
-        """Return the step as a graph, after a few by which libraries have set themselves up."""
-        shape, count = self._alike
-        is_alike = batch[1].shape == shape
-        self._alike = batch[1].shape, count + 1 if is_alike else 1
-        if not is_alike or count < _STEPS_BEFORE_GRAPH:
-            return None
-        try:
-            return GraphedStep(partial(self._whole_step, precision), batch)
-        except RuntimeError as error:
-            self._may_graph = False
-            reason = first_line(error.__context__ or error)  # what came before the capture's end
-            log.info("the stack's steps are launched one by one: %s", reason)
-            return None
 
     def _whole_step(
         self, precision: Callable[[], AbstractContextManager[None]], batch: Batch
@@ -326,7 +300,7 @@ class Stack(L.LightningModule):
 
     def on_fit_end(self) -> None:
         """Free the memory of a GPU that training alone takes; what is unstacked is on the CPU."""
-        self._graph = None
+        self._replay.forget()
         self._drop_gradients()
         if self.device.type != "cpu":
             self._optimizer.moments = self._on_host()[1]
@@ -387,46 +361,3 @@ class Stack(L.LightningModule):
             running=self._sums.state(position),
             steps=self._optimizer.steps_taken,
         )
-
-
-def _is_replayable(model: Classifier) -> bool:
-    """Return whether each step of a model is the same kernels: a network of one's own may differ.
-
-    Its code may go by chance or count its calls, which a replayed step would not.
-    """
-    return type(model).__module__.startswith("mnist_lab.models.") and not isinstance(model, Module)
-
-
-def _training_losses(
-    logits: Tensor, labels: Tensor, smoothing: Sequence[float], sent: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return each trial's mean cross-entropy ``(K,)``, to take the gradient of and to report.
-
-    ``F.cross_entropy`` takes one label smoothing and one mean. The gradients are the same bits as
-    with it, the means may differ in the last; so on a CPU the reported ones are the lone run's own.
-
-    Args:
-        logits: ``(K, B, num_classes)``.
-        labels: ``(K, B)``, or of mixed images probabilities ``(K, B, num_classes)``.
-        smoothing: of each trial the share of the target that is spread over all classes.
-        sent: the same ``(K,)`` on the device.
-    """
-    if labels.ndim == 3:  # the lone run's own, one by one
-        rows = zip(logits, labels, smoothing, strict=True)
-        losses = torch.stack([F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows])
-        return losses, losses.detach()
-    log_probs = F.log_softmax(logits, 2)
-    own = F.nll_loss(log_probs.flatten(0, 1), labels.flatten(), reduction="none")
-    losses = own.view(labels.shape).mean(1)
-    if any(smoothing):
-        spread = -log_probs.sum(2).mean(1)
-        losses = spread * (sent / logits.shape[2]) + losses * (1 - sent)
-    if logits.device.type != "cpu":
-        return losses, losses.detach()
-    with torch.no_grad():
-        if not any(smoothing):
-            reported = [F.nll_loss(*pair) for pair in zip(log_probs, labels, strict=True)]
-        else:
-            rows = zip(logits, labels, smoothing, strict=True)
-            reported = [F.cross_entropy(a, b, label_smoothing=share) for a, b, share in rows]
-        return losses, torch.stack(reported)

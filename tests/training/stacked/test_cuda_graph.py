@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mnist_lab.models import CNN, Module
 from mnist_lab.training.phases import Phases
-from mnist_lab.training.stacked import module
+from mnist_lab.training.stacked import cuda_graph
 from mnist_lab.training.stacked.cuda_graph import Batch, GraphedStep
 from mnist_lab.training.stacked.fit import fit
+from mnist_lab.training.stacked.module import Stack
 from mnist_lab.training.stacked.optimizer import StackedOptimizer
 
 
@@ -42,7 +43,7 @@ class Replayed(GraphedStep):
         return tuple(output.clone() for output in self._step(self._batch))
 
 
-def held(stack: module.Stack) -> Any:
+def held(stack: Stack) -> Any:
     """Return what a recorded step goes by: where tensors are in memory, and numbers."""
     optimizer = stack._optimizer
     moments = [each for kind in optimizer.moments.values() for each in kind]
@@ -54,7 +55,7 @@ def held(stack: module.Stack) -> Any:
 
 @pytest.fixture
 def replayed(monkeypatch: pytest.MonkeyPatch) -> type[Replayed]:
-    monkeypatch.setattr(module, "GraphedStep", Replayed)
+    monkeypatch.setattr(cuda_graph, "GraphedStep", Replayed)
     monkeypatch.setattr(Replayed, "recorded", 0)
     monkeypatch.setattr(Replayed, "replays", 0)
     return Replayed
