@@ -25,6 +25,7 @@ from mnist_lab.files.yaml import problem_in
 from mnist_lab.runs.directory import new_name
 
 PRIMARY = "train"  # the config that Hydra starts from, conf/train.yaml
+_OF_ALL = ("experiment", "sweep")  # groups whose files set keys of the whole config
 
 
 def register() -> None:
@@ -79,6 +80,9 @@ class Repository(hydra_internals.ConfigRepository):
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Return a file's config with its defaults list.
 
+        A recipe, or a search space, is of the whole config also where its first line does not say
+        ``# @package _global_``.
+
         Raises:
             ConfigError: the file cannot be read, or holds no mapping.
         """
@@ -91,6 +95,8 @@ class Repository(hydra_internals.ConfigRepository):
             raise ConfigError(f"{name}: cannot be read: {problem_in(error)}") from error
         if result is not None and not OmegaConf.is_dict(result.config):
             raise ConfigError(f"{name}: a mapping is required")
+        if result is not None and config_path.partition("/")[0] in _OF_ALL:
+            result.header["package"] = result.header["package"] or "_global_"
         if result is not None and result.path.startswith("file://"):  # the user's own may be older
             package = result.header["package"] or config_path.rpartition("/")[0].replace("/", ".")
             plain = OmegaConf.to_container(result.config)

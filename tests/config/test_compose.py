@@ -105,3 +105,17 @@ def test_a_file_cannot_move_a_run(text: str, tmp_path: Path) -> None:
     overrides = ["experiment=moved"]
     with pytest.raises(ConfigError, match=r"follows hydra\.run\.dir"):
         Loader(overrides, [str(tmp_path)]).compose(overrides)
+
+
+@pytest.mark.parametrize("group", ["experiment", "sweep", "experiment/old"])
+@pytest.mark.parametrize("header", ["", "# mine\n# @package _global_\n", "# @package _global_\n"])
+def test_a_recipe_of_ones_own_is_of_the_whole_config(
+    group: str, header: str, tmp_path: Path
+) -> None:
+    folder, _, name = f"{group}/mine".partition("/")
+    path = tmp_path / folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{header}defaults:\n  - override /model: cnn\noptimizer:\n  lr: 0.1\n")
+    config = Loader([], [str(tmp_path)]).compose([f"{folder}={name}"])
+    assert config.model._target_.endswith("CNN")
+    assert config.optimizer.lr == 0.1
