@@ -165,5 +165,6 @@ def shown(value: Any) -> str:
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return a question after the allowed name that is nearest, or nothing."""
-    near = difflib.get_close_matches(name, list(allowed), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    names = {other.lower(): other for other in allowed}
+    near = difflib.get_close_matches(name.lower(), list(names), n=1)
+    return f"; did you mean {names[near[0]]}?" if near else ""
