@@ -5,6 +5,7 @@ _MEMORY = "there are no workers: images are in memory, and batches are gathered 
 _DEVICES = "trainer=gpu is one GPU, trainer=ddp all of a machine"
 _STOPPING = "callbacks=early_stopping, then callbacks.early_stopping.patience=N"
 _CHECKPOINT = "mnist-lab resume RUN goes on with a run, and init_from=RUN begins with its weights"
+_CALLBACKS = "the default has checkpoints, progress and pictures"
 _SEARCH = "sweep=mlp_search with -m is a search"
 _BY_NAME = {
     "ckpt_path": _CHECKPOINT,
@@ -32,6 +33,10 @@ _BY_KEY = {
     "hydra/launcher=submitit_local": "hydra/launcher=parallel has processes of one machine",
     "hydra/launcher=submitit_slurm": "hydra/launcher=slurm hands jobs to SLURM",
     "logger=many_loggers": "logger=many has several",
+    "callbacks=many_callbacks": _CALLBACKS,
+    "callbacks=model_checkpoint": _CALLBACKS,
+    "callbacks=model_summary": _CALLBACKS,
+    "callbacks=rich_progress_bar": _CALLBACKS,
 }
 _BY_GROUP = {
     "extras": "mnist-lab train --cfg job prints the config, and tags=[a,b] are a run's",

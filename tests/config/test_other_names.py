@@ -14,6 +14,7 @@ from mnist_lab.config.other_names import hint
         ("paths.log.dir", "hydra.run.dir=DIR"),
         ("hydra/launcher=joblib", "hydra/launcher=parallel"),
         ("early_stopping", "callbacks=early_stopping"),
+        ("callbacks=rich_progress_bar", "the default has checkpoints, progress"),
     ],
 )
 def test_a_known_name_is_explained(key: str, words: str) -> None:
