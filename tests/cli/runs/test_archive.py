@@ -58,3 +58,13 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
         done = call(f"runs archive run {words} --overwrite", tmp_path)
         assert (done.returncode, done.stdout) == (0, f"{name}\n")
         assert zipfile.is_zipfile(tmp_path / name)
+
+
+def test_the_directory_above_has_its_own_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 0, 0.9)
+    (run / "checkpoints").mkdir()
+    done = call("runs archive ..", run / "checkpoints")
+    line = "mnist-lab runs: --output run.zip: must not be in the directory that it holds\n"
+    assert (done.returncode, done.stderr) == (2, line)
+    done = call("runs archive .. -o ../../a.zip", run / "checkpoints")
+    assert (done.returncode, done.stdout) == (0, "../../a.zip\n")
