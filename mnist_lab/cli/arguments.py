@@ -1,15 +1,22 @@
 """Parser of a verb's arguments, and checks that several verbs have."""
 
 import argparse
+import contextlib
+import os
 import re
 import shlex
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, InputError, StorageError, reason
+from mnist_lab.files.regular import open_regular
 
 # What imports Hydra is imported where it is needed: `mnist-lab runs` answers sooner without it.
+_HEAD = 1000  # bytes of a file in which it says what has written it
+# In HTML, in Markdown, and in a PNG.
+_MARKS = ('<meta name="generator" content="{}">', "<!-- {} -->", "Software\0{}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,9 +39,14 @@ class Parser(argparse.ArgumentParser):
         _refuse_dashes(args, self)
         return super().parse_intermixed_args(args, namespace)
 
-    def add_overwrite(self) -> None:
-        """Add the option ``--overwrite``, of which ``check_may_write`` is told."""
-        self.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    def add_overwrite(self, own: str = "") -> None:
+        """Add the option ``--overwrite``, of which ``check_may_write`` is told.
+
+        ``own`` are files that are replaced without it.
+        """
+        text = f"; {own} that is there is replaced without it" if own else ""
+        help = f"replace a file that is there{text}"
+        self.add_argument("--overwrite", action="store_true", help=help)
 
     def parse_with_targets(
         self, arguments: list[str], *others: str
@@ -103,11 +115,40 @@ def only_targets(overrides: list[str], *others: str) -> list[str]:
     return opened_targets(overrides)
 
 
-def check_may_write(path: Path, may_overwrite: bool) -> None:
+def check_may_write(path: Path, may_overwrite: bool, generator: str = "") -> None:
     """Check before the work that its result replaces no file that the user has not given up.
 
+    Args:
+        path: the file that is to be written.
+        may_overwrite: whether any file is replaced.
+        generator: a verb, of which a file is replaced that says that the verb has written it.
+
     Raises:
-        ConfigError: it would.
+        ConfigError: it would, or what is there is no regular file, as a device.
+        StorageError: there can be no such file.
     """
-    if path.is_file() and not may_overwrite:
+    if _is_other(path):
+        raise ConfigError(f"{path}: must be a regular file, or a path where none is")
+    if os.path.lexists(path) and not may_overwrite and not _is_by(generator, path):
         raise ConfigError(f"{path}: is there already; --overwrite replaces it")
+
+
+def _is_other(path: Path) -> bool:
+    """Return whether a path leads to something that is no regular file, or to an open one."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
+    # /dev/stdout is such a link, and would itself be replaced where the output goes to a file.
+    is_open = os.path.islink(path) and os.readlink(path).startswith("/proc/")
+    return is_open or not stat.S_ISREG(mode)
+
+
+def _is_by(generator: str, path: Path) -> bool:
+    """Return whether a file says at its beginning what has written it, and that is this."""
+    head = b""
+    with contextlib.suppress(InputError), open_regular(path) as file:
+        head = file.read(_HEAD)
+    return generator != "" and any(mark.format(generator).encode() in head for mark in _MARKS)

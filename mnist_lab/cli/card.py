@@ -1,15 +1,18 @@
 """``mnist-lab card RUN``: writes a model card, as Markdown and as a page that needs no network."""
 
+import os
 from pathlib import Path
 
-from mnist_lab.cli.arguments import Parser
+from mnist_lab.cli.arguments import Parser, check_may_write
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import StorageError
+from mnist_lab.errors import ConfigError, StorageError
 from mnist_lab.runs.directory import write
 from mnist_lab.runs.logs import log_messages
 
+_GENERATOR = "mnist-lab card"
+_TEXT, _PAGE, _PICTURES = "card.md", "card.html", ("card_1.png", "card_2.png")
 _DESCRIPTION = """\
 Writes card.md, its pictures and card.html: the run's protocol and hashes, accuracy by class,
 calibration, and the accuracy of its best checkpoint on test images under 15 corruptions, rotated
@@ -23,11 +26,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder of the card; default: the run's"
     )
+    parser.add_overwrite("a card")
     options, _ = parser.parse_with_targets(arguments)
     folder: Path = options.output or options.run
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
-    if not folder.is_dir():
-        raise StorageError(f"{folder}: the folder is missing; create it first")
+    _check_can_write(folder, options.overwrite)
     log_messages()
     with without_collector():
         from mnist_lab.files.atomic import write_atomic, write_errors
@@ -36,11 +39,20 @@ def main(arguments: list[str]) -> int:
 
     sections = card(options.run, options.overrides)
     pictures = [section.picture for section in sections if section.picture is not None]
-    names = [f"card_{number}.png" for number in range(1, len(pictures) + 1)]
-    for name, picture in zip(names, pictures, strict=True):
+    for name, picture in zip(_PICTURES, pictures, strict=True):
         with write_errors(folder / name):
-            write_atomic(folder / name, png(picture))
-    write(folder / "card.md", as_markdown(sections, names))
-    write(folder / "card.html", as_html(sections))
-    say(f"card: {folder / 'card.md'}, {folder / 'card.html'}")
+            write_atomic(folder / name, png(picture, _GENERATOR))
+    write(folder / _TEXT, as_markdown(sections, _PICTURES, _GENERATOR))
+    write(folder / _PAGE, as_html(sections, _GENERATOR))
+    say(f"card: {folder / _TEXT}, {folder / _PAGE}")
     return 0
+
+
+def _check_can_write(folder: Path, may_overwrite: bool) -> None:
+    """Check before the work that its result can be written."""
+    if not os.path.exists(folder):
+        raise StorageError(f"{folder}: the folder is missing; create it first")
+    if not os.path.isdir(folder):
+        raise ConfigError(f"--output {folder}: must be a folder; it is a file")
+    for name in (_TEXT, _PAGE, *_PICTURES):
+        check_may_write(folder / name, may_overwrite, _GENERATOR)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def _evaluate(
 
 def _is_override(word: str) -> bool:
     """Return whether a word is no run's directory, whose name may have an equals sign."""
-    return word.startswith("~") or ("=" in word and not Path(word).is_dir())
+    return word.startswith("~") or ("=" in word and not os.path.isdir(word))
 
 
 def _check_once(runs: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """``mnist-lab export``: writes a run's model to a file that other programs run."""
 
+import os
 from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser, check_may_write
@@ -32,11 +33,11 @@ def main(arguments: list[str]) -> int:
     options, _ = parser.parse_with_targets(arguments)
     kind = _format(options.format, options.output)
     path = options.output or options.run / f"model{_SUFFIXES[kind]}"
+    if os.path.isdir(path):
+        raise StorageError(f"{path}: is a folder; the name of a file is required")
     check_may_write(path, options.overwrite)
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
-    if path.is_dir():
-        raise StorageError(f"{path}: is a folder; the name of a file is required")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise StorageError(f"{path}: the folder is missing; create it first")
 
     with without_collector():

@@ -4,6 +4,7 @@ import atexit
 import codecs
 import contextlib
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -12,7 +13,9 @@ import sys
 import threading
 
 from mnist_lab import __version__
-from mnist_lab.errors import ConfigError, LabError, Stopped
+from mnist_lab.errors import ConfigError, InputError, LabError, Stopped, printable
+
+_OF_PLACES = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}  # which a path that is typed may have
 
 VERBS = {
     "train": "train a model; with -m, one for each combination of values",
@@ -116,6 +119,12 @@ def _main(arguments: list[str] | None) -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _OF_PLACES or error.filename is None:
+            raise
+        place = printable(str(error.filename))
+        print(f"{name}: {place}: cannot be opened: {error.strerror}", file=sys.stderr)
+        return InputError.exit_code
     except Stopped as stopped:
         print(f"{name}: stopped by {stopped.name}", file=sys.stderr)
         return int(str(stopped.code))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import track
 
-from mnist_lab.cli.arguments import Parser, split_targets
+from mnist_lab.cli.arguments import Parser, check_may_write, split_targets
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import Terminal, say
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions
     from mnist_lab.report.compare import Comparison
 
+_GENERATOR = "mnist-lab report"  # as the page says
 _INTERVAL = "test/acc 95 %"
 _SHOWN_ROWS = 30  # of the table on a terminal
 _SHOWN_BROKEN = 10
@@ -48,7 +50,7 @@ def main(arguments: list[str]) -> int:
     places, overrides = split_targets(options.places, "DIR")
     if options.html:
         _check_installed()
-        _check_can_write(options.html)
+        _check_can_write(options.html, options.overwrite)
     collected = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
     if not collected.runs and len(collected.broken) == 1:
         raise InputError(*collected.broken)
@@ -82,6 +84,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page that needs no network"
     )
+    parser.add_overwrite("a page of a report")
     parser.add_argument(
         "--by", metavar="METRIC", help="sort by it: val/f1; else by what all runs monitor"
     )
@@ -136,11 +139,12 @@ def _check_installed() -> None:
             )
 
 
-def _check_can_write(path: Path) -> None:
+def _check_can_write(path: Path, may_overwrite: bool) -> None:
     """Check before the work that its result can be written."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"--html {path}: must be a file; it is a directory")
-    if not path.parent.is_dir():
+    check_may_write(path, may_overwrite, _GENERATOR)
+    if not os.path.isdir(path.parent):
         raise StorageError(f"{path}: cannot be written: no such directory: {path.parent}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -50,9 +51,10 @@ def _check_place(place: Path, num_images: int) -> None:
     is_png, required = _is_png(place), f"--show {place}: must be a .png file, or a folder"
     if place.suffix.lower() in SUFFIXES and not is_png:
         raise ConfigError(required)
-    if place.is_file() and not is_png:
+    is_dir = os.path.isdir(place)
+    if os.path.exists(place) and not is_dir and not is_png:
         raise ConfigError(f"{required}; it is a file")
-    if place.is_dir() and is_png:
+    if is_dir and is_png:
         raise ConfigError(f"--show {place}: must be a file; it is a directory")
     if num_images > 1 and is_png:
         raise ConfigError(f"--show {place}: a folder is required for {num_images} images")

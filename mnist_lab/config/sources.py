@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def search_path(config_dirs: Sequence[str]) -> ConfigSearchPath:
     path: ConfigSearchPath = hydra_internals.create_config_search_path(str(CONF))
     for config_dir in config_dirs:
         folder = Path(config_dir).absolute()
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ConfigError(f"--config-dir {config_dir}: must be a folder; there is none")
         path.prepend("command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
     return path

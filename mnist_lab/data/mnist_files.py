@@ -102,7 +102,8 @@ def _note_lacking(root: Path, key: str) -> None:
 
 def _check_others(folder: Path, missing: str) -> None:
     """Refuse to complete a set of the user's own by files of MNIST."""
-    for path in sorted(folder.glob("[!.]*idx*")):
+    found = folder.glob("[!.]*idx*") if os.path.isdir(folder) else ()
+    for path in sorted(found):
         if not _is_own(path) and not _is_published(path, _content("mnist", path)):
             raise InputError(
                 f"{folder / missing}: missing, beside {path.name}, which is not the published file "

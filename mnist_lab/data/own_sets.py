@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ class ImageFolder:
 
     def __init__(self, root: Path) -> None:
         train, test = root / "train", root / "test"
-        is_divided = train.is_dir() and test.is_dir()
-        if train.is_dir() and not is_divided:
+        is_divided = os.path.isdir(train) and os.path.isdir(test)
+        if os.path.isdir(train) and not is_divided:
             raise InputError(
                 f"{train}: there is no {test} beside it; name the folder of test images so, or "
                 f"choose data.root={train}, of which a fifth is then the test part"

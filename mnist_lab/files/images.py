@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from mnist_lab.errors import InputError, first_line, printable
 from mnist_lab.files.regular import read_regular
@@ -147,10 +148,12 @@ def as_input(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return ``(H, W)`` pixels as a PNG file."""
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
+def png(pixels: NDArray[np.uint8], generator: str = "") -> bytes:
+    """Return ``(H, W)`` pixels as a PNG file, which says what has written it."""
+    content, text = io.BytesIO(), PngInfo()
+    if generator:
+        text.add_text("Software", generator)
+    Image.fromarray(pixels).save(content, "PNG", pnginfo=text)
     return content.getvalue()
 
 

@@ -184,9 +184,12 @@ def _other_writers(model: Any, predictions: Predictions) -> Section:
     return Section(title, text)
 
 
-def as_markdown(sections: Sequence[Section], pictures: Sequence[str]) -> str:
-    """Return a card as Markdown; ``pictures`` are the files of those sections that have one."""
-    files, lines = iter(pictures), list[str]()
+def as_markdown(sections: Sequence[Section], pictures: Sequence[str], generator: str) -> str:
+    """Return a card as Markdown, which says what has written it.
+
+    ``pictures`` are the files of those sections that have one.
+    """
+    files, lines = iter(pictures), [f"<!-- {generator} -->", ""]
     for number, section in enumerate(sections):
         lines += [f"{'#' if number == 0 else '##'} {escape(section.title)}", ""]
         lines += [section.text, ""] if section.text else []
@@ -202,10 +205,11 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(escape(cell).replace('|', '&#124;') for cell in cells)} |"
 
 
-def as_html(sections: Sequence[Section]) -> str:
-    """Return a card as one HTML page that needs no network."""
+def as_html(sections: Sequence[Section], generator: str) -> str:
+    """Return a card as one HTML page that needs no network, and says what has written it."""
     parts = [
-        f"<!doctype html><meta charset=utf-8><title>{escape(sections[0].title)}</title>{_STYLE}"
+        f'<!doctype html><meta charset=utf-8><meta name="generator" content="{generator}">'
+        f"<title>{escape(sections[0].title)}</title>{_STYLE}"
     ]
     for number, section in enumerate(sections):
         heading = "h1" if number == 0 else "h2"

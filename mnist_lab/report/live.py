@@ -18,6 +18,7 @@ from mnist_lab.runs.progress import Beat, read_beat
 _ROUND = 20  # looks in which every run that has ended is looked at once
 _FRESH = 2 * 10**9  # nanoseconds
 _ALIVE = 10.0  # seconds after which a run without progress is asked whether it goes on
+_Folder = tuple[int, list[Path], list[Path]]  # time of the last change, runs, other folders
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Live:
 
     def __init__(self, places: Iterable[Path]) -> None:
         self._places = list(places)
-        self._folders: dict[Path, tuple[int, list[Path], list[Path]]] = {}
+        self._folders: dict[Path, _Folder] = {}
         self._seen: dict[Path, _Seen] = {}
         self._rows: list[Entry] | None = None
         self._stacks: dict[Path, tuple[int, Beat | None]] = {}  # by sweep, with the file's time
@@ -75,23 +76,25 @@ class Live:
     def look(self) -> bool:
         """Look at the folders, and return whether anything has changed."""
         self._has_changed = False
-        paths = dict.fromkeys(path for place in self._places for path in self._runs_in(place))
+        before, self._folders = self._folders, {}  # which leaves out those that went
+        places = self._places
+        paths = dict.fromkeys(path for place in places for path in self._runs_in(place, before))
         for path in self._seen.keys() - paths.keys():
             del self._seen[path]
-            self._folders.pop(path, None)
             self._note_change()
         for number, path in enumerate(paths):
             seen = self._seen.get(path)
             is_running = seen is not None and seen.entry.state == RunState.RUNNING
             if seen is None or is_running or number % _ROUND == self._looks % _ROUND:
                 self._look_at(path, seen)
-        for sweep in self.rows:
-            if sweep.trials and sweep.state == RunState.RUNNING:
-                self._look_at_stack(sweep.path)
+        running = [row.path for row in self.rows if row.trials and row.state == RunState.RUNNING]
+        self._stacks = {path: self._stacks.get(path, (0, None)) for path in running}
+        for path in running:
+            self._look_at_stack(path)
         self._looks += 1
         return self._has_changed
 
-    def _runs_in(self, place: Path) -> Iterator[Path]:
+    def _runs_in(self, place: Path, before: dict[Path, _Folder]) -> Iterator[Path]:
         """Yield the runs in and below a folder; what holds no run is looked at for new ones."""
         unseen = [place]
         while unseen:
@@ -101,13 +104,13 @@ class Live:
                 continue
             try:
                 changed = folder.stat().st_mtime_ns
-                known = self._folders.get(folder)
+                known = before.get(folder)
                 is_fresh = time.time_ns() - changed < _FRESH  # its clock may stand for a while
                 if known is None or known[0] != changed or is_fresh:
-                    known = self._folders[folder] = (changed, *_content(folder))
+                    known = (changed, *_content(folder))
             except OSError:  # it went
-                self._folders.pop(folder, None)
                 continue
+            self._folders[folder] = known
             yield from known[1]
             unseen += known[2]
 
@@ -135,7 +138,7 @@ class Live:
 
     def _look_at_stack(self, path: Path) -> None:
         """Read how far the stack is that trains a sweep's trials, if one does."""
-        known = self._stacks.get(path, (0, None))
+        known = self._stacks[path]
         try:
             at = (path / PROGRESS).stat().st_mtime_ns
             is_alive = time.time_ns() - at < _ALIVE * 10**9

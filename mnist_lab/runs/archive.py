@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -32,19 +32,53 @@ def pack(folder: Path, file: Path) -> None:
 
     Raises:
         BusyError: a process works on it.
+        InputError: ``unpack`` would refuse it.
         StorageError: the file cannot be written.
         UntrustedError: a link leads out of the directory.
     """
     with exclusive(folder), write_errors(file):
         check_links(folder)
-        replace_atomic(file, lambda archive: _write(archive, folder))
+        names = _names(folder)
+        replace_atomic(file, lambda archive: _write(archive, names))
 
 
-def _write(archive: BinaryIO, folder: Path) -> None:
-    root = folder.absolute().name
+def _names(folder: Path) -> dict[Path, str]:
+    """Return the files to pack, and the name of each in the archive.
+
+    Raises:
+        InputError: a name is one that ``unpack`` refuses, or there is no config.
+    """
+    root = folder.resolve().name
+    if fault := _fault(f"{root}/{CONFIG}"):
+        raise InputError(f"{folder}: {fault} is not taken from an archive; rename the directory")
+    if not any((folder / name).is_file() for name in (CONFIG, SWEEP)):
+        raise InputError(f"{folder / CONFIG}: no such file, without which it is no run")
+    names = {}
+    for path in _files(folder):
+        names[path] = str(PurePosixPath(root, *path.relative_to(folder).parts))
+        if fault := _fault(names[path]):
+            raise InputError(f"{path}: {fault} is not taken from an archive; rename or move it")
+    return names
+
+
+def _fault(name: str) -> str:
+    """Return what is wrong with the name of a member; an empty text if nothing is."""
+    path = PurePosixPath(name)
+    if forbidden := set(name) & _FORBIDDEN:
+        return f"a name with {' '.join(sorted(forbidden))}"
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        return "a name that is no UTF-8"
+    if path.suffix in _CODE:
+        return f"code ({path.suffix}), which Python may import,"
+    if path.parts[:1] and path.parts[0].startswith("."):  # such as .git, which programs obey
+        return "a hidden directory"
+    is_below = len(path.parts) > 1 and not path.is_absolute() and ".." not in path.parts
+    return "" if is_below and str(path) == name else "a file that is not below one directory"
+
+
+def _write(archive: BinaryIO, names: Mapping[Path, str]) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as members:
-        for path in _files(folder):
-            name = str(PurePosixPath(root, *path.relative_to(folder).parts))
+        for path, name in names.items():
             member = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
             with open_regular(path) as content, members.open(member, "w", force_zip64=True) as to:
                 shutil.copyfileobj(content, to)
@@ -96,18 +130,8 @@ def unpack(file: Path, parent: Path) -> Path:
 def _check(file: Path, members: list[zipfile.ZipInfo], size: int) -> None:
     """Check each member before any is written."""
     for member in members:
-        path, mode = PurePosixPath(member.filename), member.external_attr >> 16
-        is_plain = (
-            len(path.parts) > 1
-            and not path.is_absolute()
-            and not path.parts[0].startswith(".")  # such as .git, which programs obey
-            and ".." not in path.parts
-            and path.suffix not in _CODE
-            and not set(member.orig_filename) & _FORBIDDEN
-            and str(path) == member.orig_filename
-            and stat.S_IFMT(mode) in (0, stat.S_IFREG)
-        )
-        if not is_plain:
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if _fault(member.orig_filename) or kind not in (0, stat.S_IFREG):
             name = printable(member.filename[:200])
             raise UntrustedError(f"{file}: {name}: not a file of a run, below its directory")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:

@@ -1,6 +1,7 @@
 """``mnist-lab card`` through the shipped door."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -53,3 +54,24 @@ def test_the_reading_is_counted(run_dir: Path) -> None:
 def test_a_missing_folder_is_one_line(run_dir: Path) -> None:
     done = call(f"card {run_dir} --output {run_dir}/none", run_dir)
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+
+
+def test_a_card_replaces_another_file_only_where_asked(run_dir: Path, tmp_path: Path) -> None:
+    for name in ("card.md", "card_2.png"):
+        (tmp_path / name).write_text("mine")
+        done = call(f"card {run_dir} --output .", tmp_path)
+        line = f"mnist-lab card: {name}: is there already; --overwrite replaces it\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+        (tmp_path / name).unlink()
+    (tmp_path / "card.html").write_text("mine")
+    for words in ("--overwrite", ""):  # then it is a card
+        done = call(f"card {run_dir} --output . {words}", tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.iterdir())) == 4
+    (tmp_path / "card_1.png").unlink()
+    os.mkfifo(tmp_path / "card_1.png")
+    for place in (".", "card_1.png"):
+        done = call(f"card {run_dir} --output {place} --overwrite", tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert (tmp_path / "card_1.png").is_fifo()

@@ -1,13 +1,18 @@
 """What users meet who type something wrong, or ask what there is."""
 
+import errno
+import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad_inputs import BAD, make_folder
 from door import COMMAND, call, run, without_torch
+from made_runs import make_run
 
 from mnist_lab import __version__
 from mnist_lab.cli.main import VERBS, main
@@ -125,6 +130,101 @@ def test_version_and_the_commit_of_a_checkout(folder: Path) -> None:
 
 def test_no_verb_shows_the_verbs(folder: Path) -> None:
     assert run("", folder).stdout == run("--help", folder).stdout
+
+
+OF_PLACES = [
+    "resume X",
+    "verify X",
+    "evaluate X",
+    "evaluate run X",
+    "card X",
+    "card run --output X",
+    "report X",
+    "report run --html X",
+    "report run --html X/page.html",
+    "report run --compare X 1",
+    "predict X image.png",
+    "predict run image.png --show X",
+    "predict run image.png --show X.png",
+    "serve X",
+    "export X",
+    "export run --output X.onnx",
+    "new X",
+    "train --config-dir X",
+    "train init_from=X",
+    "train hydra.run.dir=X",
+    "train -m seed=0,1 hydra.sweep.dir=X",
+    "runs X",
+    "runs show X",
+    "runs diff run X",
+    "runs watch X",
+    "runs tag X word",
+    "runs tag run X",
+    "runs note X text",
+    "runs rm X",
+    "runs rm --undo X",
+    "runs archive X",
+    "runs archive run -o X",
+]
+
+
+@pytest.mark.parametrize("command", OF_PLACES)
+def test_a_place_with_too_long_a_name_is_one_line(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_run(tmp_path / "run", 0, 0.9)
+    check_refused(command.replace("X", 300 * "x"), tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("command", OF_PLACES)
+def test_a_place_without_permission_is_one_line(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(function: Callable[..., Any]) -> Callable[..., Any]:
+        def refused(path: Any, *args: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and "closed/" in os.fspath(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            return function(path, *args, **options)
+
+        return refused
+
+    make_run(tmp_path / "run", 0, 0.9)
+    for name in ("stat", "lstat", "mkdir", "open", "scandir"):
+        monkeypatch.setattr(os, name, refuse(getattr(os, name)))
+    check_refused(command.replace("X", "closed/x"), tmp_path, monkeypatch, capsys)
+
+
+def check_refused(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    code, (_, err) = main(shlex.split(command)), capsys.readouterr()
+    assert (code in (2, 3, 5), len(err.splitlines())) == (True, 1), (code, err)
+    assert err.startswith(f"mnist-lab {command.partition(' ')[0]}: ")
+
+
+def test_a_key_with_a_long_value_is_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "run", 0, 0.9)
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "run", "key=" + 300 * "x"]) == 2
+    assert "key" in capsys.readouterr().err
+
+
+def test_another_error_of_the_system_shows_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: list[str]) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file", "a file of our own")
+
+    monkeypatch.setattr("mnist_lab.cli.schema.main", fail)
+    with pytest.raises(FileNotFoundError):
+        main(["schema"])
 
 
 COMPLETIONS = {

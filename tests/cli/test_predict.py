@@ -135,6 +135,8 @@ def files_below(folder: Path) -> dict[Path, bytes]:
         ("scans --show seen.WEBP", "--show seen.WEBP: must be a .png file, or a folder"),
         ("one.png --show notes", "--show notes: must be a .png file, or a folder; it is a file"),
         ("one.png --show folder.png", "--show folder.png: must be a file; it is a directory"),
+        ("one.png --show pipe", "--show pipe: must be a .png file, or a folder; it is a file"),
+        ("one.png --show pipe.png --overwrite", "pipe.png: must be a regular file, or a path"),
     ],
 )
 def test_no_file_of_the_users_is_replaced(
@@ -142,6 +144,8 @@ def test_no_file_of_the_users_is_replaced(
 ) -> None:
     (drawn / "link.png").symlink_to("one.png")
     (drawn / "folder.png").mkdir()
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(drawn / name)
     (drawn / "notes").write_text("mine")
     before = files_below(drawn)
     done = call(f"predict {trained} {words}", drawn)

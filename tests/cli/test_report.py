@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import random
 import re
 import shutil
@@ -144,6 +145,28 @@ def test_the_page_takes_names_and_values_for_text(tmp_path: Path) -> None:
     assert "<script>alert" not in text
     assert "&lt;img src=x" in text
     assert done.stderr.count("no mistakes of row") == 2  # they have no checkpoints
+
+
+def test_the_page_replaces_another_file_only_where_asked(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs/a", 0, 0.9)
+    notes = tmp_path / "notes.html"
+    notes.write_text("mine")
+    done = call("report runs --html notes.html", tmp_path)
+    line = "mnist-lab report: notes.html: is there already; --overwrite replaces it\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    assert notes.read_text() == "mine"
+    for words in ("--overwrite", ""):  # then it is a report
+        done = call(f"report runs --html notes.html {words}", tmp_path)
+        assert (done.returncode, "Leaderboard" in notes.read_text()) == (0, True), done.stderr
+
+
+def test_the_page_replaces_no_pipe(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs/a", 0, 0.9)
+    os.mkfifo(tmp_path / "pipe")
+    done = call("report runs --html pipe --overwrite", tmp_path)
+    line = "mnist-lab report: pipe: must be a regular file, or a path where none is\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.thorough(keep=2)

@@ -257,3 +257,9 @@ def test_load_without_root_uses_the_default(
     monkeypatch.setenv("MNIST_LAB_DATA", str(tmp_path))
     load_split("mnist", False)
     assert (cached(tmp_path) / LABELS).exists()
+
+
+def test_root_with_too_long_a_name_falls_back_to_memory(mnist_test: Split) -> None:
+    with pytest.warns(UserWarning, match="File name too long"):
+        split = load_split("mnist", train=False, root=Path(300 * "x"))
+    assert split.sha256 == mnist_test.sha256

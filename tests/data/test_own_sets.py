@@ -12,6 +12,7 @@ from PIL import Image
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.mnist_files import Split
+from mnist_lab.data.own_sets import ImageFolder
 from mnist_lab.errors import ConfigError, InputError
 
 
@@ -268,3 +269,8 @@ def test_a_csv_that_is_no_set(
     with pytest.raises(InputError, match=f"^{path}: {reason}") as caught:
         module("arrays", path).split(train=True)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_too_long_a_name_is_one_line() -> None:
+    with pytest.raises(InputError, match="File name too long"):
+        ImageFolder(Path(300 * "x"))

@@ -11,7 +11,7 @@ SECTIONS = [
 
 
 def test_text_of_files_stays_text() -> None:
-    page = as_html(SECTIONS)
+    page = as_html(SECTIONS, "mnist-lab card")
     assert "<script>" not in page
     assert "<h1>Model card of &lt;b&gt;</h1>" in page
     assert "<td>a|b<td>&lt;script&gt;" in page
@@ -20,8 +20,8 @@ def test_text_of_files_stays_text() -> None:
 
 
 def test_markdown_has_its_tables_and_pictures() -> None:
-    lines = as_markdown(SECTIONS, ["one.png"]).splitlines()
-    assert lines[0] == "# Model card of &lt;b&gt;"
-    assert lines[2:5] == ["| what | value |", "| --- | --- |", "| a&#124;b | &lt;script&gt; |"]
+    lines = as_markdown(SECTIONS, ["one.png"], "mnist-lab card").splitlines()
+    assert lines[:3] == ["<!-- mnist-lab card -->", "", "# Model card of &lt;b&gt;"]
+    assert lines[4:7] == ["| what | value |", "| --- | --- |", "| a&#124;b | &lt;script&gt; |"]
     assert "## Pictures" in lines
     assert "![Dots](one.png)" in lines

@@ -141,3 +141,21 @@ def test_a_sweep_says_how_far_its_stack_is(tmp_path: Path) -> None:
         progress.unlink()
         live.look()
         assert not live.look()
+
+
+def test_what_was_removed_is_forgotten(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweeps/a"
+    trial = make_run(sweep / "0", 0, 0.9)
+    (sweep / "sweep.json").write_text("{}")
+    (sweep / "empty/deeper").mkdir(parents=True)
+    note(trial, state="running")
+    (sweep / "progress.json").write_text(json.dumps(BEAT | {"trials": 1}))
+    live = Live([tmp_path])
+    with hold(trial / ".lock", trial):
+        live.look()
+        assert live.beat(live.rows[0]) is not None
+    assert sweep / "empty/deeper" in live._folders
+    shutil.rmtree(sweep)
+    assert live.look()
+    assert live._stacks == live._seen == {}
+    assert sorted(live._folders) == [tmp_path, tmp_path / "sweeps"]

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from made_runs import make_run
 
-from mnist_lab.errors import BusyError, ConfigError, InputError, LabError, UntrustedError
+from mnist_lab.errors import (
+    BusyError,
+    ConfigError,
+    InputError,
+    LabError,
+    UntrustedError,
+    printable,
+)
 from mnist_lab.runs.archive import pack, unpack
 from mnist_lab.runs.directory import hold
 
@@ -48,6 +55,37 @@ def test_a_link_out_of_the_directory_is_not_packed(tmp_path: Path) -> None:
     (run / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(UntrustedError):
         pack(run, tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["run_12:30/a", "run\\1/a", ".run/a", "run/own.py", "run/a\\b", "run/a:b", "run/a\udcff"],
+)
+def test_what_would_be_refused_is_not_packed(name: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / Path(name).parent, 0, 0.9)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="is not taken from an archive") as raised:
+        pack(run, tmp_path / "a.zip")
+    assert printable(name if name.startswith("run/") else run) in str(raised.value)
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_a_run_without_its_config_is_not_packed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 0, 0.9)
+    (run / "config.yaml").unlink()
+    with pytest.raises(InputError, match=r"config.yaml: no such file"):
+        pack(run, tmp_path / "a.zip")
+
+
+def test_the_top_folder_has_the_name_of_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", 0, 0.9)
+    (run / "checkpoints").mkdir()
+    monkeypatch.chdir(run / "checkpoints")
+    pack(Path(".."), tmp_path / "a.zip")
+    (tmp_path / "there").mkdir()
+    assert unpack(tmp_path / "a.zip", tmp_path / "there") == tmp_path / "there/run"
 
 
 def member(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:

@@ -1,6 +1,7 @@
 """``mnist-lab runs archive``: a run or a sweep as one file, which other verbs take."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +26,11 @@ def archive(arguments: list[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     if not is_run(options.run):
         raise InputError(f"{options.run}: no directory of a run or a sweep")
-    file = options.output or Path(f"{options.run.absolute().name}.zip")
-    if file.is_dir():
+    folder = options.run.resolve()
+    file = options.output or Path(f"{folder.name}.zip")
+    if os.path.isdir(file):
         raise ConfigError(f"--output {file}: must be a file; it is a directory")
-    if options.run.absolute() in file.absolute().parents:
+    if folder in Path(os.path.realpath(file.parent), file.name).parents:
         raise ConfigError(f"--output {file}: must not be in the directory that it holds")
     check_may_write(file, options.overwrite)
     pack(options.run, file)

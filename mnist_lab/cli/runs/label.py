@@ -1,5 +1,6 @@
 """``mnist-lab runs tag`` and ``note``: what a user calls runs."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,8 +21,9 @@ def tag(arguments: list[str]) -> None:
     parser.add_argument("words", nargs="+", metavar="RUN... TAG...", help="directories and tags")
     parser.add_argument("--remove", action="store_true", help="take the tags away")
     options = parser.parse_intermixed_args(arguments)
-    places = [Path(word) for word in options.words if is_run(Path(word))]
-    tags = [word for word in options.words if not is_run(Path(word))]
+    # A tag may be longer than a name of a file.
+    places = [Path(word) for word in options.words if os.path.isdir(word) and is_run(Path(word))]
+    tags = [word for word in options.words if Path(word) not in places]
     for word in tags:
         if "/" in word:
             raise InputError(f"{word}: no directory of a run or a sweep")

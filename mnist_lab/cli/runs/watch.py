@@ -40,7 +40,7 @@ def watch(arguments: list[str]) -> None:
     parser.add_argument("places", nargs="*", metavar="DIR", help=f"folders, else {OUTPUTS}")
     places = list(map(Path, parser.parse_intermixed_args(arguments).places or [OUTPUTS]))
     for place in places:
-        if not place.is_dir():
+        if not os.path.isdir(place):
             raise InputError(f"{place}: no such directory; give those of runs or sweeps")
     console = Terminal()
     if not console.is_terminal:

@@ -1,6 +1,7 @@
 """``mnist-lab runs archive``, and what takes its file elsewhere."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -58,3 +59,22 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
         done = call(f"runs archive run {words} --overwrite", tmp_path)
         assert (done.returncode, done.stdout) == (0, f"{name}\n")
         assert zipfile.is_zipfile(tmp_path / name)
+
+
+def test_the_directory_above_has_its_own_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 0, 0.9)
+    (run / "checkpoints").mkdir()
+    done = call("runs archive ..", run / "checkpoints")
+    line = "mnist-lab runs: --output run.zip: must not be in the directory that it holds\n"
+    assert (done.returncode, done.stderr) == (2, line)
+    done = call("runs archive .. -o ../../a.zip", run / "checkpoints")
+    assert (done.returncode, done.stdout) == (0, "../../a.zip\n")
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", 0, 0.9)
+    os.mkfifo(tmp_path / "pipe")
+    done = call("runs archive run -o pipe --overwrite", tmp_path)
+    line = "mnist-lab runs: pipe: must be a regular file, or a path where none is\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    assert (tmp_path / "pipe").is_fifo()
