@@ -151,6 +151,7 @@ class StudySweeper(ConfigSweeper):
         return Outcome(ledger.sweep_dir, board, command)
 
     def _write_best(self, request: Request, ledger: Ledger, best: Record, text: str) -> str:
+        request.space.check(best.params)  # another directory may have added it to the study since
         config = self._loader.load_sweep_config(self._config, _overrides(best, request.space.fixed))
         return write_best(ledger.sweep_dir, best, self._loader, config, text)
 
