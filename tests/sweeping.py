@@ -99,3 +99,18 @@ def finished(number: int, *values: float, **metrics: float) -> Record:
     return Record(
         number, params, number, RunState.FINISHED, str(number), list(values) or None, metrics=known
     )
+
+
+def seeds(lr: str, *values: float | None, start: int = 0, **metrics: float) -> list[Record]:
+    """Return finished trials that differ in their seed alone; None is one that has no value."""
+    return [
+        Record(
+            start + seed,
+            {LR: lr, "seed": str(seed)},
+            start + seed,
+            RunState.FINISHED,
+            values=None if value is None else [value, *metrics.values()],
+            metrics={"val/acc": value, "time/fit": 10.0 * (seed + 1), **metrics},
+        )
+        for seed, value in enumerate(values)
+    ]

@@ -12,7 +12,7 @@ from mnist_lab.runs.directory import OFFLINE, display_path
 from mnist_lab.runs.manifest import SEEDS, RunState
 from mnist_lab.runs.summary import counted, headings, metric_text, spread_text
 from mnist_lab.sweeps.records import Record, counts, short
-from mnist_lab.sweeps.results import CSV, Leaderboard
+from mnist_lab.sweeps.results import CSV, Group, Leaderboard
 from mnist_lab.sweeps.sweeper import Outcome
 
 _ROWS = 10
@@ -75,7 +75,7 @@ def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
     rows = []
     for group in groups:
         cells = [short(group.records[0].params.get(key, "")) for key in keys]
-        cells += [str(len(group.records))] * has_seeds
+        cells += [str(group.count)] * has_seeds
         cells += [spread_text(name, *group.spread(name)) or "-" for name in metrics]
         rows.append([",".join(str(record.number) for record in group.records), *cells])
     yield "best trials" if front is None else "trials that none beats in every objective"
@@ -102,8 +102,9 @@ def _mean_of_folds(
     """
     objective, mode = next(iter(board.objectives.items()))
     rows = [
-        (dict(setting), len(records), {name: _spread(name, records) for name in board.objectives})
+        (dict(setting), len(known), {name: _spread(name, known) for name in board.objectives})
         for setting, records in settings.items()
+        for known in [Group.of(records).measured]
     ]
     sign = -1 if mode == "max" else 1
     rows.sort(key=lambda row: sign * spread.mean if (spread := row[2][objective]) else float("inf"))
