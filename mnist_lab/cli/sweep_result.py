@@ -37,7 +37,7 @@ def print_outcome(outcome: Outcome) -> None:
     number_of, total = counts(board.records), len(board.records)
     states = ", ".join(f"{number_of[state]} {state}" for state in _STATES if number_of[state])
     console.print(f"{counted(total, 'trial')}: {states}")
-    if outcome.failed:
+    if any(record.directory for record in outcome.failed):
         console.print(f"what failed: {place / '<trial>' / 'train.log'}")
     if any("test/acc" in record.metrics for record in board.records):
         command = shlex.join(["mnist-lab", "report", str(place), "--test"])

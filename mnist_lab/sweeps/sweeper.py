@@ -80,7 +80,7 @@ class StudySweeper(ConfigSweeper):
         with contextlib.closing(opened(request, ledger)) as study:
             home = checked_study(study, ledger.sweep_dir, request)
             self._run(request, study, ledger, home)
-            others = study.elsewhere(home)
+            others = study.elsewhere(home, list(request.objectives))
         return self._concluded(request, ledger, others)
 
     def _run(self, request: Request, study: "Study", ledger: Ledger, home: str) -> None:

@@ -104,3 +104,7 @@ def test_print(capsys: pytest.CaptureFixture[str]) -> None:
         "1 still running in other processes",
     ]
     assert captured.err == f"mnist-lab train: trial 0 ({LR}=1): RuntimeError: bad, luck\n"
+    assert "what failed: some/[sweep]/<trial>/train.log" in lines
+    elsewhere = Record(0, {LR: "1"}, 0, RunState.FAILED, error="failed in another directory")
+    print_outcome(Outcome(Path("s"), Leaderboard([elsewhere], {"val/acc": "max"}), None))
+    assert "what failed" not in capsys.readouterr().out
