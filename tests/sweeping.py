@@ -38,6 +38,50 @@ HALVING = [
     "hydra.sweeper.pruner=successive_halving",
     "hydra.sweeper.pruner_options={min_resource:1,reduction_factor:2}",
 ]
+TYPED_AGAIN = [  # what may not come from a sweep's directory
+    "hydra.sweeper.storage=/tmp/canary",
+    "hydra.sweeper.study_name=x",
+    "++hydra.sweeper.storage=sqlite:////tmp/canary",
+    "hydra.launcher.parameters={setup: [touch canary]}",
+    "+hydra.launcher.parameters.setup=[touch canary]",
+    "hydra.launcher.address=ray://elsewhere:1",
+    "hydra.launcher._target_=hydra_plugins.other.Launcher",
+    "hydra.sweeper._target_=x.Y",
+    "~hydra.sweeper.storage",
+    "hydra.sweeper={storage: /tmp/canary}",
+    "hydra={sweeper: {storage: /tmp/canary}}",
+    "+experiment@hydra.sweeper=x",
+    "+experiment@_global_.hydra.launcher=x",
+    "+model@hydra.job.env_set=mlp",
+    "hydra/launcher=../../../tmp/canary",
+    "hydra/sweeper=${oc.env:EVIL}",
+    "hydra/job_logging=disabled",
+    "hydra/env=default",
+    "hydra.callbacks.x._target_=x.Y",
+    "hydra.searchpath=[/tmp]",
+    "hydra.run.dir=/tmp/canary",
+    "hydra.output_subdir=../canary",
+    "hydra.job.chdir=true",
+    "hydra.job.env_set.LD_PRELOAD=/tmp/canary.so",
+    "+hydra.job_logging.handlers.x.filename=/tmp/canary",
+    "model=../../../tmp/canary",
+    "experiment=../canary",
+    "sweep=a/../../canary",
+    "model=mlp,../canary",
+    "model=${oc.env:EVIL}",
+    "data.root=/tmp/canary",
+    "+data.root=canary",
+    "data.root=a,b",
+    "data={root: /tmp/canary}",
+    "++data={root: a},{root: b}",
+    "hydra.sweeper.params={data: '{root: a}'}",
+    "hydra.sweeper.params={hydra.job.env_set.PATH: x}",
+    "hydra.sweeper.params={hydra: {sweep: {dir: /tmp/canary}}}",
+    "hydra.sweeper.params.hydra.sweep.dir=/tmp/canary",
+    "+hydra.sweeper.params.data.root=/tmp/canary",
+    "hydra.sweeper.params={model: '../canary'}",
+    "hydra.sweeper.params={experiment@hydra.job: x}",
+]
 
 
 def records(folder: str = "s") -> list[Record]:
@@ -55,3 +99,18 @@ def finished(number: int, *values: float, **metrics: float) -> Record:
     return Record(
         number, params, number, RunState.FINISHED, str(number), list(values) or None, metrics=known
     )
+
+
+def seeds(lr: str, *values: float | None, start: int = 0, **metrics: float) -> list[Record]:
+    """Return finished trials that differ in their seed alone; None is one that has no value."""
+    return [
+        Record(
+            start + seed,
+            {LR: lr, "seed": str(seed)},
+            start + seed,
+            RunState.FINISHED,
+            values=None if value is None else [value, *metrics.values()],
+            metrics={"val/acc": value, "time/fit": 10.0 * (seed + 1), **metrics},
+        )
+        for seed, value in enumerate(values)
+    ]

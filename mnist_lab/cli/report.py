@@ -24,7 +24,6 @@ from mnist_lab.report.leaderboard import (
     Row,
     interval_text,
     setting_text,
-    spread_cell,
 )
 from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import display_path, write
@@ -214,7 +213,7 @@ def _columns(board: Leaderboard, shows_test: bool) -> list[str]:
 def _metric_text(row: Row, name: str) -> str:
     if name == _INTERVAL:
         return interval_text(row.metrics.get("test/acc"))
-    return spread_cell(name, row.metrics.get(name))
+    return row.cell(name)
 
 
 def _setting(row: Row, key: str) -> str:

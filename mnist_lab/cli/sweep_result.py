@@ -12,7 +12,7 @@ from mnist_lab.runs.directory import OFFLINE, display_path
 from mnist_lab.runs.manifest import SEEDS, RunState
 from mnist_lab.runs.summary import counted, headings, metric_text, spread_text
 from mnist_lab.sweeps.records import Record, counts, short
-from mnist_lab.sweeps.results import CSV, Leaderboard
+from mnist_lab.sweeps.results import CSV, Group, Leaderboard
 from mnist_lab.sweeps.sweeper import Outcome
 
 _ROWS = 10
@@ -37,7 +37,7 @@ def print_outcome(outcome: Outcome) -> None:
     number_of, total = counts(board.records), len(board.records)
     states = ", ".join(f"{number_of[state]} {state}" for state in _STATES if number_of[state])
     console.print(f"{counted(total, 'trial')}: {states}")
-    if outcome.failed:
+    if any(record.directory for record in outcome.failed):
         console.print(f"what failed: {place / '<trial>' / 'train.log'}")
     if any("test/acc" in record.metrics for record in board.records):
         command = shlex.join(["mnist-lab", "report", str(place), "--test"])
@@ -75,7 +75,7 @@ def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
     rows = []
     for group in groups:
         cells = [short(group.records[0].params.get(key, "")) for key in keys]
-        cells += [str(len(group.records))] * has_seeds
+        cells += [str(group.count)] * has_seeds
         cells += [spread_text(name, *group.spread(name)) or "-" for name in metrics]
         rows.append([",".join(str(record.number) for record in group.records), *cells])
     yield "best trials" if front is None else "trials that none beats in every objective"
@@ -102,8 +102,9 @@ def _mean_of_folds(
     """
     objective, mode = next(iter(board.objectives.items()))
     rows = [
-        (dict(setting), len(records), {name: _spread(name, records) for name in board.objectives})
+        (dict(setting), len(known), {name: _spread(name, known) for name in board.objectives})
         for setting, records in settings.items()
+        for known in [Group.of(records).measured]
     ]
     sign = -1 if mode == "max" else 1
     rows.sort(key=lambda row: sign * spread.mean if (spread := row[2][objective]) else float("inf"))

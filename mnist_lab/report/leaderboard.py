@@ -83,6 +83,13 @@ class Row:
         """Return a metric's mean, or NaN where no run has it."""
         return self.metrics[name].mean if name in self.metrics else math.nan
 
+    def cell(self, name: str) -> str:
+        """Return a metric for a table, with the number of runs that have it where not all do."""
+        spread = self.metrics.get(name)
+        if spread is None or spread.n == len(self.runs):
+            return spread_cell(name, spread)
+        return f"{spread_cell(name, spread)} (n={spread.n})"
+
     @property
     def test_readings(self) -> int | None:
         """How often the runs' test images were read, together; None where not all count it."""
@@ -230,6 +237,8 @@ class Leaderboard:
                 record[name] = row.settings.get(key)
             for name, spread in row.metrics.items():
                 figures = {name: spread.mean}
+                if spread.n != len(row.runs):
+                    figures[f"{name}/n"] = spread.n
                 if name.split("/")[0] in ("val", "test", "train", "time"):
                     half = spread.half if spread.half is not None else math.nan
                     figures[f"{name}/std"] = spread.std if spread.std is not None else math.nan

@@ -19,7 +19,6 @@ from mnist_lab.report.leaderboard import (
     Row,
     interval_text,
     setting_text,
-    spread_cell,
 )
 from mnist_lab.report.lineage import lineage
 from mnist_lab.runs.directory import display_path
@@ -138,8 +137,8 @@ def cells(board: Leaderboard, row: Row, shows_test: bool = True) -> list[Cell]:
 
 
 def _metric(row: Row, name: str) -> Cell:
-    spread, mean = row.metrics.get(name), row.mean(name)
-    return Cell(name, spread_cell(name, spread), repr(mean) if math.isfinite(mean) else "")
+    mean = row.mean(name)
+    return Cell(name, row.cell(name), repr(mean) if math.isfinite(mean) else "")
 
 
 def _html(figure: Any) -> Markup:

@@ -151,8 +151,8 @@ class Display:
         is_less = self._objectives[self._objective] == "min"
         if so_far is not None and (so_far < best.values[0]) == is_less:
             return f"{so_far:.4f}"
-        n = len(best.records)
-        of = f"trial {best.records[0].number}" if n == 1 else f"mean of {n} seeds"
+        n = best.count
+        of = f"trial {best.measured[0].number}" if n == 1 else f"mean of {n} seeds"
         return f"{best.values[0]:.4f} ({of})"
 
     def _seconds_left(self) -> float | None:

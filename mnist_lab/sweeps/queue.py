@@ -1,10 +1,11 @@
 """Queue of a sweep's trials: those that an ended process left, then new ones from Optuna."""
 
+import contextlib
 import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,17 +82,32 @@ class Search:
                     f"{self.ledger.sweep_dir}: lacks the record of trial {notes.number}, which its "
                     "study has; put it back, or choose another hydra.sweep.dir"
                 )
-            if is_own and trial.params.keys() != self._distributions.keys():
-                raise InputError(
-                    f"{self.study.address.storage}: trial {trial.number}: must have values of "
-                    f"{', '.join(self._distributions)}"
-                )
-        recorded = [record.trial for record in self.ledger]
+        records = list(self.ledger)
+        self._check_values(trials, records)
+        recorded = [record.trial for record in records]
         if recorded and max(recorded) >= len(trials):
             raise InputError(
                 f"{self.study.address.storage}: lacks trials of which {self.ledger.sweep_dir} has "
                 "records; put it back, or choose another hydra.sweep.dir"
             )
+
+    def _check_values(self, trials: Sequence[FrozenTrial], records: Sequence[Record]) -> None:
+        """Check that trials and records have values of the space, and results of the objectives.
+
+        Raises:
+            InputError: some have not.
+        """
+        for trial in trials:
+            with _naming(f"{self.study.address.storage}: trial {trial.number}"):
+                self.space.check(trial.params)
+        count = len(self.study.address.directions)
+        for record in records:
+            with _naming(self.ledger.path_of(record.number)):
+                for params in (record.params, *(phase.params for phase in record.lineage)):
+                    self.space.check(params)
+                needed = 1 if record.state == RunState.PRUNED else count
+                if record.values is not None and len(record.values) != needed:
+                    raise InputError(f"values: must have {counted(needed, 'number')}")
 
     def next_batch(self, size: int) -> list[Record]:
         """Take trials to run; an empty list means that none are left.
@@ -267,6 +283,15 @@ class Search:
             record.params = before.params if before.lineage else params
         self.ledger.write(record)
         return record
+
+
+@contextlib.contextmanager
+def _naming(place: object) -> Iterator[None]:
+    """Have an error of what is read within name its place."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 def _ordered(grid: Sequence[dict[str, str]], trials: Sequence[FrozenTrial]) -> list[dict[str, str]]:

@@ -24,6 +24,9 @@ from mnist_lab.sweeps.lineage import Phase
 
 _FINAL = (RunState.FINISHED, RunState.PRUNED, RunState.FAILED)
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_MAX_COUNT = 2**31 - 1  # of a database's column
+_MAX_NUMBER = 1e300  # so that sums of them are finite
+_MAX_NAME = 255  # bytes of a file's name
 _PATIENCE = 120.0  # seconds for another process to take or give back trials
 
 
@@ -108,7 +111,7 @@ class Ledger:
         Raises:
             InputError: it is missing or corrupt.
         """
-        path = self._path(number)
+        path = self.path_of(number)
         content = {"lineage": [], **runs.read_json(path)}  # which those of earlier versions lack
         try:
             for name, is_right in _CHECKS.items():
@@ -124,7 +127,7 @@ class Ledger:
             raise InputError(f"{path}: not a trial's record: {first_line(error)}") from error
 
     def __contains__(self, number: int) -> bool:
-        return self._path(number).exists()
+        return self.path_of(number).exists()
 
     def __iter__(self) -> Iterator[Record]:
         """Yield all records by number."""
@@ -153,13 +156,14 @@ class Ledger:
             StorageError: it cannot be written.
         """
         text = json.dumps(asdict(record), indent=2, allow_nan=False, default=str)
-        runs.write(self._path(record.number), text + "\n", self.sweep_dir)
+        runs.write(self.path_of(record.number), text + "\n", self.sweep_dir)
 
     def remove(self, record: Record) -> None:
         """Remove the record of a trial that has not started."""
-        self._path(record.number).unlink(missing_ok=True)
+        self.path_of(record.number).unlink(missing_ok=True)
 
-    def _path(self, number: int) -> Path:
+    def path_of(self, number: int) -> Path:
+        """Return the file of a trial's record."""
         return self._folder / f"{number:05}.json"
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -245,11 +249,11 @@ class Ledger:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value <= _MAX_COUNT
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= _MAX_NUMBER  # which NaN is not
 
 
 def _is_text(value: Any) -> bool:
@@ -257,9 +261,19 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_inside(value: Any) -> bool:
-    """Return whether a path leads nowhere but below the folder that it is relative to."""
-    path = PurePath(value or ".")
-    return not path.is_absolute() and ".." not in path.parts
+    """Return whether a path, if any, may be of a folder below the one that it is relative to."""
+    if value is None:
+        return True
+    path = PurePath(value)
+    is_short = all(len(os.fsencode(part)) <= _MAX_NAME for part in path.parts)
+    is_below = path.parts and not path.is_absolute() and ".." not in path.parts
+    return bool(is_below and is_short and "\0" not in value)
+
+
+def _is_owner(value: Any) -> bool:
+    """Return whether a text may be the name of a process, and its lock that of a file."""
+    is_name = re.fullmatch(r"[\w.-]*", value) is not None
+    return is_name and len(f"{value}.lock".encode()) <= _MAX_NAME
 
 
 def _is_report(value: Any) -> bool:
@@ -287,10 +301,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "lineage": lambda value: isinstance(value, list) and all(map(_is_phase, value)),
     "state": lambda value: value in list(RunState),
     "directory": _is_inside,
-    "values": lambda value: value is None or all(map(_is_number, value)),
-    "metrics": lambda value: all(map(_is_number, filter(None, value.values()))),
+    "values": lambda value: value is None or (bool(value) and all(map(_is_number, value))),
+    "metrics": lambda value: all(item is None or _is_number(item) for item in value.values()),
     "report": lambda value: value is None or _is_report(value),
-    "owner": lambda value: re.fullmatch(r"[\w.-]*", value) is not None,
+    "owner": _is_owner,
 }
 
 

@@ -36,11 +36,23 @@ class Group:
         means = [statistics.fmean(column) for column in zip(*values, strict=True)]
         return cls(sorted(records, key=lambda record: record.number), means or None)
 
+    @property
+    def measured(self) -> list[Record]:
+        """The trials that have values of the objectives."""
+        return [record for record in self.records if record.values]
+
+    @property
+    def count(self) -> int:
+        """The number of trials that the means are over."""
+        return len(self.measured)
+
     def spread(self, name: str) -> tuple[float | None, float | None]:
-        """Return mean and standard deviation of a metric over the trials that have it."""
-        known = [
-            value for record in self.records if (value := record.metrics.get(name)) is not None
-        ]
+        """Return mean and standard deviation of a metric over the trials that are counted.
+
+        Where none is, they are over all that have it.
+        """
+        records = self.measured or self.records
+        known = [value for record in records if (value := record.metrics.get(name)) is not None]
         std = statistics.stdev(known) if len(known) > 1 else None
         return statistics.fmean(known) if known else None, std
 
@@ -88,7 +100,7 @@ class Leaderboard:
     def best(self) -> Record | None:
         """The first trial of the best group."""
         group = self.best_group
-        return next(record for record in group.records if record.values) if group else None
+        return group.measured[0] if group else None
 
     def best_text(self) -> str:
         """Return the first objective's value of the best trial, and of its group."""
@@ -99,7 +111,7 @@ class Leaderboard:
         text = f"{name}={best.values[0]:.4f}"
         mean, std = group.spread(name)
         if std is not None:
-            text += f" (mean {mean:.4f}, standard deviation {std:.4f}, {len(group.records)} seeds)"
+            text += f" (mean {mean:.4f}, standard deviation {std:.4f}, {group.count} seeds)"
         return text
 
     def front(self) -> set[int]:

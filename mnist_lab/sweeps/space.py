@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ from hydra.errors import HydraException
 
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import check_can_vary
-from mnist_lab.errors import ConfigError, first_line
+from mnist_lab.errors import ConfigError, InputError, first_line
 from mnist_lab.runs.manifest import flat
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _PROBE = 0.382  # position in an interval of a third value to check, besides the ends
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?", re.ASCII)  # as Python writes one
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Choice:
     def probes(self) -> tuple[str, ...]:
         """Return the values to check."""
         return self.values
+
+    def has(self, text: str) -> bool:
+        """Return whether a text is one of the values."""
+        return text in self.values
 
     def distribution(self) -> "BaseDistribution":
         """Return Optuna's distribution."""
@@ -76,6 +82,16 @@ class Interval:
         elif self.step:
             between = self.low + self.step * round((between - self.low) / self.step)
         return tuple(dict.fromkeys(str(value) for value in (self.low, between, self.high)))
+
+    def has(self, text: str) -> bool:
+        """Return whether a text is a number, and a whole one where the bounds are.
+
+        It may be out of bounds, as the last step is by an error of rounding.
+        """
+        if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+            return False
+        is_whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return float(text).is_integer() or not is_whole
 
     def distribution(self) -> "BaseDistribution":
         """Return Optuna's distribution."""
@@ -127,6 +143,19 @@ class Space:
     def _product(self, values: Sequence[Sequence[str]]) -> Iterator[dict[str, str]]:
         keys = [dimension.key for dimension in self.dimensions]
         return (dict(zip(keys, point, strict=True)) for point in itertools.product(*values))
+
+    def check(self, point: Mapping[str, Any]) -> None:
+        """Check that values are of this space, since they become overrides, whoever stored them.
+
+        Raises:
+            InputError: they are not.
+        """
+        keys = [dimension.key for dimension in self.dimensions]
+        if {*point} != {*keys}:
+            raise InputError(f"must have values of {', '.join(keys) or 'no key'} alone")
+        for dimension in self.dimensions:
+            if not dimension.has(text := str(point[dimension.key])):
+                raise InputError(f"{dimension.key}={text}: must be one of {dimension.text}")
 
     def distributions(self) -> dict[str, "BaseDistribution"]:
         """Return Optuna's distribution for each key."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -30,6 +31,7 @@ _STATES = {
     TrialState.PRUNED: RunState.PRUNED,
     TrialState.FAIL: RunState.FAILED,
 }
+_ELSEWHERE = "failed in another directory, whose ledger says why"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Notes:
         round: number in the study of the first trial that was asked for together with it.
         is_retry: whether it repeats a trial that failed.
         is_surplus: whether another trial has its number, so that it does not count.
+        is_unmeasured: whether it finished without values of the objectives; to Optuna it failed.
     """
 
     home: str
@@ -49,6 +52,7 @@ class Notes:
     round: int | None = None
     is_retry: bool = False
     is_surplus: bool = False
+    is_unmeasured: bool = False
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Notes":
@@ -212,20 +216,14 @@ class Study:
         self.storage.set_trial_user_attr(self._trial_id(number), "is_surplus", True)
         self.optuna.tell(number, state=TrialState.FAIL)
 
-    def elsewhere(self, home: str) -> list[Record]:
-        """Return records of the trials that other directories run."""
-        return [
-            Record(
-                number=notes.number,
-                params={key: str(value) for key, value in trial.params.items()},
-                trial=trial.number,
-                state=_STATES.get(trial.state, RunState.RUNNING),
-                values=trial.values,
-                owner=notes.home,
-            )
+    def elsewhere(self, home: str, objectives: Sequence[str]) -> list[Record]:
+        """Return records of the trials that other directories run; of a retried one the last."""
+        records = {
+            notes.number: _record_of(trial, notes, objectives)
             for trial in self.trials()
             if (notes := Notes.of(trial)).home != home and not notes.is_surplus
-        ]
+        }
+        return list(records.values())
 
     def _trial_id(self, number: int) -> int:
         return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
@@ -252,6 +250,7 @@ class Study:
             return
         number = record.trial
         state, values = TrialState.FAIL, None
+        is_unmeasured = record.state == RunState.FINISHED and record.values is None
         if record.state == RunState.FINISHED and record.values is not None:
             state, values = TrialState.COMPLETE, record.values
         elif record.state == RunState.PRUNED:
@@ -260,6 +259,8 @@ class Study:
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             if record.report is not None:
                 self._write(number, record.report)
+            if is_unmeasured:
+                self.storage.set_trial_user_attr(self._trial_id(number), "is_unmeasured", True)
             self.optuna.tell(number, values, state, skip_if_finished=True)
 
     def prunes(self, number: int, epoch: int, value: float, may_end: bool = True) -> Report | None:
@@ -314,3 +315,22 @@ class Study:
         )
         copied.add_trials(trials)
         return copied
+
+
+def _record_of(trial: FrozenTrial, notes: Notes, objectives: Sequence[str]) -> Record:
+    """Return what a study knows of a trial that another directory runs."""
+    values = trial.values or []
+    is_known = len(values) == len(objectives) and all(map(math.isfinite, values))
+    state = _STATES.get(trial.state, RunState.RUNNING)
+    if state == RunState.FAILED and notes.is_unmeasured:
+        state = RunState.FINISHED
+    return Record(
+        number=notes.number,
+        params={key: str(value) for key, value in trial.params.items()},
+        trial=trial.number,
+        state=state,
+        values=values if is_known else None,
+        metrics=dict(zip(objectives, values, strict=True)) if is_known else {},
+        error=_ELSEWHERE if state == RunState.FAILED else None,
+        owner=notes.home,
+    )

@@ -80,7 +80,7 @@ class StudySweeper(ConfigSweeper):
         with contextlib.closing(opened(request, ledger)) as study:
             home = checked_study(study, ledger.sweep_dir, request)
             self._run(request, study, ledger, home)
-            others = study.elsewhere(home)
+            others = study.elsewhere(home, list(request.objectives))
         return self._concluded(request, ledger, others)
 
     def _run(self, request: Request, study: "Study", ledger: Ledger, home: str) -> None:
@@ -151,6 +151,7 @@ class StudySweeper(ConfigSweeper):
         return Outcome(ledger.sweep_dir, board, command)
 
     def _write_best(self, request: Request, ledger: Ledger, best: Record, text: str) -> str:
+        request.space.check(best.params)  # another directory may have added it to the study since
         config = self._loader.load_sweep_config(self._config, _overrides(best, request.space.fixed))
         return write_best(ledger.sweep_dir, best, self._loader, config, text)
 

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from sweeping import LR, finished
+from sweeping import LR, finished, seeds
 
 from mnist_lab.cli.sweep_result import best_trials, print_outcome
+from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record
 from mnist_lab.sweeps.results import Leaderboard
@@ -63,6 +64,25 @@ def test_seeds_are_one_row_and_the_best_is_best_in_the_mean() -> None:
     assert board.best_text() == "val/acc=0.9000 (mean 0.9000, standard deviation 0.0000, 2 seeds)"
 
 
+def test_a_seed_without_a_value_is_not_counted() -> None:
+    records = [*seeds("0.1", None, 0.5, 0.7), *seeds("0.2", None, None, start=3)]
+    lines = [line.split() for line in text(Leaderboard(records, {"val/acc": "max"}))]
+    assert lines[1] == ["trial", "lr", "n", "val/acc", "time/fit"]
+    assert lines[3] == ["0,1,2", "0.1", "2", "60.00", "±", "14.14%", "25.0", "s"]
+    assert lines[4] == ["3,4", "0.2", "0", "-", "15.0", "s"]
+
+
+def test_a_fold_without_a_value_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    records = seeds("0.1", None, 0.5, 0.7)
+    for record in records:
+        record.params = {LR: "0.1", FOLD: record.params["seed"]}
+    board = Leaderboard(records, {"val/acc": "max"})
+    print_outcome(Outcome(Path("s"), board, None))
+    lines = capsys.readouterr().out.splitlines()
+    row = lines[lines.index("mean of folds") + 3].split()
+    assert row[:3] == ["0.1", "2", "60.00%"]
+
+
 def test_table_has_the_front_of_several_objectives() -> None:
     points = [(0.9, 100.0), (0.8, 50.0), (0.8, 60.0), (0.7, 10.0), (0.6, 10.0), (0.9, 100.0)]
     records = [
@@ -84,3 +104,7 @@ def test_print(capsys: pytest.CaptureFixture[str]) -> None:
         "1 still running in other processes",
     ]
     assert captured.err == f"mnist-lab train: trial 0 ({LR}=1): RuntimeError: bad, luck\n"
+    assert "what failed: some/[sweep]/<trial>/train.log" in lines
+    elsewhere = Record(0, {LR: "1"}, 0, RunState.FAILED, error="failed in another directory")
+    print_outcome(Outcome(Path("s"), Leaderboard([elsewhere], {"val/acc": "max"}), None))
+    assert "what failed" not in capsys.readouterr().out

@@ -111,3 +111,17 @@ def test_a_metric_that_no_run_has_is_answered_with_those_there_are(tmp_path: Pat
     for typed, meant in (("acc", "val/acc"), ("val/ac", "val/acc"), ("fit", "time/fit")):
         with pytest.raises(ConfigError, match=f"--by {typed}: no run has it; did you mean {meant}"):
             Leaderboard(runs, typed)
+
+
+def test_a_metric_that_not_all_runs_have_has_its_own_n(tmp_path: Path) -> None:
+    for seed, acc in enumerate((0.9, 0.8, None)):
+        make_run(tmp_path / str(seed), seed, acc, test_acc=0.9)
+    board = Leaderboard(collect([tmp_path]).runs)
+    (row,) = board.rows
+    assert row.cell("val/acc") == "85.00 ± 7.07% (n=2)"
+    assert row.cell("test/acc") == "90.00 ± 0.00%"
+    (record,) = board.records()
+    assert (record["n"], record["val/acc/n"]) == (3, 2)
+    assert "test/acc/n" not in record
+    (line,) = csv.DictReader(io.StringIO(board.csv()))
+    assert (line["n"], line["val/acc/n"]) == ("3", "2")

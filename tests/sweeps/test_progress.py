@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sweeping import seeds
 
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import progress as display_module
@@ -69,6 +70,17 @@ def test_less_may_be_better(ledger: Ledger) -> None:
     ledger.write(record(1, RunState.FINISHED, 0.25))
     with Display(ledger, 2, {"val/loss": "min"}) as display:
         assert display.summary() == "2/2 done, best val/loss 0.2500 (trial 1)"
+
+
+def test_a_seed_without_a_value_is_not_the_best(ledger: Ledger) -> None:
+    for each in seeds("0.1", None, 0.75, start=1):
+        ledger.write(each)
+    with Display(ledger, 3, {"val/acc": "max"}) as display:
+        assert display.summary() == "3/3 done, best val/acc 0.7500 (trial 2)"
+    for each in seeds("0.1", None, 0.75, 0.65, start=1):
+        ledger.write(each)
+    with Display(ledger, 4, {"val/acc": "max"}) as display:
+        assert display.summary() == "4/4 done, best val/acc 0.7000 (mean of 2 seeds)"
 
 
 def test_a_retried_trial_is_shown_again(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,20 +5,24 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
+from sweeping import TYPED_AGAIN
 
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError, Pruned
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import study as study_module
+from mnist_lab.sweeps.population import Population
 from mnist_lab.sweeps.queue import Search
-from mnist_lab.sweeps.records import Ledger, Record
+from mnist_lab.sweeps.records import Ledger, Record, Report
 from mnist_lab.sweeps.space import parse_space
 from mnist_lab.sweeps.study import Address, Study
 from mnist_lab.sweeps.trial import Sweep, Trial
@@ -398,4 +402,51 @@ def test_a_study_that_is_gone_is_missed(machine: Callable[..., Machine]) -> None
     sweep.process()
     sweep.storage = InMemoryStorage()
     with pytest.raises(InputError, match="lacks trials of which"):
+        sweep.process()
+
+
+@pytest.mark.parametrize("text", TYPED_AGAIN)
+def test_what_is_typed_again_may_not_come_in_a_record(
+    text: str, machine: Callable[..., Machine]
+) -> None:
+    sweep = machine(GRID)
+    sweep.process()
+    key, _, value = text.partition("=")
+    record = sweep.ledger[0]
+    changes = [record.params | {key: value}, record.params | {"kind": f"a {text}"}, {key: value}]
+    for params in changes:
+        sweep.ledger.write(replace(record, params=params))
+        with pytest.raises(InputError, match=r"00000\.json: "):
+            sweep.process()
+    sweep.ledger.write(record)
+    sweep.process()
+    extra = create_trial(
+        state=TrialState.RUNNING,
+        params={key: value},
+        distributions={key: CategoricalDistribution([value])},
+        user_attrs={"home": "other", "number": 9},
+    )
+    Study(sweep.address).create(extra)
+    with pytest.raises(InputError, match=r"^memory: trial 6: must have values of lr, kind alone$"):
+        sweep.process()
+
+
+def test_what_a_population_makes_may_come_in_a_record(machine: Callable[..., Machine]) -> None:
+    sweep = machine(TPE)
+    sweep.process()
+    records = [replace(record, report=Report(0, float(record.number))) for record in sweep.ledger]
+    for exploit in Population(1, 0.5).exploits(records, 1, sweep.space, 0):
+        loser = replace(exploit.loser, params=exploit.lineage[-1].params)
+        sweep.ledger.write(loser)
+    sweep.process()
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.5], [0.1] * 3])
+def test_results_are_as_many_as_objectives(
+    values: list[float], machine: Callable[..., Machine]
+) -> None:
+    sweep = machine(GRID)
+    sweep.process()
+    sweep.ledger.write(replace(sweep.ledger[0], values=values))
+    with pytest.raises(InputError, match=r"00000\.json: values: must have 1 number$"):
         sweep.process()

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sweeping import LR, finished
+from sweeping import LR, finished, seeds
 
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
@@ -73,3 +73,28 @@ def test_front_of_several_objectives(tmp_path: Path) -> None:
     assert board.front() == {0, 1, 3, 5}
     board.write(tmp_path)
     assert json.loads((tmp_path / JSON).read_text())["front"] == [0, 1, 3, 5]
+
+
+def test_a_seed_without_a_value_is_none_of_the_mean() -> None:
+    board = Leaderboard(
+        [*seeds("1", None, 0.5, 0.7), *seeds("2", None, None, start=3)], {"val/acc": "max"}
+    )
+    group, other = board.groups
+    assert (group.count, other.count) == (2, 0)
+    assert group.values == [pytest.approx(0.6)]
+    assert group.spread("val/acc") == (pytest.approx(0.6), pytest.approx(0.02**0.5))
+    assert group.spread("time/fit")[0] == 25.0
+    assert (other.spread("val/acc"), other.spread("time/fit")[0]) == ((None, None), 15.0)
+    assert board.best is not None
+    assert board.best.number == 1
+    assert board.best_text() == ("val/acc=0.5000 (mean 0.6000, standard deviation 0.1414, 2 seeds)")
+
+
+def test_a_seed_that_lacks_one_objective_is_none_of_any_mean() -> None:
+    records = seeds("1", 0.9, 0.5, 0.7, num_params=10.0)
+    records[0].values, records[0].metrics["num_params"] = None, None
+    board = Leaderboard(records, {"val/acc": "max", "num_params": "min"})
+    (group,) = board.groups
+    assert (group.count, group.values) == (2, [pytest.approx(0.6), 10.0])
+    assert group.spread("val/acc")[0] == pytest.approx(0.6)
+    assert "(mean 0.6000, standard deviation 0.1414, 2 seeds)" in board.best_text()

@@ -2,6 +2,7 @@
 
 import random
 
+import optuna
 import pytest
 from optuna.distributions import (
     BaseDistribution,
@@ -10,7 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.sweeps.space import overrides_of, parse_space
 
 
@@ -35,6 +36,39 @@ from mnist_lab.sweeps.space import overrides_of, parse_space
 def test_distributions(text: str, distribution: BaseDistribution) -> None:
     space = parse_space({}, [f"key={text}"], is_grid=False)
     assert space.distributions() == {"key": distribution}
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "bad"),
+    [
+        ("interval(0,0.5)", "0 0.5 1e-05 0.30000000000000004 5e-324", "x nan inf 1_0 1e999 ٣"),
+        ("range(0,1,0.25)", "0.0 0.25", "${seed} -1e400"),
+        ("int(interval(-9,64))", "-3 64 16.0", "1.5 [64] 0x10"),
+        ("choice([64],[128,64])", "[64] [128,64]", "64 [64,128] [64],[128,64]"),
+        ("true,null,'a'", "True null 'a'", "true a False"),
+    ],
+)
+def test_values_that_it_has(text: str, good: str, bad: str) -> None:
+    space = parse_space({}, [f"+key={text}"], is_grid=False)
+    for value in good.split():
+        space.check({"+key": value})
+    for value in (*bad.split(), "", " 1", "1\n"):
+        with pytest.raises(InputError, match=r"^\+key=.*: must be one of \+key="):
+            space.check({"+key": value})
+    for point in ({}, {"key": "1"}, {"+key": "1", "data.root": "x"}):
+        with pytest.raises(InputError, match=r"^must have values of \+key alone$"):
+            space.check(point)
+
+
+def test_a_search_has_what_optuna_draws() -> None:
+    space = parse_space(
+        {},
+        ["a=interval(0,1)", "b=tag(log,interval(1e-9,1))", "c=range(0,1,0.1)", "d=range(1,9,2)"],
+        is_grid=False,
+    )
+    study = optuna.create_study()
+    for _ in range(50):
+        space.check(study.ask(space.distributions()).params)
 
 
 def test_grid_has_the_order_of_hydra() -> None:

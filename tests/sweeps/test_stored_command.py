@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from sweeping import TYPED_AGAIN
 
 from mnist_lab.errors import InputError, UntrustedError
 from mnist_lab.runs.directory import SWEEP
@@ -74,52 +75,6 @@ def test_a_typed_value_takes_the_place_of_the_files(
 )
 def test_what_may_be_stored(text: str, tmp_path: Path) -> None:
     assert resuming_arguments(written(tmp_path, overrides=[text]), [], [])[1:-1] == [text]
-
-
-TYPED_AGAIN = [
-    "hydra.sweeper.storage=/tmp/canary",
-    "hydra.sweeper.study_name=x",
-    "++hydra.sweeper.storage=sqlite:////tmp/canary",
-    "hydra.launcher.parameters={setup: [touch canary]}",
-    "+hydra.launcher.parameters.setup=[touch canary]",
-    "hydra.launcher.address=ray://elsewhere:1",
-    "hydra.launcher._target_=hydra_plugins.other.Launcher",
-    "hydra.sweeper._target_=x.Y",
-    "~hydra.sweeper.storage",
-    "hydra.sweeper={storage: /tmp/canary}",
-    "hydra={sweeper: {storage: /tmp/canary}}",
-    "+experiment@hydra.sweeper=x",
-    "+experiment@_global_.hydra.launcher=x",
-    "+model@hydra.job.env_set=mlp",
-    "hydra/launcher=../../../tmp/canary",
-    "hydra/sweeper=${oc.env:EVIL}",
-    "hydra/job_logging=disabled",
-    "hydra/env=default",
-    "hydra.callbacks.x._target_=x.Y",
-    "hydra.searchpath=[/tmp]",
-    "hydra.run.dir=/tmp/canary",
-    "hydra.output_subdir=../canary",
-    "hydra.job.chdir=true",
-    "hydra.job.env_set.LD_PRELOAD=/tmp/canary.so",
-    "+hydra.job_logging.handlers.x.filename=/tmp/canary",
-    "model=../../../tmp/canary",
-    "experiment=../canary",
-    "sweep=a/../../canary",
-    "model=mlp,../canary",
-    "model=${oc.env:EVIL}",
-    "data.root=/tmp/canary",
-    "+data.root=canary",
-    "data.root=a,b",
-    "data={root: /tmp/canary}",
-    "++data={root: a},{root: b}",
-    "hydra.sweeper.params={data: '{root: a}'}",
-    "hydra.sweeper.params={hydra.job.env_set.PATH: x}",
-    "hydra.sweeper.params={hydra: {sweep: {dir: /tmp/canary}}}",
-    "hydra.sweeper.params.hydra.sweep.dir=/tmp/canary",
-    "+hydra.sweeper.params.data.root=/tmp/canary",
-    "hydra.sweeper.params={model: '../canary'}",
-    "hydra.sweeper.params={experiment@hydra.job: x}",
-]
 
 
 @pytest.mark.parametrize("text", TYPED_AGAIN)

@@ -122,6 +122,26 @@ RECORDS: dict[str, dict[str, Any]] = {
     "error is a list": {"error": ["x"]},
     "started is a number": {"started": 5},
     "more than there is": {"more": 1},
+    "trial is huge": {"trial": 10**30},
+    "values are an empty text": {"values": ""},
+    "metrics are empty texts": {"metrics": {"val/acc": ""}},
+    "metrics are lists": {"metrics": {"val/acc": []}},
+    "metrics are false": {"metrics": {"val/acc": False}},
+    "metrics are too large to sum": {"metrics": {"val/acc": 1.7e308}},
+    "params are a list": {"params": []},
+    "owner is long": {"state": "running", "owner": "x" * 1000},
+    "directory is false": {"state": "running", "directory": False},
+    "directory is the sweep's": {"state": "running", "directory": "."},
+    "directory is long": {"state": "running", "directory": "x" * 300},
+    "directory has a zero byte": {"state": "running", "directory": "a\0"},
+    "directory is no name": {"state": "running", "directory": "\ud800"},
+    "report has a huge epoch": {"report": {"epoch": 10**30, "value": 0.5, "attrs": {}}},
+    "report has a list of attributes": {"report": {"epoch": 1, "value": 0.5, "attrs": []}},
+    "report has more": {"report": {"epoch": 1, "value": 0.5, "attrs": {}, "more": 1}},
+    "lineage is a mapping": {"lineage": {}},
+    "lineage has texts": {"lineage": ["x"]},
+    "lineage has a huge epoch": {"lineage": [{"epoch": 10**30, "trial": 0, "params": {}}]},
+    "lineage has no params": {"lineage": [{"epoch": 0, "trial": 0, "params": []}]},
 }
 
 
@@ -131,6 +151,37 @@ def test_records(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> 
     path = folder / "ledger" / "00001.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | RECORDS[name]))
     assert_refused(3, f"{path}: not a trial's record: ", capfd)
+
+
+HANDLER = "+hydra.job_logging.handlers.x"
+LEFT: dict[str, dict[str, Any]] = {  # of a trial that was left
+    "log file": {
+        "params": {"seed": "2", HANDLER: "{class:logging.FileHandler,filename:canary,mode:w}"}
+    },
+    "directory": {"params": {"seed": "2", "hydra.sweep.dir": "canary"}},
+    "environment": {"params": {"seed": "2", "+hydra.job.env_set.X": "y"}},
+    "data": {"params": {"seed": "2", "data.root": "victim"}},
+    "weights": {"params": {"seed": "2", "init_from": "victim"}},
+    "another key": {"params": {"data.root": "victim"}},
+    "no key": {"params": {}},
+    "another value": {"params": {"seed": "3"}},
+    "more than a value": {"params": {"seed": "2 hydra.sweep.dir=canary"}},
+    "lines": {"params": {"seed": "2\n\x1b[2J"}},
+    "lineage": {"lineage": [{"epoch": 0, "trial": 0, "params": {"seed": "2", "data.root": "1"}}]},
+    "two values": {"state": "finished", "values": [0.5, 0.5]},
+    "no value": {"state": "finished", "values": []},
+}
+
+
+@pytest.mark.thorough(keep=2)
+@pytest.mark.parametrize("name", LEFT)
+def test_a_trial_that_was_left(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sql("UPDATE trials SET state = 'RUNNING' WHERE number = 1")(folder)
+    path = folder / "ledger" / "00001.json"
+    left = {"state": "interrupted", "values": None, "directory": None} | LEFT[name]
+    path.write_text(json.dumps(json.loads(path.read_text()) | left))
+    assert_refused(3, f"{path}: ", capfd)
+    assert json.loads(path.read_text())["state"] == left["state"]
 
 
 def sql(*lines: str) -> Callable[[Path], object]:
@@ -160,6 +211,20 @@ STUDIES: dict[str, tuple[int, Callable[[Path], object]]] = {
     "number": (3, sql("UPDATE trial_user_attributes SET value_json = '-5' WHERE key = 'number'")),
     "no notes": (3, sql("DELETE FROM trial_user_attributes")),
     "no params": (3, sql("DELETE FROM trial_params")),
+    "another choice": (
+        3,
+        sql(
+            "UPDATE trial_params SET distribution_json = replace(distribution_json, '\"2\"', "
+            "'\"2 hydra.sweep.dir=canary\"')"
+        ),
+    ),
+    "more params": (
+        3,
+        sql(
+            "UPDATE trial_params SET param_name = 'data.root' WHERE trial_id = 2",
+            "UPDATE trial_user_attributes SET value_json = '\"other\"' WHERE key = 'home'",
+        ),
+    ),
     "direction": (3, sql("UPDATE study_directions SET direction = 'MINIMIZE'")),
     "no trials": (3, sql("DELETE FROM trials")),
     "gone": (3, lambda folder: (folder / "study.db").unlink()),

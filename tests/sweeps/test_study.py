@@ -59,22 +59,49 @@ def test_what_is_told_is_there_for_others(study: Study, address: Address) -> Non
     assert (trials[1].values, trials[1].intermediate_values) == ([0.3], {2: 0.3})
     assert trials[1].system_attrs == {"k": 0.3}
     assert trials[2].params == {"a": 2.1}
-    elsewhere = other.elsewhere("home 0")
+    elsewhere = other.elsewhere("home 0", ["val/acc"])
     assert [(one.number, one.state, one.params) for one in elsewhere] == [
         (1, RunState.PRUNED, {"a": "1.1"}),
-        (3, RunState.FAILED, {"a": "3.1"}),
+        (3, RunState.FINISHED, {"a": "3.1"}),
     ]
+    assert (elsewhere[1].values, elsewhere[1].metrics, elsewhere[1].error) == (None, {}, None)
+    here = other.elsewhere("home 1", ["val/acc"])
+    assert [(one.state, one.metrics) for one in here] == [
+        (RunState.FINISHED, {"val/acc": 0.1 + 0.2}),
+        (RunState.FAILED, {}),
+    ]
+    assert here[1].error == "failed in another directory, whose ledger says why"
     other.close()
 
 
+def test_a_trial_that_was_retried_is_listed_once(study: Study) -> None:
+    study.create(running(1))
+    study.settle(Record(1, {}, 0, state=RunState.FAILED))
+    study.create(running(1))
+    (record,) = study.elsewhere("home 0", ["val/acc"])
+    assert (record.number, record.trial, record.state) == (1, 1, RunState.RUNNING)
+    study.settle(Record(1, {}, 1, state=RunState.FINISHED, values=[0.5]))
+    (record,) = study.elsewhere("home 0", ["val/acc"])
+    assert (record.trial, record.state, record.values) == (1, RunState.FINISHED, [0.5])
+
+
+def test_a_result_that_is_no_number_is_none(study: Study) -> None:
+    study.create(running(1))
+    study.optuna.tell(0, float("inf"))
+    (record,) = study.elsewhere("home 0", ["val/acc"])
+    assert (record.state, record.values, record.metrics) == (RunState.FINISHED, None, {})
+
+
 def test_results_are_written_at_once(study: Study, address: Address) -> None:
-    study.create(running(0), running(1))
+    study.create(running(0), running(1), running(2))
     other = Study(address)
     with study.settling_at_once():
         for number in range(2):
             study.settle(Record(number, {}, number, state=RunState.FINISHED, values=[0.5]))
+        study.settle(Record(2, {}, 2, state=RunState.FINISHED))
         assert {trial.state for trial in other.trials()} == {TrialState.RUNNING}
-    assert {trial.state for trial in other.trials()} == {TrialState.COMPLETE}
+    assert {trial.state for trial in other.trials()[:2]} == {TrialState.COMPLETE}
+    assert other.elsewhere("home 1", ["val/acc"])[1].state == RunState.FINISHED
     other.close()
 
 
@@ -105,4 +132,4 @@ def test_given_up(study: Study) -> None:
     study.create(running(0))
     study.give_up(0)
     assert study.trials()[0].state == TrialState.FAIL
-    assert study.elsewhere("mine") == []
+    assert study.elsewhere("mine", ["val/acc"]) == []

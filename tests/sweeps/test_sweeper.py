@@ -1,6 +1,7 @@
 """Sweeps by the shipped command: their memory, their failures, and what they leave."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -168,9 +169,23 @@ def test_shared_storage(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> Non
     assert sweep(*grid, "hydra.sweep.dir=s") == 0
     assert sweep(*grid, "hydra.sweep.dir=t") == 0
     assert (len(records()), records("t")) == (3, [])
-    assert "3 trials: 3 finished" in capsys.readouterr().out  # what the others did is known
+    out = capsys.readouterr().out  # what the others did is known
+    assert "3 trials: 3 finished" in out
+    assert len(re.findall(r"^ *0,1,2 .* 3 .*%", out, re.M)) == 2
     assert main(["train", "-m", *SOFTMAX, "seed=range(4)", *shared, "hydra.sweep.dir=u"]) == 2
     assert "mine in" in capsys.readouterr().err
+
+
+def test_shared_storage_of_an_unmeasured_grid(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["data.val_size=0", "seed=1,2", "hydra.sweeper.storage=journal"]
+    grid.append("hydra.sweeper.study_name=mine")
+    assert sweep(*grid, "hydra.sweep.dir=s") == 0
+    assert sweep(*grid, "hydra.sweep.dir=t") == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("2 trials: 2 finished") == 2
+    assert captured.err == ""
 
 
 @pytest.mark.thorough
