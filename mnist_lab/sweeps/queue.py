@@ -26,6 +26,7 @@ from mnist_lab.sweeps.study import Notes, Study
 _log = logging.getLogger(__name__)
 _LOOK = 0.2  # seconds between two looks at what other processes train
 _STARTS = 2  # of a trial from the same step whose process dies each time, until it has failed
+_INTERRUPTIONS = 10  # of a trial at the same step, by signals, until it has failed
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Search:
         self._distributions = self.space.distributions()
         # Of a trial, waiting after an epoch, from a step, by this process.
         self._deaths = Counter[tuple[int, int, str]]()
+        self._interrupted: dict[tuple[int, int, str], set[int]] = {}  # starts that a signal ended
         self._given: dict[int, Record] = {}  # by number, as they were handed out
         address = self.study.address
         pruner = build_pruner(address.pruner, address.pruner_options)
@@ -130,8 +132,8 @@ class Search:
                 continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
                 self.study.settle(record)
-            elif self._has_died_again(record):
-                self.fail(record, f"its process ended without an error, {_STARTS} times")
+            elif failure := self._failure(record):
+                self.fail(record, failure)
             else:
                 if self._rungs and not self._has_come_on(record):
                     self._rungs.take_up(record)
@@ -155,19 +157,27 @@ class Search:
         given = self._given.get(record.number)
         return given is not None and record.epochs > given.epochs
 
-    def _has_died_again(self, record: Record) -> bool:
-        """Note that a trial has not ended, and return whether that counts as a failure.
+    def _failure(self, record: Record) -> str | None:
+        """Note that a trial has not ended, and return why it fails where that was once too often.
 
-        A start does not count that a signal ended with a save, as SLURM's before its time limit, or
-        after which the trial is resumed at a later step.
+        A start does not count after which the trial is resumed at a later step. A signal that ended
+        it with a save, as SLURM's before its time limit, may do so more often.
         """
         given = self._given.get(record.number)
-        is_saved = record.state == RunState.INTERRUPTED
-        if given is None or (is_saved and record.attempts > given.attempts):
-            return False
-        place = record.number, record.epochs, self._last_start(record)
+        if given is None:
+            return None
+        step = self._last_start(record)
+        place = record.number, record.epochs, step
+        if record.state == RunState.INTERRUPTED and record.attempts > given.attempts:
+            starts = self._interrupted.setdefault(place, set())
+            starts.add(record.attempts)  # one that waits at a rung is seen again and again
+            if len(starts) < _INTERRUPTIONS:
+                return None
+            return f"was interrupted {_INTERRUPTIONS} times at step {step or 0}, without progress"
         self._deaths[place] += 1
-        return self._deaths[place] >= _STARTS
+        if self._deaths[place] < _STARTS:
+            return None
+        return f"its process ended without an error, {_STARTS} times"
 
     def _last_start(self, record: Record) -> str:
         """Return the step that a trial was last resumed at; empty if its run has not begun."""

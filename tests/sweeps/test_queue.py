@@ -18,7 +18,7 @@ from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import study as study_module
 from mnist_lab.sweeps.queue import Search
-from mnist_lab.sweeps.records import Ledger, Record
+from mnist_lab.sweeps.records import Ledger, Record, Report
 from mnist_lab.sweeps.space import parse_space
 from mnist_lab.sweeps.study import Address, Study
 from mnist_lab.sweeps.trial import Sweep, Trial
@@ -329,6 +329,8 @@ def ends(sweep: Machine, steps: list[int], state: RunState) -> list[int]:
         ([0, 400, 400, 400], RunState.RUNNING, 3, RunState.FAILED),
         ([0, 0, 400], RunState.RUNNING, 2, RunState.FAILED),
         ([0, 0, 0, 400], RunState.INTERRUPTED, 5, RunState.FINISHED),
+        ([0] * 20, RunState.INTERRUPTED, 10, RunState.FAILED),
+        ([0] * 9 + [400] * 9 + [900], RunState.INTERRUPTED, 20, RunState.FINISHED),
     ],
 )
 def test_a_start_that_took_its_run_further_is_no_failure(
@@ -342,6 +344,46 @@ def test_a_start_that_took_its_run_further_is_no_failure(
     sweep.total = 1
     assert ends(sweep, steps, state) == [0] * starts
     assert sweep.ledger[0].state == end
+
+
+def test_a_trial_that_is_interrupted_again_and_again_says_so(
+    machine: Callable[..., Machine],
+) -> None:
+    """As by a time limit that is shorter than set-up, before the run's directory is written to."""
+    sweep = machine(GRID, 1)
+    sweep.total = 1
+    ends(sweep, [7] * 20, RunState.INTERRUPTED)
+    assert sweep.ledger[0].error == "was interrupted 10 times at step 7, without progress"
+
+
+def test_trials_that_wait_for_one_that_is_interrupted_do_not_count(
+    machine: Callable[..., Machine],
+) -> None:
+    rungs = {"pruner": "synchronous_halving", "pruner_options": HALF}
+    sweep = machine(TPE | rungs | {"n_trials": 4}, 4)
+    study, place = Study(sweep.address), Sweep(sweep.ledger.sweep_dir, sweep.address, ("val/acc",))
+    with sweep.ledger.owner() as owner:
+        search = Search(study, sweep.ledger, sweep.settings, sweep.space, owner, "home", 4)
+        starts = 0
+        while batch := search.next_batch(4):
+            for record in batch:
+                trial = Trial(place, study, sweep.ledger[record.number])
+                manifest = place.folder / str(record.number) / MANIFEST
+                manifest.parent.mkdir(exist_ok=True)
+                manifest.write_text(json.dumps({"attempts": [{"from_step": 0}]}))
+                trial.start(manifest.parent)
+                if record.number == 0:
+                    starts += 1
+                    trial.interrupted()
+                elif record.report is None:
+                    trial.record.report = Report(0, 0.5)
+                    trial.interrupted()
+                else:
+                    trial.finished({"val/acc": 0.5})
+    assert starts == 10
+    assert [record.state for record in sweep.ledger].count(RunState.FAILED) == 1
+    assert sweep.ledger[0].state == RunState.FAILED
+    assert RunState.FINISHED in [record.state for record in sweep.ledger]
 
 
 def test_a_process_that_does_not_start_after_a_save_fails_in_the_end(
