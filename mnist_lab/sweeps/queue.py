@@ -4,7 +4,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ class Search:
                 pruner, self.study, self.ledger, self.space, self.settings.seed, self.total
             )
         self._retries = self.settings.retry_failed
+        self._is_one_in_use = False  # of the trials that this process is to run
         trials = self.study.trials()
         self._grid = _ordered(self.space.grid(), trials) if self.settings.is_grid else None
         for trial in trials:  # each end is recorded before the study is told
@@ -102,7 +103,12 @@ class Search:
             LabError: the directory or the storage cannot be written.
         """
         if self._rungs:
-            self._await_others()
+            self._await(self.ledger.is_worked_on)
+        while not (batch := self._taken(size)) and self._is_one_in_use:
+            self._await(self._is_held)
+        return batch
+
+    def _taken(self, size: int) -> list[Record]:
         with self.ledger.locked():
             batch = self._left_over()
             trials = self.study.trials()
@@ -119,6 +125,7 @@ class Search:
     def _left_over(self) -> list[Record]:
         """Take over the trials whose process has ended; tell the study the ends it missed."""
         batch = []
+        self._is_one_in_use = False
         for trial in self.study.trials():
             notes = Notes.of(trial)
             if trial.state.is_finished() or notes.home != self.home:
@@ -129,6 +136,7 @@ class Search:
                 continue
             record = self.ledger[number]
             if not self._is_free(record):
+                self._is_one_in_use |= not record.is_final and self._is_left(record)
                 continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
                 self.study.settle(record)
@@ -142,15 +150,22 @@ class Search:
                 batch.append(record)
         return batch
 
-    def _await_others(self) -> None:
-        """Wait for processes that a killed one has started: rungs are decided with all trials."""
+    def _await(self, is_used: Callable[[Record], bool]) -> None:
+        """Wait for trials that other processes use.
+
+        A process that was killed may have started them. Rungs are decided with all trials.
+        """
         is_said = False
-        while working := [record for record in self.ledger if self.ledger.is_worked_on(record)]:
+        while used := [record for record in self.ledger if is_used(record)]:
             if not is_said:
-                trials = counted(len(working), "trial")
-                _log.warning("waiting for %s that other processes train", trials)
+                trials = counted(len(used), "trial")
+                _log.warning("waiting for %s that other processes use", trials)
                 is_said = True
             time.sleep(_LOOK)
+
+    def _is_held(self, record: Record) -> bool:
+        """Return whether a trial is this process's to run, but for another that uses it."""
+        return not record.is_final and self._is_left(record) and self.ledger.is_worked_on(record)
 
     def _has_come_on(self, record: Record) -> bool:
         """Return whether this process has started a trial that has reported an epoch since."""
@@ -188,8 +203,10 @@ class Search:
             return ""
 
     def _is_free(self, record: Record) -> bool:
-        is_left = record.owner == self.owner or not self.ledger.is_alive(record.owner)
-        return is_left and not self.ledger.is_worked_on(record)
+        return self._is_left(record) and not self.ledger.is_worked_on(record)
+
+    def _is_left(self, record: Record) -> bool:
+        return record.owner == self.owner or not self.ledger.is_alive(record.owner)
 
     def fail(self, record: Record, error: str) -> None:
         """Record a failure of a trial that did not end by itself."""

@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from optuna.trial import TrialState
 
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError, Pruned
-from mnist_lab.runs.directory import MANIFEST
+from mnist_lab.runs.directory import LOCK, MANIFEST, hold
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import study as study_module
 from mnist_lab.sweeps.queue import Search
@@ -402,6 +404,30 @@ def test_a_process_that_does_not_start_after_a_save_fails_in_the_end(
             given += 1
     assert given == 2
     assert sweep.ledger[0].state == RunState.FAILED
+
+
+def test_a_trial_whose_directory_is_in_use_is_waited_for(machine: Callable[..., Machine]) -> None:
+    """As by ``mnist-lab runs tag``, or by a process that a killed one has started."""
+    sweep = machine(GRID)
+    options = (Study(sweep.address), sweep.ledger, sweep.settings, sweep.space)
+    with sweep.ledger.owner() as killed:
+        (record,) = Search(*options, killed, "home", 1).next_batch(1)
+    record.state, record.directory = RunState.INTERRUPTED, "0"
+    sweep.ledger.write(record)
+    run_dir, is_held = sweep.ledger.sweep_dir / "0", threading.Event()
+
+    def hold_it() -> None:
+        with hold(run_dir / LOCK, run_dir):
+            is_held.set()
+            time.sleep(0.5)
+
+    thread = threading.Thread(target=hold_it)
+    thread.start()
+    is_held.wait()
+    with sweep.ledger.owner() as owner:
+        batch = Search(*options, owner, "home", 1).next_batch(1)
+    thread.join()
+    assert [record.number for record in batch] == [0]
 
 
 def test_failed_trials_are_retried_on_request(machine: Callable[..., Machine]) -> None:
