@@ -86,6 +86,6 @@ def first_line(error: BaseException) -> str:
     return printable(str(error).strip().partition("\n")[0]) or type(error).__name__
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Return in one line why a file cannot be read or written, without its path."""
     return getattr(error, "strerror", None) or first_line(error)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 from mnist_lab import __version__
 from mnist_lab.errors import ConfigError, InputError, LabError, Stopped, printable
@@ -31,6 +32,20 @@ VERBS = {
     "schema": "print the JSON Schema of the config files, by which editors check them",
     "new": "write a small project with a model, data, a metric and a callback of your own",
 }
+_TRAINING = ("train", "resume", "verify")
+
+
+class _Pipe(io.FileIO):
+    """A standard stream that drops what is written once its reader has gone, as ``| head`` does."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes, and return their number."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(null := os.open(os.devnull, os.O_WRONLY), self.fileno())
+            os.close(null)
+            return memoryview(data).nbytes
 
 
 def command(arguments: list[str] | None = None) -> int:
@@ -39,7 +54,10 @@ def command(arguments: list[str] | None = None) -> int:
     Threads have ended and every other exit function has run by then, as this one is the first to be
     registered; what remains of Python's own way out frees memory, for a second or so.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     _open_streams()
+    if arguments and arguments[0] in _TRAINING:
+        _outlive_readers()
     codes: list[int] = []
     atexit.register(_end_with, codes)
     codes.append(main(arguments))
@@ -58,6 +76,24 @@ def _open_streams() -> None:
                 os.close(null)
             stream = os.fdopen(number, "w" if number else "r", closefd=False)
             setattr(sys, name, stream)
+
+
+def _outlive_readers() -> None:
+    """Have training go on when whoever reads its output goes away; whatever prints there."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.flush()
+            pipe: Any = _Pipe(stream.fileno(), "w", closefd=False)
+            is_unbuffered = isinstance(stream.buffer, io.RawIOBase)  # PYTHONUNBUFFERED is set
+            lasting = io.TextIOWrapper(
+                pipe if is_unbuffered else io.BufferedWriter(pipe),
+                stream.encoding,
+                stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, lasting)
 
 
 def _end_with(codes: list[int]) -> None:

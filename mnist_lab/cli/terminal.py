@@ -33,6 +33,10 @@ class Terminal(Console):
         if not self.is_terminal:
             self.width = _FILE_WIDTH
 
+    def on_broken_pipe(self) -> None:
+        """Leave the end to the command, which is no error; Rich would end the process with 1."""
+        raise BrokenPipeError
+
     def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
         """Return what is printed, with a sign in place of each control character of a text."""
         for segment in super().render(*arguments, **options):

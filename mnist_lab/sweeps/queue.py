@@ -5,7 +5,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from mnist_lab.sweeps.study import Notes, Study
 _log = logging.getLogger(__name__)
 _LOOK = 0.2  # seconds between two looks at what other processes train
 _STARTS = 2  # of a trial from the same step whose process dies each time, until it has failed
+_INTERRUPTIONS = 10  # of a trial at the same step, by signals, until it has failed
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Search:
         self._distributions = self.space.distributions()
         # Of a trial, waiting after an epoch, from a step, by this process.
         self._deaths = Counter[tuple[int, int, str]]()
+        self._interrupted: dict[tuple[int, int, str], set[int]] = {}  # starts that a signal ended
         self._given: dict[int, Record] = {}  # by number, as they were handed out
         address = self.study.address
         pruner = build_pruner(address.pruner, address.pruner_options)
@@ -72,6 +74,7 @@ class Search:
                 pruner, self.study, self.ledger, self.space, self.settings.seed, self.total
             )
         self._retries = self.settings.retry_failed
+        self._is_one_in_use = False  # of the trials that this process is to run
         trials = self.study.trials()
         self._grid = _ordered(self.space.grid(), trials) if self.settings.is_grid else None
         for trial in trials:  # each end is recorded before the study is told
@@ -116,7 +119,12 @@ class Search:
             LabError: the directory or the storage cannot be written.
         """
         if self._rungs:
-            self._await_others()
+            self._await(self.ledger.is_worked_on)
+        while not (batch := self._taken(size)) and self._is_one_in_use:
+            self._await(self._is_held)
+        return batch
+
+    def _taken(self, size: int) -> list[Record]:
         with self.ledger.locked():
             batch = self._left_over()
             trials = self.study.trials()
@@ -133,6 +141,7 @@ class Search:
     def _left_over(self) -> list[Record]:
         """Take over the trials whose process has ended; tell the study the ends it missed."""
         batch = []
+        self._is_one_in_use = False
         for trial in self.study.trials():
             notes = Notes.of(trial)
             if trial.state.is_finished() or notes.home != self.home:
@@ -143,11 +152,12 @@ class Search:
                 continue
             record = self.ledger[number]
             if not self._is_free(record):
+                self._is_one_in_use |= not record.is_final and self._is_left(record)
                 continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
                 self.study.settle(record)
-            elif self._has_died_again(record):
-                self.fail(record, f"its process ended without an error, {_STARTS} times")
+            elif failure := self._failure(record):
+                self.fail(record, failure)
             else:
                 if self._rungs and not self._has_come_on(record):
                     self._rungs.take_up(record)
@@ -156,34 +166,49 @@ class Search:
                 batch.append(record)
         return batch
 
-    def _await_others(self) -> None:
-        """Wait for processes that a killed one has started: rungs are decided with all trials."""
+    def _await(self, is_used: Callable[[Record], bool]) -> None:
+        """Wait for trials that other processes use.
+
+        A process that was killed may have started them. Rungs are decided with all trials.
+        """
         is_said = False
-        while working := [record for record in self.ledger if self.ledger.is_worked_on(record)]:
+        while used := [record for record in self.ledger if is_used(record)]:
             if not is_said:
-                trials = counted(len(working), "trial")
-                _log.warning("waiting for %s that other processes train", trials)
+                trials = counted(len(used), "trial")
+                _log.warning("waiting for %s that other processes use", trials)
                 is_said = True
             time.sleep(_LOOK)
+
+    def _is_held(self, record: Record) -> bool:
+        """Return whether a trial is this process's to run, but for another that uses it."""
+        return not record.is_final and self._is_left(record) and self.ledger.is_worked_on(record)
 
     def _has_come_on(self, record: Record) -> bool:
         """Return whether this process has started a trial that has reported an epoch since."""
         given = self._given.get(record.number)
         return given is not None and record.epochs > given.epochs
 
-    def _has_died_again(self, record: Record) -> bool:
-        """Note that a trial has not ended, and return whether that counts as a failure.
+    def _failure(self, record: Record) -> str | None:
+        """Note that a trial has not ended, and return why it fails where that was once too often.
 
-        A start does not count that a signal ended with a save, as SLURM's before its time limit, or
-        after which the trial is resumed at a later step.
+        A start does not count after which the trial is resumed at a later step. A signal that ended
+        it with a save, as SLURM's before its time limit, may do so more often.
         """
         given = self._given.get(record.number)
-        is_saved = record.state == RunState.INTERRUPTED
-        if given is None or (is_saved and record.attempts > given.attempts):
-            return False
-        place = record.number, record.epochs, self._last_start(record)
+        if given is None:
+            return None
+        step = self._last_start(record)
+        place = record.number, record.epochs, step
+        if record.state == RunState.INTERRUPTED and record.attempts > given.attempts:
+            starts = self._interrupted.setdefault(place, set())
+            starts.add(record.attempts)  # one that waits at a rung is seen again and again
+            if len(starts) < _INTERRUPTIONS:
+                return None
+            return f"was interrupted {_INTERRUPTIONS} times at step {step or 0}, without progress"
         self._deaths[place] += 1
-        return self._deaths[place] >= _STARTS
+        if self._deaths[place] < _STARTS:
+            return None
+        return f"its process ended without an error, {_STARTS} times"
 
     def _last_start(self, record: Record) -> str:
         """Return the step that a trial was last resumed at; empty if its run has not begun."""
@@ -194,8 +219,10 @@ class Search:
             return ""
 
     def _is_free(self, record: Record) -> bool:
-        is_left = record.owner == self.owner or not self.ledger.is_alive(record.owner)
-        return is_left and not self.ledger.is_worked_on(record)
+        return self._is_left(record) and not self.ledger.is_worked_on(record)
+
+    def _is_left(self, record: Record) -> bool:
+        return record.owner == self.owner or not self.ledger.is_alive(record.owner)
 
     def fail(self, record: Record, error: str) -> None:
         """Record a failure of a trial that did not end by itself."""

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mnist_lab.config.field import shown
-from mnist_lab.errors import BusyError, InputError, first_line
+from mnist_lab.errors import BusyError, InputError, StorageError, first_line
 from mnist_lab.files.atomic import remove_partials
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory as runs
@@ -206,6 +206,16 @@ class Ledger:
             if path.name != runs.LOCK:
                 with hold(path, self.sweep_dir):
                     pass
+
+    def check_storage(self, numbers: Iterable[int]) -> None:
+        """Check that the storage has ended none of some trials, in whichever process they ran.
+
+        Raises:
+            StorageError: it has; the trial is resumed when the sweep is.
+        """
+        for record in (self[number] for number in numbers):
+            if record.state == RunState.INTERRUPTED and record.error:
+                raise StorageError(record.error)
 
     def remove_partials(self) -> None:
         """Remove what killed writers have left, if nobody else works here; the caller locks it."""

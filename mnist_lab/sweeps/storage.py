@@ -9,7 +9,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mnist_lab.config.paths import check_utf8
 from mnist_lab.errors import (
@@ -88,6 +88,24 @@ def one_line_errors(storage: str) -> Iterator[None]:
         raise _not_a_study(storage, error) from error
     except _DAMAGE as error:
         raise _not_a_study(storage, error) from error
+
+
+@contextlib.contextmanager
+def lost(storage: str) -> Iterator[None]:
+    """Re-raise what Optuna and its storage raise once they are open, as one line.
+
+    Raises:
+        StorageError: the storage cannot be read or written any more.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, DBAPIError | OSError):
+            cause = cause.__cause__ or cause.__context__  # which says more than what came of it
+        # Optuna tries some writes again, and so loses what the first one met.
+        problem = "a transaction has failed" if cause is None else reason(cause)
+        raise StorageError(f"{storage}: cannot be used: {problem}") from error
 
 
 def _not_a_study(storage: str, error: Exception) -> InputError:

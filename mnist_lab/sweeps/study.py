@@ -2,13 +2,14 @@
 
 import contextlib
 import copy
+import functools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -22,7 +23,7 @@ from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.algorithms import Direction, build_pruner, taking_options
 from mnist_lab.sweeps.records import Record, Report
-from mnist_lab.sweeps.storage import DATABASE, one_line_errors, open_storage, url_of
+from mnist_lab.sweeps.storage import DATABASE, lost, one_line_errors, open_storage, url_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the display has a line for each trial
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -32,6 +33,8 @@ _STATES = {
     TrialState.FAIL: RunState.FAILED,
 }
 _ELSEWHERE = "failed in another directory, whose ledger says why"
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,19 @@ class Address:
     pruner_options: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _in_one_line(
+    method: "Callable[Concatenate[Study, _P], _R]",
+) -> "Callable[Concatenate[Study, _P], _R]":
+    """Have a method of a study raise a StorageError where its storage is lost."""
+
+    @functools.wraps(method)
+    def wrapped(study: "Study", /, *arguments: _P.args, **options: _P.kwargs) -> _R:
+        with lost(study.address.storage):
+            return method(study, *arguments, **options)
+
+    return wrapped
+
+
 class Study:
     """An Optuna study that any process may open.
 
@@ -104,7 +120,7 @@ class Study:
     Raises:
         ConfigError: there is no such storage.
         InputError: it is a file of another kind.
-        StorageError: the storage cannot be opened.
+        StorageError: the storage cannot be opened; of each method that it cannot be used any more.
     """
 
     def __init__(self, address: Address) -> None:
@@ -149,6 +165,7 @@ class Study:
             self.storage.engine.dispose()
 
     @property
+    @_in_one_line
     def identity(self) -> dict[str, Any] | None:
         """The identity of the study's sweep; None where no sweep has set it.
 
@@ -160,10 +177,12 @@ class Study:
             raise InputError(f"{self.address.storage}: its plan is none that mnist_lab wrote")
         return stored
 
+    @_in_one_line
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         """Store the identity of the study's sweep."""
         self.optuna.set_user_attr("plan", dict(identity))
 
+    @_in_one_line
     def widened(
         self,
         folder: Path,
@@ -189,10 +208,12 @@ class Study:
             path.replace(folder / DATABASE)
         return Study(self.address)
 
+    @_in_one_line
     def trials(self) -> list[FrozenTrial]:
         """Return all trials, by number."""
         return self.optuna.get_trials(deepcopy=False)
 
+    @_in_one_line
     def create(self, *trials: FrozenTrial) -> list[FrozenTrial]:
         """Create running trials, and return them with their numbers.
 
@@ -211,6 +232,7 @@ class Study:
         is_database = isinstance(self.storage, RDBStorage)
         return one_transaction(self.storage) if is_database else contextlib.nullcontext()
 
+    @_in_one_line
     def give_up(self, number: int) -> None:
         """Mark a trial as surplus, since another one has its number."""
         self.storage.set_trial_user_attr(self._trial_id(number), "is_surplus", True)
@@ -239,10 +261,15 @@ class Study:
             yield
         finally:
             records, self._unsettled = self._unsettled, None
-            with self._in_one_write():
-                for record in records:
-                    self.settle(record)
+            self._settle_all(records)
 
+    @_in_one_line
+    def _settle_all(self, records: Sequence[Record]) -> None:
+        with self._in_one_write():
+            for record in records:
+                self.settle(record)
+
+    @_in_one_line
     def settle(self, record: Record) -> None:
         """Write a trial's result to the study, unless it is there already."""
         if self._unsettled is not None:
@@ -263,6 +290,7 @@ class Study:
                 self.storage.set_trial_user_attr(self._trial_id(number), "is_unmeasured", True)
             self.optuna.tell(number, values, state, skip_if_finished=True)
 
+    @_in_one_line
     def prunes(self, number: int, epoch: int, value: float, may_end: bool = True) -> Report | None:
         """Report an epoch of a trial, and ask the pruner whether the trial should end.
 

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.config.sweep_schema import WITH_RUNGS
 from mnist_lab.errors import ConfigError, LabError, first_line
+from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import counted
@@ -107,7 +108,10 @@ class StudySweeper(ConfigSweeper):
                             for record in batch
                             if record.report or self._is_right(record, request, search)
                         ]
-                    _launch(launcher, batch, request.space.fixed)
+                    _launch(launcher, batch, request.space.fixed, ledger)
+                    if task.stopped_by is not None:
+                        raise task.stopped_by
+                    ledger.check_storage(record.number for record in batch)
 
     def _say_more_trials(self, request: Request, study: "Study", ledger: Ledger, size: int) -> None:
         """Say how far more trials than before are those that a longer sweep would have had."""
@@ -182,18 +186,21 @@ def _overrides(record: Record, fixed: Sequence[str]) -> list[str]:
     return [*fixed, *overrides(record)]
 
 
-def _launch(launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str]) -> None:
+def _launch(
+    launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str], ledger: Ledger
+) -> None:
     """Run trials; Hydra's own launchers, which number their jobs, get adjoining ones at once."""
     if isinstance(launcher, NumberedLauncher):
-        launcher.launch_trials(
-            [record.number for record in batch], [_overrides(record, fixed) for record in batch]
-        )
+        numbers = [record.number for record in batch]
+        with storage_errors(ledger.sweep_dir):
+            launcher.launch_trials(numbers, [_overrides(record, fixed) for record in batch])
         return
     for _, group in itertools.groupby(enumerate(batch), lambda pair: pair[1].number - pair[0]):
         records = [record for _, record in group]
         overrides = [_overrides(record, fixed) for record in records]
         try:
-            launcher.launch(overrides, initial_job_idx=records[0].number)
+            with storage_errors(ledger.sweep_dir):
+                launcher.launch(overrides, initial_job_idx=records[0].number)
         except LabError:  # of the launcher itself
             raise
         except Exception as error:  # the result of each trial is in its record

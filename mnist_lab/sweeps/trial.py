@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_lab.config.sweep_schema import WITH_RUNGS
-from mnist_lab.errors import BusyError, Diverged, LabError, Paused, Pruned, first_line
+from mnist_lab.errors import (
+    BusyError,
+    Diverged,
+    LabError,
+    Paused,
+    Pruned,
+    StorageError,
+    first_line,
+)
 from mnist_lab.runs import directory
 from mnist_lab.runs.logs import files_logged_to
 from mnist_lab.runs.manifest import RunState
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
     from mnist_lab.sweeps.study import Address, Study
 
 _log = logging.getLogger(__name__)
+_PATIENCE = 60.0  # seconds to wait for another command that holds a trial's directory
+_LOOK = 0.2  # seconds between two tries to get it
 _SIGNALLED = range(129, 160)  # exit codes of a process that a signal has ended
 
 
@@ -53,6 +64,7 @@ class Trial:
         self._study = study
         self._ledger = Ledger(sweep.folder)
         self._report: Report | None = None
+        self._has_started = False
 
     def start(self, run_dir: Path) -> None:
         """Record that it runs, and its directory."""
@@ -60,6 +72,7 @@ class Trial:
         self.record.state, self.record.attempts = RunState.RUNNING, self.record.attempts + 1
         self.record.error, self.record.started = None, directory.now()
         self._ledger.write(self.record)
+        self._has_started = True
 
     def callbacks(self, monitor: str) -> "list[L.Callback]":
         """Return the callback that reports the monitored metric after each epoch."""
@@ -150,9 +163,10 @@ class Trial:
         name = "" if isinstance(error, Diverged) else f"{type(error).__name__}: "
         self._end(RunState.FAILED, f"{name}{first_line(error)}", None)
 
-    def interrupted(self) -> None:
-        """Record that a signal ended it; it is resumed when the sweep is."""
+    def interrupted(self, error: str | None = None) -> None:
+        """Record that a signal or the storage ended it; it is resumed when the sweep is."""
         self.record.state, self.record.ended = RunState.INTERRUPTED, directory.now()
+        self.record.error = error
         self._ledger.write(self.record)
 
     def _end(self, state: RunState, error: str | None, values: list[float] | None) -> None:
@@ -165,7 +179,8 @@ class Trial:
     def recorded(self) -> Iterator[None]:
         """Make this trial the observer of the run within, and record any failure.
 
-        An error of a stack after one of its trials has ended is not that trial's.
+        An error of a stack after one of its trials has ended is not that trial's, nor is that it
+        could not start beside another command.
 
         Raises:
             Exception: what the run raised.
@@ -177,8 +192,9 @@ class Trial:
             self.ended_early(early)
             raise
         except Exception as error:
-            if not self.record.is_final:
-                self.failed(error)
+            is_left = isinstance(error, BusyError) and not self._has_started
+            if not self.record.is_final and not is_left:
+                self._ended_by(error)
             raise
         except SystemExit as error:
             if error.code in _SIGNALLED:
@@ -192,6 +208,12 @@ class Trial:
             if not self.record.is_final:
                 self.interrupted()
             raise
+
+    def _ended_by(self, error: Exception) -> None:
+        if isinstance(error, StorageError):
+            self.interrupted(str(error))
+        else:
+            self.failed(error)
 
 
 def _log_traceback(text: str, error: Exception) -> None:
@@ -225,6 +247,7 @@ class TrialTask:
         self.task = task
         self.sweep = sweep
         self.owner = owner
+        self.stopped_by: StorageError | None = None  # which other trials would meet as well
         self._study = study
 
     @property
@@ -244,19 +267,40 @@ class TrialTask:
         the process that started this one was killed, has taken it over before.
 
         Raises:
-            BusyError: another process has taken the trial over, or holds the directory.
+            BusyError: another process has taken the trial over, or holds the directory; the trial
+                is left as it is.
+            StorageError: something cannot be written, now or in a trial before; the trial is to be
+                resumed.
             Exception: what the run raised.
         """
+        if self.stopped_by is not None:
+            raise self.stopped_by
+        self._await_others(run_dir)
+        try:
+            with contextlib.ExitStack() as stack:
+                yield self._started(number, run_dir, stack)
+        except StorageError as error:
+            self.stopped_by = error
+            raise
+
+    @staticmethod
+    def _await_others(run_dir: Path) -> None:
+        """Wait for a command that holds a directory for a moment, as ``mnist-lab runs tag``."""
+        lock, limit = run_dir / directory.LOCK, time.monotonic() + _PATIENCE
+        while lock.exists() and directory.is_held(lock) and time.monotonic() < limit:
+            time.sleep(_LOOK)
+
+    def _started(self, number: int, run_dir: Path, stack: contextlib.ExitStack) -> Trial:
+        """Start a trial, and hold its directory until ``stack`` ends, which records its end."""
         ledger = Ledger(self.sweep.folder)
-        with contextlib.ExitStack() as stack:
-            with ledger.locked():
-                trial = Trial(self.sweep, self.study, ledger[number])
-                if self.owner not in (None, trial.record.owner):
-                    raise BusyError(f"{trial.record.name}: another process has taken it over")
-                stack.enter_context(trial.recorded())
-                stack.enter_context(directory.claimed(run_dir))
-                trial.start(run_dir)
-            yield trial
+        with ledger.locked():
+            trial = Trial(self.sweep, self.study, ledger[number])
+            if self.owner not in (None, trial.record.owner):
+                raise BusyError(f"{trial.record.name}: another process has taken it over")
+            stack.enter_context(trial.recorded())
+            stack.enter_context(directory.claimed(run_dir))
+            trial.start(run_dir)
+        return trial
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open study."""

@@ -1,6 +1,7 @@
 """What users meet who type something wrong, or ask what there is."""
 
 import errno
+import json
 import os
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from bad_inputs import BAD, make_folder
-from door import COMMAND, call, run, without_torch
+from door import COMMAND, FEW_BATCHES, call, run, without_torch
 from made_runs import make_run
 
 from mnist_lab import __version__
@@ -275,6 +276,47 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+READ_IN_PART = {
+    "train": "hydra.run.dir=s trainer.max_epochs=3",
+    "train -m": "hydra.sweep.dir=s seed=1,2,3",
+    "train -m hydra/launcher=fused": "hydra.sweep.dir=s seed=1,2,3 trainer.max_epochs=3",
+    "train -m hydra/launcher=parallel": "hydra.sweep.dir=s seed=1,2,3 hydra.launcher.workers=1",
+}
+CASES = [
+    pytest.param(command, both, marks=[pytest.mark.slow] if both and "/" in command else [])
+    for command in READ_IN_PART
+    for both in (False, True)
+]
+
+
+@pytest.mark.thorough(keep=4)
+@pytest.mark.parametrize(("command", "both"), CASES)
+def test_a_reader_that_goes_away_harms_no_run(command: str, both: bool, tmp_path: Path) -> None:
+    """Both: the errors go to the same pipe, as with ``2>&1 | head -1``."""
+    words = shlex.split(f"{command} model=softmax {FEW_BATCHES} {READ_IN_PART[command]}")
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(
+            [COMMAND, *words],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if both else log,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        code = process.wait(timeout=100)
+    assert (code, (tmp_path / "log").read_text()) == (0, "")
+    manifests = list((tmp_path / "s").rglob("manifest.json"))
+    assert [json.loads(path.read_text())["state"] for path in manifests] == ["finished"] * (
+        3 if "-m" in words else 1
+    )
+    if "-m" in words:
+        assert (tmp_path / "s" / "leaderboard.json").is_file()
+        assert (tmp_path / "s" / "experiment" / "best.yaml").is_file()
 
 
 @pytest.mark.parametrize("verb", ["resume", "verify", "evaluate", "export"])

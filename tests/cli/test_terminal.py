@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,23 @@ def test_names_can_be_told_apart(columns: int, capsys: pytest.CaptureFixture[str
 def test_an_error_is_an_error_still() -> None:
     with pytest.raises(ConfigError, match=r"^a\\x1bb$"):
         raise ConfigError("a\x1bb")
+
+
+def test_a_reader_of_a_table_that_goes_away_is_no_error() -> None:
+    code = """
+import sys
+from mnist_lab.cli import main, report
+from mnist_lab.cli.terminal import Terminal
+
+sys.stdin.read()
+report.main = lambda _: Terminal().print("a table")
+sys.exit(main.main(["report"]))
+"""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert (process.wait(timeout=60), process.stderr.read()) == (0, "")

@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from sweeping import TYPED_AGAIN
 
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError, Pruned
-from mnist_lab.runs.directory import MANIFEST
+from mnist_lab.runs.directory import LOCK, MANIFEST, hold
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps import study as study_module
 from mnist_lab.sweeps.population import Population
@@ -333,6 +335,8 @@ def ends(sweep: Machine, steps: list[int], state: RunState) -> list[int]:
         ([0, 400, 400, 400], RunState.RUNNING, 3, RunState.FAILED),
         ([0, 0, 400], RunState.RUNNING, 2, RunState.FAILED),
         ([0, 0, 0, 400], RunState.INTERRUPTED, 5, RunState.FINISHED),
+        ([0] * 20, RunState.INTERRUPTED, 10, RunState.FAILED),
+        ([0] * 9 + [400] * 9 + [900], RunState.INTERRUPTED, 20, RunState.FINISHED),
     ],
 )
 def test_a_start_that_took_its_run_further_is_no_failure(
@@ -346,6 +350,46 @@ def test_a_start_that_took_its_run_further_is_no_failure(
     sweep.total = 1
     assert ends(sweep, steps, state) == [0] * starts
     assert sweep.ledger[0].state == end
+
+
+def test_a_trial_that_is_interrupted_again_and_again_says_so(
+    machine: Callable[..., Machine],
+) -> None:
+    """As by a time limit that is shorter than set-up, before the run's directory is written to."""
+    sweep = machine(GRID, 1)
+    sweep.total = 1
+    ends(sweep, [7] * 20, RunState.INTERRUPTED)
+    assert sweep.ledger[0].error == "was interrupted 10 times at step 7, without progress"
+
+
+def test_trials_that_wait_for_one_that_is_interrupted_do_not_count(
+    machine: Callable[..., Machine],
+) -> None:
+    rungs = {"pruner": "synchronous_halving", "pruner_options": HALF}
+    sweep = machine(TPE | rungs | {"n_trials": 4}, 4)
+    study, place = Study(sweep.address), Sweep(sweep.ledger.sweep_dir, sweep.address, ("val/acc",))
+    with sweep.ledger.owner() as owner:
+        search = Search(study, sweep.ledger, sweep.settings, sweep.space, owner, "home", 4)
+        starts = 0
+        while batch := search.next_batch(4):
+            for record in batch:
+                trial = Trial(place, study, sweep.ledger[record.number])
+                manifest = place.folder / str(record.number) / MANIFEST
+                manifest.parent.mkdir(exist_ok=True)
+                manifest.write_text(json.dumps({"attempts": [{"from_step": 0}]}))
+                trial.start(manifest.parent)
+                if record.number == 0:
+                    starts += 1
+                    trial.interrupted()
+                elif record.report is None:
+                    trial.record.report = Report(0, 0.5)
+                    trial.interrupted()
+                else:
+                    trial.finished({"val/acc": 0.5})
+    assert starts == 10
+    assert [record.state for record in sweep.ledger].count(RunState.FAILED) == 1
+    assert sweep.ledger[0].state == RunState.FAILED
+    assert RunState.FINISHED in [record.state for record in sweep.ledger]
 
 
 def test_a_process_that_does_not_start_after_a_save_fails_in_the_end(
@@ -364,6 +408,30 @@ def test_a_process_that_does_not_start_after_a_save_fails_in_the_end(
             given += 1
     assert given == 2
     assert sweep.ledger[0].state == RunState.FAILED
+
+
+def test_a_trial_whose_directory_is_in_use_is_waited_for(machine: Callable[..., Machine]) -> None:
+    """As by ``mnist-lab runs tag``, or by a process that a killed one has started."""
+    sweep = machine(GRID)
+    options = (Study(sweep.address), sweep.ledger, sweep.settings, sweep.space)
+    with sweep.ledger.owner() as killed:
+        (record,) = Search(*options, killed, "home", 1).next_batch(1)
+    record.state, record.directory = RunState.INTERRUPTED, "0"
+    sweep.ledger.write(record)
+    run_dir, is_held = sweep.ledger.sweep_dir / "0", threading.Event()
+
+    def hold_it() -> None:
+        with hold(run_dir / LOCK, run_dir):
+            is_held.set()
+            time.sleep(0.5)
+
+    thread = threading.Thread(target=hold_it)
+    thread.start()
+    is_held.wait()
+    with sweep.ledger.owner() as owner:
+        batch = Search(*options, owner, "home", 1).next_batch(1)
+    thread.join()
+    assert [record.number for record in batch] == [0]
 
 
 def test_failed_trials_are_retried_on_request(machine: Callable[..., Machine]) -> None:

@@ -79,6 +79,16 @@ def test_no_place(tmp_path: Path) -> None:
         pass
 
 
+def test_what_the_storage_has_ended_is_known(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.write(Record(0, {}, 0, RunState.FAILED, error="bad luck"))
+    ledger.write(Record(1, {}, 1, RunState.INTERRUPTED))
+    ledger.check_storage([0, 1])
+    ledger.write(Record(2, {}, 2, RunState.INTERRUPTED, error="a: cannot be written"))
+    with pytest.raises(StorageError, match="a: cannot be written"):
+        ledger.check_storage([0, 1, 2])
+
+
 def test_an_owner_is_alive_until_its_process_ends(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     process = subprocess.Popen(

@@ -1,13 +1,17 @@
 """Studies in their storages."""
 
-from collections.abc import Iterator
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from mnist_lab.errors import StorageError
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
 from mnist_lab.sweeps.storage import DATABASE, url_of
@@ -133,3 +137,49 @@ def test_given_up(study: Study) -> None:
     study.give_up(0)
     assert study.trials()[0].state == TrialState.FAIL
     assert study.elsewhere("mine", ["val/acc"]) == []
+
+
+def settled_at_once(study: Study) -> None:
+    with study.settling_at_once():
+        study.settle(Record(0, {}, 0, RunState.FINISHED, values=[0.5]))
+
+
+LOCKED = r"cannot be used: (.* database is locked|a transaction has failed)$"
+USES: dict[str, Callable[[Study], Any]] = {
+    "look": Study.trials,
+    "create": lambda study: study.create(running(1)),
+    "create several": lambda study: study.create(running(1), running(2)),
+    "report": lambda study: study.prunes(0, 0, 0.5),
+    "result": lambda study: study.settle(Record(0, {}, 0, RunState.FAILED)),
+    "results": settled_at_once,
+    "identity": lambda study: study.set_identity({"a": 1}),
+    "surplus": lambda study: study.give_up(0),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_database_that_stays_locked_is_one_line(
+    use: Callable[[Study], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_lab.sweeps.storage._PATIENCE", 0.1)
+    study = Study(Address(url_of(tmp_path / DATABASE), "sweep", ("maximize",), "median"))
+    with contextlib.closing(study):
+        study.create(running(0))
+        with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StorageError, match=LOCKED):
+                use(study)
+        assert [trial.state for trial in study.trials()] == [TrialState.RUNNING]
+        use(study)
+
+
+def test_a_journal_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    study = Study(Address(str(tmp_path / "journal"), "sweep", ("maximize",)))
+    monkeypatch.setattr("optuna.storages.journal.JournalFileBackend.append_logs", full)
+    with pytest.raises(StorageError, match="journal: cannot be used: No space left on device"):
+        study.create(running(0))

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from door import COMMAND
+from sqlalchemy.exc import OperationalError
 from sweeping import HALVING, SOFTMAX, TPE, TROUBLED, records, study
 
 from mnist_lab.cli.main import main
@@ -69,6 +71,86 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
         assert path.stat().st_mtime > before - 0.1  # clocks of files are coarse
         assert json.loads((path.parents[1] / MANIFEST).read_text())["state"] == "interrupted"
     assert {record.state for record in records()} == {RunState.INTERRUPTED}
+
+
+FULL = """\
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+class Trouble(L.Callback):
+    def on_train_end(self, trainer, pl_module):
+        if HydraConfig.get().job.num == 1:
+            raise OSError(28, "No space left on device", "last.ckpt")
+"""
+
+
+@pytest.mark.thorough(keep=1)
+@pytest.mark.parametrize("launcher", ["basic", "fused", "parallel hydra.launcher.workers=1"])
+def test_a_full_disk_stops_a_sweep(
+    launcher: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    Path("trouble.py").write_text(FULL)
+    words = [*TROUBLED, "seed=range(4)", "hydra.sweep.dir=s", *f"hydra/launcher={launcher}".split()]
+    assert main(["train", "-m", *SOFTMAX, *words]) == 5
+    hint, error = capsys.readouterr().err.splitlines()[-2:]
+    assert "stopped with 1 of 4 trials done; resume with the same command" in hint
+    assert error.startswith(
+        "mnist-lab train: last.ckpt: cannot be written: No space left on device"
+    )
+    ended = records()
+    assert [record.state for record in ended[:2]] == [RunState.FINISHED, RunState.INTERRUPTED]
+    assert all(record.attempts == 0 for record in ended[2:])
+    Path("trouble.py").write_text(FULL.replace("== 1", "== 5"))
+    sys.modules.pop("trouble", None)
+    assert main(["train", "-m", *SOFTMAX, *words]) == 0
+    assert [record.attempts for record in records()] == [1, 2, 1, 1]
+
+
+def test_a_full_disk_stops_a_stack(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> list[int]:
+        raise OSError(28, "No space left on device", "last.ckpt")
+
+    words = ["train", "-m", *SOFTMAX, "seed=1,2", "hydra.sweep.dir=s", "hydra/launcher=fused"]
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_lab.training.stacked.train._Guide.on_epoch_end", full)
+        assert main(words) == 5
+    assert "one by one" not in capsys.readouterr().out
+    assert [record.state for record in records()] == [RunState.INTERRUPTED] * 2
+    assert main(words) == 0
+    assert [record.attempts for record in records()] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("write", "done"),
+    [
+        ("create_new_trial", 0),
+        ("set_trial_intermediate_value", 0),
+        ("set_trial_state_values", 1),
+    ],
+)
+def test_a_storage_that_is_lost_stops_a_sweep(
+    write: str, done: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any, **__: Any) -> None:
+        raise OperationalError("UPDATE", {}, Exception("server closed the connection\n\tlong"))
+
+    search = [*TPE, "trainer.max_epochs=2", "hydra.sweeper.pruner=median"]
+    words = ["train", "-m", *SOFTMAX, *search, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s"]
+    with monkeypatch.context() as patch:
+        patch.setattr(f"optuna.storages.RDBStorage.{write}", lost)
+        assert main(words) == 5
+    hint, error = capsys.readouterr().err.splitlines()
+    assert f"stopped with {done} of 2 trials done" in hint
+    assert error.endswith(
+        "study.db: cannot be used: (builtins.Exception) server closed the connection"
+    )
+    assert main(words) == 0
+    assert [record.state for record in records()] == [RunState.FINISHED] * 2
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 """Reports and ends of a trial, in whichever process it runs."""
 
+import contextlib
 import json
 import logging
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +18,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState, create_trial
 
-from mnist_lab.errors import BusyError, ConfigError, Diverged, Pruned, Stopped
-from mnist_lab.runs.directory import METRICS
+from mnist_lab.errors import (
+    BusyError,
+    ConfigError,
+    Diverged,
+    Pruned,
+    Stopped,
+    StorageError,
+)
+from mnist_lab.runs.directory import LOCK, METRICS, hold
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.storage import DATABASE, url_of
@@ -123,13 +133,19 @@ def test_reports_cost_nothing_without_a_pruner(trial: Trial, sweep: Sweep, study
             False,
         ),
         (SystemExit(None), RunState.FAILED, "RuntimeError: the run ended its process", False),
+        (StorageError("a: cannot be written"), RunState.INTERRUPTED, "a: cannot", None),
         (Stopped(15), RunState.INTERRUPTED, "", True),
         (KeyboardInterrupt(), RunState.INTERRUPTED, "", True),
     ],
     ids=repr,
 )
 def test_ends(
-    trial: Trial, study: Study, raised: BaseException, state: str, error: str, ends_sweep: bool
+    trial: Trial,
+    study: Study,
+    raised: BaseException,
+    state: str,
+    error: str,
+    ends_sweep: bool | None,
 ) -> None:
     caught: BaseException | None = None
     try:
@@ -138,12 +154,14 @@ def test_ends(
             raise raised
     except BaseException as one:
         caught = one
-    assert isinstance(caught, Exception) != ends_sweep
+    assert isinstance(caught, Exception) != bool(ends_sweep)
     assert current_observer() is None
     record = record_of(trial)
     assert record.state == state
     assert (record.error or "").startswith(error)
-    assert study.trials()[0].state == (TrialState.RUNNING if ends_sweep else TrialState.FAIL)
+    assert study.trials()[0].state == (
+        TrialState.FAIL if ends_sweep is False else TrialState.RUNNING
+    )
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("bad luck"), Stopped(15), KeyboardInterrupt()])
@@ -218,6 +236,59 @@ def test_task_of_a_process_whose_trial_another_has_taken_over(
         TrialTask(train, sweep, study, owner="killed")(job(0))
     assert Ledger(sweep.folder)[0] == before
     assert TrialTask(train, sweep, study, owner="successor")(job(0)) == 0.5
+
+
+@contextlib.contextmanager
+def held(run_dir: Path, seconds: float) -> Iterator[None]:
+    """Have something else hold a run's directory, as ``mnist-lab runs tag`` does."""
+    is_held = threading.Event()
+
+    def hold_it() -> None:
+        with hold(run_dir / LOCK, run_dir):
+            is_held.set()
+            time.sleep(seconds)
+
+    thread = threading.Thread(target=hold_it)
+    thread.start()
+    is_held.wait()
+    yield
+    thread.join()
+
+
+def test_a_directory_that_is_busy_for_a_moment_is_waited_for(
+    sweep: Sweep, study: Study, job: Callable[[Any], DictConfig]
+) -> None:
+    with held(sweep.folder / "0", 0.5):
+        assert TrialTask(train, sweep, study)(job(0)) == 0.5
+    assert Ledger(sweep.folder)[0].attempts == 2
+
+
+def test_a_directory_that_stays_busy_is_no_failure(
+    sweep: Sweep, study: Study, job: Callable[[Any], DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_lab.sweeps.trial._PATIENCE", 0.1)
+    before = Ledger(sweep.folder)[0]
+    with (
+        held(sweep.folder / "0", 1),
+        pytest.raises(BusyError, match="is using this directory"),
+    ):
+        TrialTask(train, sweep, study)(job(0))
+    assert Ledger(sweep.folder)[0] == before
+    assert study.trials()[0].state == TrialState.RUNNING
+
+
+def test_after_an_error_of_the_storage_no_trial_of_a_process_starts(
+    sweep: Sweep, study: Study, job: Callable[[Any], DictConfig]
+) -> None:
+    def full(_: DictConfig) -> None:
+        raise StorageError("a: cannot be written")
+
+    task = TrialTask(full, sweep, study)
+    for attempts in (2, 2):
+        with pytest.raises(StorageError, match="a: cannot be written"):
+            task(job(0))
+        assert Ledger(sweep.folder)[0].attempts == attempts
+    assert str(task.stopped_by) == "a: cannot be written"
 
 
 def test_a_trial_is_seen_to_be_worked_on_from_its_start(

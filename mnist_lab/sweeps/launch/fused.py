@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.hydra_internals import BasicLauncher, build, configure_log
 from mnist_lab.config.resolve import reading
-from mnist_lab.errors import LabError, first_line
+from mnist_lab.errors import LabError, StorageError, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import manifest, signals
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
@@ -169,6 +169,8 @@ class FusedLauncher(NumberedLauncher):
                         self.task_function.sweep.folder,
                         ending=self.task_function.study.settling_at_once(),
                     )
+            except StorageError:  # which they would meet alone as well
+                raise
             except Exception as error:
                 ended = [trial.record.is_final for trial in trials]
                 pairs = itertools.zip_longest(jobs, ended)  # not all may have been opened

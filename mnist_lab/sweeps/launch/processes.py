@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import JOBS, LOCK, hold, is_held
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
+from mnist_lab.sweeps.records import Ledger
 from mnist_lab.training.cores import usable_cores
 
 if TYPE_CHECKING:
@@ -87,9 +88,16 @@ class Job:
         launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
         if isinstance(launcher, NumberedLauncher):
             launcher.launch_trials(self.numbers, self.overrides)
-            return
-        for number, overrides in zip(self.numbers, self.overrides, strict=True):
-            launcher.launch([overrides], number)
+        else:
+            for number, overrides in zip(self.numbers, self.overrides, strict=True):
+                launcher.launch([overrides], number)
+        if self.task.stopped_by is not None:  # so that no other job starts
+            raise self.task.stopped_by
+
+    @property
+    def ledger(self) -> Ledger:
+        """The records of its sweep."""
+        return Ledger(self.task.sweep.folder)
 
     @property
     def name(self) -> str:
@@ -112,14 +120,20 @@ class Engine(NumberedLauncher):
         self.per_job = per_job
 
     def launch_trials(self, numbers: Sequence[int], overrides: Sequence[Sequence[str]]) -> None:
-        """Run trials; the result of each is in its record."""
+        """Run trials; the result of each is in its record.
+
+        Raises:
+            StorageError: something cannot be written; the jobs that run are ended.
+        """
         size = self.per_job or (self.stack_size(len(overrides)) if self.fused else 1)
         jobs = [
             self._job(overrides[start : start + size], numbers[start : start + size])
             for start in range(0, len(overrides), size)
         ]
-        with signals.signals_end_run():  # so that the processes are stopped as well
-            for job, error in self.run(jobs):
+        # So that the processes are stopped as well.
+        with signals.signals_end_run(), contextlib.closing(self.run(jobs)) as ended_early:
+            for job, error in ended_early:
+                job.ledger.check_storage(job.numbers)
                 _log.warning("%s: the process ended early: %s", job.name, error)
 
     def _job(self, overrides: Sequence[Sequence[str]], numbers: Sequence[int]) -> Job:
@@ -136,7 +150,7 @@ class Engine(NumberedLauncher):
         return _DEFAULT_STACK
 
     @abstractmethod
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str], None, None]:
         """Run jobs, and yield those whose process ended early, with the reason in a line."""
 
     def _new_folder(self) -> Path:
@@ -170,7 +184,7 @@ class ParallelLauncher(Engine):
         """Return an equal share for each process."""
         return -(-num_trials // self.workers)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str], None, None]:
         """Run ``workers`` jobs at a time; each has a GPU of its own where there are enough."""
         import submitit
 
@@ -233,7 +247,7 @@ class SlurmLauncher(Engine):
         super().__init__(**options)
         self.parameters = dict(parameters or {})
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str], None, None]:
         """Submit all jobs as one array; SLURM decides how many run at a time."""
         import submitit
 
@@ -278,7 +292,7 @@ class RayLauncher(Engine):
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str], None, None]:
         """Submit all jobs; Ray decides how many run at a time."""
         import ray
 

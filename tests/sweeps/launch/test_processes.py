@@ -150,7 +150,7 @@ def test_each_job_has_its_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5d7c, GPU-9f00")
     launcher = ParallelLauncher(workers=2)
     launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
-    job = Job(None, None, None, [], [], False)  # type: ignore[arg-type]
+    job = Job(None, SimpleNamespace(stopped_by=None), None, [], [], False)  # type: ignore[arg-type]
     assert list(launcher.run([job, job])) == []
     assert [job.gpu for job in submitted] == ["GPU-5d7c", "GPU-9f00"]
     monkeypatch.setattr("threading.Thread.start", lambda _: None)  # which ends it with its starter
