@@ -95,11 +95,14 @@ def lost(storage: str) -> Iterator[None]:
     """Re-raise what Optuna and its storage raise once they are open, as one line.
 
     Raises:
-        StorageError: the storage cannot be read or written any more.
+        InputError: the storage is damaged.
+        StorageError: it cannot be read or written any more.
     """
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        if _is_damage(error):
+            raise _not_a_study(storage, error) from error
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, DBAPIError | OSError):
             cause = cause.__cause__ or cause.__context__  # which says more than what came of it
