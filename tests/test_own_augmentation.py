@@ -61,7 +61,11 @@ def test_evaluates_without_the_module(folder: Path) -> None:
         ("[affin]", "must be one of affine, elastic, random_crop, cutout, mixup, or a list of th"),
         ("[{_target_:os.system,command:x}]", "data.augment.0._target_=os.system: not a target"),
         ("[{_target_:torch.optim.Adam}]", "must be a subclass of Module"),
-        ("[{_target_:torchvision.transforms.v2.RandomRotation,deg:3}]", "data.augment.0: Rando"),
+        # Hydra 1.4.0rc3 writes the key as data.augment0.
+        (
+            "[{_target_:torchvision.transforms.v2.RandomRotation,deg:3}]",
+            "0: RandomRotation.__init__",
+        ),
         ("[{name:cutout,size:0}]", "data.augment.0.size=0: must be from 1 to 28"),
     ],
 )

@@ -47,6 +47,8 @@ def test_compose_in_a_fresh_process() -> None:
 NET = ["model=module", "model.net._target_=own_code.Net", "model.net.width=3"]
 
 
+# Hydra 1.4 warns of what is built without a list of what may be, which is the caller's to give.
+@pytest.mark.filterwarnings(r"ignore:hydra.utils.instantiate\(\) resolved:UserWarning")
 @pytest.mark.parametrize(
     "overrides",
     [["model=softmax"], ["model=mlp"], ["model=cnn", "model.kernel_size=[3,3]"], NET],

@@ -10,6 +10,7 @@ import marshal
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, cast
 
 import yaml  # type: ignore[import-untyped]
@@ -25,9 +26,12 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import configure_log as hydra_configure_log
-from hydra.types import HydraContext
+from hydra.errors import InstantiationException
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf._utils import get_omega_conf_dumper
+
+from mnist_lab.config.paths import check_utf8
 
 __all__ = [
     "BasicLauncher",
@@ -90,7 +94,15 @@ def set_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
 
 
 def job_context(loader: ConfigLoaderImpl, config: DictConfig) -> HydraContext:
-    """Return what Hydra hands to jobs and launchers, with the callbacks of a checked config."""
+    """Return what Hydra hands to jobs and launchers, with the callbacks of a checked config.
+
+    Raises:
+        ConfigError: Hydra cannot write the config into a directory of this name.
+    """
+    if not _IS_1_3:
+        mode = "sweep" if config.hydra.mode == RunMode.MULTIRUN else "run"
+        place = str(Path(str(config.hydra[mode].dir)).absolute())
+        check_utf8(place, "OmegaConf 2.4", f"take another {mode} directory")
     with _unchecked_by_hydra():
         context: Any = HydraContext(config_loader=loader, callbacks=Callbacks(config))
     if not _IS_1_3:
@@ -176,7 +188,13 @@ def build(node: Any, **arguments: Any) -> Any:
         InstantiationException: the object does not take its arguments.
     """
     with _unchecked_by_hydra():
-        return _UTILS.instantiate(node, _convert_="all", **arguments)
+        try:
+            return _UTILS.instantiate(node, _convert_="all", **arguments)
+        except InstantiationException:
+            raise
+        except Exception as error:  # which Hydra 1.4 leaves as it is, with the key in a note
+            notes = "\n".join(getattr(error, "__notes__", ()))
+            raise InstantiationException(f"{error!r}\n{notes}") from error
 
 
 def _unchecked_by_hydra() -> AbstractContextManager[Any]:

@@ -18,6 +18,7 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from mnist_lab.config import hydra_internals
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config, portable, run_config, stored_config
@@ -265,7 +266,9 @@ def test_a_folder_whose_name_is_not_utf8_is_refused_for_what_requires_utf8(
         assert main(["train", *SHORT, *words]) == 2
         line = capfd.readouterr().err.strip()
         assert "\\xff/outputs" in line
-        assert f"which {reader} requires" in line
+        # Under Hydra 1.4 already OmegaConf cannot write the config there.
+        first = reader if hydra_internals._IS_1_3 else "OmegaConf 2.4"
+        assert f"which {first} requires" in line
         assert "\n" not in line
         assert not [path for path in folder.rglob("*") if path.is_file()]
 

@@ -14,13 +14,14 @@ import pytest
 from bad_inputs import BAD, make_folder
 from door import COMMAND, FEW_BATCHES, call, run, without_torch
 from made_runs import make_run
+from refusals import of_this_hydra
 
 from mnist_lab import __version__
 from mnist_lab.cli.main import VERBS, main
 
 ROOT = Path(__file__).parents[2]
-EARLY = [row for row in BAD if not row.get("late")]
-LATE = [row for row in BAD if row.get("late")]
+EARLY = [of_this_hydra(row) for row in BAD if not row.get("late")]
+LATE = [of_this_hydra(row) for row in BAD if row.get("late")]
 
 
 @pytest.fixture(scope="module")

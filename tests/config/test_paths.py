@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 import mnist_lab
+from mnist_lab.config import hydra_internals
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.paths import located, stored
 from mnist_lab.config.resolve import resolved
@@ -42,9 +43,9 @@ NAMES = [
         "größe",
         "数字",
         "\U0001f600",
-        "\udcff",
-        "x\udc80\udcfe",
     ),
+    # OmegaConf 2.4 neither writes nor reads a name that is not UTF-8, and its directory is refused.
+    *(("\udcff", "x\udc80\udcfe") if hydra_internals._IS_1_3 else ()),
     *(" lead", "trail ", "a  b", "-", "- a", "[", "{a: 1}", "&a", "*a", "!a", "%a", "@a", "`a"),
     *("#", "a #b", "a: b", "a:", "?", "|", ">", "null", "~", "1e3", "0x1", "yes", "<<", "=", "..."),
     *("2020-01-01", ".hidden", "...", "._data", "$x", "a=b", "a,b", "(a)", "%(a)s", "${", "${x}"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from door import main
 
+from mnist_lab.config import hydra_internals
 from mnist_lab.config.overrides import parse_overrides
 from mnist_lab.errors import ConfigError
 
@@ -84,7 +85,11 @@ OTHER = {
     "ö=1": "must be KEY=VALUE",
     "a b=1": "must be KEY=VALUE",
     "seed=${model": "must be KEY=VALUE",
-    "model.hidden_dims[0]=5": "a list is given as a whole: 'model.hidden_dims=[...]'",
+    **(
+        {"model.hidden_dims[0]=5": "a list is given as a whole: 'model.hidden_dims=[...]'"}
+        if hydra_internals._IS_1_3  # 1.4 sets an element of a list
+        else {}
+    ),
     "model=mlp seed=1": "is one word; type model=mlp seed=1",
     "seed=range(a,b)": "mismatch type argument start",
     "seed=chioce(1,2)": "Unknown function 'chioce'",

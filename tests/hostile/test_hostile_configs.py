@@ -11,7 +11,7 @@ import hostile_checkpoints as made
 import pytest
 import yaml
 from door import main
-from refusals import assert_refused, finish
+from refusals import assert_refused, finish, of_this_hydra
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.errors import ConfigError, UntrustedError
@@ -46,7 +46,7 @@ def text_of(row: dict[str, Any]) -> str:
 
 def rows(place: str) -> list[Any]:
     return [
-        pytest.param(row, id=str(row.get("whole", row.get("text", "laughs")))[:60])
+        pytest.param(of_this_hydra(row), id=str(row.get("whole", row.get("text", "laughs")))[:60])
         for row in ROWS
         if row["in"] == place
     ]
