@@ -25,12 +25,18 @@ def rows() -> list[dict[str, Any]]:
     return found
 
 
+def rounded(value: Any) -> Any:
+    """Return nested values with their numbers rounded."""
+    return json.loads(json.dumps(value), parse_float=lambda text: f"{float(text):.9g}")
+
+
 def test_the_page_and_the_tables_are_made_of_the_seeds(
     rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     page, table = (importlib.import_module(f"record_rows.{name}") for name in ("page", "table"))
-    assert table.gather(ROOT / "benchmarks" / "records") == rows
+    gathered = table.gather(ROOT / "benchmarks" / "records")
+    assert rounded(gathered) == rounded(rows)  # by the last bits versions of SciPy differ
     for path, block in page.blocks(rows).items():
         assert block in path.read_text(encoding="utf-8")
     if rows:
