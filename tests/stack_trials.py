@@ -7,12 +7,15 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from mnist_lab import MLP, MNISTDataModule, SoftmaxRegression
 from mnist_lab.models import Classifier
+from mnist_lab.models.optimizers import build_optimizer
 from mnist_lab.training.fit import train
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Metrics, Stack, TrialState
+from mnist_lab.training.stacked.optimizer import StackedOptimizer
 
 
 @dataclass(frozen=True)
@@ -128,3 +131,26 @@ def same(one: Any, other: Any) -> None:
             same(left, right)
     else:
         assert one == other
+
+
+def stacked_optimizer(name: str, settings: list[dict[str, Any]]) -> StackedOptimizer:
+    """Return the optimizer of two small stacked tensors, with settings for each trial."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(4, 5), (4,)]
+    own = [
+        build_optimizer(
+            {"name": name, **one}, [Parameter(torch.zeros(shape)) for shape in shapes], fused=True
+        )
+        for one in settings
+    ]
+    parameters = [
+        Parameter(torch.randn(len(settings), *shape, generator=generator)) for shape in shapes
+    ]
+    return StackedOptimizer(name, parameters, own)
+
+
+def give_gradients(optimizer: StackedOptimizer, step: int) -> None:
+    """Give its parameters the gradients of a step."""
+    generator = torch.Generator().manual_seed(step)
+    for parameter in optimizer.parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)

@@ -25,9 +25,8 @@ class Formulas:
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
         dtype = torch.float32 if device.type == "mps" else torch.float64  # which MPS has not
-        self._table = torch.empty(
-            0, dtype=dtype, device=device
-        )  # a row a setting, a column a trial
+        # A row for each setting, a column for each trial.
+        self._table = torch.empty(0, dtype=dtype, device=device)
         self._steps = torch.zeros((), dtype=dtype, device=device)
 
     def count(self, steps: int) -> None:
@@ -59,7 +58,8 @@ class Formulas:
     ) -> None:
         """Step parameters ``(K, ...)``; ``moments`` has a list of as many tensors for each kind."""
         its = dict(zip(_SGD if self.name == "sgd" else _ADAM, self._table, strict=True))
-        its["kept"] = 1 - its["lr"] * its["weight_decay"]  # of a weight, by AdamW
+        if self.name == "adamw":
+            its["kept"] = 1 - its["lr"] * its["weight_decay"]  # of a weight
         if self.name == "sgd":
             its["undampened"] = 1 - its["dampening"]
         else:

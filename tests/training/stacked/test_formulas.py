@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from stack_trials import Trial, stacked
-from torch.nn import Parameter
+from stack_trials import Trial, give_gradients, stacked, stacked_optimizer
 
-from mnist_lab.models.optimizers import build_optimizer
 from mnist_lab.training.stacked.optimizer import StackedOptimizer
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -26,35 +24,14 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def _stacked(name: str, settings: list[dict[str, Any]]) -> StackedOptimizer:
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(4, 5), (4,)]
-    own = [
-        build_optimizer(
-            {"name": name, **one}, [Parameter(torch.zeros(shape)) for shape in shapes], fused=True
-        )
-        for one in settings
-    ]
-    parameters = [
-        Parameter(torch.randn(len(settings), *shape, generator=generator)) for shape in shapes
-    ]
-    return StackedOptimizer(name, parameters, own)
-
-
-def _give_gradients(optimizer: StackedOptimizer, step: int) -> None:
-    generator = torch.Generator().manual_seed(step)
-    for parameter in optimizer.parameters:
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
-
-
 @pytest.mark.parametrize("case", SETTINGS)
 def test_steps_together_as_one_by_one(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = case.split()[0]
-    together, one_by_one = (_stacked(name, SETTINGS[case]) for _ in range(2))
+    together, one_by_one = (stacked_optimizer(name, SETTINGS[case]) for _ in range(2))
     monkeypatch.setattr(StackedOptimizer, "_is_on_cpu", property(lambda own: own is one_by_one))
     for step in range(5):
         for optimizer in (together, one_by_one):
-            _give_gradients(optimizer, step)
+            give_gradients(optimizer, step)
         one_by_one.step()
         together.step()
     torch.testing.assert_close(together.parameters, one_by_one.parameters, rtol=1e-5, atol=2e-6)
