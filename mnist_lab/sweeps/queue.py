@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnist_lab.config.sweep_schema import Settings
 from mnist_lab.errors import InputError
 from mnist_lab.runs import directory
-from mnist_lab.runs.manifest import RunState, read_manifest
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.algorithms import build_pruner, build_sampler, taking_options
 from mnist_lab.sweeps.halving import SynchronousHalving
@@ -22,12 +21,11 @@ from mnist_lab.sweeps.population import Population
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.rungs import Rungs
 from mnist_lab.sweeps.space import Space
+from mnist_lab.sweeps.starts import Starts
 from mnist_lab.sweeps.study import Notes, Study
 
 _log = logging.getLogger(__name__)
 _LOOK = 0.2  # seconds between two looks at what other processes train
-_STARTS = 2  # of a trial from the same step whose process dies each time, until it has failed
-_INTERRUPTIONS = 10  # of a trial at the same step, by signals, until it has failed
 
 
 @dataclass
@@ -62,10 +60,7 @@ class Search:
     def __post_init__(self) -> None:
         """Check that study and records belong together."""
         self._distributions = self.space.distributions()
-        # Of a trial, waiting after an epoch, from a step, by this process.
-        self._deaths = Counter[tuple[int, int, str]]()
-        self._interrupted: dict[tuple[int, int, str], set[int]] = {}  # starts that a signal ended
-        self._given: dict[int, Record] = {}  # by number, as they were handed out
+        self._starts = Starts(self.ledger.sweep_dir)
         address = self.study.address
         pruner = build_pruner(address.pruner, address.pruner_options)
         self._rungs: Rungs | None = None
@@ -135,7 +130,7 @@ class Search:
             first = _round(trials[batch[-1].trial]) if batch else len(trials)
             if not batch or self._grid is not None or _is_open(first, batch, size, trials):
                 batch += self._ask(size - len(batch), first, trials)
-        self._given |= {record.number: record for record in batch}
+        self._starts.note(batch)
         return sorted(batch, key=lambda record: record.number)
 
     def _left_over(self) -> list[Record]:
@@ -156,10 +151,10 @@ class Search:
                 continue  # its own process runs it, or is about to tell the study how it ended
             if record.is_final:
                 self.study.settle(record)
-            elif failure := self._failure(record):
+            elif failure := self._starts.failure(record):
                 self.fail(record, failure)
             else:
-                if self._rungs and not self._has_come_on(record):
+                if self._rungs and not self._starts.has_come_on(record):
                     self._rungs.take_up(record)
                 record.owner = self.owner
                 self.ledger.write(record)
@@ -182,41 +177,6 @@ class Search:
     def _is_held(self, record: Record) -> bool:
         """Return whether a trial is this process's to run, but for another that uses it."""
         return not record.is_final and self._is_left(record) and self.ledger.is_worked_on(record)
-
-    def _has_come_on(self, record: Record) -> bool:
-        """Return whether this process has started a trial that has reported an epoch since."""
-        given = self._given.get(record.number)
-        return given is not None and record.epochs > given.epochs
-
-    def _failure(self, record: Record) -> str | None:
-        """Note that a trial has not ended, and return why it fails where that was once too often.
-
-        A start does not count after which the trial is resumed at a later step. A signal that ended
-        it with a save, as SLURM's before its time limit, may do so more often.
-        """
-        given = self._given.get(record.number)
-        if given is None:
-            return None
-        step = self._last_start(record)
-        place = record.number, record.epochs, step
-        if record.state == RunState.INTERRUPTED and record.attempts > given.attempts:
-            starts = self._interrupted.setdefault(place, set())
-            starts.add(record.attempts)  # one that waits at a rung is seen again and again
-            if len(starts) < _INTERRUPTIONS:
-                return None
-            return f"was interrupted {_INTERRUPTIONS} times at step {step or 0}, without progress"
-        self._deaths[place] += 1
-        if self._deaths[place] < _STARTS:
-            return None
-        return f"its process ended without an error, {_STARTS} times"
-
-    def _last_start(self, record: Record) -> str:
-        """Return the step that a trial was last resumed at; empty if its run has not begun."""
-        run_dir = self.ledger.sweep_dir / (record.directory or "")
-        try:
-            return str(read_manifest(run_dir)["attempts"][-1]["from_step"])
-        except (LookupError, InputError):
-            return ""
 
     def _is_free(self, record: Record) -> bool:
         return self._is_left(record) and not self.ledger.is_worked_on(record)
