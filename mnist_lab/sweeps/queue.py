@@ -17,12 +17,13 @@ from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.algorithms import build_pruner, build_sampler, taking_options
 from mnist_lab.sweeps.halving import SynchronousHalving
+from mnist_lab.sweeps.notes import Notes
 from mnist_lab.sweeps.population import Population
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.rungs import Rungs
 from mnist_lab.sweeps.space import Space
 from mnist_lab.sweeps.starts import Starts
-from mnist_lab.sweeps.study import Notes, Study
+from mnist_lab.sweeps.study import Study
 
 _log = logging.getLogger(__name__)
 _LOOK = 0.2  # seconds between two looks at what other processes train
