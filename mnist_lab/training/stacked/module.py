@@ -151,7 +151,8 @@ class Stack(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the sum of the trials' mean losses, of which each trial has its own gradient."""
-        loss, *counted = self._losses(batch)
+        with self.net.stream(self.device):
+            loss, *counted = self._losses(batch)
         self._sums.add(*counted)
         return loss
 
@@ -186,12 +187,8 @@ class Stack(L.LightningModule):
         self, precision: Callable[[], AbstractContextManager[None]], batch: Batch
     ) -> tuple[Tensor, ...]:
         """Do on the device what belongs to a step; return its loss and what ``_losses`` does."""
-        self.net.has_stream = True
-        try:
-            with precision():
-                loss, *counted = self._losses(batch)
-        finally:
-            self.net.has_stream = False
+        with precision():
+            loss, *counted = self._losses(batch)
         self._drop_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.apply()

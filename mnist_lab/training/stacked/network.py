@@ -64,11 +64,8 @@ class StackedNet(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList()
         self._generators = generators
-        self.has_stream = False  # whether the caller sees to it, as where a step is replayed
         self._pixel_buffer: Tensor | None = None  # (S, B, 1, 28, 28) float32
-        self._sources: list[
-            tuple[str, list[nn.Module]]
-        ] = []  # a layer's name, and each trial's own
+        self._sources: list[tuple[str, list[nn.Module]]] = []  # names, with each trial's own layer
         self._dropouts: list[tuple[StackedDropout, list[nn.Dropout | None]]] = []
         for one_of_each in zip(*(_layers(model) for model in models), strict=True):
             layers, own = [layer for layer, _ in one_of_each], [drop for _, drop in one_of_each]
@@ -83,13 +80,12 @@ class StackedNet(nn.Module):
     def forward(self, images: Tensor, shares: Shares) -> Tensor:
         """Return logits ``(K, B, num_classes)`` for S batches of uint8 ``(S, B, 1, 28, 28)``."""
         outputs = self._pixels(images)
-        with nullcontext() if self.has_stream else self.stream(images.device):
-            for layer in self.layers:
-                if isinstance(layer, StackedLinear):
-                    outputs = layer(outputs, shares)
-                    shares = (1,) * len(outputs)
-                else:
-                    outputs = layer(outputs)
+        for layer in self.layers:
+            if isinstance(layer, StackedLinear):
+                outputs = layer(outputs, shares)
+                shares = (1,) * len(outputs)
+            else:
+                outputs = layer(outputs)
         return outputs
 
     def _pixels(self, images: Tensor) -> Tensor:

@@ -34,7 +34,6 @@ class VmappedNet(nn.Module):
         super().__init__()
         self._models, self._generators = list(models), generators
         self._sent: tuple[Shares, Tensor] | None = None
-        self.has_stream = False  # whether the caller sees to it, as where a step is replayed
         self._learnt, self._kept = map(list, _tensors(models[0]))  # names
         for position, names in ((0, self._learnt), (1, self._kept)):
             of_each = [_tensors(model)[position] for model in models]
@@ -68,11 +67,8 @@ class VmappedNet(nn.Module):
             randomness="different",
             chunk_size=at_once,
         )
-        with contextlib.ExitStack() as stack:
-            if not self.has_stream:
-                stack.enter_context(self.stream(images.device))
-            if images.device.type == "cuda":
-                stack.enter_context(OneChannelAsProduct())
+        is_cuda = images.device.type == "cuda"
+        with OneChannelAsProduct() if is_cuda else contextlib.nullcontext():
             logits, changed = one_for_each(learnt, kept, images[0] if is_shared else images)
         with torch.no_grad():
             for name, buffer in kept.items():

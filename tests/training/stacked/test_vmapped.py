@@ -105,12 +105,15 @@ def test_buffers_that_are_bound_anew_are_kept() -> None:
 def test_dropout_of_each_is_its_own_and_is_drawn_again_from_the_same_state() -> None:
     models = [copy.deepcopy(own) for own in [small(dropout=0.5)] * 2]
     states = [generator.get_state() for generator in generators(2)]
-    images, drawn = images_of(1), []
+    images, drawn = images_of(1), list[list[Tensor]]()
     for _ in range(2):
         its = [Generator().set_state(state) for state in states]
         net = VmappedNet(models, its).train()
         before = torch.get_rng_state()
-        drawn.append([net(images, (2,)) for _ in range(2)])
+        drawn.append([])
+        for _ in range(2):
+            with net.stream(images.device):  # as the stack does in each step
+                drawn[-1].append(net(images, (2,)))
         assert torch.equal(torch.get_rng_state(), before)
     assert not torch.equal(drawn[0][0][0], drawn[0][0][1])  # of two trials
     assert not torch.equal(drawn[0][0], drawn[0][1])  # of two steps
