@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.loader import BatchLoader
+from mnist_lab.training.cores import usable_cores
 
 Stream = tuple[int, int | None]  # seed and fold of a data module
 Streams = Callable[[], tuple[Stream, ...]]
@@ -53,7 +55,9 @@ class StackedLoader:
                 its_images, its_labels = zip(*batches, strict=True)
                 yield torch.stack(its_images), torch.stack(its_labels)
         elif loaders:
-            yield from self._gathered(torch.stack([loader.order() for loader in loaders]))
+            with ThreadPoolExecutor(min(len(loaders), usable_cores())) as threads:
+                orders = list(threads.map(BatchLoader.order, loaders))
+            yield from self._gathered(torch.stack(orders))
 
     def _of(self, seed: int, fold: int | None) -> BatchLoader:
         loader = copy.copy(self.loader)

@@ -33,14 +33,16 @@ class StackedRun:
 
     Args:
         config: the resolved config.
+        storage: writes the checkpoints of the stack.
 
     Raises:
         InputError: its checkpoints are corrupt, or of another run.
         UntrustedError: a checkpoint names code.
     """
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, storage: AtomicCheckpointIO) -> None:
         self.config = config
+        self._storage = storage
         self.run_dir = Path(config.run_dir)
         L.seed_everything(config.seed, workers=True, verbose=False)
         self.model = build_model(config)
@@ -147,7 +149,6 @@ class StackedRun:
             self.best = state
         if self.checkpoint is None:
             return
-        storage = AtomicCheckpointIO(self.run_dir)
         is_best = self.best is not None and self.best.steps == state.steps
         content = self._content(state, batches, is_finished, is_best)
         best = None  # what is to be written
@@ -156,9 +157,9 @@ class StackedRun:
             if not is_best:
                 best = self._content(self.best, batches, is_finished=False, is_best=True)
                 content = content | {EARLIER_BEST: best}
-        storage.save_checkpoint(content, self.run_dir / LAST, self.run_dir / PREVIOUS)
+        self._storage.save_checkpoint(content, self.run_dir / LAST, self.run_dir / PREVIOUS)
         if self.best is not None and best is not None:
-            storage.save_checkpoint(best, self.run_dir / BEST)
+            self._storage.save_checkpoint(best, self.run_dir / BEST)
             self._written_best = self.best.steps
         self.checkpoint.note_saved(state.steps)
 

@@ -14,6 +14,7 @@ from mnist_lab.config.hydra_internals import build
 from mnist_lab.errors import Diverged, Paused, Pruned, Stopped
 from mnist_lab.runs import signals
 from mnist_lab.runs.manifest import TORCH_FUNC
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
 from mnist_lab.training.data_dimensions import follow_data
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.observer import Observer
@@ -47,7 +48,8 @@ def train_stack(
     start = time.monotonic()
     datamodule = build(configs[0].data)
     configs = [follow_data(config, datamodule) for config in configs]
-    runs = [StackedRun(config) for config in configs]
+    storage = AtomicCheckpointIO(folder)
+    runs = [StackedRun(config, storage) for config in configs]
     heartbeat = StackHeartbeat(folder)
     trainer = _quiet_trainer(runs[0], [heartbeat])
     kind = {} if isinstance(runs[0].model, EXACT) else {"stack": TORCH_FUNC}
