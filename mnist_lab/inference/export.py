@@ -18,7 +18,6 @@ from mnist_lab.data.mnist_files import load_split
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.files.atomic import write_atomic, write_errors
 from mnist_lab.models import Classifier
-from mnist_lab.models.classifier import PIXEL_SCALE
 from mnist_lab.models.layers import fitted
 
 TOLERANCE = 1e-4  # between logits, relative to the largest where that is above 1
@@ -51,10 +50,10 @@ class Parity:
 
 
 class FromBytes(nn.Module):
-    """A trained network that takes images as they are stored.
+    """A trained model that takes images as they are stored, and gives probabilities as well.
 
     Args:
-        model: the model in float32; its ``net`` is shared, not copied.
+        model: the model in float32, whose own ``forward`` is exported; it is shared, not copied.
     """
 
     def __init__(self, model: Classifier) -> None:
@@ -64,12 +63,11 @@ class FromBytes(nn.Module):
                 f"{type(model).__name__}: only a mnist_lab.models.Classifier is exported; "
                 "model=module makes one of your network"
             )
-        self.net = model.net
-        self.in_shape = model.in_shape
+        self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and probabilities, ``(B, num_classes)``, of ``(B, *in_shape) uint8``."""
-        logits = self.net(images.to(torch.float32) * PIXEL_SCALE)
+        logits = self.model(images)
         return logits, logits.softmax(dim=1)
 
 
@@ -130,7 +128,7 @@ def _quiet() -> Iterator[None]:
 
 def _exported(wrapped: FromBytes) -> torch.export.ExportedProgram:
     # A batch of 2, as torch takes 0 and 1 for sizes that never change.
-    example = (torch.zeros(2, *wrapped.in_shape, dtype=torch.uint8),)
+    example = (torch.zeros(2, *wrapped.model.in_shape, dtype=torch.uint8),)
     shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
     with torch.no_grad():
         program = torch.export.export(wrapped, example, dynamic_shapes=shapes)

@@ -124,3 +124,21 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("mnist_lab.inference.export.find_spec", lambda _: None)
     with pytest.raises(LabError, match=r"pip install 'mnist_lab\[export\]'"):
         export(MLP(hidden_dims=[8]), tmp_path / "model.onnx", "onnx")
+
+
+class Normalised(MLP):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward((images / 255 - 0.1307) / 0.3081)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_forward_of_ones_own_is_exported(tmp_path: Path, mnist_test: Split, kind: str) -> None:
+    model, path = Normalised([8]).eval(), tmp_path / "model"
+    assert export(model, path, kind).holds
+    images = mnist_test.images[:10]
+    if kind == "onnx":
+        session = onnxruntime.InferenceSession(path)
+        logits = torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    else:
+        logits, _ = torch.export.load(path).module()(images)
+    torch.testing.assert_close(logits, own_logits(model, images), atol=1e-4, rtol=0)
