@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mnist_lab.inference.predict import Prediction
+    from mnist_lab.inference.predict import OpenRun, Prediction
 
 _CHUNK = 256  # images that are held at a time
 _DESCRIPTION = """\
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         files = files_to_show(options.show, to_read, len(images), options.overwrite)
     run = open_run(options.run, targets)
     predictions: list[Prediction] = []
-    for chunk in _read(images, run.dataset):
+    for chunk in _read(images, run):
         predictions += recognize(run.model, list(chunk.values()), list(chunk), run.class_names)
     if options.show:
         write_inputs(options.show, files, predictions)
@@ -73,11 +73,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _read(
-    images: Sequence[Path | InputError], dataset: str
+    images: Sequence[Path | InputError], run: OpenRun
 ) -> Iterator[dict[str, list[NDArray[np.uint8]]]]:
     """Yield the model's inputs by file name, in chunks; print a line for each bad image."""
     from mnist_lab.files.images import read_image
-    from mnist_lab.inference.digit_finder import to_inputs
 
     console = Terminal(to_stderr=True)
     is_shown = console.is_terminal and len(images) > 1
@@ -86,7 +85,7 @@ def _read(
         try:
             if isinstance(image, InputError):
                 raise image
-            chunk[printable(image)] = to_inputs(read_image(image), dataset)
+            chunk[printable(image)] = run.inputs(read_image(image))
         except InputError as error:
             print(f"mnist-lab predict: {error}", file=sys.stderr)
         if len(chunk) == _CHUNK:

@@ -89,13 +89,20 @@ def _check_header(image: Image.Image, content: bytes | bytearray, name: str) -> 
         limit = _MAX_JPEG_PIXELS
     if image.width * image.height > limit:
         raise InputError(f"{name}: {image.width} x {image.height}: {_too_large(limit)}")
-    if min(image.size) < _MIN_SIDE:
-        raise InputError(
-            f"{name}: {image.width} x {image.height}: at least {_MIN_SIDE} x {_MIN_SIDE} is "
-            "required"
-        )
+    check_side(image, name)
     if not is_jpeg and getattr(image, "is_animated", False):
         raise InputError(f"{name}: has several images; save the one that is meant as a PNG")
+
+
+def check_side(image: Image.Image, name: str) -> None:
+    """Check that an image is large enough.
+
+    Raises:
+        InputError: no digit can be recognised in so few pixels.
+    """
+    if min(image.size) < _MIN_SIDE:
+        size = f"{image.width} x {image.height}"
+        raise InputError(f"{name}: {size}: at least {_MIN_SIDE} x {_MIN_SIDE} is required")
 
 
 def _too_large(limit: int) -> str:
@@ -104,6 +111,7 @@ def _too_large(limit: int) -> str:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return an image upright, in RGB, without transparency, at most ``_LARGEST`` a side."""
+    image = ImageOps.exif_transpose(image)  # first: what is made of an image loses the tag
     if image.mode.startswith(("I", "F")):
         image = _to_eight_bits(image)
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -111,7 +119,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.reduce(factor)
     if image.mode == "RGBA":
         image = _on_paper(image)
-    return ImageOps.exif_transpose(image)
+    return image
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -142,14 +150,20 @@ def _on_paper(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(under, image).convert("RGB")
 
 
-def as_input(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an image scaled as a whole to ``(28, 28)`` uint8, grey; what is dark stays dark."""
-    grey = to_rgb(image).convert("L")
-    return np.array(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+def as_input(
+    image: Image.Image, in_shape: tuple[int, int, int] = (1, SIDE, SIDE)
+) -> NDArray[np.uint8]:
+    """Return an image scaled as a whole to a shape ``(C, H, W)``; what is dark stays dark.
+
+    It is ``(H, W)`` uint8 where C is 1, else ``(H, W, 3)`` in colour.
+    """
+    channels, height, width = in_shape
+    own = to_rgb(image) if channels == 3 else to_rgb(image).convert("L")
+    return np.array(own.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def png(pixels: NDArray[np.uint8], generator: str = "") -> bytes:
-    """Return ``(H, W)`` pixels as a PNG file, which says what has written it."""
+    """Return ``(H, W)`` or ``(H, W, 3)`` pixels as a PNG file, which says what has written it."""
     content, text = io.BytesIO(), PngInfo()
     if generator:
         text.add_text("Software", generator)
@@ -158,7 +172,7 @@ def png(pixels: NDArray[np.uint8], generator: str = "") -> bytes:
 
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
-    """Return ``(H, W)`` pixels as a PNG in a URL that a page can hold."""
+    """Return ``(H, W)`` or ``(H, W, 3)`` pixels as a PNG in a URL that a page can hold."""
     return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
 
 

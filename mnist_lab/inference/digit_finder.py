@@ -20,27 +20,32 @@ _SEARCHED = 512  # pixels of a side that digits are searched in
 _SMALL = 80  # pixels of a digit's longer side, below which it is cut from the image itself
 _EDGE = 0.3  # ink at which a stroke of a large image begins, half-way up its soft edge
 _THIN = 1.5  # pixels within the box; few of MNIST's strokes are thinner
+_AS_MNIST = ("mnist", "qmnist")  # sets whose images all have the form above
+_DIGITS = (*_AS_MNIST, "usps", "emnist", "digits")
+_SHAPES = ("fashion_mnist", "kmnist", "kuzushiji49")  # one thing an image, perhaps in parts
 _TOUCHING = np.ones((3, 3))  # pixels that touch at a corner are of one shape
 Box = tuple[slice, ...]
 
 
-def to_inputs(image: Image.Image, dataset: str = "mnist") -> list[Array]:
+def to_inputs(
+    image: Image.Image, dataset: str = "mnist", in_shape: tuple[int, int, int] = (1, SIDE, SIDE)
+) -> list[Array]:
     """Return the digits in an image as ``(28, 28) uint8`` each, light on dark; zeros for none.
 
-    They come row by row, from left to right. An MNIST image is returned as it is, byte for byte.
-    Where the set is not MNIST, whose digits alone are cut out and centred by mass, an image of
-    28 x 28 is left as it is, and another one has one item. For a folder of images it is scaled as
-    a whole, as those were.
+    They come row by row, from left to right. An MNIST image is returned as it is, byte for byte; an
+    image of 28 x 28 is left as it is where the set is another one. Of letters and garments the one
+    of most ink is taken. For a set that is none of these the image is scaled as a whole.
 
     Args:
         image: an image of any size and mode; a large one is reduced first.
-        dataset: the set that the model was trained on.
+        dataset: the set that the model was trained on; ``digits`` is a set of digits of one's own.
+        in_shape: of the images of a set that is scaled as a whole, as ``as_input`` takes it.
     """
-    if dataset == "folder":
-        return [as_input(image)]
+    if dataset not in _DIGITS + _SHAPES:
+        return [as_input(image, in_shape)]
     rgb = to_rgb(image)
     is_input = rgb.size == (SIDE, SIDE)
-    if is_input and dataset != "mnist":
+    if is_input and dataset not in _AS_MNIST:
         return [np.array(rgb.convert("L"))]
     if is_input:
         red, green, blue = np.moveaxis(np.asarray(rgb), 2, 0)
@@ -48,7 +53,7 @@ def to_inputs(image: Image.Image, dataset: str = "mnist") -> list[Array]:
             for gray in (red, 255 - red):
                 if _is_mnist(gray):
                     return [np.array(gray)]
-    digits = _cut_out(rgb, several=dataset == "mnist" and not is_input)
+    digits = _cut_out(rgb, several=dataset in _DIGITS and not is_input)
     return [_centered(digit) for digit in digits] or [np.zeros((SIDE, SIDE), np.uint8)]
 
 

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from mnist_lab.config.model_schema import Data
 from mnist_lab.config.saved import stored_config
+from mnist_lab.data.sets import class_names_of
 from mnist_lab.errors import InputError
-from mnist_lab.files.images import read_image
+from mnist_lab.files.images import SIDE, check_side, read_image
 from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.evaluate import class_names_in, load_model
 from mnist_lab.inference.logits import logits_of
@@ -21,6 +23,7 @@ from mnist_lab.models import Classifier
 
 SURE = 0.7  # probability below which a prediction is called unsure
 _BATCH = 256
+_IN_SHAPE = (1, SIDE, SIDE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Prediction:
         runner_up_probability: of that class, 0 to 1.
         note: why not to rely on it; empty where there is no reason.
         probabilities: of every class; none where the image is empty.
-        pixels: ``(28, 28) uint8``: the model's input.
+        pixels: ``(28, 28) uint8``: the model's input; of a set of one's own in its images' size,
+            and ``(H, W, 3)`` in colour.
         class_name: what the most probable class is called; its number where it has no name.
         runner_up_name: what the second most probable class is called.
     """
@@ -64,28 +68,35 @@ class Prediction:
         return {"file": values.pop("name"), **values}
 
 
-def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
+def predict(
+    model: Classifier | str | Path, images: Any, datamodule: Any = None
+) -> list[Prediction]:
     """Return a model's prediction for each digit in each image, computed in float32.
 
     Several digits in an image come row by row, from left to right; an image without one has one
     prediction that says so. Digits are brought into MNIST's form first; an MNIST image is left as
-    it is, and so is one of 28 x 28 where the run was trained on another set.
+    it is, and so is one of 28 x 28 where the model was trained on another set. Where that is
+    neither of digits nor one that the lab knows, images are scaled as a whole.
 
     Args:
         model: a model, or a run's directory, whose best checkpoint is read.
         images: one image or an iterable of them, each a file's path, a Pillow image, or an array
-            or tensor of ``(H, W)`` or ``(1, H, W)`` uint8.
+            or tensor of ``(H, W)``, ``(1, H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` uint8.
+        datamodule: what a model that is given was trained on; None is MNIST. A run says it itself.
 
     Raises:
         InputError: an image is of another type or shape, or a file, the run's directory or its
             checkpoint cannot be read.
         UntrustedError: the run names code.
     """
-    run = open_run(Path(model)) if isinstance(model, str | Path) else OpenRun(model, "mnist", ())
-    if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", None) == 2:
+    run = open_run(Path(model)) if isinstance(model, str | Path) else _opened(model, datamodule)
+    if isinstance(images, str | Path | Image.Image) or _is_one(images):
         images = [images]
-    images = list(images)
-    inputs = [to_inputs(_as_pillow(image), run.dataset) for image in images]
+    try:
+        images = list(images)
+    except TypeError:
+        images = [images]
+    inputs = [run.inputs(_as_pillow(image, number)) for number, image in enumerate(images)]
     names = [
         str(image) if isinstance(image, str | Path) else str(number)
         for number, image in enumerate(images)
@@ -93,19 +104,31 @@ def predict(model: Classifier | str | Path, images: Any) -> list[Prediction]:
     return recognize(run.model, inputs, names, run.class_names)
 
 
-def _as_pillow(image: Any) -> Image.Image:
+def _is_one(images: Any) -> bool:
+    """Return whether an array is one image: of ``(H, W)``, or in colour."""
+    shape: tuple[int, ...] = tuple(getattr(images, "shape", ()))
+    return len(shape) == 2 or (len(shape) == 3 and shape[-1] in (3, 4))
+
+
+def _as_pillow(image: Any, number: int) -> Image.Image:
     if isinstance(image, str | Path):
         return read_image(Path(image))
-    if isinstance(image, Image.Image):
-        return image
+    own = image if isinstance(image, Image.Image) else _from_array(image)
+    check_side(own, f"image {number}")
+    return own
+
+
+def _from_array(image: Any) -> Image.Image:
     if not isinstance(image, np.ndarray | torch.Tensor):
         kind = type(image).__name__
         raise InputError(f"{kind}: a path, a Pillow image, an array or a tensor is required")
     array = np.asarray(image.cpu() if isinstance(image, torch.Tensor) else image)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
-    if array.ndim != 2 or not array.size or array.dtype != np.uint8:
-        raise InputError(f"{array.dtype} {array.shape}: (H, W) or (1, H, W) uint8 is required")
+    if not _is_one(array) or not array.size or array.dtype != np.uint8:
+        raise InputError(
+            f"{array.dtype} {array.shape}: (H, W), (1, H, W) or (H, W, 3) uint8 is required"
+        )
     return Image.fromarray(array)
 
 
@@ -115,13 +138,19 @@ class OpenRun:
 
     Args:
         model: of its best checkpoint, in float32.
-        dataset: the set that it was trained on.
+        dataset: the set that it was trained on, as ``to_inputs`` takes it.
         class_names: of the classes; none where they are the labels' numbers.
+        in_shape: of the set's images.
     """
 
     model: Classifier
     dataset: str
     class_names: tuple[str, ...]
+    in_shape: tuple[int, int, int] = _IN_SHAPE
+
+    def inputs(self, image: Image.Image) -> list[NDArray[np.uint8]]:
+        """Return what the model is asked about an image."""
+        return to_inputs(image, self.dataset, self.in_shape)
 
 
 def open_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> OpenRun:
@@ -140,7 +169,34 @@ def open_run(run_dir: Path, allow_targets: Sequence[str] = ()) -> OpenRun:
     model: Classifier = load_model(run_dir, config).float().eval()
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise InputError(f"{run_dir}: training diverged: weights are NaN or infinite")
-    return OpenRun(model, str(config.data.get("dataset")), class_names_in(run_dir))
+    is_own = config.data._target_ != Data._target_
+    in_shape = getattr(model, "in_shape", _IN_SHAPE) if is_own else _IN_SHAPE
+    return _run_of(model, config.data.get("dataset"), class_names_in(run_dir), in_shape)
+
+
+def _opened(model: Classifier, datamodule: Any) -> OpenRun:
+    """Return a model that is given ready to predict."""
+    if datamodule is None:
+        return OpenRun(model, "mnist", ())
+    in_shape = getattr(datamodule, "in_shape", _IN_SHAPE)
+    dataset = getattr(datamodule, "dataset", None)
+    return _run_of(model, dataset, class_names_of(datamodule), in_shape)
+
+
+def _run_of(
+    model: Classifier, dataset: str | None, class_names: tuple[str, ...], in_shape: Sequence[int]
+) -> OpenRun:
+    """Return a run; a set of one's own is taken for digits if it may well be one of them.
+
+    Such a set has grey images of 28 x 28 in ten classes without names.
+    """
+    channels, height, width = in_shape
+    has_form = (channels, height, width) == _IN_SHAPE
+    if not has_form:
+        dataset = None
+    elif dataset in (None, "arrays") and getattr(model, "num_classes", 10) == 10:
+        dataset = "images" if class_names else "digits"
+    return OpenRun(model, dataset or "images", class_names, (channels, height, width))
 
 
 @torch.inference_mode()
@@ -154,7 +210,7 @@ def recognize(
 
     Args:
         model: the model; whether it is in training mode is left as it was.
-        inputs: the digits of each image, ``(28, 28) uint8`` each.
+        inputs: the digits of each image, as ``Prediction.pixels``.
         names: the name of each image.
         class_names: of the classes; none where they are the labels' numbers.
     """
@@ -168,7 +224,8 @@ def recognize(
     model.eval()
     rows: list[list[float]] = []
     for start in range(0, len(arrays), _BATCH):
-        images = torch.from_numpy(np.stack(arrays[start : start + _BATCH])).unsqueeze(1)
+        images = torch.from_numpy(np.stack(arrays[start : start + _BATCH]))
+        images = images.movedim(3, 1) if images.ndim == 4 else images.unsqueeze(1)
         rows += logits_of(model, images.to(model.device)).softmax(dim=1).tolist()
     model.train(was_training)
     found = zip(places, arrays, rows, strict=True)

@@ -14,6 +14,7 @@ from mnist_lab.inference.predict import open_run
 from mnist_lab.models import Classifier
 
 COUNT = 20  # images of a paper
+OF_DIGITS = ("qmnist", "usps", "emnist", "digits")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,7 @@ def test_other_sets_have_one_input_an_image() -> None:
     canvas = np.full((200, 300), 255, np.uint8)
     canvas[40:160, 60:90] = canvas[40:160, 200:230] = 0
     assert len(to_inputs(Image.fromarray(canvas))) == 2
+    assert [len(to_inputs(Image.fromarray(canvas), name)) for name in OF_DIGITS] == [2, 2, 2, 2]
     assert len(to_inputs(Image.fromarray(canvas), "kmnist")) == 1
 
 

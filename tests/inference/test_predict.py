@@ -3,14 +3,15 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from door import call
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from mnist_lab import MLP, predict
+from mnist_lab import MLP, MNISTDataModule, SoftmaxRegression, predict
 from mnist_lab.data.mnist_files import Split
 from mnist_lab.errors import InputError
 from mnist_lab.inference.predict import open_run
@@ -68,8 +69,52 @@ def test_an_empty_image_has_no_digit() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [[3.5], [np.zeros((28, 28))], [np.zeros((3, 8, 8), np.uint8)], [b""]]
+    "bad",
+    [
+        *([3.5], [np.zeros((28, 28))], [np.zeros((3, 8, 8), np.uint8)], [b""], None, 5),
+        *([np.zeros((3, 9), np.uint8)], [Image.new("L", (9, 2))]),
+    ],
 )
-def test_what_is_no_image_is_refused(bad: list) -> None:
+def test_what_is_no_image_is_refused(bad: object) -> None:
     with pytest.raises(InputError, match="is required"):
         predict(MLP(hidden_dims=[8]), bad)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_array_in_colour_is_one_image(mode: str) -> None:
+    image = Image.new("RGB", (300, 200), "white")
+    ImageDraw.Draw(image).line((150, 40, 150, 160), "black", 12)
+    model = MLP(hidden_dims=[8])
+    (one,) = predict(model, np.asarray(image.convert(mode)))
+    assert one.pixels.tobytes() == predict(model, image)[0].pixels.tobytes()
+
+
+def test_a_set_of_ones_own_that_is_not_of_digits_is_scaled_as_a_whole(tmp_path: Path) -> None:
+    images = np.zeros((40, 28, 28), np.uint8)
+    images[::2, 3:6], images[1::2, :, 3:6] = 200, 200
+    labels = np.arange(40) % 2
+    names = np.array(["lying", "standing"])
+    np.savez(
+        tmp_path / "lines.npz", x_train=images, y_train=labels, x_test=images, y_test=labels,
+        class_names=names,
+    )  # fmt: skip
+    datamodule = MNISTDataModule("arrays", root=str(tmp_path / "lines.npz"), val_size=4)
+    model = SoftmaxRegression(num_classes=2)
+    large = Image.fromarray(images[0]).resize((280, 280), Image.Resampling.NEAREST)
+    for image in (images[0], large):
+        (one,) = predict(model, image, datamodule)
+        difference = np.abs(one.pixels.astype(int) - images[0])
+        assert difference.mean() < 5  # edges are soft where an image was scaled
+        assert one.class_name in names
+
+
+def test_images_in_colour_are_given_in_colour_and_in_their_size() -> None:
+    datamodule = SimpleNamespace(in_shape=(3, 32, 32), num_classes=3)
+    model = SoftmaxRegression(num_classes=3, in_shape=(3, 32, 32)).eval()
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    found = predict(model, pixels.movedim(1, 3), datamodule)
+    assert found[0].pixels.shape == (32, 32, 3)
+    probabilities = model(pixels).softmax(1)
+    for one, own in zip(found, probabilities, strict=True):
+        assert one.probabilities == pytest.approx(own.tolist())
+        assert one.note == "unsure" if max(one.probabilities) < 0.7 else not one.note

@@ -23,7 +23,6 @@ from starlette.routing import Route
 
 from mnist_lab.errors import InputError
 from mnist_lab.files.images import data_url, decode_image
-from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.predict import OpenRun, recognize
 from mnist_lab.inference.web.guard import Guard
 from mnist_lab.inference.web.saliency import saliency
@@ -99,9 +98,12 @@ class _Recognizer:
     def _predictions(self, content: bytearray) -> dict[str, Any]:
         with self.lock:
             image = decode_image(content, "the image")
-            sets = dict.fromkeys(run.dataset for run in self.opened.values())
-            inputs = {dataset: to_inputs(image, dataset) for dataset in sets}
-            runs = [_answer(name, run, inputs[run.dataset]) for name, run in self.opened.items()]
+            sets = {(run.dataset, run.in_shape): run for run in self.opened.values()}
+            inputs = {kind: run.inputs(image) for kind, run in sets.items()}
+            runs = [
+                _answer(name, run, inputs[run.dataset, run.in_shape])
+                for name, run in self.opened.items()
+            ]
         return {"seen": data_url(np.hstack(next(iter(inputs.values())))), "runs": runs}
 
 

@@ -17,9 +17,10 @@ def saliency(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Args:
         model: the model, in evaluation mode.
-        pixels: ``(28, 28) uint8``.
+        pixels: ``(H, W) uint8``, or ``(H, W, 3)`` in colour.
     """
-    images = fitted(torch.from_numpy(pixels)[None, None], model.in_shape)
+    channels_last = torch.from_numpy(pixels).view(1, *pixels.shape[:2], -1)
+    images = fitted(channels_last.movedim(3, 1), model.in_shape)
     images = images.to(model.device, torch.float32) * PIXEL_SCALE
     images.requires_grad_()
     with torch.enable_grad():
