@@ -177,6 +177,12 @@ CHANGES: dict[str, tuple[str, Any]] = {
     ),
     "no random state": (RANDOM, Missing),
     "sums of another shape": ("mnist_lab.ranks.0.running.sums", torch.zeros(2)),
+    "random state of the data is text": ("mnist_lab.ranks.0.data_random", "nonsense"),
+    "what was logged is a number": ("mnist_lab.ranks.0.logged", [1]),
+    "what was logged has other settings": (
+        "mnist_lab.ranks.0.logged",
+        [{"meta": {"fx": "f", "name": "n", "sync_dist_fn": "f"}, "sums": {}}],
+    ),
     "metrics are text": ("mnist_lab.metrics", {"val/acc": "high"}),
     "log elsewhere": ("mnist_lab.logs", [{"../../x": 0}]),
     "log is text": ("mnist_lab.logs", [{"metrics.csv": "all"}]),

@@ -84,6 +84,7 @@ class FastEpochLoop(EpochLoop):
     _hooks: dict[str, list[_Hook]] | None = None  # by name; None where Lightning's code runs
     _step_schedules: Sequence[LRSchedulerConfig] = ()  # that step every so many batches
     start_batch = 0  # batches of the first epoch that were done before the run was stopped
+    before_epoch: Callable[[], None] | None = None  # called before the data of an epoch is begun
     before_batch: Callable[[int], None] | None = None  # called with the number of each batch
 
     @override
@@ -94,6 +95,8 @@ class FastEpochLoop(EpochLoop):
 
     @override
     def on_run_start(self, data_fetcher: DataFetcher) -> None:
+        if self.before_epoch is not None:
+            self.before_epoch()
         super().on_run_start(data_fetcher)
         if self.start_batch:
             self._skip_batches(data_fetcher)
@@ -112,9 +115,11 @@ class FastEpochLoop(EpochLoop):
             for loader in loaders:
                 loader.start_batch = self.start_batch
             return
-        assert data_fetcher.iterator is not None
+        # A fetcher that knows the length counts what it has fetched; another one holds a batch.
+        batches = data_fetcher.iterator if data_fetcher.length is not None else data_fetcher
+        assert batches is not None
         for _ in range(self.start_batch):
-            next(data_fetcher.iterator)
+            next(batches)
 
     def _is_simple(self, data_fetcher: DataFetcher) -> bool:
         trainer, model = self.trainer, self.trainer.lightning_module

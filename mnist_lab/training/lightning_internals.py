@@ -1,18 +1,19 @@
-"""Every private name of Lightning and torch that the package relies on.
+"""Every private name of Lightning, torch and torchmetrics that the package relies on.
 
-An upgrade of either is a review of this file: no other module may use one of their names that begin
+An upgrade of one is a review of this file: no other module may use one of their names that begin
 with an underscore. Each one says why no public name does.
 """
 
 import dataclasses
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     ModelCheckpoint,
@@ -24,9 +25,17 @@ from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDat
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors import checkpoint_connector
+from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 __all__ = ["DataFetcher", "EpochLoop", "PrefetchDataFetcher"]
+SUMS = ("value", "cumulated_batch_size", "_forward_cache")  # of what `self.log` keeps
+_REDUCTIONS = {"mean": torch.mean, "sum": torch.sum, "max": torch.max, "min": torch.min}
+LOG_SETTINGS = (
+    *("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph"),
+    *("add_dataloader_idx", "metric_attribute"),
+)
+"""Arguments of ``self.log`` that are kept as they were given."""
 
 # torch's optimizers reach these kernels through Python that costs more than the step of a small
 # model, and take one learning rate for all parameters.
@@ -71,6 +80,81 @@ class EpochLoop(_TrainingEpochLoop):
     def update_step_metrics(self) -> None:
         """Send the metrics of a step to the loggers."""
         self.trainer._logger_connector.update_train_step_metrics()
+
+    def logged(self) -> list[dict[str, Any]]:
+        """Return what ``self.log`` was given in the epoch so far, as it keeps it for the means."""
+        kept = [metric for metric in self._results.values() if not metric.has_reset]
+        return [_logged(metric) for metric in kept if metric.meta.reduce_fx in _REDUCTIONS.values()]
+
+    def put_back_logged(self, values: Sequence[Mapping[str, Any]]) -> None:
+        """Continue the means from what ``logged`` returned, before an epoch's first step.
+
+        Raises:
+            KeyError: a value is of a metric that the model does not have.
+        """
+        modules = dict(self.trainer.lightning_module.named_modules())
+        for value in values:
+            meta = {**value["meta"], "reduce_fx": _REDUCTIONS[value["meta"]["reduce_fx"]]}
+            attribute = meta["metric_attribute"]
+            given = torch.zeros(()) if attribute is None else modules[attribute]
+            if (key := f"{meta['fx']}.{meta['name']}") not in self._results:
+                self._results.log(
+                    **meta,
+                    value=given,
+                    batch_size=1,
+                    sync_dist_fn=self.trainer.strategy.reduce,
+                )
+            metric = self._results[key]
+            device = self.trainer.strategy.root_device
+            for name, state in value["sums"].items():
+                setattr(metric, name, state.to(device))
+            metric.to(device)
+        if values:  # else the first value that is logged resets them
+            self.trainer._logger_connector._first_loop_iter = False
+
+
+def _logged(metric: Any) -> dict[str, Any]:
+    meta, sums = metric.meta, {}
+    if metric.is_tensor:
+        held = {name: getattr(metric, name, None) for name in SUMS}
+        sums = {name: value.cpu() for name, value in held.items() if value is not None}
+    settings = {name: getattr(meta, name) for name in LOG_SETTINGS}
+    settings |= {"sync_dist": meta.sync.should, "rank_zero_only": meta.sync.rank_zero_only}
+    return {"meta": {**settings, "reduce_fx": meta.reduce_fx.__name__}, "sums": sums}
+
+
+def metric_states(model: L.LightningModule) -> dict[str, dict[str, Any]]:
+    """Return the states of a model's torchmetrics metrics, which its ``state_dict`` lacks."""
+    for module in model.modules():
+        if isinstance(module, MetricCollection):
+            module.values()  # has all of a group the state of the one that is updated
+    return {
+        name: {"count": metric.update_count, "states": dict(metric.metric_state)}
+        for name, metric in model.named_modules()
+        if isinstance(metric, Metric) and metric.update_count
+    }
+
+
+def set_metric_states(model: L.LightningModule, states: Mapping[str, dict[str, Any]]) -> None:
+    """Give a model's metrics the states that ``metric_states`` returned.
+
+    Raises:
+        KeyError: they are of other metrics.
+    """
+    modules = dict(model.named_modules())
+    for name, state in states.items():
+        metric, values = modules.get(name), state["states"]
+        if not isinstance(metric, Metric) or metric.metric_state.keys() != values.keys():
+            raise KeyError(name)
+        for key, value in values.items():
+            if _form(value) != _form(metric._defaults[key]):
+                raise KeyError(f"{name}.{key}")
+            setattr(metric, key, move_data_to_device(value, metric.device))
+        metric._update_count, metric._computed = state["count"], None
+
+
+def _form(state: Any) -> object:
+    return list if isinstance(state, list) else state.shape
 
 
 def set_current_hook(model: L.LightningModule, name: str) -> None:

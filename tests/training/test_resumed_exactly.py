@@ -23,6 +23,7 @@ SHORT = (
     "trainer.log_every_n_steps=5 callbacks.checkpoint.every_n_steps=7 "
     "~callbacks.pictures ~callbacks.progress trainer.enable_model_summary=false"
 )
+_OWN_TRAINING = "allow_targets=[own_training.]"
 _ADD = "+callbacks.x._target_=lightning.pytorch.callbacks."
 NEIGHBOURS = {
     "16 bits": "trainer.precision=bf16-true",
@@ -37,12 +38,21 @@ NEIGHBOURS = {
     "a table of rows": "logger=csv",
     "noise at the start of an epoch": "allow_targets=[own_callbacks.] "
     "+callbacks.x._target_=own_callbacks.Noise",
+    **{
+        f"data of one's own, {kind}": f"data._target_=own_training.{kind} {_OWN_TRAINING}"
+        for kind in ("Shuffled", "WithWorker", "Sampled", "Streamed")
+    },
+    "sums of one's own": "data._target_=own_training.Shuffled monitor=train_loss_epoch mode=min "
+    f"model._target_=own_training.Measured {_OWN_TRAINING}",
     "much at once": " ".join(
         MORE[name].replace("callbacks.x", f"callbacks.{name}")
         for name in ("double", "lr_monitor_epoch", "saved_best_two", "ema")
     ),
 }
-QUICK = {"two_optimizers", "swa_batch_norm", "much at once"}
+QUICK = {
+    *("two_optimizers", "swa_batch_norm", "much at once", "sums of one's own"),
+    "data of one's own, Shuffled",
+}
 
 
 def _case(name: str) -> Any:

@@ -70,6 +70,7 @@ class Checkpoint(LightningCheckpoint):
         self._started = self._saved_at = time.monotonic()
         self._saved_step = 0
         self._place = (0, 0)  # of the run's directory
+        self._data_random: dict[str, Any] | None = None  # where the data of the epoch began
 
     @override
     def on_load_checkpoint(
@@ -140,6 +141,7 @@ class Checkpoint(LightningCheckpoint):
         self._saved_step = trainer.global_step
         epoch_loop = trainer.fit_loop.epoch_loop
         assert isinstance(epoch_loop, FastEpochLoop)
+        epoch_loop.before_epoch = partial(self._before_epoch, trainer)
         epoch_loop.before_batch = partial(self._before_batch, trainer)
         check_validates_between_steps(trainer)
         if not self.is_restored:
@@ -150,6 +152,15 @@ class Checkpoint(LightningCheckpoint):
                 f"{trainer.ckpt_path}: resumes after {done} batches of an epoch, which has "
                 f"{batches}"
             )
+
+    def _before_epoch(self, trainer: L.Trainer) -> None:
+        """Note or restore what loaders that are not the lab's draw an epoch's order from."""
+        loaders = trainer.train_dataloader
+        if hasattr(loaders, "start_batch"):
+            return
+        if not self.is_restored and self._snapshot is not None:
+            resume_state.put_back_data(trainer, self._snapshot)
+        self._data_random = resume_state.random_state(trainer.lightning_module.device)
 
     def _before_batch(self, trainer: L.Trainer, batch_idx: int) -> None:
         """Restore or save where no hook of a batch has run yet, nor a batch been read."""
@@ -258,7 +269,8 @@ class Checkpoint(LightningCheckpoint):
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
             check_place(folder, self._place)
-        self._snapshot = resume_state.take(trainer, batch, is_finished, self._is_best)
+        data_random = None if is_finished else self._data_random
+        self._snapshot = resume_state.take(trainer, batch, is_finished, self._is_best, data_random)
         trainer.save_checkpoint(folder / LAST, False, storage_options=folder / PREVIOUS)
         if self._is_best:
             self._make_best(trainer, folder / LAST, self._judged.best is not None)

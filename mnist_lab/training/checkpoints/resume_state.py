@@ -22,7 +22,13 @@ from torch import Tensor
 from mnist_lab.errors import InputError
 from mnist_lab.models import Classifier
 from mnist_lab.training.epoch_loop import FastEpochLoop
-from mnist_lab.training.lightning_internals import set_progress
+from mnist_lab.training.lightning_internals import (
+    LOG_SETTINGS,
+    SUMS,
+    metric_states,
+    set_metric_states,
+    set_progress,
+)
 from mnist_lab.training.loggers.resume_logs import log_lengths
 
 _NUMPY_WORDS = 624  # of the Mersenne Twister's state; its position is among them, or at their end
@@ -40,7 +46,8 @@ class Snapshot:
         total_batches: batches of all epochs that are done.
         logged_steps: the step that Lightning passes to loggers.
         is_finished: whether all steps were taken.
-        ranks: for each rank its random generators and its model's running sums.
+        ranks: for each rank its random generators, now and where the data of the epoch began, and
+            the sums and states of its metrics.
         metrics: what callbacks look at, such as ``val/acc``, as tensors of one element.
         logs: for each logger the lengths of its files.
         is_best: whether the weights are the best so far.
@@ -85,16 +92,26 @@ def read_snapshot(path: Path, checkpoint: Mapping[str, Any]) -> Snapshot:
     return snapshot
 
 
-def take(trainer: L.Trainer, batch: int, is_finished: bool, is_best: bool) -> Snapshot:
-    """Return the snapshot of all ranks, each of which calls this, in or at the end of an epoch."""
+def take(
+    trainer: L.Trainer,
+    batch: int,
+    is_finished: bool,
+    is_best: bool,
+    data_random: Mapping[str, Any] | None = None,
+) -> Snapshot:
+    """Return the snapshot of all ranks, each of which calls this, in or at the end of an epoch.
+
+    ``data_random`` are the random generators where the data of the epoch began; None is the same as
+    now.
+    """
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epoch_loop = trainer.fit_loop.epoch_loop
     assert isinstance(epoch_loop, FastEpochLoop)
     ranks: list[Any] = [None] * trainer.world_size
     if trainer.world_size > 1:
-        torch.distributed.all_gather_object(ranks, _rank_state(trainer))
+        torch.distributed.all_gather_object(ranks, _rank_state(trainer, data_random))
     else:
-        ranks[0] = _rank_state(trainer)
+        ranks[0] = _rank_state(trainer, data_random)
     return Snapshot(
         epoch=epochs.processed,
         batch=batch,
@@ -109,10 +126,17 @@ def take(trainer: L.Trainer, batch: int, is_finished: bool, is_best: bool) -> Sn
     )
 
 
-def _rank_state(trainer: L.Trainer) -> dict[str, Any]:
-    model = trainer.lightning_module
+def _rank_state(trainer: L.Trainer, data_random: Mapping[str, Any] | None) -> dict[str, Any]:
+    model, epoch_loop = trainer.lightning_module, trainer.fit_loop.epoch_loop
+    assert isinstance(epoch_loop, FastEpochLoop)
     running = model.running_state() if isinstance(model, Classifier) else None
-    return {"random": random_state(model.device), "running": running}
+    optional = {
+        "data_random": data_random,
+        "logged": epoch_loop.logged(),
+        "metrics": metric_states(model),
+    }
+    state = {"random": random_state(model.device), "running": running}
+    return state | {name: value for name, value in optional.items() if value}
 
 
 def further(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +144,7 @@ def further(state: Mapping[str, Any]) -> dict[str, Any]:
 
     The sums of its last epoch are not those of the next.
     """
-    over = {"running": None} if state["is_finished"] else {}
+    over: dict[str, Any] = {"running": None, "logged": []} if state["is_finished"] else {}
     ranks = [{**rank, **over} for rank in state["ranks"]]
     return {**state, "ranks": ranks, "is_finished": False, "goes_further": True}
 
@@ -152,7 +176,28 @@ def put_back_rank(trainer: L.Trainer, snapshot: Snapshot) -> None:
     model, state = trainer.lightning_module, snapshot.ranks[trainer.global_rank]
     if isinstance(model, Classifier) and state["running"] is not None:
         model.restore_running_state(state["running"])
+    epoch_loop = trainer.fit_loop.epoch_loop
+    assert isinstance(epoch_loop, FastEpochLoop)
+    try:
+        epoch_loop.put_back_logged(state.get("logged", []))
+        set_metric_states(model, state.get("metrics", {}))
+    except KeyError as error:
+        raise InputError(
+            f"{trainer.ckpt_path}: has sums of the metric {error}, which the model lacks"
+        ) from error
     _set_random_state(state["random"], model.device)
+
+
+def put_back_data(trainer: L.Trainer, snapshot: Snapshot) -> None:
+    """Restore this rank's random generators where the data of the snapshot's epoch begins.
+
+    Loaders of one's own draw its order from them.
+    """
+    if len(snapshot.ranks) == trainer.world_size:
+        state = snapshot.ranks[trainer.global_rank]
+        _set_random_state(
+            state.get("data_random", state["random"]), trainer.lightning_module.device
+        )
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -189,18 +234,49 @@ def is_count(value: Any) -> bool:
 
 def _is_rank(state: Any) -> bool:
     """Return whether a rank's state is one that its random generators and its model take."""
-    generators, running = state["random"], state["running"]
+    running = state["running"]
+    if not all(map(_are_generators, (state["random"], state.get("data_random", state["random"])))):
+        return False
+    if not _are_metrics(state.get("logged", {}), state.get("metrics", {})):
+        return False
+    if not running:
+        return running is None or running == {}
+    sums, recent = running["sums"], running["recent"]
+    return (
+        sums.shape == (3,) and recent.dim() == 2 and len(recent) == 3 and sums.is_floating_point()
+    )
+
+
+def _are_generators(generators: Any) -> bool:
     random.Random().setstate(generators["python"])
     name, keys, *rest = generators["numpy"]
     if len(keys) != _NUMPY_WORDS or not 0 <= rest[0] <= _NUMPY_WORDS:  # numpy takes any position
         return False
     np.random.RandomState().set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.Generator().set_state(generators["torch"])
-    if not running:
-        return running is None or running == {}
-    sums, recent = running["sums"], running["recent"]
+    return True
+
+
+def _are_metrics(logged: Any, metrics: Any) -> bool:
+    """Return whether states are those of ``EpochLoop.logged`` and ``metric_states``."""
+    states = [value for one in metrics.values() for value in one["states"].values()]
     return (
-        sums.shape == (3,) and recent.dim() == 2 and len(recent) == 3 and sums.is_floating_point()
+        all(map(_is_logged, logged))
+        and all(is_count(one["count"]) for one in metrics.values())
+        and all(isinstance(value, Tensor | list) for value in states)
+    )
+
+
+def _is_logged(value: Any) -> bool:
+    sums, meta = value["sums"], dict(value["meta"])
+    texts = meta.pop("fx"), meta.pop("name"), meta.pop("reduce_fx")
+    attribute = meta.pop("metric_attribute")
+    return (
+        all(isinstance(text, str) for text in (*texts, "" if attribute is None else attribute))
+        and all(isinstance(setting, bool) for setting in meta.values())
+        and meta.keys() <= {*LOG_SETTINGS, "sync_dist", "rank_zero_only"}
+        and all(isinstance(state, Tensor) and state.numel() == 1 for state in sums.values())
+        and sums.keys() <= set(SUMS)
     )
 
 

@@ -9,6 +9,9 @@ import torch
 from mnist_lab.errors import InputError
 from mnist_lab.training.checkpoints.resume_state import KEY, random_state, read_snapshot
 
+RANK = {"random": random_state(torch.device("cpu")), "running": None}
+META = {"fx": "training_step", "name": "loss", "reduce_fx": "mean", "metric_attribute": None}
+
 
 def stored() -> dict[str, Any]:
     """Return a snapshot as the first version stored it."""
@@ -19,7 +22,7 @@ def stored() -> dict[str, Any]:
         "total_batches": 12,
         "logged_steps": 12,
         "is_finished": False,
-        "ranks": [{"random": random_state(torch.device("cpu")), "running": None}],
+        "ranks": [RANK],
         "metrics": {"val/acc": torch.tensor(0.5)},
         "logs": [{"events.out.tfevents.0": 100}],
         "is_best": True,
@@ -49,6 +52,14 @@ def test_the_stored_form_stays() -> None:
         ("is_best", 1),
         ("ranks", []),
         ("ranks", [{"random": {}, "running": None}]),
+        ("ranks", [{**RANK, "data_random": {}}]),
+        ("ranks", [{**RANK, "logged": [{"meta": META}]}]),
+        ("ranks", [{**RANK, "logged": [{"meta": {**META, "name": 1}, "sums": {}}]}]),
+        ("ranks", [{**RANK, "logged": [{"meta": {**META, "other": True}, "sums": {}}]}]),
+        ("ranks", [{**RANK, "logged": [{"meta": META, "sums": {"value": torch.ones(2)}}]}]),
+        ("ranks", [{**RANK, "logged": [{"meta": META, "sums": {"meta": torch.ones(())}}]}]),
+        ("ranks", [{**RANK, "metrics": {"acc": {"count": -1, "states": {}}}}]),
+        ("ranks", [{**RANK, "metrics": {"acc": {"count": 1, "states": {"value": "1"}}}}]),
         ("metrics", {"val/acc": torch.ones(2)}),
         ("logs", [{"../other": 1}]),
         ("step", None),
