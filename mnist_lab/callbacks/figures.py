@@ -3,16 +3,12 @@
 Each is on white, as paper is, so that it reads the same in a light and in a dark TensorBoard.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
@@ -20,31 +16,12 @@ from torch import Tensor
 
 from mnist_lab.inference.predictions import Predictions, first_of_each_class
 
-Pixels = NDArray[np.uint8]
 _INK, _MUTED, _BLUE, _ORANGE, _RED = "#1f2328", "#59636e", "#1f6feb", "#d4760a", "#b42318"
 _MANY_CLASSES = 20  # above which a figure has no room for each
 _MOST_FILTERS = 64
 _MOST_NAMES, _LONGEST_NAME = 64, 11  # on an axis; characters of each
 _SIDE, _GAP = 28, 4  # pixels of an image, and between two of them
 _LINE = 15  # pixels of the screen that a line of text takes
-
-
-@contextlib.contextmanager
-def default_style() -> Iterator[None]:
-    """Draw as matplotlib does by default, whatever a matplotlibrc in the current folder says.
-
-    One that came from somebody else could have LaTeX run.
-    """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        yield
-
-
-def pixels(figure: Figure) -> Pixels:
-    """Return a figure as ``(H, W, 3)``, without pyplot, which takes a while to import."""
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def confusion(predictions: Predictions) -> Figure:

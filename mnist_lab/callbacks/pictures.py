@@ -144,16 +144,17 @@ class Pictures(L.Callback):
     def _drawn(self, predictions: Predictions | None, model: nn.Module) -> dict[str, Any]:
         """Return the figures as pixels ``(H, W, 3)`` by their tags."""
         from mnist_lab.callbacks import figures  # imports matplotlib, which takes half a second
+        from mnist_lab.inference.drawing import default_style, pixels
 
         drawn = {}
-        with figures.default_style():
+        with default_style():
             for name, draw in figures.OF_PREDICTIONS.items():
                 if predictions is not None and getattr(self, name):
-                    drawn[tag_of(f"test/{name}")] = figures.pixels(draw(predictions))
+                    drawn[tag_of(f"test/{name}")] = pixels(draw(predictions))
             layers = (part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d))
             first = next(layers, None) if self.filters else None
             if first is not None and (figure := figures.filters(first.weight)) is not None:
-                drawn["weights/first_layer"] = figures.pixels(figure)
+                drawn["weights/first_layer"] = pixels(figure)
         return drawn
 
 

@@ -10,16 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import printable
 from mnist_lab.files.images import data_url
 from mnist_lab.inference.corruptions import CORRUPTIONS, corrupted, moved
+from mnist_lab.inference.drawing import Pixels, default_style, pixels
 from mnist_lab.inference.evaluate import load_model, predict_test_images
 from mnist_lab.inference.logits import logits_of
 from mnist_lab.inference.predictions import Predictions
@@ -49,7 +49,7 @@ class Section:
     text: str
     columns: tuple[str, ...] = ()
     rows: Sequence[Sequence[str]] = ()
-    picture: NDArray[np.uint8] | None = None
+    picture: Pixels | None = None
     caption: str = ""
 
 
@@ -149,19 +149,15 @@ def _curves(model: Any, predictions: Predictions) -> Section:
     )
 
 
-def _drawn(curves: dict[str, dict[int, float]]) -> NDArray[np.uint8]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+@default_style()
+def _drawn(curves: dict[str, dict[int, float]]) -> Pixels:
     figure = Figure(figsize=(8, 3), dpi=100, layout="constrained")
     for number, (name, curve) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(1, len(curves), number)
         axes.plot(list(curve), [100 * value for value in curve.values()], marker="o")
         axes.set(xlabel=name, ylabel="accuracy in %", ylim=(0, 102))
         axes.grid(alpha=0.3)
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(figure)
 
 
 def _other_writers(model: Any, predictions: Predictions) -> Section:

@@ -6,6 +6,7 @@ import matplotlib
 import torch
 
 from mnist_lab.callbacks import figures
+from mnist_lab.inference.drawing import default_style, pixels
 from mnist_lab.inference.predictions import Predictions
 
 
@@ -38,9 +39,9 @@ def test_mistakes_name_label_pred_and_probability(mnist_test: Any) -> None:
 def test_a_style_of_the_current_folder_is_not_taken() -> None:
     """It could have LaTeX run, which is not even there."""
     with matplotlib.rc_context({"text.usetex": True, "figure.dpi": 10}):
-        with figures.default_style():
+        with default_style():
             predictions = Predictions(torch.empty(0), torch.arange(10), torch.eye(10))
-            drawn = figures.pixels(figures.confusion(predictions))
+            drawn = pixels(figures.confusion(predictions))
         assert matplotlib.rcParams["text.usetex"]
     assert drawn.shape[0] > 300
 
@@ -52,7 +53,7 @@ def test_names_of_classes_are_shown_short_and_as_they_are() -> None:
     predictions = Predictions(images, labels, probs, names)
     drawn = {name: draw(predictions) for name, draw in figures.OF_PREDICTIONS.items()}
     for figure in drawn.values():  # a glyph that is missing, or a formula, would fail here
-        figures.pixels(figure)
+        pixels(figure)
     ticks = [text.get_text() for text in drawn["confusion"].axes[0].get_xticklabels()]
     assert ticks[:2] == ["cat", "a very lon…"]
     assert ticks[4] == "4"

@@ -1,8 +1,9 @@
 """The two forms of a card."""
 
+import matplotlib
 import numpy as np
 
-from mnist_lab.inference.card import Section, as_html, as_markdown
+from mnist_lab.inference.card import Section, _drawn, as_html, as_markdown
 
 SECTIONS = [
     Section("Model card of <b>", "", ("what", "value"), [("a|b", "<script>")]),
@@ -25,3 +26,11 @@ def test_markdown_has_its_tables_and_pictures() -> None:
     assert lines[4:7] == ["| what | value |", "| --- | --- |", "| a&#124;b | &lt;script&gt; |"]
     assert "## Pictures" in lines
     assert "![Dots](one.png)" in lines
+
+
+def test_a_style_of_the_current_folder_is_not_taken() -> None:
+    """It could have LaTeX run, which is not even there."""
+    with matplotlib.rc_context({"text.usetex": True, "figure.dpi": 10}):
+        drawn = _drawn({"rotation in degrees": {0: 0.9}, "shift in pixels": {0: 0.9}})
+        assert matplotlib.rcParams["text.usetex"]
+    assert drawn.shape == (300, 800, 3)

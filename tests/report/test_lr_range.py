@@ -2,8 +2,8 @@
 
 import io
 import math
-from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,12 +13,11 @@ from mnist_lab.report.lr_range import plot_range
 
 @pytest.mark.parametrize("suggestion", [1e-2, None])
 def test_losses_without_a_bound_are_left_out(
-    suggestion: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suggestion: float | None,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     rates, losses = [1e-3, 1e-2, 1e-1], [[2.3, 0.5, math.nan], [2.3, 0.6, math.inf]]
-    content = plot_range(rates, losses, [2.3, 0.55, math.inf], suggestion, "a title")
+    with matplotlib.rc_context({"text.usetex": True}):  # as a user's matplotlibrc may have it
+        content = plot_range(rates, losses, [2.3, 0.55, math.inf], suggestion, "a title")
     with Image.open(io.BytesIO(content)) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     orange = (abs(pixels - [0xD4, 0x76, 0x0A]).sum(axis=2) < 30).sum()
