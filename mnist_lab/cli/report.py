@@ -18,15 +18,9 @@ from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import ConfigError, InputError, LabError, StorageError, printable
-from mnist_lab.report.leaderboard import (
-    SHOWN,
-    Leaderboard,
-    Row,
-    interval_text,
-    setting_text,
-)
+from mnist_lab.report.leaderboard import SHOWN, Leaderboard
 from mnist_lab.report.read_runs import Collected, collect
-from mnist_lab.runs.directory import display_path, write
+from mnist_lab.runs.directory import write
 from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.logs import log_messages
 from mnist_lab.runs.summary import counted
@@ -36,7 +30,6 @@ if TYPE_CHECKING:
     from mnist_lab.report.compare import Comparison
 
 _GENERATOR = "mnist-lab report"  # as the page says
-_INTERVAL = "test/acc 95 %"
 _SHOWN_ROWS = 30  # of the table on a terminal
 _SHOWN_BROKEN = 10
 _CURVES = 10  # best rows whose learning curves are on the page
@@ -176,48 +169,23 @@ def _has_trials(board: Leaderboard) -> bool:
 
 
 def _print_table(board: Leaderboard, shows_test: bool) -> None:
-    settings, keys = board.headings or ["model"], board.keys or ["model._target_"]
-    counts = any(row.test_readings is not None for row in board.rows)
-    metrics = _columns(board, shows_test)
-    columns = ("row", "n", *metrics, *(["protocol"] if counts else []), *settings)
-    columns = (*columns, *(["tags"] if board.has_tags else []), "best run")
-    rows = [
-        [
-            str(row.number),
-            f"{len(row.runs)}{'*' if row.repeats_seeds else ''}",
-            *(_metric_text(row, name) for name in metrics),
-            *([row.readings_text] if counts else []),
-            *(_setting(row, key) for key in keys),
-            *([row.tags] if board.has_tags else []),
-            str(display_path(board.best_run(row).directory)),
-        ]
-        for row in board.rows[:_SHOWN_ROWS]
+    shown = board.rows[:_SHOWN_ROWS]
+    rows = [  # reversed: a setting with the name of a metric does not take its place
+        {cell.heading: printable(cell.text) for cell in reversed(board.cells(row, shows_test))}
+        for row in shown
     ]
-    texts = [list(map(printable, row)) for row in rows]
+    numbers = ("row", "n", *SHOWN[:2], "test/acc 95 %", *board.added, *SHOWN[4:])
+    names = (*numbers, "protocol", *(board.headings or ["model"]), "tags", "best run")
+    columns = [name for name in dict.fromkeys(names) if name in rows[0]]
+    texts = [[row[name] for name in columns] for row in rows]
     say(
         f"sorted by {board.sorted_by}; mean ± standard deviation, and the 95 % interval of the mean"
     )
-    say(*folded_table(columns, texts, Terminal().width, ("row", "n", *metrics)))
+    say(*folded_table(columns, texts, Terminal().width, numbers))
     if len(board.rows) > _SHOWN_ROWS:
         say(f"{counted(len(board.rows) - _SHOWN_ROWS, 'more row')}: --csv, --json or --html")
-    if any(row.repeats_seeds for row in board.rows[:_SHOWN_ROWS]):
+    if any(row.repeats_seeds for row in shown):
         say("* a seed occurs twice, so standard deviation and interval are too small")
-
-
-def _columns(board: Leaderboard, shows_test: bool) -> list[str]:
-    """Return the names of the metrics in the table on a terminal."""
-    names = [*SHOWN[:2], _INTERVAL, *board.added, *SHOWN[4:]]
-    return [name for name in names if shows_test or not name.startswith("test/")]
-
-
-def _metric_text(row: Row, name: str) -> str:
-    if name == _INTERVAL:
-        return interval_text(row.metrics.get("test/acc"))
-    return row.cell(name)
-
-
-def _setting(row: Row, key: str) -> str:
-    return row.model if key == "model._target_" else setting_text(row.settings.get(key))
 
 
 def _write_page(

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, printable
 from mnist_lab.report.names import listed, nearest
 from mnist_lab.report.read_runs import Run, differing, grouped
-from mnist_lab.runs.directory import finite
+from mnist_lab.runs.directory import display_path, finite
 from mnist_lab.runs.summary import added_metrics, csv_text, headings, spread_text
 
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
 _CONFIDENCE = 0.95
+_COLUMNS = ("row", "n", "tags", "note")  # which a setting's last part is not to be taken for
 _NET = "model.net._target_"
 _ADDED = 8  # columns of metrics besides the lab's own
 
@@ -107,7 +108,7 @@ class Row:
         return self.target.rpartition(".")[2]
 
     @property
-    def readings_text(self) -> str:
+    def protocol(self) -> str:
         """The protocol, and of sealed runs the number of readings of their test images."""
         if self.test_readings is None:
             return "open"
@@ -118,6 +119,15 @@ class Row:
     def repeats_seeds(self) -> bool:
         """Whether two runs have the same seed, so that they are not independent."""
         return len({str(run.seed) for run in self.runs}) < len(self.runs)
+
+
+class Cell(NamedTuple):
+    """A cell of the table: text, the value it is sorted by, whether it is words."""
+
+    heading: str
+    text: str
+    value: str = ""
+    words: bool = False
 
 
 def _last_if_nan(value: float) -> float:
@@ -168,9 +178,9 @@ class Leaderboard:
         keys = [key for key in differing(row.settings for row in self.rows) if _is_choice(key)]
         self._label_keys = _differing_of_models(self.rows)
         varied = set().union(*self._label_keys.values())
-        self.has_tags, self.has_notes = (
-            any(getattr(row, name) for row in self.rows) for name in ("tags", "note")
-        )
+        labels = [name for name in ("tags", "note") if any(getattr(row, name) for row in self.rows)]
+        counts = any(row.test_readings is not None for row in self.rows)
+        self._words = [*(["protocol"] if counts else []), *labels]
         # What was varied comes before what differs only since the models do.
         self.keys = sorted(keys, key=lambda key: (key != "model._target_", key not in varied))
         self.headings = _headings(self.keys)
@@ -228,6 +238,34 @@ class Leaderboard:
             "directories that are reported"
         )
 
+    def cells(self, row: Row, shows_test: bool = True) -> list[Cell]:
+        """Return a row as cells, whose headings are those of every row."""
+
+        def metrics(*names: str) -> list[Cell]:
+            shown = [name for name in names if shows_test or not name.startswith("test/")]
+            return [_metric_cell(row, name) for name in shown]
+
+        # The result comes first: on a phone nothing else is seen without scrolling.
+        first = metrics(*SHOWN[:2])
+        cells = [Cell("row", str(row.number), str(row.number)), *first]
+        keys, names = self.keys or ["model._target_"], self.headings or ["model"]
+        for key, heading in zip(keys, names, strict=True):
+            if heading not in self._words:  # as protocol, which has a column that says more
+                value = row.settings.get(key)
+                text = row.model if key == "model._target_" else setting_text(value)
+                cells.append(Cell(heading, text, text, isinstance(value, str)))
+        for name in self._words:
+            text = getattr(row, name)
+            cells.append(Cell(name, text, text, words=True))
+        n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
+        cells.append(Cell("n", n, str(len(row.runs))))
+        for cell in first:
+            text = interval_text(row.metrics.get(cell.heading))
+            cells.append(Cell(f"{cell.heading} 95 %", text, cell.value if text else ""))
+        cells += metrics(*SHOWN[2:4], *self.added, *SHOWN[4:])
+        place = printable(str(display_path(self.best_run(row).directory)))
+        return [*cells, Cell("best run", place, place, words=True)]
+
     def records(self) -> list[dict[str, Any]]:
         """Return the rows for other programs, flat."""
         records = []
@@ -246,10 +284,7 @@ class Leaderboard:
                     figures[f"{name}/ci95_high"] = spread.mean + half
                 record |= finite(figures)
             record["test_readings"] = row.test_readings
-            if self.has_tags:
-                record["tags"] = row.tags
-            if self.has_notes:
-                record["note"] = row.note
+            record |= {name: getattr(row, name) for name in self._words if name != "protocol"}
             record["directories"] = [str(run.directory) for run in row.runs]
             records.append(record)
         return records
@@ -290,7 +325,7 @@ def _is_choice(key: str) -> bool:
 
 def _headings(keys: Sequence[str]) -> list[str]:
     names = headings(["model" if key == "model._target_" else key for key in keys])
-    return [key if name in ("row", "n") else name for key, name in zip(keys, names, strict=True)]
+    return [key if name in _COLUMNS else name for key, name in zip(keys, names, strict=True)]
 
 
 def setting_text(value: Any) -> str:
@@ -307,6 +342,11 @@ def spread_cell(name: str, spread: Spread | None) -> str:
     if spread is None:
         return ""
     return spread_text(name, spread.mean, spread.std if name.endswith("/acc") else None)
+
+
+def _metric_cell(row: Row, name: str) -> Cell:
+    mean = row.mean(name)
+    return Cell(name, row.cell(name), repr(mean) if math.isfinite(mean) else "")
 
 
 def interval_text(spread: Spread | None) -> str:

@@ -1,9 +1,8 @@
 """Page of a report: one HTML file that needs no network."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
@@ -13,15 +12,8 @@ from mnist_lab.errors import printable
 from mnist_lab.files.images import data_url
 from mnist_lab.report import charts
 from mnist_lab.report.curves import Curve
-from mnist_lab.report.leaderboard import (
-    SHOWN,
-    Leaderboard,
-    Row,
-    interval_text,
-    setting_text,
-)
+from mnist_lab.report.leaderboard import Leaderboard
 from mnist_lab.report.lineage import lineage
-from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:
@@ -36,15 +28,6 @@ _LINEAGE_TEXT = (
     "A line is a trial, and an arrow leads from a trial to one that has copied it. The thick line "
     "goes through the trials that trained the weights of the best run."
 )
-
-
-class Cell(NamedTuple):
-    """A cell of the leaderboard: text, the value it is sorted by, whether it is words."""
-
-    heading: str
-    text: str
-    value: str = ""
-    words: bool = False
 
 
 def page(
@@ -71,7 +54,7 @@ def page(
         summary=f"{counted(runs, 'run')} in {counted(len(board.rows), 'row')}, sorted by "
         f"{board.sorted_by}.",
         comparison=list(map(printable, comparison)),
-        rows=[cells(board, row, shows_test) for row in board.rows],
+        rows=[board.cells(row, shows_test) for row in board.rows],
         charts=list(_charts(board, curves, shows_test)),
         models=[_model(name, predictions, shows_test) for name, predictions in models],
     )
@@ -106,39 +89,6 @@ def _model(name: str, predictions: "Predictions", shows_test: bool) -> dict[str,
         "html": _html(charts.confusion_matrix(counts, name, names)),
         "mistakes": _mistakes(predictions),
     }
-
-
-def cells(board: Leaderboard, row: Row, shows_test: bool = True) -> list[Cell]:
-    """Return a row of the leaderboard, whose headings are those of every row."""
-
-    def metrics(names: Iterable[str]) -> list[Cell]:
-        shown = [name for name in names if shows_test or not name.startswith("test/")]
-        return [_metric(row, name) for name in shown]
-
-    # The result comes first: on a phone nothing else is seen without scrolling.
-    first, rest = metrics(SHOWN[:2]), metrics((*SHOWN[2:4], *board.added, *SHOWN[4:]))
-    result = [Cell("row", str(row.number), str(row.number)), *first]
-    keys, headings = board.keys or ["model._target_"], board.headings or ["model"]
-    for key, heading in zip(keys, headings, strict=True):
-        value = row.settings.get(key)
-        text = row.model if key == "model._target_" else setting_text(value)
-        result.append(Cell(heading, text, text, isinstance(value, str)))
-    if board.has_tags:
-        result.append(Cell("tags", row.tags, row.tags, words=True))
-    if board.has_notes:
-        result.append(Cell("note", row.note, row.note, words=True))
-    n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
-    result.append(Cell("n", n, str(len(row.runs))))
-    for cell in first:
-        text = interval_text(row.metrics.get(cell.heading))
-        result.append(Cell(f"{cell.heading} 95 %", text, cell.value if text else ""))
-    place = printable(str(display_path(board.best_run(row).directory)))
-    return [*result, *rest, Cell("best run", place, place, words=True)]
-
-
-def _metric(row: Row, name: str) -> Cell:
-    mean = row.mean(name)
-    return Cell(name, row.cell(name), repr(mean) if math.isfinite(mean) else "")
 
 
 def _html(figure: Any) -> Markup:

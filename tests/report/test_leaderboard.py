@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
-from made_runs import make_run
+from made_runs import make_run, note
 from scipy import stats
 
 from mnist_lab.errors import ConfigError
@@ -125,3 +125,24 @@ def test_a_metric_that_not_all_runs_have_has_its_own_n(tmp_path: Path) -> None:
     assert "test/acc/n" not in record
     (line,) = csv.DictReader(io.StringIO(board.csv()))
     assert (line["n"], line["val/acc/n"]) == ("3", "2")
+
+
+def test_the_protocol_is_one_column_and_no_setting_takes_a_columns_name(tmp_path: Path) -> None:
+    for name, count in (("a", 2), ("b", 0)):
+        run = make_run(tmp_path / name, 0, 0.9, model={"tags": name})
+        with (run / "config.yaml").open("a") as config:
+            config.write("protocol: sealed\n")
+        note(run, test_readings=[{"by": "train"}] * count)
+    note(make_run(tmp_path / "c", 0, 0.8), tags=["paper"])
+    board = Leaderboard(collect([tmp_path]).runs)
+    lines = [{cell.heading: cell.text for cell in board.cells(row)} for row in board.rows]
+    assert [line["protocol"] for line in lines] == [
+        "sealed, read 2 times",
+        "sealed, not read",
+        "open",
+    ]
+    assert [line["model.tags"] for line in lines] == ["a", "b", ""]
+    assert [line["tags"] for line in lines] == ["", "", "paper"]
+    headings = [cell.heading for cell in board.cells(board.rows[0])]
+    assert len({*headings}) == len(headings)
+    assert [record["tags"] for record in board.records()] == ["", "", "paper"]

@@ -5,8 +5,8 @@ from pathlib import Path
 from browser import opened
 from made_runs import make_run, note
 
-from mnist_lab.report.leaderboard import Leaderboard
-from mnist_lab.report.page import Cell, cells, page
+from mnist_lab.report.leaderboard import Cell, Leaderboard
+from mnist_lab.report.page import page
 from mnist_lab.report.read_runs import collect
 
 
@@ -15,7 +15,7 @@ def test_a_cell_for_each_column(tmp_path: Path) -> None:
     make_run(tmp_path / "b", 0, 0.8, optimizer={"lr": 0.25})
     board = Leaderboard(collect([tmp_path]).runs)
     for row, lr in zip(board.rows, ("0.5", "0.25"), strict=True):
-        line = {cell.heading: cell for cell in cells(board, row)}
+        line = {cell.heading: cell for cell in board.cells(row)}
         assert [*line][:4] == ["row", "val/acc", "test/acc", "lr"]
         assert line["lr"] == Cell("lr", lr, lr)
         assert line["row"].text == str(row.number)
@@ -37,7 +37,7 @@ def test_tags_notes_and_the_directory_of_each_row(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 0, 0.9, optimizer={"lr": 0.5})
     note(make_run(tmp_path / "b", 0, 0.8), tags=["paper", "<i>"], note="</td><script>alert(1)")
     board = Leaderboard(collect([tmp_path]).runs)
-    lines = [{cell.heading: cell for cell in cells(board, row)} for row in board.rows]
+    lines = [{cell.heading: cell for cell in board.cells(row)} for row in board.rows]
     assert [line["tags"].text for line in lines] == ["", "paper <i>"]
     assert lines[1]["note"].text == "</td><script>alert(1)"
     assert [Path(line["best run"].text).name for line in lines] == ["a", "b"]
