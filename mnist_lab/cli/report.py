@@ -165,7 +165,7 @@ def _silence_lightning() -> None:
 
 def _has_trials(board: Leaderboard) -> bool:
     """Return whether a run is a sweep's trial, which are there to choose from."""
-    return any(sweep_of(run.directory.absolute()) for row in board.rows for run in row.runs)
+    return any(sweep_of(run.path.absolute()) for row in board.rows for run in row.runs)
 
 
 def _print_table(board: Leaderboard, shows_test: bool) -> None:
@@ -200,7 +200,7 @@ def _write_page(
     _silence_lightning()
     rows = board.rows[:_CURVES]
     curves_of = {
-        name: curves(board.best_run(row).directory)
+        name: curves(board.best_run(row).path)
         for name, row in _watched(
             list(zip(board.names(rows), rows, strict=True)), "reading learning curves"
         )
@@ -227,6 +227,6 @@ def _predictions(
         if row.settings.get("protocol") == "sealed" and not shows_test:
             continue
         try:
-            yield name, predict_test_images(board.best_run(row).directory, overrides)
+            yield name, predict_test_images(board.best_run(row).path, overrides)
         except LabError as error:
             say(f"mnist-lab report: no mistakes of row {row.number}: {error}", to_stderr=True)

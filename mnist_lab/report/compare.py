@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.leaderboard import Leaderboard, Row, Spread
-from mnist_lab.report.read_runs import Run
+from mnist_lab.report.read_runs import Entry
 from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:
@@ -143,14 +143,14 @@ def compare(board: Leaderboard, names: Sequence[str], overrides: Sequence[str]) 
 
     return Comparison(
         names=(_named(board, row_a, run_a), _named(board, row_b, run_b)),
-        directories=(str(chosen[0].directory), str(chosen[1].directory)),
+        directories=(str(chosen[0].path), str(chosen[1].path)),
         seeds=[str(a.seed) for a, b in pairs if str(a.seed) == str(b.seed)],
         by_seed=_by_seed(pairs),
-        mcnemar=mcnemar(*(predict_test_images(run.directory, overrides) for run in chosen)),
+        mcnemar=mcnemar(*(predict_test_images(run.path, overrides) for run in chosen)),
     )
 
 
-def _by_seed(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Spread]:
+def _by_seed(pairs: Sequence[tuple[Entry, Entry]]) -> dict[str, Spread]:
     by_seed = {}
     for name in _METRICS:
         differences = [
@@ -163,12 +163,14 @@ def _by_seed(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Spread]:
     return by_seed
 
 
-def _named(board: Leaderboard, row: Row, run: Run | None) -> str:
-    where = f" ({run.directory})" if run is not None else f" ({counted(len(row.runs), 'run')})"
+def _named(board: Leaderboard, row: Row, run: Entry | None) -> str:
+    where = f" ({run.path})" if run is not None else f" ({counted(len(row.runs), 'run')})"
     return f"row {row.number}, {board.label(row)}{where}"
 
 
-def _pairs(row_a: Row, run_a: Run | None, row_b: Row, run_b: Run | None) -> list[tuple[Run, Run]]:
+def _pairs(
+    row_a: Row, run_a: Entry | None, row_b: Row, run_b: Entry | None
+) -> list[tuple[Entry, Entry]]:
     """Return the pairs of runs to compare: those of equal seed, or the two that are named."""
     if run_a is not None and run_b is not None:
         return [(run_a, run_b)]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mnist_lab.errors import ConfigError, printable
 from mnist_lab.report.names import listed, nearest
-from mnist_lab.report.read_runs import Run, differing, grouped
+from mnist_lab.report.read_runs import Entry, differing, grouped
 from mnist_lab.runs.directory import display_path, finite
 from mnist_lab.runs.summary import added_metrics, csv_text, headings, spread_text
 
@@ -54,8 +54,8 @@ class Spread:
 class Row:
     """One or more runs that differ in nothing but their seed."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs = sorted(runs, key=lambda run: (str(run.seed), str(run.directory)))
+    def __init__(self, runs: Sequence[Entry]) -> None:
+        self.runs = sorted(runs, key=lambda run: (str(run.seed), str(run.path)))
         self.settings = runs[0].settings
         if net := self.settings.get(_NET):  # the class that a model of any module is about
             self.settings = {**self.settings, "model._target_": net}
@@ -148,7 +148,7 @@ class Leaderboard:
         ConfigError: no run has that metric.
     """
 
-    def __init__(self, runs: Sequence[Run], by: str | None = None) -> None:
+    def __init__(self, runs: Sequence[Entry], by: str | None = None) -> None:
         rows = [Row(group) for group in grouped(runs)]
         monitors = {(run.settings.get("monitor"), run.settings.get("mode")) for run in runs}
         monitor, mode = next(iter(monitors)) if len(monitors) == 1 else (None, None)
@@ -166,7 +166,7 @@ class Leaderboard:
             rows,
             key=lambda row: (
                 -_last_if_nan(self.sign * row.mean(self.sorted_by)),
-                str(row.runs[0].directory),
+                str(row.runs[0].path),
             ),
         )
         added = added_metrics(name for row in rows for name in row.metrics)
@@ -185,7 +185,7 @@ class Leaderboard:
         self.keys = sorted(keys, key=lambda key: (key != "model._target_", key not in varied))
         self.headings = _headings(self.keys)
 
-    def best_run(self, row: Row) -> Run:
+    def best_run(self, row: Row) -> Entry:
         """Return the run that is best by what the rows are sorted by; where none is, the first."""
         return max(
             row.runs,
@@ -217,7 +217,7 @@ class Leaderboard:
         keys = _differing_of_models(rows)
         return [f"{row.number}: {self.label(row, keys)}" for row in rows]
 
-    def row_of(self, name: str) -> tuple[Row, Run | None]:
+    def row_of(self, name: str) -> tuple[Row, Entry | None]:
         """Return the row of a number, or that of a run's directory and the run.
 
         Raises:
@@ -231,7 +231,7 @@ class Leaderboard:
         place = path.resolve()
         for row in self.rows:
             for run in row.runs:
-                if run.directory.resolve() == place:
+                if run.path.resolve() == place:
                     return row, run
         raise ConfigError(
             f"--compare {name}: must be a row's number or the directory of a finished run in the "
@@ -263,7 +263,7 @@ class Leaderboard:
             text = interval_text(row.metrics.get(cell.heading))
             cells.append(Cell(f"{cell.heading} 95 %", text, cell.value if text else ""))
         cells += metrics(*SHOWN[2:4], *self.added, *SHOWN[4:])
-        place = printable(str(display_path(self.best_run(row).directory)))
+        place = printable(str(display_path(self.best_run(row).path)))
         return [*cells, Cell("best run", place, place, words=True)]
 
     def records(self) -> list[dict[str, Any]]:
@@ -285,7 +285,7 @@ class Leaderboard:
                 record |= finite(figures)
             record["test_readings"] = row.test_readings
             record |= {name: getattr(row, name) for name in self._words if name != "protocol"}
-            record["directories"] = [str(run.directory) for run in row.runs]
+            record["directories"] = [str(run.path) for run in row.runs]
             records.append(record)
         return records
 

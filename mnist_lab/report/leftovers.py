@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mnist_lab.files.atomic import remove, write_errors
 from mnist_lab.files.regular import check_links
-from mnist_lab.report.listing import BROKEN, entries, is_training
+from mnist_lab.report.listing import entries
+from mnist_lab.report.read_runs import BROKEN, is_training
 from mnist_lab.runs.directory import (
     CHECKPOINTS,
     CONFIG,

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from mnist_lab.report.charts import finish
 from mnist_lab.report.leaderboard import Leaderboard
-from mnist_lab.report.read_runs import Phase, Run
+from mnist_lab.report.read_runs import Entry, Phase
 
 _GREY, _DARK, _BLUE = "rgba(128,128,128,0.5)", "rgba(128,128,128,1)", "#1f77b4"
 
@@ -15,10 +15,10 @@ _GREY, _DARK, _BLUE = "rgba(128,128,128,0.5)", "rgba(128,128,128,1)", "#1f77b4"
 def lineage(board: Leaderboard) -> go.Figure | None:
     """Draw the trials of the best population over its epochs; None where there is none."""
     best_first = [run for row in board.rows for run in row.runs]
-    sweep = next((run.directory.parent for run in best_first if run.lineage), None)
+    sweep = next((run.path.parent for run in best_first if run.lineage), None)
     if sweep is None:
         return None
-    runs = [run for run in best_first if run.directory.parent == sweep]
+    runs = [run for run in best_first if run.path.parent == sweep]
     end = max(_epochs(run) for run in runs)
     pairs = {pair for run in runs for pair in pairwise(run.lineage)}
     copies = sorted({(after.epoch, before.trial, after.trial) for before, after in pairs})
@@ -54,13 +54,13 @@ def lineage(board: Leaderboard) -> go.Figure | None:
     return figure
 
 
-def _own(run: Run) -> Sequence[Phase]:
+def _own(run: Entry) -> Sequence[Phase]:
     """Return a run's phases; one that has copied nobody is named by its directory."""
-    name = run.directory.name
+    name = run.path.name
     return run.lineage or ([Phase(0, int(name))] if name.isdecimal() else [])
 
 
-def _epochs(run: Run) -> int:
+def _epochs(run: Entry) -> int:
     epochs = run.settings.get("trainer.max_epochs")
     last = run.lineage[-1].epoch + 1 if run.lineage else 1
     return max(epochs, last) if type(epochs) is int else last

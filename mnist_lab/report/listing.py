@@ -3,124 +3,19 @@
 import functools
 import gc
 import math
-import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.errors import LabError, StorageError, printable, reason
-from mnist_lab.files.regular import check_links
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.read_runs import (
-    differing,
-    read_metrics,
-    read_settings,
-    run_directories,
-)
-from mnist_lab.runs import directory
-from mnist_lab.runs.directory import is_held
+from mnist_lab.report.read_runs import Entry, differing, read_entry, run_directories
 from mnist_lab.runs.exclusive import sweep_of
-from mnist_lab.runs.labels import Labels, labels_of
-from mnist_lab.runs.manifest import RunState, read_manifest
+from mnist_lab.runs.labels import Labels
+from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import counted
 
-BROKEN = "broken"  # state of a run that cannot be read
-DIVERGED = "diverged"
 _SHOWN_VALUES = 4  # of a key that a sweep varies
-
-
-@dataclass
-class Entry:
-    """A run, or a sweep with its trials.
-
-    Args:
-        path: the directory, by the path that it was found by.
-        state: a ``RunState``, ``diverged`` or ``broken``.
-        started: seconds since 1970.
-        settings: config values by dotted keys; of a sweep, those of its best trial.
-        seed: the run's seed.
-        metrics: as in ``metrics.json``; of a sweep, the best trial's.
-        labels: tags and note.
-        error: why the run failed or cannot be read.
-        trials: of a sweep.
-    """
-
-    path: Path
-    state: str
-    started: float = 0.0
-    settings: dict[str, Any] = field(default_factory=dict)
-    seed: Any = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    labels: Labels = Labels()
-    error: str = ""
-    trials: list["Entry"] = field(default_factory=list)
-
-    @property
-    def monitor(self) -> str:
-        """The metric that the run is judged by."""
-        return str(self.settings.get("monitor", "val/acc"))
-
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        """What the model is called, in small letters: its class, and the choice as it is typed."""
-        names = (self.value("model"), model_choices().get(str(self.settings.get("model._target_"))))
-        return tuple(name.lower() for name in names if name)
-
-    @property
-    def sign(self) -> int:
-        """1 where more of the monitored metric is better, else -1."""
-        return -1 if self.settings.get("mode") == "min" else 1
-
-    def value(self, name: str) -> Any:
-        """Return a field, metric or setting by its full name; None where the entry has none."""
-        match name:
-            case "run":
-                return str(self.path)
-            case "age":
-                return time.time() - self.started
-            case "started":
-                return datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
-            case "model":
-                # Of a model of any module the module's class is what it is about.
-                target = self.settings.get("model.net._target_") or self.settings.get(
-                    "model._target_"
-                )
-                return str(target or "").rpartition(".")[2] or None
-            case "monitored":
-                return self.metrics.get(self.monitor)
-            case "time":
-                return self.metrics.get("time/total")
-            case "tag" | "tags":
-                return self.labels.tags
-            case "note":
-                return self.labels.note or None
-            case "trials":
-                return len(self.trials) or None
-            case "error":
-                return self.error or None
-            case "state" | "monitor" | "seed":
-                return getattr(self, name)
-        return self.metrics.get(name, self.settings.get(name))
-
-    def record(self) -> dict[str, Any]:
-        """Return everything for other programs, flat."""
-        own = ("run", "state", "started", "model", "seed", "monitor", "tags", "note", "error")
-        record = {name: self.value(name) for name in own}
-        if self.trials:
-            record["trials"] = len(self.trials)
-        return record | self.settings | directory.finite(self.metrics)
-
-
-@functools.cache
-def model_choices() -> dict[str, str]:
-    """Return the names of ``model=`` by the class that each is."""
-    from mnist_lab.config.schema import SCHEMAS  # takes as long to import as a hundred runs
-
-    return {str(schema()._target_): name for name, schema in SCHEMAS["model"].items()}
 
 
 def entries(places: Iterable[Path]) -> list[Entry]:
@@ -139,56 +34,6 @@ def entries(places: Iterable[Path]) -> list[Entry]:
         if was_enabled:
             gc.enable()
     return sorted(found, key=lambda entry: (-entry.started, str(entry.path)))
-
-
-def read_entry(path: Path) -> Entry:
-    """Read a run."""
-    try:
-        entry = Entry(path, BROKEN, path.stat().st_mtime)
-        check_links(path)
-        manifest = read_manifest(path) if _has(path, directory.MANIFEST) else {}
-        entry.labels = labels_of(manifest)
-        entry.started = _seconds(manifest.get("started")) or entry.started
-        entry.settings, entry.seed = read_settings(path)
-        if _has(path, directory.METRICS):
-            entry.metrics = read_metrics(path)
-        entry.error = printable(str(manifest.get("error") or ""))
-        entry.state = _state(path, manifest.get("state", RunState.FINISHED), entry)
-    except LabError as error:
-        entry.error = str(error)
-    except OSError as error:
-        entry.error = printable(f"{path}: cannot be read: {reason(error)}")
-    return entry
-
-
-def _has(path: Path, name: str) -> bool:
-    return os.path.exists(f"{path}/{name}")  # a Path of each would take longer than the question
-
-
-def _state(path: Path, state: Any, entry: Entry) -> str:
-    """Return a run's state; one that a killed process left as running is interrupted."""
-    if state == RunState.RUNNING:
-        return RunState.RUNNING if is_training(path) else RunState.INTERRUPTED
-    is_nan = any(map(math.isnan, entry.metrics.values()))
-    if (state == RunState.FINISHED and is_nan) or entry.error.startswith("Diverged:"):
-        return DIVERGED
-    return str(state) if state in [*RunState] else RunState.INTERRUPTED
-
-
-def is_training(path: Path) -> bool:
-    """Return whether a process holds a run; where that cannot be asked, it is taken to be so."""
-    try:
-        return (path / directory.LOCK).exists() and is_held(path / directory.LOCK)
-    except StorageError:
-        return True
-
-
-def _seconds(text: Any) -> float | None:
-    try:
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError, OSError):
-        return None
 
 
 def with_sweeps(runs: Sequence[Entry]) -> list[Entry]:

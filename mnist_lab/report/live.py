@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.report.listing import Entry, is_training, read_entry, with_sweeps
-from mnist_lab.report.read_runs import NOT_SEARCHED
+from mnist_lab.report.listing import with_sweeps
+from mnist_lab.report.read_runs import NOT_SEARCHED, Entry, is_training, read_entry
 from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS, PROGRESS
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.progress import Beat, read_beat

@@ -49,7 +49,7 @@ def plot(*places: str | Path, chart: str = "curves") -> "go.Figure":
     match chart:
         case "curves":
             rows = board.rows[:_CURVES]
-            drawn = [curves(board.best_run(row).directory) for row in rows]
+            drawn = [curves(board.best_run(row).path) for row in rows]
             figure = charts.learning_curves(dict(zip(board.names(rows), drawn, strict=True)))
         case "time":
             figure = charts.accuracy_against(board, "time/fit", "seconds of training")
@@ -59,7 +59,7 @@ def plot(*places: str | Path, chart: str = "curves") -> "go.Figure":
             from mnist_lab.inference.evaluate import predict_test_images
 
             row = board.rows[0]
-            predictions = predict_test_images(board.best_run(row).directory)
+            predictions = predict_test_images(board.best_run(row).path)
             figure = charts.confusion_matrix(predictions.confusion(), board.name(row))
     if figure is None:
         raise InputError(f"{', '.join(map(str, places))}: nothing logged that this chart draws")

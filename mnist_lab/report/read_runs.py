@@ -3,13 +3,15 @@
 import functools
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_lab.config.renames import renamed_values
-from mnist_lab.errors import InputError, LabError, printable, reason
+from mnist_lab.errors import InputError, LabError, StorageError, printable, reason
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
@@ -34,6 +36,9 @@ _NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.p
 _FOLD = "data.fold"
 NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "projector"}
 
+BROKEN = "broken"  # state of a run that cannot be read
+DIVERGED = "diverged"
+
 
 class Phase(NamedTuple):
     """Epochs, from one on, that a trial of a population has trained weights.
@@ -47,27 +52,100 @@ class Phase(NamedTuple):
     trial: int
 
 
-@dataclass(frozen=True)
-class Run:
-    """One finished run.
+@dataclass
+class Entry:
+    """A run, or a sweep with its trials.
 
     Args:
-        directory: the path by which it was found.
-        settings: config values that may affect its result, by dotted keys; no seeds.
-        seed: its seed, and its fold where it is one of a cross-validation.
-        metrics: as in ``metrics.json``.
-        test_readings: how often its test images were read; None where that is not counted.
+        path: the directory, by the path that it was found by.
+        state: a ``RunState``, ``diverged`` or ``broken``.
+        recorded: the ``RunState`` in its manifest; empty where that cannot be read.
+        started: seconds since 1970.
+        settings: config values by dotted keys; of a sweep, those of its best trial.
+        seed: the run's seed.
+        metrics: as in ``metrics.json``; of a sweep, the best trial's.
         labels: tags and note.
+        error: why the run failed or cannot be read.
+        test_readings: how often its test images were read; None where that is not counted.
         lineage: where it has copied others, whose weights it has, in the order of epochs.
+        trials: of a sweep.
     """
 
-    directory: Path
-    settings: dict[str, Any]
-    seed: Any
-    metrics: dict[str, float]
-    test_readings: int | None = None
+    path: Path
+    state: str
+    recorded: str = ""
+    started: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: Any = None
+    metrics: dict[str, float] = field(default_factory=dict)
     labels: Labels = Labels()
+    error: str = ""
+    test_readings: int | None = None
     lineage: Sequence[Phase] = ()
+    trials: list["Entry"] = field(default_factory=list)
+
+    @property
+    def monitor(self) -> str:
+        """The metric that the run is judged by."""
+        return str(self.settings.get("monitor", "val/acc"))
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """What the model is called, in small letters: its class, and the choice as it is typed."""
+        names = (self.value("model"), model_choices().get(str(self.settings.get("model._target_"))))
+        return tuple(name.lower() for name in names if name)
+
+    @property
+    def sign(self) -> int:
+        """1 where more of the monitored metric is better, else -1."""
+        return -1 if self.settings.get("mode") == "min" else 1
+
+    def value(self, name: str) -> Any:
+        """Return a field, metric or setting by its full name; None where the entry has none."""
+        match name:
+            case "run":
+                return str(self.path)
+            case "age":
+                return time.time() - self.started
+            case "started":
+                return datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
+            case "model":
+                # Of a model of any module the module's class is what it is about.
+                target = self.settings.get("model.net._target_") or self.settings.get(
+                    "model._target_"
+                )
+                return str(target or "").rpartition(".")[2] or None
+            case "monitored":
+                return self.metrics.get(self.monitor)
+            case "time":
+                return self.metrics.get("time/total")
+            case "tag" | "tags":
+                return self.labels.tags
+            case "note":
+                return self.labels.note or None
+            case "trials":
+                return len(self.trials) or None
+            case "error":
+                return self.error or None
+            case "state" | "monitor" | "seed":
+                return getattr(self, name)
+        return self.metrics.get(name, self.settings.get(name))
+
+    def record(self) -> dict[str, Any]:
+        """Return everything for other programs, flat."""
+        own = ("run", "state", "started", "model", "seed", "monitor", "tags", "note", "error")
+        record = {name: self.value(name) for name in own}
+        if self.trials:
+            record["trials"] = len(self.trials)
+        return record | self.settings | runs.finite(self.metrics)
+
+
+@functools.cache
+def model_choices() -> dict[str, str]:
+    """Return the names of ``model=`` by the class that each is."""
+    from mnist_lab.config.schema import SCHEMAS  # takes as long to import as a hundred runs
+
+    return {str(schema()._target_): name for name, schema in SCHEMAS["model"].items()}
 
 
 @dataclass
@@ -80,7 +158,7 @@ class Collected:
         broken: for each run that cannot be read, the error in a line.
     """
 
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Entry] = field(default_factory=list)
     unfinished: dict[str, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
@@ -114,52 +192,77 @@ def collect(
     """
     collected = Collected()
     for path in watched(run_directories(places)):
-        try:
-            check_links(path)
-            file = path / runs.MANIFEST
-            manifest = runs.read_json(file) if file.exists() else None
-            state = _state(manifest)
-            run = read_run(path, manifest) if state == RunState.FINISHED else None
-            if run is not None and run.settings.get("trainer.fast_dev_run"):
-                run, state = None, "fast_dev_run"  # a batch of everything is no result
-            if run is not None:
-                collected.runs.append(run)
-            else:
-                collected.unfinished[state] = collected.unfinished.get(state, 0) + 1
-        except LabError as error:
-            collected.broken.append(str(error))
-        except OSError as error:  # no permission for its directory
-            collected.broken.append(printable(f"{path}: cannot be read: {reason(error)}"))
+        run = read_entry(path, needs_metrics=True)
+        state, is_finished = run.recorded, run.recorded == RunState.FINISHED
+        if run.state == BROKEN and (is_finished or not state):
+            collected.broken.append(run.error)
+            continue
+        if is_finished and run.settings.get("trainer.fast_dev_run"):
+            state = "fast_dev_run"  # a batch of everything is no result
+        if state != RunState.FINISHED:
+            collected.unfinished[state] = collected.unfinished.get(state, 0) + 1
+            continue
+        if (fold := run.settings.pop(_FOLD, None)) is not None:  # a repetition, as another seed is
+            run.seed = f"{run.seed}, fold {fold}"
+        collected.runs.append(run)
     return collected
 
 
-def _state(manifest: Mapping[str, Any] | None) -> str:
-    """Return a run's state; one that has only its metrics left was finished."""
-    if manifest is None:
-        return RunState.FINISHED
-    state = manifest.get("state")
-    return str(state) if state in [*RunState] else RunState.INTERRUPTED
+def read_entry(path: Path, needs_metrics: bool = False) -> Entry:
+    """Read a run; one that cannot be read is an entry as well, with the reason as its error."""
+    entry = Entry(path, BROKEN)
+    try:
+        entry.started = path.stat().st_mtime
+        check_links(path)
+        has_manifest = _has(path, runs.MANIFEST)
+        manifest = read_manifest(path) if has_manifest else {"state": RunState.FINISHED}
+        state = manifest.get("state")
+        entry.recorded = str(state) if state in [*RunState] else RunState.INTERRUPTED
+        entry.labels = labels_of(manifest)
+        entry.started = _seconds(manifest.get("started")) or entry.started
+        entry.settings, entry.seed = read_settings(path)
+        if has_manifest and entry.settings.get("protocol") == "sealed":
+            entry.test_readings = len(manifest.get(TEST_READINGS, []))
+        entry.lineage = _lineage(manifest)
+        if needs_metrics or _has(path, runs.METRICS):
+            entry.metrics = read_metrics(path)
+        entry.error = printable(str(manifest.get("error") or ""))
+        entry.state = _state(entry)
+    except LabError as error:
+        entry.error = str(error)
+    except OSError as error:
+        entry.error = printable(f"{path}: cannot be read: {reason(error)}")
+    return entry
 
 
-def read_run(path: Path, manifest: Mapping[str, Any] | None = None) -> Run:
-    """Read a run.
+def _has(path: Path, name: str) -> bool:
+    return os.path.exists(f"{path}/{name}")  # a Path of each would take longer than the question
 
-    Args:
-        path: its directory.
-        manifest: the content of its manifest, which has its labels.
 
-    Raises:
-        InputError: a file of it is missing or corrupt.
-        UntrustedError: its config has YAML tags.
-    """
-    settings, seed = read_settings(path)
-    if (fold := settings.pop(_FOLD, None)) is not None:  # a repetition, as another seed is
-        seed = f"{seed}, fold {fold}"
-    readings = None
-    if settings.get("protocol") == "sealed" and (path / runs.MANIFEST).exists():
-        readings = len(read_manifest(path).get(TEST_READINGS, []))
-    labels, lineage = labels_of(manifest or {}), _lineage(manifest or {})
-    return Run(path, settings, seed, read_metrics(path), readings, labels, lineage)
+def _state(entry: Entry) -> str:
+    """Return a run's state; one that a killed process left as running is interrupted."""
+    if entry.recorded == RunState.RUNNING:
+        return RunState.RUNNING if is_training(entry.path) else RunState.INTERRUPTED
+    is_nan = any(map(math.isnan, entry.metrics.values()))
+    if (entry.recorded == RunState.FINISHED and is_nan) or entry.error.startswith("Diverged:"):
+        return DIVERGED
+    return entry.recorded
+
+
+def is_training(path: Path) -> bool:
+    """Return whether a process holds a run; where that cannot be asked, it is taken to be so."""
+    try:
+        return (path / runs.LOCK).exists() and runs.is_held(path / runs.LOCK)
+    except StorageError:
+        return True
+
+
+def _seconds(text: Any) -> float | None:
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def _lineage(manifest: Mapping[str, Any]) -> list[Phase]:
@@ -247,9 +350,9 @@ def _identity(value: Any) -> tuple[str, Any]:
     return ("number" if is_number else type(value).__name__), value
 
 
-def grouped(runs_read: Iterable[Run]) -> Iterator[list[Run]]:
+def grouped(runs_read: Iterable[Entry]) -> Iterator[list[Entry]]:
     """Yield the runs that differ in nothing but their seed, group by group."""
-    groups: dict[Any, list[Run]] = {}
+    groups: dict[Any, list[Entry]] = {}
     for run in runs_read:
         key = frozenset(
             (name, _identity(value)) for name, value in run.settings.items() if value is not None

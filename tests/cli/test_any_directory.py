@@ -24,7 +24,7 @@ from mnist_lab.config.resolve import resolved, run_dir_of
 from mnist_lab.config.saved import check_same_config, portable, run_config, stored_config
 from mnist_lab.data.mnist_files import Split
 from mnist_lab.data.sets import TEST_FILES, TRAIN_FILES, has_set
-from mnist_lab.report.read_runs import read_run
+from mnist_lab.report.read_runs import read_entry
 from mnist_lab.runs.directory import CONFIG, MANIFEST, write_metrics
 from mnist_lab.runs.manifest import is_finished
 
@@ -175,7 +175,7 @@ def check_configs(place: Path, run: str, kind: str, name: str, few_images: Path)
     for found in (resumed, again, stored_config(moved, [])):
         assert Path(os.path.abspath(found.data.root)) == root
         assert has_set(found.data.root, "mnist")
-    assert read_run(moved).settings["model._target_"] == "mnist_lab.models.SoftmaxRegression"
+    assert read_entry(moved).settings["model._target_"] == "mnist_lab.models.SoftmaxRegression"
     assert sorted(place.rglob("*")) == before
 
 

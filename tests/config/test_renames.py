@@ -10,7 +10,7 @@ from mnist_lab.config import renames
 from mnist_lab.config.compose import Loader, compose
 from mnist_lab.config.renames import Rename
 from mnist_lab.config.saved import run_config
-from mnist_lab.report.read_runs import read_run
+from mnist_lab.report.read_runs import read_entry
 from mnist_lab.runs.directory import CONFIG, MANIFEST, SWEEP
 
 RATE = Rename("optimizer.rate", "optimizer.lr", "0.2")
@@ -98,7 +98,7 @@ def test_a_stored_run_is_read_without_a_word_for_good(
 ) -> None:
     assert call(f"{RUN} optimizer.lr=0.5", tmp_path).returncode == 0
     folder = tmp_path / "run"
-    new = read_run(folder).settings
+    new = read_entry(folder).settings
     text = (folder / CONFIG).read_text().replace("  lr: 0.5", "  rate: 0.5")
     (folder / CONFIG).write_text(text.replace(CLASS.new, CLASS.old))
     manifest = json.loads((folder / MANIFEST).read_text())
@@ -108,7 +108,7 @@ def test_a_stored_run_is_read_without_a_word_for_good(
     (folder / MANIFEST).write_text(json.dumps(manifest))
     monkeypatch.setattr(renames, "__version__", "7.0.0")
     assert run_config(folder, []).optimizer.lr == 0.5
-    assert read_run(folder).settings == new
+    assert read_entry(folder).settings == new
     for command in ("resume run", "evaluate run --json trainer=cpu", "verify run", "report run"):
         done = call(command, tmp_path)
         assert done.returncode == 0, done.stderr

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from made_runs import make_run, note
 
-from mnist_lab.report.listing import Entry, entries
+from mnist_lab.report.listing import entries
+from mnist_lab.report.read_runs import Entry
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_is_sorted_by_validation_and_never_by_test(tmp_path: Path) -> None:
     make_run(tmp_path / "c", 0, None, test_acc=0.99, data={"val_size": 0})
     make_run(tmp_path / "d", 0, math.nan, test_acc=0.1, optimizer={"lr": 9.0})
     board = Leaderboard(collect([tmp_path]).runs)
-    assert [row.runs[0].directory.name for row in board.rows] == ["b", "a", "c", "d"]
+    assert [row.runs[0].path.name for row in board.rows] == ["b", "a", "c", "d"]
 
 
 def test_where_a_run_was_and_how_it_was_shown_is_no_difference(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_rows_are_named_by_number_or_directory(tmp_path: Path) -> None:
     row, run = board.row_of(str(tmp_path / "b"))
     assert row.number == 2
     assert run is not None
-    assert run.directory == tmp_path / "b"
+    assert run.path == tmp_path / "b"
     for name in ("3", "0", "nothing", str(tmp_path)):
         with pytest.raises(ConfigError, match="--compare"):
             board.row_of(name)

@@ -6,12 +6,12 @@ import pytest
 from made_runs import make_run, note
 
 from mnist_lab.report.listing import (
-    Entry,
     differences_text,
     entries,
     what_differs,
     with_sweeps,
 )
+from mnist_lab.report.read_runs import Entry
 from mnist_lab.runs.directory import locked
 
 

@@ -8,7 +8,7 @@ import pytest
 from made_runs import CONFIG, make_run
 
 from mnist_lab.errors import InputError
-from mnist_lab.report.read_runs import collect, read_run, run_directories
+from mnist_lab.report.read_runs import collect, read_entry, run_directories
 
 
 def test_a_directory_that_is_given_twice_counts_once(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_what_is_broken_or_unfinished_is_left_out(tmp_path: Path) -> None:
         other = make_run(tmp_path / f"{state}{len(list(tmp_path.iterdir()))}", 0, 0.9)
         (other / "manifest.json").write_text(json.dumps({"state": state}))
     collected = collect([tmp_path])
-    assert [run.directory.name for run in collected.runs] == ["good"]
+    assert [run.path.name for run in collected.runs] == ["good"]
     assert len(collected.broken) == 10
     assert all("\n" not in text and str(tmp_path) in text for text in collected.broken)
     assert collected.unfinished == {"running": 1, "failed": 2, "interrupted": 1}
@@ -42,7 +42,7 @@ def test_a_number_without_an_end_is_none(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 0, 0.9)
     metrics = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").write_text(json.dumps(metrics | {"val/loss": 10**400}))
-    assert math.isnan(read_run(run).metrics["val/loss"])
+    assert math.isnan(read_entry(run).metrics["val/loss"])
 
 
 def test_no_directory_is_an_error(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_class_by_its_old_name_is_the_same_setting(tmp_path: Path) -> None:
         text = f"  checkpoint: {{_target_: mnist_lab.{package}.Checkpoint}}\n"
         config = folder / "config.yaml"
         config.write_text(config.read_text().replace("callbacks:\n", f"callbacks:\n{text}"))
-        found.append(read_run(folder).settings)
+        found.append(read_entry(folder).settings)
     assert found[0] == found[1]
     assert found[0]["callbacks.checkpoint._target_"] == "mnist_lab.training.Checkpoint"
 
@@ -71,5 +71,19 @@ def test_a_fast_dev_run_is_no_result(value: object, tmp_path: Path) -> None:
     make_run(tmp_path / "quick", 0, 0.9, trainer={"fast_dev_run": value})
     make_run(tmp_path / "whole", 0, 0.9, trainer={"fast_dev_run": False})
     collected = collect([tmp_path])
-    assert [run.directory.name for run in collected.runs] == ["whole"]
+    assert [run.path.name for run in collected.runs] == ["whole"]
     assert collected.unfinished == {"fast_dev_run": 1}
+
+
+def test_a_run_that_has_just_gone_is_broken(tmp_path: Path) -> None:
+    entry = read_entry(tmp_path / "gone")
+    assert (entry.state, entry.error) == (
+        "broken",
+        f"{tmp_path}/gone: cannot be read: No such file or directory",
+    )
+
+
+def test_a_manifest_without_a_state_is_of_no_finished_run(tmp_path: Path) -> None:
+    (make_run(tmp_path / "a", 0, 0.9) / "manifest.json").write_text("{}")
+    assert read_entry(tmp_path / "a").state == "interrupted"
+    assert collect([tmp_path]).unfinished == {"interrupted": 1}

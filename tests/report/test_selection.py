@@ -7,7 +7,8 @@ import pytest
 from made_runs import make_run
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.listing import Entry, entries
+from mnist_lab.report.listing import entries
+from mnist_lab.report.read_runs import Entry
 from mnist_lab.report.selection import chosen, first_of_each, full_name, ranked
 
 

@@ -13,13 +13,13 @@ from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import printable
 from mnist_lab.report.leaderboard import setting_text
 from mnist_lab.report.listing import (
-    Entry,
     differences_text,
     entries,
     has_trials,
     what_differs,
     with_sweeps,
 )
+from mnist_lab.report.read_runs import Entry
 from mnist_lab.report.selection import FIELDS, chosen, first_of_each, full_name, ranked
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.summary import csv_text, headings, metric_text

@@ -12,7 +12,7 @@ from mnist_lab.cli.runs.listing import add_selection, print_rows, selected, show
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.errors import BusyError, ConfigError, InputError
 from mnist_lab.report.leftovers import MEANING, Kind, leftovers, remove_leftover
-from mnist_lab.report.listing import Entry
+from mnist_lab.report.read_runs import Entry
 from mnist_lab.runs.directory import CONFIG, METRICS, OUTPUTS, display_path
 from mnist_lab.runs.exclusive import exclusive
 from mnist_lab.runs.summary import counted

@@ -14,7 +14,7 @@ from mnist_lab.errors import InputError, printable
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.report.details import changed_settings, differences_of, environment_of
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.listing import BROKEN, Entry, read_entry
+from mnist_lab.report.read_runs import BROKEN, Entry, read_entry
 from mnist_lab.runs.directory import CONFIG, MANIFEST, METRICS, check_is_run
 from mnist_lab.runs.manifest import read_manifest
 from mnist_lab.runs.summary import metric_text, metrics_table

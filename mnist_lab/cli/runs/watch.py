@@ -19,8 +19,8 @@ from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.runs.listing import cell
 from mnist_lab.cli.terminal import Terminal
 from mnist_lab.errors import ConfigError, InputError, printable
-from mnist_lab.report.listing import Entry
 from mnist_lab.report.live import Live
+from mnist_lab.report.read_runs import Entry
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.progress import Beat
