@@ -1,7 +1,6 @@
 """Runs and sweeps below some folders: what each is, its state, and what differs."""
 
 import functools
-import gc
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +25,7 @@ def entries(places: Iterable[Path]) -> list[Entry]:
     Raises:
         InputError: a place is no directory.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()  # it would search ten thousand entries, all of which stay, again and again
-    try:
-        found = [read_entry(path) for path in run_directories(places)]
-    finally:
-        if was_enabled:
-            gc.enable()
+    found = map(read_entry, run_directories(places))
     return sorted(found, key=lambda entry: (-entry.started, str(entry.path)))
 
 
