@@ -7,10 +7,9 @@ from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.errors import printable
-from mnist_lab.report.leaderboard import Spread
 from mnist_lab.runs.directory import OFFLINE, display_path
 from mnist_lab.runs.manifest import SEEDS, RunState
-from mnist_lab.runs.summary import counted, headings, metric_text, spread_text
+from mnist_lab.runs.summary import counted, headings, interval_text, metric_text, spread_text
 from mnist_lab.sweeps.records import Record, counts, short
 from mnist_lab.sweeps.results import CSV, Group, Leaderboard
 from mnist_lab.sweeps.sweeper import Outcome
@@ -76,7 +75,7 @@ def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
     for group in groups:
         cells = [short(group.records[0].params.get(key, "")) for key in keys]
         cells += [str(group.count)] * has_seeds
-        cells += [spread_text(name, *group.spread(name)) or "-" for name in metrics]
+        cells += [spread_text(name, group.spread(name)) or "-" for name in metrics]
         rows.append([",".join(str(record.number) for record in group.records), *cells])
     yield "best trials" if front is None else "trials that none beats in every objective"
     table = [list(map(printable, row)) for row in (["trial", *columns], *rows)]
@@ -102,9 +101,13 @@ def _mean_of_folds(
     """
     objective, mode = next(iter(board.objectives.items()))
     rows = [
-        (dict(setting), len(known), {name: _spread(name, known) for name in board.objectives})
+        (
+            dict(setting),
+            group.count,
+            {name: group.spread(name) if group.count else None for name in board.objectives},
+        )
         for setting, records in settings.items()
-        for known in [Group.of(records).measured]
+        for group in [Group.of(records)]
     ]
     sign = -1 if mode == "max" else 1
     rows.sort(key=lambda row: sign * spread.mean if (spread := row[2][objective]) else float("inf"))
@@ -116,22 +119,8 @@ def _mean_of_folds(
     for setting, count, spreads in rows:
         cells = [*(short(setting.get(key, "")) for key in keys), str(count)]
         for name, spread in spreads.items():
-            cells += _cells(name, spread)
+            mean = metric_text(name, spread.mean) if spread else "-"
+            cells += [mean, interval_text(name, spread) or "-"]
         table.append(list(map(printable, cells)))
     yield "mean of folds"
     yield from folded_table(list(map(printable, columns)), table, width, columns)
-
-
-def _spread(name: str, records: list[Record]) -> Spread | None:
-    values = [value for record in records if (value := record.metrics.get(name)) is not None]
-    return Spread.of(values) if values else None
-
-
-def _cells(name: str, spread: Spread | None) -> list[str]:
-    """Return a mean and its interval."""
-    if spread is None:
-        return ["-", "-"]
-    if spread.half is None:
-        return [metric_text(name, spread.mean), "-"]
-    low, high = (metric_text(name, spread.mean + sign * spread.half) for sign in (-1, 1))
-    return [metric_text(name, spread.mean), f"{low.removesuffix('%').rstrip()} to {high}"]

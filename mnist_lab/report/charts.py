@@ -14,7 +14,8 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 
 from mnist_lab.report.curves import CURVES, Curve
-from mnist_lab.report.leaderboard import Leaderboard, Spread
+from mnist_lab.report.leaderboard import Leaderboard
+from mnist_lab.runs.summary import Spread
 
 _COLORS = qualitative.D3
 _MAX_LABEL = 40  # characters

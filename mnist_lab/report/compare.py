@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.leaderboard import Leaderboard, Row, Spread
+from mnist_lab.report.leaderboard import Leaderboard, Row
 from mnist_lab.report.read_runs import Entry
-from mnist_lab.runs.summary import counted
+from mnist_lab.runs.summary import Spread, counted
 
 if TYPE_CHECKING:
     from mnist_lab.inference.predictions import Predictions

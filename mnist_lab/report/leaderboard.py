@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,43 +11,20 @@ from mnist_lab.errors import ConfigError, printable
 from mnist_lab.report.names import listed, nearest
 from mnist_lab.report.read_runs import Entry, differing, grouped
 from mnist_lab.runs.directory import display_path, finite
-from mnist_lab.runs.summary import added_metrics, csv_text, headings, spread_text
+from mnist_lab.runs.summary import (
+    Spread,
+    added_metrics,
+    csv_text,
+    headings,
+    interval_text,
+    metric_text,
+    spread_text,
+)
 
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
-_CONFIDENCE = 0.95
 _COLUMNS = ("row", "n", "tags", "note")  # which a setting's last part is not to be taken for
 _NET = "model.net._target_"
 _ADDED = 8  # columns of metrics besides the lab's own
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A metric over the runs of a row.
-
-    Args:
-        n: number of runs that have the metric.
-        mean: their mean.
-        std: standard deviation of the sample; None for one run.
-        half: half of the 95 % interval of the mean, by Student's t; None for one run.
-    """
-
-    n: int
-    mean: float
-    std: float | None = None
-    half: float | None = None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Return the spread of one value or more."""
-        n = len(values)
-        mean = math.fsum(values) / n if all(map(math.isfinite, values)) else math.nan
-        if n < 2 or math.isnan(mean):
-            return cls(n, mean)
-        std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-        from scipy.special import stdtrit  # a tenth of the time that scipy.stats takes to import
-
-        errors = float(stdtrit(n - 1, (1 + _CONFIDENCE) / 2))
-        return cls(n, mean, std, errors * std / math.sqrt(n))
 
 
 class Row:
@@ -87,9 +63,11 @@ class Row:
     def cell(self, name: str) -> str:
         """Return a metric for a table, with the number of runs that have it where not all do."""
         spread = self.metrics.get(name)
-        if spread is None or spread.n == len(self.runs):
-            return spread_cell(name, spread)
-        return f"{spread_cell(name, spread)} (n={spread.n})"
+        if spread is None:
+            return ""
+        is_accuracy = name.endswith("/acc")  # which has its standard deviation as well
+        text = spread_text(name, spread) if is_accuracy else metric_text(name, spread.mean)
+        return text if spread.n == len(self.runs) else f"{text} (n={spread.n})"
 
     @property
     def test_readings(self) -> int | None:
@@ -260,7 +238,7 @@ class Leaderboard:
         n = f"{len(row.runs)}{'*' if row.repeats_seeds else ''}"
         cells.append(Cell("n", n, str(len(row.runs))))
         for cell in first:
-            text = interval_text(row.metrics.get(cell.heading))
+            text = interval_text(cell.heading, row.metrics.get(cell.heading))
             cells.append(Cell(f"{cell.heading} 95 %", text, cell.value if text else ""))
         cells += metrics(*SHOWN[2:4], *self.added, *SHOWN[4:])
         place = printable(str(display_path(self.best_run(row).path)))
@@ -337,21 +315,6 @@ def setting_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def spread_cell(name: str, spread: Spread | None) -> str:
-    """Return a metric for a table, an accuracy with its standard deviation."""
-    if spread is None:
-        return ""
-    return spread_text(name, spread.mean, spread.std if name.endswith("/acc") else None)
-
-
 def _metric_cell(row: Row, name: str) -> Cell:
     mean = row.mean(name)
     return Cell(name, row.cell(name), repr(mean) if math.isfinite(mean) else "")
-
-
-def interval_text(spread: Spread | None) -> str:
-    """Return the 95 % interval of an accuracy for a table."""
-    if spread is None or spread.half is None:
-        return ""
-    low, high = max(spread.mean - spread.half, 0.0), min(spread.mean + spread.half, 1.0)
-    return f"{low * 100:.2f} to {high:.2%}"

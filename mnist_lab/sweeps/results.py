@@ -9,7 +9,7 @@ from typing import Any
 
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import SEEDS, RunState
-from mnist_lab.runs.summary import csv_text
+from mnist_lab.runs.summary import Spread, csv_text
 from mnist_lab.sweeps.records import Record
 
 CSV = "leaderboard.csv"
@@ -46,15 +46,14 @@ class Group:
         """The number of trials that the means are over."""
         return len(self.measured)
 
-    def spread(self, name: str) -> tuple[float | None, float | None]:
-        """Return mean and standard deviation of a metric over the trials that are counted.
+    def spread(self, name: str) -> Spread | None:
+        """Return a metric over the trials that are counted; where none is, over all that have it.
 
-        Where none is, they are over all that have it.
+        None where no trial has it.
         """
         records = self.measured or self.records
         known = [value for record in records if (value := record.metrics.get(name)) is not None]
-        std = statistics.stdev(known) if len(known) > 1 else None
-        return statistics.fmean(known) if known else None, std
+        return Spread.of(known) if known else None
 
 
 class Leaderboard:
@@ -109,9 +108,10 @@ class Leaderboard:
         assert best is not None
         assert best.values is not None
         text = f"{name}={best.values[0]:.4f}"
-        mean, std = group.spread(name)
-        if std is not None:
-            text += f" (mean {mean:.4f}, standard deviation {std:.4f}, {group.count} seeds)"
+        spread = group.spread(name)
+        if spread is not None and spread.std is not None:
+            text += f" (mean {spread.mean:.4f}, standard deviation {spread.std:.4f}, "
+            text += f"{group.count} seeds)"
         return text
 
     def front(self) -> set[int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.report.leaderboard import Spread
+from mnist_lab.runs.summary import Spread
 from record_rows.catalog import MEMBER, RECORDS, Record
 from record_rows.measure import ROOT, SEARCH, recipe_sha256
 

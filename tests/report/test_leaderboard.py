@@ -12,7 +12,7 @@ from made_runs import make_run, note
 from scipy import stats
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.leaderboard import Leaderboard, Spread, interval_text, spread_cell
+from mnist_lab.report.leaderboard import Leaderboard
 from mnist_lab.report.read_runs import collect
 
 
@@ -83,16 +83,6 @@ def test_csv_and_records_have_what_differs(tmp_path: Path) -> None:
     (record, _) = board.records()
     assert record["val/acc/std"] is record["val/acc/ci95_low"] is None  # of one run
     json.dumps(board.records(), allow_nan=False)
-
-
-def test_figures_in_words() -> None:
-    spread = Spread.of([0.98, 0.99])
-    assert spread_cell("val/acc", spread) == "98.50 ± 0.71%"
-    assert spread_cell("val/acc", Spread.of([0.98])) == "98.00%"
-    assert spread_cell("test/acc", Spread.of([math.nan, 1.0])) == "nan"
-    assert interval_text(Spread.of([0.98])) == ""
-    assert interval_text(spread).endswith("%")
-    assert spread_cell("num_params", Spread.of([1234.0])) == "1,234"
 
 
 def test_a_metric_that_no_run_has_is_answered_with_those_there_are(tmp_path: Path) -> None:

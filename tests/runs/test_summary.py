@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from mnist_lab.runs.summary import counted, csv_text, headings, metric_text
+from mnist_lab.runs.summary import (
+    Spread,
+    counted,
+    csv_text,
+    headings,
+    interval_text,
+    metric_text,
+    spread_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +41,19 @@ def test_headings_are_short_where_they_are_unique() -> None:
 def test_csv_has_each_column_and_no_formula() -> None:
     rows = [{"a": 1, "b": "=cmd()"}, {"a": "-0.5", "c": None}, {"a": "+1e-3", "b": "-x"}]
     assert csv_text(rows) == "a,b,c\n1,'=cmd(),\n-0.5,,\n+1e-3,'-x,\n"
+
+
+def test_means_and_intervals() -> None:
+    spread = Spread.of([0.98, 0.99])
+    assert spread_text("val/acc", spread) == "98.50 ± 0.71%"
+    assert spread_text("val/acc", Spread.of([0.98])) == "98.00%"
+    assert spread_text("test/acc", Spread.of([math.nan, 1.0])) == "nan"
+    assert spread_text("num_params", Spread.of([1234.0])) == "1,234"
+    assert spread_text("time/fit", Spread.of([1.0, 3.0])) == "2.0 s"
+    assert spread_text("val/acc", None) == interval_text("val/acc", None) == ""
+    assert interval_text("val/acc", Spread.of([0.98])) == ""
+    assert interval_text("val/acc", spread) == "92.15 to 100.00%"  # no accuracy is 104.85 %
+    assert interval_text("val/loss", spread) == "0.9215 to 1.0485"
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,11 @@ def test_a_seed_without_a_value_is_none_of_the_mean() -> None:
     group, other = board.groups
     assert (group.count, other.count) == (2, 0)
     assert group.values == [pytest.approx(0.6)]
-    assert group.spread("val/acc") == (pytest.approx(0.6), pytest.approx(0.02**0.5))
-    assert group.spread("time/fit")[0] == 25.0
-    assert (other.spread("val/acc"), other.spread("time/fit")[0]) == ((None, None), 15.0)
+    accuracy = group.spread("val/acc")
+    assert accuracy is not None
+    assert (accuracy.mean, accuracy.std) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
+    assert [each.spread("time/fit").mean for each in (group, other)] == [25.0, 15.0]
+    assert other.spread("val/acc") is None
     assert board.best is not None
     assert board.best.number == 1
     assert board.best_text() == ("val/acc=0.5000 (mean 0.6000, standard deviation 0.1414, 2 seeds)")
@@ -96,5 +98,5 @@ def test_a_seed_that_lacks_one_objective_is_none_of_any_mean() -> None:
     board = Leaderboard(records, {"val/acc": "max", "num_params": "min"})
     (group,) = board.groups
     assert (group.count, group.values) == (2, [pytest.approx(0.6), 10.0])
-    assert group.spread("val/acc")[0] == pytest.approx(0.6)
+    assert group.spread("val/acc").mean == pytest.approx(0.6)
     assert "(mean 0.6000, standard deviation 0.1414, 2 seeds)" in board.best_text()
