@@ -1,14 +1,14 @@
 """Leaderboard of runs: a row for all that differ in their seed alone, best on validation first."""
 
+import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_lab.errors import ConfigError, printable
-from mnist_lab.report.names import listed, nearest
 from mnist_lab.report.read_runs import Entry, differing, grouped
 from mnist_lab.runs.directory import display_path, finite
 from mnist_lab.runs.summary import (
@@ -24,6 +24,8 @@ from mnist_lab.runs.summary import (
 SHOWN = ("val/acc", "test/acc", "val/loss", "test/loss", "num_params", "time/fit")
 _COLUMNS = ("row", "n", "tags", "note")  # which a setting's last part is not to be taken for
 _NET = "model.net._target_"
+_LISTED = 10  # names of metrics in an error
+_SPLITS = ("val", "test", "train")
 _ADDED = 8  # columns of metrics besides the lab's own
 
 
@@ -289,10 +291,35 @@ def _differing_of_models(rows: Sequence[Row]) -> dict[str, set[str]]:
     }
 
 
+def nearest(typed: str, names: Iterable[str]) -> str | None:
+    """Return the name that is probably meant, of which the last part may have been typed."""
+    names = _in_order(names)
+    ends: dict[str, str] = {}
+    for name in names:
+        ends.setdefault(name.replace(".", "/").rpartition("/")[2], name)
+    near = difflib.get_close_matches(typed, [*ends, *names], 1)
+    return ends.get(near[0], near[0]) if near else None
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first names, those of validation before others and none of a single class."""
+    names = [name for name in _in_order(names) if "class_" not in name]
+    more = len(names[_LISTED:])
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more else "")
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    def key(name: str) -> tuple[int, str]:
+        split = name.partition("/")[0]
+        return _SPLITS.index(split) if split in _SPLITS else len(_SPLITS), name
+
+    return sorted(names, key=key)
+
+
 def better_sign(name: str) -> int:
     """Return 1 where more of a metric is better, else -1."""
     split, _, metric = name.partition("/")
-    is_better = split in ("val", "test", "train") and not re.search("loss|error|brier|nll", metric)
+    is_better = split in _SPLITS and not re.search("loss|error|brier|nll", metric)
     return 1 if is_better else -1
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.leaderboard import better_sign, setting_text
+from mnist_lab.report.leaderboard import better_sign, nearest, setting_text
 from mnist_lab.report.listing import names_of
-from mnist_lab.report.names import nearest
 from mnist_lab.report.read_runs import BROKEN, DIVERGED, Entry
 from mnist_lab.runs.manifest import RunState
 

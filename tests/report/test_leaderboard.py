@@ -12,7 +12,7 @@ from made_runs import make_run, note
 from scipy import stats
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.leaderboard import Leaderboard
+from mnist_lab.report.leaderboard import Leaderboard, listed, nearest
 from mnist_lab.report.read_runs import collect
 
 
@@ -136,3 +136,17 @@ def test_the_protocol_is_one_column_and_no_setting_takes_a_columns_name(tmp_path
     headings = [cell.heading for cell in board.cells(board.rows[0])]
     assert len({*headings}) == len(headings)
     assert [record["tags"] for record in board.records()] == ["", "", "paper"]
+
+
+NAMES = ["epochs", "test/acc", "test/acc_class_0", "train/acc", "val/acc", "val/loss"]
+
+
+def test_the_last_part_suggests_the_name_of_validation() -> None:
+    assert nearest("acc", NAMES) == "val/acc"
+    assert nearest("val/los", NAMES) == "val/loss"
+    assert nearest("zzz", NAMES) is None
+
+
+def test_validation_comes_first_and_no_class() -> None:
+    assert listed(NAMES) == "val/acc, val/loss, test/acc, train/acc, epochs"
+    assert listed(f"n{number:02}" for number in range(12)).endswith("n09 and 2 more")
