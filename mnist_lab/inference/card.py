@@ -21,8 +21,7 @@ from mnist_lab.files.images import data_url
 from mnist_lab.inference.corruptions import CORRUPTIONS, corrupted, moved
 from mnist_lab.inference.drawing import Pixels, default_style, pixels
 from mnist_lab.inference.evaluate import load_model, predict_test_images
-from mnist_lab.inference.logits import logits_of
-from mnist_lab.inference.predictions import Predictions
+from mnist_lab.inference.predictions import Predictions, logits_of
 from mnist_lab.runs.manifest import TEST_READINGS, read_manifest
 
 _BATCH = 500

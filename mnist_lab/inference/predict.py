@@ -17,8 +17,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.images import SIDE, check_side, read_image
 from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.evaluate import class_names_in, load_model
-from mnist_lab.inference.logits import logits_of
-from mnist_lab.inference.predictions import name_of
+from mnist_lab.inference.predictions import logits_of, name_of
 from mnist_lab.models import Classifier
 
 SURE = 0.7  # probability below which a prediction is called unsure

@@ -1,7 +1,12 @@
 """What is read from a model's predictions, against torchmetrics and by hand."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from own_code import Lit
+from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_calibration_error,
     multiclass_confusion_matrix,
@@ -9,8 +14,11 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from mnist_lab.inference.predictions import Predictions, first_of_each_class
+from mnist_lab.errors import InputError
+from mnist_lab.inference.predictions import Predictions, first_of_each_class, logits_of
+from mnist_lab.models import SoftmaxRegression
 
+BYTES = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
 IMAGES = torch.zeros(500, 1, 28, 28, dtype=torch.uint8)
 
 
@@ -53,3 +61,37 @@ def test_logits_of_a_model_that_diverged_count_as_no_confidence() -> None:
 def test_first_of_each_class_may_be_fewer() -> None:
     found = first_of_each_class(torch.tensor([1, 0, 1, 1]), 3, 2)
     assert [one.tolist() for one in found] == [[1], [0, 2], []]
+
+
+def test_logits_of_the_labs_models_at_any_size() -> None:
+    assert logits_of(SoftmaxRegression(in_shape=(3, 9, 11)), BYTES).shape == (3, 10)
+
+
+def _floats(images: Tensor) -> Tensor:
+    if images.dtype == torch.uint8:
+        raise RuntimeError("not implemented for 'Byte'")
+    return images.flatten(1)[:, :4]
+
+
+@pytest.mark.parametrize("forward", [lambda images: images.flatten(1)[:, :4].float(), _floats])
+def test_logits_of_a_lightning_module(forward: Callable[[Tensor], Any]) -> None:
+    model = Lit()
+    model.forward = forward  # type: ignore[method-assign]
+    assert logits_of(model, BYTES).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("forward", "line"),
+    [
+        (lambda images: [images], r"Lit.forward: gives list for images \(3, 1, 28, 28\)"),
+        (lambda images: images.sum(), r"gives \(\) for images \(3, 1, 28, 28\); logits"),
+        (lambda images: images @ torch.zeros(2), "does not take images"),
+    ],
+)
+def test_what_gives_no_logits_is_refused_in_one_line(
+    forward: Callable[[Tensor], Any], line: str
+) -> None:
+    model = Lit()
+    model.forward = forward  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=line):
+        logits_of(model, BYTES)
