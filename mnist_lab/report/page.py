@@ -13,7 +13,7 @@ from mnist_lab.files.images import data_url
 from mnist_lab.report import charts
 from mnist_lab.report.curves import Curve
 from mnist_lab.report.leaderboard import Leaderboard
-from mnist_lab.report.lineage import lineage
+from mnist_lab.report.population_chart import lineage
 from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from made_runs import make_run, note
 
 from mnist_lab.report.leaderboard import Leaderboard
-from mnist_lab.report.lineage import lineage
+from mnist_lab.report.population_chart import lineage
 from mnist_lab.report.read_runs import collect
 
 
