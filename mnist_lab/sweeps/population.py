@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner
 
-from mnist_lab.sweeps.lineage import Phase
+from mnist_lab.sweeps.inheritance import Phase
 from mnist_lab.sweeps.records import Record, ranked
 from mnist_lab.sweeps.space import Choice, Dimension, Interval, Space
 

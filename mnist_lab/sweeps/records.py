@@ -20,7 +20,7 @@ from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold, is_held
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.sweeps.lineage import Phase
+from mnist_lab.sweeps.inheritance import Phase
 
 _FINAL = (RunState.FINISHED, RunState.PRUNED, RunState.FAILED)
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

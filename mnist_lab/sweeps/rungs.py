@@ -8,7 +8,7 @@ from mnist_lab.errors import LabError
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import RunState, update_manifest
 from mnist_lab.sweeps.halving import SynchronousHalving
-from mnist_lab.sweeps.lineage import settings_of
+from mnist_lab.sweeps.inheritance import settings_of
 from mnist_lab.sweeps.population import Exploit, Population
 from mnist_lab.sweeps.records import Ledger, Record, Report
 from mnist_lab.sweeps.space import Space

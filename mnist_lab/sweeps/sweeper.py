@@ -22,8 +22,8 @@ from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import ConfigSweeper, checked_trials
+from mnist_lab.sweeps.inheritance import overrides
 from mnist_lab.sweeps.launch.numbered import NumberedLauncher
-from mnist_lab.sweeps.lineage import overrides
 from mnist_lab.sweeps.opening import checked_study, opened
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record

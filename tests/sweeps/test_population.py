@@ -20,7 +20,7 @@ from mnist_lab.errors import Diverged, Paused, Pruned
 from mnist_lab.files import atomic
 from mnist_lab.runs.directory import LAST, MANIFEST
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.sweeps.lineage import Phase
+from mnist_lab.sweeps.inheritance import Phase
 from mnist_lab.sweeps.population import Exploit, Population
 from mnist_lab.sweeps.records import Ledger, Record, Report
 from mnist_lab.sweeps.rungs import Rungs

@@ -9,7 +9,7 @@ import pytest
 from mnist_lab.errors import InputError, StorageError
 from mnist_lab.runs.directory import LOCK, locked
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.sweeps.lineage import Phase
+from mnist_lab.sweeps.inheritance import Phase
 from mnist_lab.sweeps.records import Ledger, Record, Report, counts
 
 HOLDS = """\

@@ -1,7 +1,7 @@
 """A lineage as the settings of one run, and as overrides."""
 
 from mnist_lab.config.compose import compose
-from mnist_lab.sweeps.lineage import PHASES, Phase, overrides, settings_of
+from mnist_lab.sweeps.inheritance import PHASES, Phase, overrides, settings_of
 from mnist_lab.sweeps.records import Record
 
 LINEAGE = [
