@@ -11,7 +11,7 @@ from mnist_lab.runs.directory import OFFLINE, display_path
 from mnist_lab.runs.manifest import SEEDS, RunState
 from mnist_lab.runs.summary import counted, headings, interval_text, metric_text, spread_text
 from mnist_lab.sweeps.records import Record, counts, short
-from mnist_lab.sweeps.results import CSV, Group, Leaderboard
+from mnist_lab.sweeps.results import CSV, Group, TrialTable
 from mnist_lab.sweeps.sweeper import Outcome
 
 _ROWS = 10
@@ -25,20 +25,20 @@ _STATES = (
 def print_outcome(outcome: Outcome) -> None:
     """Print a sweep's best trials, and each failure in a line."""
     console = Terminal()
-    board, place = outcome.board, display_path(outcome.sweep_dir)
+    trials, place = outcome.trials, display_path(outcome.sweep_dir)
     console.print()
-    is_crossed = any(FOLD in record.params for record in board.records)
-    settings = _settings_of(board)
+    is_crossed = any(FOLD in record.params for record in trials.records)
+    settings = _settings_of(trials)
     if not is_crossed or len(settings) == 1:
-        say(*best_trials(board, console.width))
+        say(*best_trials(trials, console.width))
     if is_crossed:
-        say(*_mean_of_folds(board, settings, console.width))
-    number_of, total = counts(board.records), len(board.records)
+        say(*_mean_of_folds(trials, settings, console.width))
+    number_of, total = counts(trials.records), len(trials.records)
     states = ", ".join(f"{number_of[state]} {state}" for state in _STATES if number_of[state])
     console.print(f"{counted(total, 'trial')}: {states}")
     if any(record.directory for record in outcome.failed):
         console.print(f"what failed: {place / '<trial>' / 'train.log'}")
-    if any("test/acc" in record.metrics for record in board.records):
+    if any("test/acc" in record.metrics for record in trials.records):
         command = shlex.join(["mnist-lab", "report", str(place), "--test"])
         console.print(f"their test accuracy: {command}")
     console.print(f"all trials: {place / CSV}")
@@ -52,15 +52,15 @@ def print_outcome(outcome: Outcome) -> None:
         say(f"mnist-lab train: {record.name}: {record.error}", to_stderr=True)
 
 
-def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
+def best_trials(trials: TrialTable, width: int) -> Iterator[str]:
     """Yield the lines of a table of the best finished trials; of several objectives, the front.
 
     Trials that differ in their seed alone are one row.
     """
-    front = board.front() if len(board.objectives) > 1 else None
-    groups = [group for group in board.groups if front is None or group.records[0].number in front][
-        :_ROWS
-    ]
+    front = trials.front() if len(trials.objectives) > 1 else None
+    groups = [
+        group for group in trials.groups if front is None or group.records[0].number in front
+    ][:_ROWS]
     has_seeds = any(len(group.records) > 1 for group in groups)
     keys = dict.fromkeys(
         key
@@ -69,7 +69,7 @@ def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
         for key in record.params
         if not (has_seeds and key.lstrip("+") in SEEDS)
     )
-    metrics = list(dict.fromkeys([*board.objectives, "time/fit"]))
+    metrics = list(dict.fromkeys([*trials.objectives, "time/fit"]))
     columns = [*headings([key.lstrip("+") for key in keys]), *(["n"] * has_seeds), *metrics]
     rows = []
     for group in groups:
@@ -82,29 +82,29 @@ def best_trials(board: Leaderboard, width: int) -> Iterator[str]:
     yield from folded_table(table[0], table[1:], width, table[0])
 
 
-def _settings_of(board: Leaderboard) -> dict[_Setting, list[Record]]:
+def _settings_of(trials: TrialTable) -> dict[_Setting, list[Record]]:
     """Return the finished trials of each setting, which differ in the fold alone."""
     settings: dict[_Setting, list[Record]] = {}
-    for record in (record for group in board.groups for record in group.records):
+    for record in (record for group in trials.groups for record in group.records):
         key = tuple((name, text) for name, text in record.params.items() if name != FOLD)
         settings.setdefault(key, []).append(record)
     return settings
 
 
 def _mean_of_folds(
-    board: Leaderboard, settings: dict[_Setting, list[Record]], width: int
+    trials: TrialTable, settings: dict[_Setting, list[Record]], width: int
 ) -> Iterator[str]:
     """Yield the lines of a table of each setting's mean over its folds, the best first.
 
     The 95 % interval is Student's t over the folds, whose training images overlap: it is narrower
     than one over independent data (Bengio and Grandvalet, 2004, JMLR 5).
     """
-    objective, mode = next(iter(board.objectives.items()))
+    objective, mode = next(iter(trials.objectives.items()))
     rows = [
         (
             dict(setting),
             group.count,
-            {name: group.spread(name) if group.count else None for name in board.objectives},
+            {name: group.spread(name) if group.count else None for name in trials.objectives},
         )
         for setting, records in settings.items()
         for group in [Group.of(records)]
@@ -113,7 +113,7 @@ def _mean_of_folds(
     rows.sort(key=lambda row: sign * spread.mean if (spread := row[2][objective]) else float("inf"))
     keys = list(dict.fromkeys(key for setting, _, _ in rows for key in setting))
     columns = [*headings([key.lstrip("+") for key in keys]), "folds"]
-    for name in board.objectives:
+    for name in trials.objectives:
         columns += [name, "95 % interval"]
     table = []
     for setting, count, spreads in rows:

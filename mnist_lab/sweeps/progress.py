@@ -17,7 +17,7 @@ from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.progress import Beat, read_beat
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.records import Ledger, Record, counts
-from mnist_lab.sweeps.results import Leaderboard
+from mnist_lab.sweeps.results import TrialTable
 
 _EVERY = 1.0  # seconds between two looks at the ledger, to which any process may write
 
@@ -143,7 +143,7 @@ class Display:
 
     def _best(self) -> str:
         """Return the best value of the trials that have ended, or so far of the stack."""
-        best = Leaderboard(list(self._records.values()), self._objectives).best_group
+        best = TrialTable(list(self._records.values()), self._objectives).best_group
         metrics = self._stack.metrics if self._stack is not None else {}
         so_far = metrics.get(f"best/{self._objective}")
         if best is None or not best.values:

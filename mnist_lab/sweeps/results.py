@@ -1,4 +1,4 @@
-"""Leaderboard of a sweep's trials, and the files that it leaves."""
+"""Table of a sweep's trials, and the files that it leaves."""
 
 import json
 import statistics
@@ -56,7 +56,7 @@ class Group:
         return Spread.of(known) if known else None
 
 
-class Leaderboard:
+class TrialTable:
     """The trials of a sweep, the best first.
 
     Finished trials that differ in their seed alone are a group. Groups are sorted by the mean of

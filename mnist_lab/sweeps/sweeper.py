@@ -28,7 +28,7 @@ from mnist_lab.sweeps.opening import checked_study, opened
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record
 from mnist_lab.sweeps.request import Request, read_command
-from mnist_lab.sweeps.results import Leaderboard
+from mnist_lab.sweeps.results import TrialTable
 from mnist_lab.sweeps.trial import Sweep, TrialTask
 
 if TYPE_CHECKING:
@@ -44,18 +44,18 @@ class Outcome:
 
     Args:
         sweep_dir: the sweep's directory.
-        board: all trials, the best first.
+        trials: all of them, the best first.
         command: what trains the best trial again; None if there is none.
     """
 
     sweep_dir: Path
-    board: Leaderboard
+    trials: TrialTable
     command: str | None
 
     @property
     def failed(self) -> list[Record]:
         """The trials that have failed, in this process or in another, by number."""
-        failed = [record for record in self.board.records if record.state == RunState.FAILED]
+        failed = [record for record in self.trials.records if record.state == RunState.FAILED]
         return sorted(failed, key=lambda record: record.number)
 
 
@@ -143,16 +143,16 @@ class StudySweeper(ConfigSweeper):
     def _concluded(self, request: Request, ledger: Ledger, others: Sequence[Record]) -> Outcome:
         command = None
         with ledger.locked():  # other processes may conclude as well
-            board = Leaderboard([*ledger, *others], request.objectives)
-            board.write(ledger.sweep_dir)
-            if board.best is not None and FOLD not in board.best.params:  # no fold is a setting
+            trials = TrialTable([*ledger, *others], request.objectives)
+            trials.write(ledger.sweep_dir)
+            if trials.best is not None and FOLD not in trials.best.params:  # no fold is a setting
                 try:
-                    command = self._write_best(request, ledger, board.best, board.best_text())
+                    command = self._write_best(request, ledger, trials.best, trials.best_text())
                 except LabError:
                     raise
                 except Exception as error:  # the sweep's result is more than its recipe
                     _log.error("experiment/best.yaml: %s", first_line(error), exc_info=error)
-        return Outcome(ledger.sweep_dir, board, command)
+        return Outcome(ledger.sweep_dir, trials, command)
 
     def _write_best(self, request: Request, ledger: Ledger, best: Record, text: str) -> str:
         request.space.check(best.params)  # another directory may have added it to the study since

@@ -10,7 +10,7 @@ from mnist_lab.cli.sweep_result import best_trials, print_outcome
 from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record
-from mnist_lab.sweeps.results import Leaderboard
+from mnist_lab.sweeps.results import TrialTable
 from mnist_lab.sweeps.sweeper import Outcome
 
 RECORDS = [
@@ -24,12 +24,12 @@ RECORDS = [
 ]
 
 
-def text(board: Leaderboard) -> list[str]:
-    return list(best_trials(board, 120))
+def text(trials: TrialTable) -> list[str]:
+    return list(best_trials(trials, 120))
 
 
 def test_table_has_what_is_finished() -> None:
-    lines = text(Leaderboard(RECORDS, {"val/acc": "max"}))
+    lines = text(TrialTable(RECORDS, {"val/acc": "max"}))
     assert "best trials" in lines[0]
     # Two keys end in lr, which therefore come whole.
     for word in ("trial", LR, "callbacks.x.lr", "seed", "val/acc", "time/fit"):
@@ -55,18 +55,18 @@ def test_seeds_are_one_row_and_the_best_is_best_in_the_mean() -> None:
         )
         for number, ((lr, seed), value) in enumerate(values.items())
     ]
-    board = Leaderboard(records, {"val/acc": "max"})
-    lines = [line.split() for line in text(board)]
+    trials = TrialTable(records, {"val/acc": "max"})
+    lines = [line.split() for line in text(trials)]
     assert lines[1] == ["trial", "lr", "n", "val/acc", "time/fit"]
     assert lines[3] == ["0,1", "0.1", "2", *["90.00", "±", "0.00%"], "-"]
     assert lines[4][:6] == ["2,3", "0.2", "2", "72.50", "±", "31.82%"]
-    assert board.best is records[0]
-    assert board.best_text() == "val/acc=0.9000 (mean 0.9000, standard deviation 0.0000, 2 seeds)"
+    assert trials.best is records[0]
+    assert trials.best_text() == "val/acc=0.9000 (mean 0.9000, standard deviation 0.0000, 2 seeds)"
 
 
 def test_a_seed_without_a_value_is_not_counted() -> None:
     records = [*seeds("0.1", None, 0.5, 0.7), *seeds("0.2", None, None, start=3)]
-    lines = [line.split() for line in text(Leaderboard(records, {"val/acc": "max"}))]
+    lines = [line.split() for line in text(TrialTable(records, {"val/acc": "max"}))]
     assert lines[1] == ["trial", "lr", "n", "val/acc", "time/fit"]
     assert lines[3] == ["0,1,2", "0.1", "2", "60.00", "±", "14.14%", "25.0", "s"]
     assert lines[4] == ["3,4", "0.2", "0", "-", "15.0", "s"]
@@ -76,8 +76,8 @@ def test_a_fold_without_a_value_is_not_counted(capsys: pytest.CaptureFixture[str
     records = seeds("0.1", None, 0.5, 0.7)
     for record in records:
         record.params = {LR: "0.1", FOLD: record.params["seed"]}
-    board = Leaderboard(records, {"val/acc": "max"})
-    print_outcome(Outcome(Path("s"), board, None))
+    trials = TrialTable(records, {"val/acc": "max"})
+    print_outcome(Outcome(Path("s"), trials, None))
     lines = capsys.readouterr().out.splitlines()
     row = lines[lines.index("mean of folds") + 3].split()
     assert row[:3] == ["0.1", "2", "60.00%"]
@@ -88,13 +88,13 @@ def test_table_has_the_front_of_several_objectives() -> None:
     records = [
         finished(number, *values, num_params=values[1]) for number, values in enumerate(points)
     ]
-    board = Leaderboard(records, {"val/acc": "max", "num_params": "min"})
-    assert [line.split()[0] for line in text(board)[3:]] == ["0", "5", "1", "3"]
+    trials = TrialTable(records, {"val/acc": "max", "num_params": "min"})
+    assert [line.split()[0] for line in text(trials)[3:]] == ["0", "5", "1", "3"]
 
 
 def test_print(capsys: pytest.CaptureFixture[str]) -> None:
-    board = Leaderboard(RECORDS, {"val/acc": "max"})
-    print_outcome(Outcome(Path("some/[sweep]"), board, "mnist-lab train experiment=best"))
+    trials = TrialTable(RECORDS, {"val/acc": "max"})
+    print_outcome(Outcome(Path("some/[sweep]"), trials, "mnist-lab train experiment=best"))
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert "7 trials: 4 finished, 1 running, 1 pruned, 1 failed" in lines
@@ -106,5 +106,5 @@ def test_print(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err == f"mnist-lab train: trial 0 ({LR}=1): RuntimeError: bad, luck\n"
     assert "what failed: some/[sweep]/<trial>/train.log" in lines
     elsewhere = Record(0, {LR: "1"}, 0, RunState.FAILED, error="failed in another directory")
-    print_outcome(Outcome(Path("s"), Leaderboard([elsewhere], {"val/acc": "max"}), None))
+    print_outcome(Outcome(Path("s"), TrialTable([elsewhere], {"val/acc": "max"}), None))
     assert "what failed" not in capsys.readouterr().out

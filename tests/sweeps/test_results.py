@@ -1,4 +1,4 @@
-"""Leaderboard of a sweep, in a table and in files."""
+"""Trials of a sweep, in a table and in files."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ from sweeping import LR, finished, seeds
 
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.records import Record, Report
-from mnist_lab.sweeps.results import CSV, JSON, Leaderboard
+from mnist_lab.sweeps.results import CSV, JSON, TrialTable
 
 
 def pruned(number: int, epoch: int, value: float) -> Record:
@@ -35,22 +35,22 @@ RECORDS = [
     [("max", [4, 6, 1, 2, 5, 8, 3, 0, 7]), ("min", [1, 4, 6, 2, 5, 3, 8, 0, 7])],
 )
 def test_order(mode: str, order: list[int]) -> None:
-    board = Leaderboard(RECORDS, {"val/acc": mode})
-    assert [record.number for record in board.records] == order
-    assert board.best is not None
-    assert board.best.number == order[0]
+    trials = TrialTable(RECORDS, {"val/acc": mode})
+    assert [record.number for record in trials.records] == order
+    assert trials.best is not None
+    assert trials.best.number == order[0]
 
 
 @pytest.mark.parametrize("records", [[], RECORDS[:1], [finished(0)], [pruned(0, 1, 0.5)]])
 def test_none_is_best(records: list[Record], tmp_path: Path) -> None:
-    board = Leaderboard(records, {"val/acc": "max"})
-    assert board.best is None
-    board.write(tmp_path)
+    trials = TrialTable(records, {"val/acc": "max"})
+    assert trials.best is None
+    trials.write(tmp_path)
     assert json.loads((tmp_path / JSON).read_text())["best"] is None
 
 
 def test_files(tmp_path: Path) -> None:
-    Leaderboard(RECORDS, {"val/acc": "max"}).write(tmp_path)
+    TrialTable(RECORDS, {"val/acc": "max"}).write(tmp_path)
     with open(tmp_path / CSV, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == [str(rank) for rank in range(1, 10)]
@@ -69,17 +69,17 @@ def test_front_of_several_objectives(tmp_path: Path) -> None:
     records = [
         finished(number, *values, num_params=values[1]) for number, values in enumerate(points)
     ]
-    board = Leaderboard(records, {"val/acc": "max", "num_params": "min"})
-    assert board.front() == {0, 1, 3, 5}
-    board.write(tmp_path)
+    trials = TrialTable(records, {"val/acc": "max", "num_params": "min"})
+    assert trials.front() == {0, 1, 3, 5}
+    trials.write(tmp_path)
     assert json.loads((tmp_path / JSON).read_text())["front"] == [0, 1, 3, 5]
 
 
 def test_a_seed_without_a_value_is_none_of_the_mean() -> None:
-    board = Leaderboard(
+    trials = TrialTable(
         [*seeds("1", None, 0.5, 0.7), *seeds("2", None, None, start=3)], {"val/acc": "max"}
     )
-    group, other = board.groups
+    group, other = trials.groups
     assert (group.count, other.count) == (2, 0)
     assert group.values == [pytest.approx(0.6)]
     accuracy = group.spread("val/acc")
@@ -87,16 +87,18 @@ def test_a_seed_without_a_value_is_none_of_the_mean() -> None:
     assert (accuracy.mean, accuracy.std) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
     assert [each.spread("time/fit").mean for each in (group, other)] == [25.0, 15.0]
     assert other.spread("val/acc") is None
-    assert board.best is not None
-    assert board.best.number == 1
-    assert board.best_text() == ("val/acc=0.5000 (mean 0.6000, standard deviation 0.1414, 2 seeds)")
+    assert trials.best is not None
+    assert trials.best.number == 1
+    assert trials.best_text() == (
+        "val/acc=0.5000 (mean 0.6000, standard deviation 0.1414, 2 seeds)"
+    )
 
 
 def test_a_seed_that_lacks_one_objective_is_none_of_any_mean() -> None:
     records = seeds("1", 0.9, 0.5, 0.7, num_params=10.0)
     records[0].values, records[0].metrics["num_params"] = None, None
-    board = Leaderboard(records, {"val/acc": "max", "num_params": "min"})
-    (group,) = board.groups
+    trials = TrialTable(records, {"val/acc": "max", "num_params": "min"})
+    (group,) = trials.groups
     assert (group.count, group.values) == (2, [pytest.approx(0.6), 10.0])
     assert group.spread("val/acc").mean == pytest.approx(0.6)
-    assert "(mean 0.6000, standard deviation 0.1414, 2 seeds)" in board.best_text()
+    assert "(mean 0.6000, standard deviation 0.1414, 2 seeds)" in trials.best_text()
