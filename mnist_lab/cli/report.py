@@ -21,7 +21,6 @@ from mnist_lab.errors import ConfigError, InputError, LabError, StorageError, pr
 from mnist_lab.report.leaderboard import SHOWN, Leaderboard
 from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import write
-from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.logs import log_messages
 from mnist_lab.runs.summary import counted
 
@@ -118,7 +117,7 @@ def _print_result(
     if options.csv:
         print(board.csv(), end="")
     else:
-        _print_table(board, options.test or not _has_trials(board))
+        _print_table(board, options.test or not board.has_trials)
     if comparison:  # beside --csv on stderr, so that the output stays a table
         say("", *comparison.lines(), to_stderr=options.csv)
 
@@ -163,11 +162,6 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _has_trials(board: Leaderboard) -> bool:
-    """Return whether a run is a sweep's trial, which are there to choose from."""
-    return any(sweep_of(run.path.absolute()) for row in board.rows for run in row.runs)
-
-
 def _print_table(board: Leaderboard, shows_test: bool) -> None:
     shown = board.rows[:_SHOWN_ROWS]
     rows = [  # reversed: a setting with the name of a metric does not take its place
@@ -176,7 +170,7 @@ def _print_table(board: Leaderboard, shows_test: bool) -> None:
     ]
     numbers = ("row", "n", *SHOWN[:2], "test/acc 95 %", *board.added, *SHOWN[4:])
     names = (*numbers, "protocol", *(board.headings or ["model"]), "tags", "best run")
-    columns = [name for name in dict.fromkeys(names) if name in rows[0]]
+    columns = [name for name in dict.fromkeys(names) if any(row.get(name) for row in rows)]
     texts = [[row[name] for name in columns] for row in rows]
     say(
         f"sorted by {board.sorted_by}; mean ± standard deviation, and the 95 % interval of the mean"
@@ -200,13 +194,13 @@ def _write_page(
     _silence_lightning()
     rows = board.rows[:_CURVES]
     curves_of = {
-        name: curves(board.best_run(row).path)
+        name: curves(board.best_run(row).path, board.sorted_by)
         for name, row in _watched(
             list(zip(board.names(rows), rows, strict=True)), "reading learning curves"
         )
     }
     models = list(_predictions(board, overrides, options.test))
-    shows_test = options.test or not _has_trials(board)
+    shows_test = options.test or not board.has_trials
     text = page(board, curves_of, models, comparison.lines() if comparison else (), shows_test)
     write(options.html, text)
 

@@ -30,7 +30,11 @@ def best_mode(monitor: Any, *, _root_: Any) -> str:
             than torchmetrics is not imported, and its mode taken to be ``max``.
     """
     node: Any = (_root_.get("metrics") or {}).get(without_class(str(monitor)).removeprefix("val/"))
-    target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
+    return mode_of(str(node.get("_target_")) if isinstance(node, Mapping) else "")
+
+
+def mode_of(target: str) -> str:
+    """Return the mode of a metric's class: as torchmetrics says, ``max`` of any other package."""
     if not target.startswith("torchmetrics."):
         return "max"
     try:

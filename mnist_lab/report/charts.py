@@ -37,7 +37,8 @@ def folded(text: str) -> str:
 
 def learning_curves(curves_of: Mapping[str, Mapping[str, Curve]]) -> go.Figure | None:
     """Draw the curves of some runs, one metric at a time."""
-    names = [name for name in CURVES if any(name in curves for curves in curves_of.values())]
+    logged = {name for curves in curves_of.values() for name in curves}
+    names = [name for name in CURVES if name in logged] + sorted(logged - {*CURVES})
     if not names:
         return None
     figure = go.Figure()

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mnist_lab.files.tensorboard import EVENTS, do_without_tensorflow
@@ -12,15 +12,15 @@ _MAX_BYTES = 200_000_000  # of one event file; a run of an hour has 2,000,000
 Curve = list[tuple[float, float]]
 
 
-def curves(run_dir: Path, names: Iterable[str] = CURVES) -> dict[str, Curve]:
-    """Return epochs and values of each curve of these names that a run has logged.
+def curves(run_dir: Path, *more: str) -> dict[str, Curve]:
+    """Return epochs and values of each curve of ``CURVES``, and of more, that a run has logged.
 
     A file that was cut off gives its whole records.
     """
     do_without_tensorflow()
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-    names = list(names)
+    names = (*CURVES, *more)
     values: dict[str, dict[int, float]] = {name: {} for name in (*names, "epoch", "train/loss")}
     for path in sorted(run_dir.glob(EVENTS)):
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:

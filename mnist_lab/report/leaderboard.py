@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnist_lab.config.metrics import mode_of, without_class
 from mnist_lab.errors import ConfigError, printable
 from mnist_lab.report.read_runs import Entry, differing, grouped
 from mnist_lab.runs.directory import display_path, finite
+from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.summary import (
     Spread,
     added_metrics,
@@ -26,6 +28,8 @@ _COLUMNS = ("row", "n", "tags", "note")  # which a setting's last part is not to
 _NET = "model.net._target_"
 _LISTED = 10  # names of metrics in an error
 _SPLITS = ("val", "test", "train")
+_OF_SPLIT = re.compile("(val|test|train)[/_](.+)")
+_ERROR = re.compile("loss|error|brier|nll|ece|hamming|perplexity|(^|_)(mse|mae|rmse)")
 _ADDED = 8  # columns of metrics besides the lab's own
 
 
@@ -117,8 +121,8 @@ def _last_if_nan(value: float) -> float:
 class Leaderboard:
     """All rows, the best on validation first; those without validation come last.
 
-    They are sorted by the metric of validation that all runs monitor, else by ``val/acc``; by test,
-    which would no longer be an honest estimate, only where that is asked for.
+    They are sorted by what all runs monitor, which ``val/acc`` takes the place of where that is not
+    of validation; by test, which would no longer be an honest estimate, only if that is asked for.
 
     Args:
         runs: finished ones.
@@ -130,18 +134,20 @@ class Leaderboard:
 
     def __init__(self, runs: Sequence[Entry], by: str | None = None) -> None:
         rows = [Row(group) for group in grouped(runs)]
+        known = {name for row in rows for name in row.metrics}
         monitors = {(run.settings.get("monitor"), run.settings.get("mode")) for run in runs}
         monitor, mode = next(iter(monitors)) if len(monitors) == 1 else (None, None)
-        is_val = str(monitor).startswith("val/")
-        self.sorted_by = str(monitor) if is_val else "val/acc"
-        self.sign = -1 if is_val and mode == "min" else 1
+        others = ("test", "train") if "val/acc" in known else ("test",)
+        is_by_monitor = monitor in known and not str(monitor).startswith(others)
+        self.sorted_by = str(monitor) if is_by_monitor else "val/acc"
+        self.sign = -1 if is_by_monitor and mode == "min" else 1
         if by is not None and by != self.sorted_by:
-            known = {name for row in rows for name in row.metrics}
             if by not in known:
                 near = nearest(by, known)
                 hint = f"did you mean {near}?" if near else listed(known)
                 raise ConfigError(f"--by {by}: no run has it; {hint}")
-            self.sorted_by, self.sign = by, better_sign(by)
+            settings = next(row.settings for row in rows if by in row.metrics)
+            self.sorted_by, self.sign = by, better_sign(by, settings)
         self.rows = sorted(
             rows,
             key=lambda row: (
@@ -150,9 +156,12 @@ class Leaderboard:
             ),
         )
         added = added_metrics(name for row in rows for name in row.metrics)
+        of_splits = [f"{split}/{name}" for name in added for split in ("val", "test")][:_ADDED]
+        judged = [self.sorted_by, re.sub("^val", "test", self.sorted_by)]
         self.added = [  # columns of the table, between the splits' own and the cost
-            f"{split}/{name}" for name in added for split in ("val", "test")
-        ][:_ADDED]
+            *(name for name in dict.fromkeys(judged) if name in known - {*SHOWN, *of_splits}),
+            *of_splits,
+        ]
         for number, row in enumerate(self.rows, start=1):
             row.number = number
         keys = [key for key in differing(row.settings for row in self.rows) if _is_choice(key)]
@@ -164,6 +173,11 @@ class Leaderboard:
         # What was varied comes before what differs only since the models do.
         self.keys = sorted(keys, key=lambda key: (key != "model._target_", key not in varied))
         self.headings = _headings(self.keys)
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether a run is a sweep's trial, which are there to choose from."""
+        return any(sweep_of(run.path.absolute()) for row in self.rows for run in row.runs)
 
     def best_run(self, row: Row) -> Entry:
         """Return the run that is best by what the rows are sorted by; where none is, the first."""
@@ -222,7 +236,7 @@ class Leaderboard:
         """Return a row as cells, whose headings are those of every row."""
 
         def metrics(*names: str) -> list[Cell]:
-            shown = [name for name in names if shows_test or not name.startswith("test/")]
+            shown = [name for name in names if shows_test or not name.startswith("test")]
             return [_metric_cell(row, name) for name in shown]
 
         # The result comes first: on a phone nothing else is seen without scrolling.
@@ -316,11 +330,14 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=key)
 
 
-def better_sign(name: str) -> int:
-    """Return 1 where more of a metric is better, else -1."""
-    split, _, metric = name.partition("/")
-    is_better = split in _SPLITS and not re.search("loss|error|brier|nll", metric)
-    return 1 if is_better else -1
+def better_sign(name: str, settings: Mapping[str, Any] | None = None) -> int:
+    """Return 1 where more of a metric is better, else -1, for a run of these settings."""
+    parts = _OF_SPLIT.fullmatch(name)
+    if parts is None:
+        return -1
+    if target := (settings or {}).get(f"metrics.{without_class(parts[2])}._target_"):
+        return 1 if mode_of(str(target)) == "max" else -1
+    return -1 if _ERROR.search(parts[2]) else 1
 
 
 def _is_choice(key: str) -> bool:

@@ -17,7 +17,7 @@ _CURVES = 10  # best rows whose learning curves are drawn
 _log = logging.getLogger(__name__)
 
 
-def plot(*places: str | Path, chart: str = "curves") -> "go.Figure":
+def plot(*places: str | Path, chart: str = "curves", test: bool = False) -> "go.Figure":
     """Draw a chart of ``mnist-lab report``, which a notebook shows.
 
     Args:
@@ -25,6 +25,8 @@ def plot(*places: str | Path, chart: str = "curves") -> "go.Figure":
         chart: ``curves`` are the learning curves of the best rows; ``time`` and ``parameters`` are
             each row's accuracy against seconds of training and number of parameters;
             ``confusion`` is the best row's confusion matrix of the test images.
+        test: whether to draw test accuracy of a sweep's trials as well, which nothing should be
+            chosen by.
 
     Returns:
         Plotly's figure.
@@ -46,21 +48,24 @@ def plot(*places: str | Path, chart: str = "curves") -> "go.Figure":
     if not collected.runs:
         raise InputError(f"{', '.join(map(str, places))}: no finished run in or below it")
     board = Leaderboard(collected.runs)
+    shows_test = test or not board.has_trials
     match chart:
         case "curves":
             rows = board.rows[:_CURVES]
-            drawn = [curves(board.best_run(row).path) for row in rows]
+            drawn = [curves(board.best_run(row).path, board.sorted_by) for row in rows]
             figure = charts.learning_curves(dict(zip(board.names(rows), drawn, strict=True)))
         case "time":
-            figure = charts.accuracy_against(board, "time/fit", "seconds of training")
+            figure = charts.accuracy_against(board, "time/fit", "seconds of training", shows_test)
         case "parameters":
-            figure = charts.accuracy_against(board, "num_params", "parameters")
+            figure = charts.accuracy_against(board, "num_params", "parameters", shows_test)
         case _:
             from mnist_lab.inference.evaluate import predict_test_images
 
             row = board.rows[0]
             predictions = predict_test_images(board.best_run(row).path)
-            figure = charts.confusion_matrix(predictions.confusion(), board.name(row))
+            figure = charts.confusion_matrix(
+                predictions.confusion(), board.name(row), predictions.class_names
+            )
     if figure is None:
         raise InputError(f"{', '.join(map(str, places))}: nothing logged that this chart draws")
     return figure

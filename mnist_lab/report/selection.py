@@ -19,6 +19,7 @@ FIELDS = (
 )
 """What a row has besides its settings and metrics."""
 _TERM = re.compile(r"([^=<>!\s]+)(<=|>=|!=|=|<|>)(.*\S.*)", re.DOTALL)
+_SPACED = re.compile(r"""("[^"]*"|'[^']*')|\s*(<=|>=|!=|=|<|>)\s*""")  # not within quotes
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -60,7 +61,8 @@ def ranked(runs: Iterable[Entry], name: str, reverse: bool = False) -> list[Entr
         value = entry.value(name)
         if not isinstance(value, int | float):
             return 1, ",".join(value) if isinstance(value, tuple) else value
-        best_first = entry.sign if name in ("monitored", entry.monitor) else better_sign(name)
+        is_monitored = name in ("monitored", entry.monitor)
+        best_first = entry.sign if is_monitored else better_sign(name, entry.settings)
         return 0, -value if best_first > 0 else value
 
     known: list[Entry] = []
@@ -107,7 +109,7 @@ def chosen(runs: Sequence[Entry], where: str) -> list[Entry]:
             none that this may have.
     """
     try:
-        texts = shlex.split(re.sub(r"\s*(<=|>=|!=|=|<|>)\s*", r"\1", where))
+        texts = shlex.split(_SPACED.sub(lambda match: match[1] or match[2], where))
     except ValueError as error:
         raise ConfigError(f"--where {where}: {error}") from error
     if not texts:

@@ -8,11 +8,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
+import yaml
 from made_runs import make_run, note
 from scipy import stats
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.report.leaderboard import Leaderboard, listed, nearest
+from mnist_lab.report.leaderboard import Leaderboard, better_sign, listed, nearest
 from mnist_lab.report.read_runs import collect
 
 
@@ -41,6 +42,54 @@ def test_is_sorted_by_validation_and_never_by_test(tmp_path: Path) -> None:
     make_run(tmp_path / "d", 0, math.nan, test_acc=0.1, optimizer={"lr": 9.0})
     board = Leaderboard(collect([tmp_path]).runs)
     assert [row.runs[0].path.name for row in board.rows] == ["b", "a", "c", "d"]
+
+
+def own(path: Path, monitor: str, mode: str, metrics: dict[str, float]) -> None:
+    """Make a run of a module of one's own, which logs under other names."""
+    make_run(path, 0, None)
+    text = (path / "config.yaml").read_text().replace("monitor: val/acc", f"monitor: {monitor}")
+    config = yaml.safe_load(text) | {"mode": mode}
+    config["optimizer"]["lr"] = metrics[monitor]  # so that runs differ
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    cost = {"epochs": 1.0, "steps": 1.0, "num_params": 9.0, "time/fit": 1.0, "time/total": 1.0}
+    (path / "metrics.json").write_text(json.dumps(metrics | cost))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "expected"),
+    [
+        *[("val_loss", "min", ["b", "a"]), ("val_acc", "max", ["a", "b"])],
+        *[("val/f1", "max", ["a", "b"]), ("train_loss", "min", ["b", "a"])],
+    ],
+)
+def test_is_sorted_by_what_the_runs_monitor(
+    monitor: str, mode: str, expected: list[str], tmp_path: Path
+) -> None:
+    test = monitor.replace("val", "test")
+    for name, value in (("a", 0.9), ("b", 0.4)):
+        own(tmp_path / name, monitor, mode, {monitor: value, test: value / 2})
+    board = Leaderboard(collect([tmp_path]).runs)
+    assert board.sorted_by == monitor
+    assert [board.best_run(row).path.name for row in board.rows] == expected
+    headings = [cell.heading for cell in board.cells(board.rows[0], shows_test=False)]
+    assert monitor in headings
+    assert ("val" not in monitor) == (test in headings)
+    assert test in [cell.heading for cell in board.cells(board.rows[0])]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "sign"),
+    [
+        *[("val/acc", None, 1), ("val_acc", None, 1), ("val_loss", None, -1)],
+        *[("val/ece", None, -1), ("test_mse", None, -1), ("time/fit", None, -1)],
+        *[("val/x", "torchmetrics.CalibrationError", -1), ("val/x", "torchmetrics.F1Score", 1)],
+        ("val/error_class_3", "torchmetrics.classification.MulticlassRecall", 1),
+    ],
+)
+def test_whether_more_of_a_metric_is_better(name: str, target: str | None, sign: int) -> None:
+    metric = name.partition("/")[2].removesuffix("_class_3")
+    settings = {f"metrics.{metric}._target_": target} if target else {}
+    assert better_sign(name, settings) == sign
 
 
 def test_where_a_run_was_and_how_it_was_shown_is_no_difference(tmp_path: Path) -> None:

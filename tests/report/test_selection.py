@@ -29,6 +29,8 @@ def names(found: list[Entry]) -> list[str]:
         ("tag=paper", ["r2"]),
         ("tag!=paper model=CNN", ["r3"]),
         ("note='why'", ["r2"]),
+        ("note = 'why'", ["r2"]),
+        ("note='why = not'", []),
         ("state!=finished", ["r3", "r2"]),
         ("age>1d", ["r3", "r2", "r1", "r0"]),
         ("age<5min", []),

@@ -1,5 +1,6 @@
 """``mnist-lab runs show`` and ``diff``: all about one run, and what differs between two."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -137,8 +138,9 @@ def _curve(entry: Entry, width: int) -> Iterator[str]:
     from mnist_lab.report.curves import curves
 
     monitor = entry.monitor
-    names = (monitor, f"train/{monitor.partition('/')[2]}")
-    points = {name: curve for name, curve in curves(entry.path, names).items() if len(curve) > 1}
+    names = dict.fromkeys((monitor, re.sub("^val", "train", monitor)))
+    logged = curves(entry.path, *names)
+    points = {name: logged[name] for name in names if len(logged.get(name, [])) > 1}
     if not points or "utf" not in (sys.stdout.encoding or "").lower():
         return
     import plotext
