@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 
 
 class LabError(ValueError):
@@ -79,6 +80,12 @@ def printable(text: str | os.PathLike[str]) -> str:
     return "".join(
         char if char.isprintable() else ascii(char)[1:-1].replace("\\udc", "\\x") for char in text
     )
+
+
+def listed(texts: Sequence[str], most: int, between: str = "; ") -> str:
+    """Return the first texts as one, and how many there are more."""
+    more = len(texts[most:])
+    return between.join(texts[:most]) + (f" and {more} more" if more else "")
 
 
 def first_line(error: BaseException) -> str:

@@ -31,3 +31,8 @@ def test_an_error_in_one_line() -> None:
     assert errors.first_line(ValueError("\n a line\nand another")) == "a line"
     assert errors.first_line(KeyError()) == "KeyError"
     assert errors.reason(FileNotFoundError(2, "No such file", "a/path")) == "No such file"
+
+
+def test_only_the_first_of_many_texts_are_listed() -> None:
+    assert errors.listed(["a", "b"], 2) == "a; b"
+    assert errors.listed(["a", "b", "c", "d"], 2, ", ") == "a, b and 2 more"

@@ -11,7 +11,7 @@ from mnist_lab.config.callback_schema import Pictures
 from mnist_lab.config.field import shown
 from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.config.renames import renamed_values
-from mnist_lab.errors import InputError
+from mnist_lab.errors import InputError, listed
 from mnist_lab.runs.directory import CONFIG, MANIFEST, display_path
 from mnist_lab.runs.labels import LABELS
 from mnist_lab.runs.manifest import flat, read_manifest
@@ -36,7 +36,7 @@ MAY_DIFFER = (
     "trainer.strategy",
 )
 FROM_DATA = ("model.num_classes", "model.in_shape")  # which a run takes where it is told none
-_MOST_NAMED = 3  # differences in an error
+MOST_NAMED = 3  # differences in an error
 
 
 def check_unedited(run_dir: Path, plain: Mapping[str, Any]) -> None:
@@ -66,11 +66,9 @@ def check_unedited(run_dir: Path, plain: Mapping[str, Any]) -> None:
         and not (key in LENGTHS and _is_one_of(now.get(key), [known.get(key) for known in lengths]))
     ]
     if edited:
-        named = "; ".join(edited[:_MOST_NAMED])
-        more = f" and {len(edited) - _MOST_NAMED} more" if len(edited) > _MOST_NAMED else ""
         place = display_path(run_dir)
         raise InputError(
-            f"{place / CONFIG}: was edited: {named}{more}; put that back; "
+            f"{place / CONFIG}: was edited: {listed(edited, MOST_NAMED)}; put that back; "
             "train another run with it, or go further: "
             f"mnist-lab resume {shlex.quote(str(place))} {LENGTHS[0]}=N"
         )

@@ -34,7 +34,7 @@ from mnist_lab.config.trainer_schema import PRECISIONS
 from mnist_lab.config.validate import check
 from mnist_lab.config.write_paths import check_folders, check_texts, set_folders
 from mnist_lab.data.sets import DATASETS, OWN, chosen_set, has_set
-from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line
+from mnist_lab.errors import ConfigError, InputError, LabError, UntrustedError, first_line, listed
 from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import check_yaml, problem_in
 from mnist_lab.runs.directory import (
@@ -317,9 +317,8 @@ def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = 
         and not (key in FROM_DATA and here.get(key) is None)
     ]
     if differing:
-        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
         raise ConfigError(
-            f"{run_dir}: holds a run of another config ({'; '.join(differing[:4])}{more}); "
+            f"{run_dir}: holds a run of another config ({listed(differing, 4)}); "
             f"choose another directory, or resume that run: mnist-lab resume {run_dir}"
         )
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.edit_check import MAY_DIFFER
+from mnist_lab.config.edit_check import MAY_DIFFER, MOST_NAMED
 from mnist_lab.config.field import shown
 from mnist_lab.config.renames import renamed_values
-from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.errors import ConfigError, InputError, listed
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import differences, environment, flat
 
@@ -31,7 +31,6 @@ _FORMER: dict[str, tuple[Any, Any]] = {
     "metrics": (None, {}),
     "protocol": (None, "open"),
 }
-_MOST_NAMED = 3  # differences in an error
 _environment = functools.cache(environment)  # it asks git
 
 
@@ -140,12 +139,11 @@ def check_same(
     texts = [text for part in differing.values() for text in part]
     if not texts:
         return
-    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
     is_config_alone = not (differing["space"] or differing["search"])
     way_out = ", or set hydra.sweeper.accept_changes=true" if is_config_alone else ""
     raise ConfigError(
-        f"{place}: holds another sweep ({'; '.join(texts[:_MOST_NAMED])}{more}); choose another "
-        f"{named_by}{way_out}"
+        f"{place}: holds another sweep ({listed(texts, MOST_NAMED)}); choose another {named_by}"
+        f"{way_out}"
     )
 
 

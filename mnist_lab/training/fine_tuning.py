@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from mnist_lab.errors import ConfigError
+from mnist_lab.errors import ConfigError, listed
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.files.regular import check_links
 from mnist_lab.training.checkpoints.newest import best_of, check_weights
@@ -63,17 +63,12 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     modules = {
         name: part for name, part in model.named_modules() if name and list(part.parameters())
     }
+    all_names = listed([*modules], _MOST_NAMED, ", ")
     for pattern in patterns:
         names = [name for name in modules if fnmatchcase(name, pattern)]
         if not names:
-            raise ConfigError(f"freeze={pattern}: must be a module of the model: {_shown(modules)}")
+            raise ConfigError(f"freeze={pattern}: must be a module of the model: {all_names}")
         for name in names:
             modules[name].requires_grad_(False)
     if patterns and not any(weight.requires_grad for weight in model.parameters()):
-        raise ConfigError(f"freeze: leaves nothing to train of {_shown(modules)}")
-
-
-def _shown(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+        raise ConfigError(f"freeze: leaves nothing to train of {all_names}")
