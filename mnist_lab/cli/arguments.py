@@ -116,7 +116,7 @@ def only_targets(overrides: list[str], *others: str) -> list[str]:
 
 
 def check_may_write(path: Path, may_overwrite: bool, generator: str = "") -> None:
-    """Check before the work that its result replaces no file that the user has not given up.
+    """Check before the work that its result can be written, and replaces only what it may.
 
     Args:
         path: the file that is to be written.
@@ -124,11 +124,14 @@ def check_may_write(path: Path, may_overwrite: bool, generator: str = "") -> Non
         generator: a verb, of which a file is replaced that says that the verb has written it.
 
     Raises:
-        ConfigError: it would, or what is there is no regular file, as a device.
-        StorageError: there can be no such file.
+        ConfigError: it would replace a file that the user has not given up, or what is no regular
+            file, as a folder or a device.
+        StorageError: there can be no such file, or its folder is missing.
     """
     if _is_other(path):
         raise ConfigError(f"{path}: must be a regular file, or a path where none is")
+    if not os.path.isdir(path.parent):
+        raise StorageError(f"{path}: cannot be written: no such directory: {path.parent}")
     if os.path.lexists(path) and not may_overwrite and not _is_by(generator, path):
         raise ConfigError(f"{path}: is there already; --overwrite replaces it")
 

@@ -7,7 +7,7 @@ from mnist_lab.cli.arguments import Parser, check_may_write
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import ConfigError, StorageError
+from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import write
 from mnist_lab.runs.logs import log_messages
 
@@ -30,7 +30,10 @@ def main(arguments: list[str]) -> int:
     options, _ = parser.parse_with_targets(arguments)
     folder: Path = options.output or options.run
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
-    _check_can_write(folder, options.overwrite)
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ConfigError(f"--output {folder}: must be a folder; it is a file")
+    for name in (_TEXT, _PAGE, *_PICTURES):
+        check_may_write(folder / name, options.overwrite, _GENERATOR)
     log_messages()
     with without_collector():
         from mnist_lab.files.atomic import write_atomic, write_errors
@@ -46,13 +49,3 @@ def main(arguments: list[str]) -> int:
     write(folder / _PAGE, as_html(sections, _GENERATOR))
     say(f"card: {folder / _TEXT}, {folder / _PAGE}")
     return 0
-
-
-def _check_can_write(folder: Path, may_overwrite: bool) -> None:
-    """Check before the work that its result can be written."""
-    if not os.path.exists(folder):
-        raise StorageError(f"{folder}: the folder is missing; create it first")
-    if not os.path.isdir(folder):
-        raise ConfigError(f"--output {folder}: must be a folder; it is a file")
-    for name in (_TEXT, _PAGE, *_PICTURES):
-        check_may_write(folder / name, may_overwrite, _GENERATOR)

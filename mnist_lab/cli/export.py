@@ -1,13 +1,12 @@
 """``mnist-lab export``: writes a run's model to a file that other programs run."""
 
-import os
 from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser, check_may_write
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
-from mnist_lab.errors import ConfigError, StorageError
+from mnist_lab.errors import ConfigError
 
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _DESCRIPTION = """\
@@ -33,12 +32,8 @@ def main(arguments: list[str]) -> int:
     options, _ = parser.parse_with_targets(arguments)
     kind = _format(options.format, options.output)
     path = options.output or options.run / f"model{_SUFFIXES[kind]}"
-    if os.path.isdir(path):
-        raise StorageError(f"{path}: is a folder; the name of a file is required")
-    check_may_write(path, options.overwrite)
     stored_config(options.run, options.overrides)  # finds errors before the slow imports
-    if not os.path.isdir(path.parent):
-        raise StorageError(f"{path}: the folder is missing; create it first")
+    check_may_write(path, options.overwrite)
 
     with without_collector():
         from mnist_lab.inference.export import export

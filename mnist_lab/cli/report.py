@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from mnist_lab.cli.arguments import Parser, check_may_write, split_targets
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import Terminal, say
-from mnist_lab.errors import ConfigError, InputError, LabError, StorageError, printable
+from mnist_lab.errors import ConfigError, InputError, LabError, printable
 from mnist_lab.report.leaderboard import SHOWN, Leaderboard
 from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import write
@@ -41,7 +40,7 @@ def main(arguments: list[str]) -> int:
     places, overrides = split_targets(options.places, "DIR")
     if options.html:
         _check_installed()
-        _check_can_write(options.html, options.overwrite)
+        check_may_write(options.html, options.overwrite, _GENERATOR)
     collected = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
     if not collected.runs and len(collected.broken) == 1:
         raise InputError(*collected.broken)
@@ -128,15 +127,6 @@ def _check_installed() -> None:
             raise ConfigError(
                 f"{name} is not installed, which the page needs: pip install 'mnist_lab[report]'"
             )
-
-
-def _check_can_write(path: Path, may_overwrite: bool) -> None:
-    """Check before the work that its result can be written."""
-    if os.path.isdir(path):
-        raise ConfigError(f"--html {path}: must be a file; it is a directory")
-    check_may_write(path, may_overwrite, _GENERATOR)
-    if not os.path.isdir(path.parent):
-        raise StorageError(f"{path}: cannot be written: no such directory: {path.parent}")
 
 
 def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:

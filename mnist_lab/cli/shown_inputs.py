@@ -41,7 +41,8 @@ def files_to_show(
             raise ConfigError(
                 f"--show {place}: {file}: is one of the images that are read; give another place"
             )
-        check_may_write(file, may_overwrite)
+        if _is_png(place) or os.path.isdir(place):  # else the folder is made
+            check_may_write(file, may_overwrite)
     return files
 
 
@@ -51,11 +52,8 @@ def _check_place(place: Path, num_images: int) -> None:
     is_png, required = _is_png(place), f"--show {place}: must be a .png file, or a folder"
     if place.suffix.lower() in SUFFIXES and not is_png:
         raise ConfigError(required)
-    is_dir = os.path.isdir(place)
-    if os.path.exists(place) and not is_dir and not is_png:
+    if os.path.exists(place) and not os.path.isdir(place) and not is_png:
         raise ConfigError(f"{required}; it is a file")
-    if is_dir and is_png:
-        raise ConfigError(f"--show {place}: must be a file; it is a directory")
     if num_images > 1 and is_png:
         raise ConfigError(f"--show {place}: a folder is required for {num_images} images")
 

@@ -134,7 +134,7 @@ def files_below(folder: Path) -> dict[Path, bytes]:
         ("one.png --show seen.jpg", "--show seen.jpg: must be a .png file, or a folder"),
         ("scans --show seen.WEBP", "--show seen.WEBP: must be a .png file, or a folder"),
         ("one.png --show notes", "--show notes: must be a .png file, or a folder; it is a file"),
-        ("one.png --show folder.png", "--show folder.png: must be a file; it is a directory"),
+        ("one.png --show folder.png", "folder.png: must be a regular file, or a path"),
         ("one.png --show pipe", "--show pipe: must be a .png file, or a folder; it is a file"),
         ("one.png --show pipe.png --overwrite", "pipe.png: must be a regular file, or a path"),
     ],

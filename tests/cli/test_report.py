@@ -179,7 +179,7 @@ def test_the_page_replaces_no_pipe(tmp_path: Path) -> None:
         ("report one --csv --json", 2, "not allowed with"),
         ("report one --compare 1 7", 2, "--compare 7: no such row; there are 1 to 1"),
         ("report one --compare 1", 2, "expected 2 arguments"),
-        ("report one --html empty", 2, "must be a file"),
+        ("report one --html empty", 2, "empty: must be a regular file"),
         ("report one --html none/page.html", 5, "no such directory: none"),
         ("report one optimizer.lr=1", 3, "optimizer.lr=1: no such directory"),
         ("report one allow_targets=3", 2, "must be a list"),

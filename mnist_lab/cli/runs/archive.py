@@ -28,8 +28,6 @@ def archive(arguments: list[str]) -> None:
         raise InputError(f"{options.run}: no directory of a run or a sweep")
     folder = options.run.resolve()
     file = options.output or Path(f"{folder.name}.zip")
-    if os.path.isdir(file):
-        raise ConfigError(f"--output {file}: must be a file; it is a directory")
     if folder in Path(os.path.realpath(file.parent), file.name).parents:
         raise ConfigError(f"--output {file}: must not be in the directory that it holds")
     check_may_write(file, options.overwrite)
