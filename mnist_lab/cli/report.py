@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from mnist_lab.cli.arguments import Parser, check_may_write, split_targets
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import Terminal, say
-from mnist_lab.errors import ConfigError, InputError, LabError, printable
+from mnist_lab.config.extras import require
+from mnist_lab.errors import InputError, LabError, printable
 from mnist_lab.report.leaderboard import SHOWN, Leaderboard
 from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import write
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     places, overrides = split_targets(options.places, "DIR")
     if options.html:
-        _check_installed()
+        require("report", "plotly", "jinja2", by="--html")
         check_may_write(options.html, options.overwrite, _GENERATOR)
     collected = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
     if not collected.runs and len(collected.broken) == 1:
@@ -119,14 +119,6 @@ def _print_result(
         _print_table(board, options.test or not board.has_trials)
     if comparison:  # beside --csv on stderr, so that the output stays a table
         say("", *comparison.lines(), to_stderr=options.csv)
-
-
-def _check_installed() -> None:
-    for name in ("plotly", "jinja2"):
-        if find_spec(name) is None:
-            raise ConfigError(
-                f"{name} is not installed, which the page needs: pip install 'mnist_lab[report]'"
-            )
 
 
 def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:

@@ -1,11 +1,11 @@
 """``mnist-lab serve``: serves a page on which a digit is drawn and recognised."""
 
-from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
+from mnist_lab.config.extras import require
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError
 
@@ -32,9 +32,7 @@ def main(arguments: list[str]) -> int:
     if not 0 <= options.port < 2**16:
         raise ConfigError(f"--port {options.port}: must be 0 to 65535")
     _check_address(options.host)
-    for name in ("starlette", "uvicorn"):
-        if find_spec(name) is None:
-            raise ConfigError(f"{name} is not installed; pip install 'mnist_lab[demo]'")
+    require("demo", "starlette", "uvicorn")
     for run in runs:
         stored_config(Path(run), targets)  # finds errors before the slow imports
 

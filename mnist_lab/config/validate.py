@@ -18,12 +18,12 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mnist_lab.config.allowlist import EXTRAS, check_roles, is_the_labs
+from mnist_lab.config.extras import require
 from mnist_lab.config.field import check_knob, knobs_of, nearest, requirement, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
@@ -65,11 +65,8 @@ def check(config: DictConfig) -> None:
         if TAKEN.fullmatch(str(name)) or "/" in str(name):
             raise ConfigError(f"metrics.{name}: must have another name, without a /")
     for name, node in (plain["logger"] or {}).items():
-        package = EXTRAS.get(node["_target_"])
-        if package and not _is_installed(package):
-            raise ConfigError(
-                f"logger.{name}: {package} is not installed; pip install 'mnist_lab[{package}]'"
-            )
+        if package := EXTRAS.get(node["_target_"]):
+            require(package, package, by=f"logger.{name}")
     for prefix, schema, node in _typed_nodes(config, plain):
         known = {field.name for field in fields(schema)}
         for name in () if getattr(schema, "takes_any", False) else node:
@@ -92,12 +89,6 @@ def _plain(config: DictConfig, name: str) -> Any:
         return "???"
     value = config[name]
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-
-def _is_installed(package: str) -> bool:
-    """Return whether a package is there, and not just a folder of its name."""
-    spec = find_spec(package)
-    return spec is not None and spec.origin is not None
 
 
 def _typed_nodes(

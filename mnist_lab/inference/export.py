@@ -7,13 +7,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from mnist_lab.config.extras import require
 from mnist_lab.data.mnist_files import load_split
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.files.atomic import write_atomic, write_errors
@@ -85,7 +85,7 @@ def export(model: Classifier, path: Path, kind: str) -> Parity:
         StorageError: the file cannot be written.
     """
     if kind == "onnx":
-        _require_onnx()
+        require("export", "onnx", "onnxscript", "onnxruntime", by="--format onnx")
     wrapped = FromBytes(model).eval()
     images = load_split("mnist", train=False, fills=False).images[:_CHECKED]
     images = fitted(images, model.in_shape)
@@ -102,15 +102,6 @@ def export(model: Classifier, path: Path, kind: str) -> Parity:
     with write_errors(path):
         write_atomic(path, content)
     return parity
-
-
-def _require_onnx() -> None:
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(name) is None:
-            raise ConfigError(
-                f"--format onnx: {name} is not installed; pip install 'mnist_lab[export]', or take "
-                "--format torch"
-            )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_lab.config.extras import require
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.report.curves import curves
 from mnist_lab.report.leaderboard import Leaderboard
@@ -37,11 +38,9 @@ def plot(*places: str | Path, chart: str = "curves", test: bool = False) -> "go.
     """
     if chart not in _CHARTS:
         raise ConfigError(f"chart={chart}: must be one of {', '.join(_CHARTS)}")
-    try:
-        from mnist_lab.report import charts
-    except ImportError as error:
-        needed = "pip install 'mnist_lab[report]'"
-        raise ConfigError(f"plot: {error.name} is not installed; {needed}") from None
+    require("report", "plotly", by="plot")
+    from mnist_lab.report import charts
+
     collected = collect(map(Path, places))
     for line in collected.broken:
         _log.warning("left out: %s", line)

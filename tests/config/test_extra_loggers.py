@@ -6,28 +6,17 @@ from pathlib import Path
 import pytest
 from door import FEW_BATCHES, call
 
-from mnist_lab.config.validate import _is_installed
-
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_lab.config.validate._is_installed", lambda _: False)
+    monkeypatch.setattr("mnist_lab.config.extras.find_spec", lambda _: None)
     done = call(f"train logger=[tensorboard,{name}]", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     line = f"logger.{name}: {name} is not installed; pip install 'mnist_lab[{name}]'"
     assert done.stderr.splitlines() == [f"mnist-lab train: {line}"]
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_of_the_name_is_no_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mlruns_of_mine").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    assert not _is_installed("mlruns_of_mine")
-    assert _is_installed("lightning")
 
 
 @pytest.mark.thorough(keep=1)

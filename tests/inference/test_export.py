@@ -121,7 +121,7 @@ def test_what_does_not_give_the_models_answers_is_not_written(
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_lab.inference.export.find_spec", lambda _: None)
+    monkeypatch.setattr("mnist_lab.config.extras.find_spec", lambda _: None)
     with pytest.raises(LabError, match=r"pip install 'mnist_lab\[export\]'"):
         export(MLP(hidden_dims=[8]), tmp_path / "model.onnx", "onnx")
 

@@ -3,13 +3,13 @@
 import contextlib
 import importlib
 import sys
-from importlib.util import find_spec
 from types import ModuleType
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
 
+from mnist_lab.config.extras import require
 from mnist_lab.config.field import shown
 from mnist_lab.config.sweep_schema import LAUNCHERS, PACKAGE, Fused, Parallel, Ray, Slurm
 from mnist_lab.errors import ConfigError
@@ -44,12 +44,8 @@ def prepare_launcher(node: DictConfig) -> None:
             f"hydra.launcher.parameters={shown(plain['parameters'])}: must be a mapping, "
             "{partition: gpu, time: 60}"
         )
-    module = _NEEDS.get(schema)
-    if module is not None and find_spec(module) is None:
-        raise ConfigError(
-            f"hydra.launcher: needs {module}, which is not installed; pip install "
-            f"mnist_lab[{module}]"
-        )
+    if module := _NEEDS.get(schema):
+        require(module, module, by="hydra.launcher")
     name = "fused" if schema is Fused else "processes"
     file = importlib.import_module(f"mnist_lab.sweeps.launch.{name}")
     register(getattr(file, schema._target_.rpartition(".")[2]))  # type: ignore[attr-defined]

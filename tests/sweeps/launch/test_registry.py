@@ -1,5 +1,6 @@
 """Checks of a launcher's settings, and plugins that Hydra finds without a folder for them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from omegaconf import OmegaConf
 
 from mnist_lab.config.sweep_schema import PACKAGE, Fused, Parallel, Ray, Slurm
 from mnist_lab.errors import ConfigError
-from mnist_lab.sweeps.launch import registry
 from mnist_lab.sweeps.launch.registry import prepare_launcher, register
 from mnist_lab.sweeps.trial import Sweep, TrialTask
 
@@ -32,8 +32,9 @@ def test_a_wrong_setting(schema: Any, values: dict[str, Any], message: str) -> N
 
 
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"needs ray, .*; pip install mnist_lab\[ray\]"):
+    monkeypatch.setattr("mnist_lab.config.extras.find_spec", lambda _: None)
+    line = "hydra.launcher: ray is not installed; pip install 'mnist_lab[ray]'"
+    with pytest.raises(ConfigError, match=re.escape(line)):
         prepare_launcher(OmegaConf.structured(Ray))
 
 
