@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
 class LabError(ValueError):
@@ -91,6 +91,13 @@ def listed(texts: Sequence[str], most: int, between: str = "; ") -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its name where it has none."""
     return printable(str(error).strip().partition("\n")[0]) or type(error).__name__
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, then what it was raised from or while."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def reason(error: BaseException) -> str:

@@ -36,3 +36,12 @@ def test_an_error_in_one_line() -> None:
 def test_only_the_first_of_many_texts_are_listed() -> None:
     assert errors.listed(["a", "b"], 2) == "a; b"
     assert errors.listed(["a", "b", "c", "d"], 2, ", ") == "a, b and 2 more"
+
+
+def test_the_causes_of_an_error_are_those_that_a_traceback_shows() -> None:
+    first, second = OSError("first"), ValueError("second")
+    second.__context__ = first
+    error = RuntimeError("third")
+    error.__cause__, error.__context__ = second, TypeError("while it was raised")
+    assert list(errors.causes(error)) == [error, second, first]
+    assert list(errors.causes(None)) == []

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mnist_lab.errors import LabError, StorageError, UntrustedError, reason
+from mnist_lab.errors import LabError, StorageError, UntrustedError, causes, reason
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -218,8 +218,7 @@ def storage_errors(run_dir: Path) -> Iterator[None]:
 
 
 def _storage_cause(error: BaseException | None) -> OSError | None:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS:
-            return error
-        error = error.__cause__ or error.__context__
+    for cause in causes(error):
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRNOS:
+            return cause
     return None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mnist_lab.errors import InputError, StorageError, UntrustedError, first_line
+from mnist_lab.errors import InputError, StorageError, UntrustedError, causes, first_line
 from mnist_lab.files.atomic import replace_atomic
 from mnist_lab.files.checkpoint_inspection import opened
 
@@ -42,12 +42,8 @@ def write_checkpoint(
 
 def _disk_error(error: BaseException) -> str:
     """Return why a write failed: torch hides the system's message behind its own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return first_line(error)
+    messages = (cause.strerror for cause in causes(error) if isinstance(cause, OSError))
+    return next(filter(None, messages), first_line(error))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mnist_lab.errors import (
     LabError,
     StorageError,
     UntrustedError,
+    causes,
     first_line,
     reason,
 )
@@ -103,11 +104,10 @@ def lost(storage: str) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
         if _is_damage(error):
             raise _not_a_study(storage, error) from error
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, DBAPIError | OSError):
-            cause = cause.__cause__ or cause.__context__  # which says more than what came of it
-        # Optuna tries some writes again, and so loses what the first one met.
-        problem = "a transaction has failed" if cause is None else reason(cause)
+        # The database's own error says more than what came of it. Optuna tries some writes again,
+        # and so loses what the first one met.
+        problems = (reason(c) for c in causes(error) if isinstance(c, DBAPIError | OSError))
+        problem = next(problems, "a transaction has failed")
         raise StorageError(f"{storage}: cannot be used: {problem}") from error
 
 
@@ -116,13 +116,12 @@ def _not_a_study(storage: str, error: Exception) -> InputError:
     return InputError(f"{storage}: not an Optuna {kind}, or corrupt: {first_line(error)}")
 
 
-def _is_damage(error: BaseException | None) -> bool:
+def _is_damage(error: BaseException) -> bool:
     """Return whether SQLite says that a file, or a table in it, is not what it should be."""
-    while error is not None:
-        code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    for cause in causes(error):
+        code = getattr(getattr(cause, "orig", None), "sqlite_errorcode", None)
         if code is not None:
             return code & 0xFF in _SQLITE_DAMAGE
-        error = error.__cause__
     return False
 
 
