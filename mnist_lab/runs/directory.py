@@ -173,7 +173,9 @@ def hold(
 
 
 def is_held(path: Path) -> bool:
-    """Return whether any process holds a lock file."""
+    """Return whether there is a lock file that any process holds."""
+    if not path.exists():
+        return False
     try:
         with hold(path, path.parent):
             return False

@@ -37,7 +37,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     sweep = folder if is_sweep else sweep_of(folder)
     with contextlib.ExitStack() as held:
         if sweep is not None:
-            _check_unused(sweep)
+            check_unused(sweep)
             if (sweep / LEDGER).is_dir():
                 held.enter_context(hold(sweep / LEDGER / LOCK, sweep))
         runs = [path.parent for path in folder.rglob(MANIFEST)] if is_sweep else [folder]
@@ -46,8 +46,12 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check_unused(sweep: Path) -> None:
-    """Check that no process owns trials of a sweep."""
+def check_unused(sweep: Path) -> None:
+    """Check that no process owns trials of a sweep.
+
+    Raises:
+        BusyError: one does.
+    """
     for path in (sweep / LEDGER).glob("*.lock"):
         if path.name != LOCK and is_held(path):
             raise BusyError(

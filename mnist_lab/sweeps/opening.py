@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_lab.config.field import shown as shown_value
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.runs.directory import MANIFEST, display_path
+from mnist_lab.runs.exclusive import check_unused
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps import manifest
 from mnist_lab.sweeps.records import Ledger
@@ -64,7 +65,7 @@ def _widened(study: "Study", request: Request, ledger: Ledger) -> "Study":
     place, before = display_path(ledger.sweep_dir), study.identity or {}
     with contextlib.ExitStack() as stack:
         stack.callback(study.close)
-        ledger.check_alone()
+        check_unused(ledger.sweep_dir)
         identity = request.widened(before)
         manifest.check_same(
             place, identity, request.plan.identity(), request.settings.accept_changes

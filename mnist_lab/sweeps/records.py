@@ -19,6 +19,7 @@ from mnist_lab.files.atomic import remove_partials
 from mnist_lab.files.regular import check_links
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.directory import hold, is_held
+from mnist_lab.runs.exclusive import check_unused
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.sweeps.inheritance import Phase
 
@@ -196,17 +197,6 @@ class Ledger:
             with hold(path, self.sweep_dir):
                 pass
 
-    def check_alone(self) -> None:
-        """Check that no other process works on trials of this sweep.
-
-        Raises:
-            BusyError: one does.
-        """
-        for path in self._folder.glob("*.lock"):
-            if path.name != runs.LOCK:
-                with hold(path, self.sweep_dir):
-                    pass
-
     def check_storage(self, numbers: Iterable[int]) -> None:
         """Check that the storage has ended none of some trials, in whichever process they ran.
 
@@ -221,7 +211,7 @@ class Ledger:
         """Remove what killed writers have left, if nobody else works here; the caller locks it."""
         if any(self._folder.glob(".*.partial")) and not any(map(self.is_worked_on, self)):
             with contextlib.suppress(BusyError):
-                self.check_alone()
+                check_unused(self.sweep_dir)
                 remove_partials(self._folder, self.sweep_dir)
 
     @contextlib.contextmanager
@@ -241,9 +231,9 @@ class Ledger:
     def is_alive(self, owner: str) -> bool:
         """Return whether the process that a trial belongs to is still running."""
         path = self._owner_path(owner)
-        if owner and path.exists():
-            if is_held(path):
-                return True
+        if owner and is_held(path):
+            return True
+        if owner:
             path.unlink(missing_ok=True)
         return False
 
@@ -251,8 +241,7 @@ class Ledger:
         """Return whether any process holds the trial's run directory."""
         if record.directory is None:
             return False
-        path = self.sweep_dir / record.directory / runs.LOCK
-        return path.exists() and is_held(path)
+        return is_held(self.sweep_dir / record.directory / runs.LOCK)
 
     def _owner_path(self, owner: str) -> Path:
         return self._folder / f"{owner}.lock"

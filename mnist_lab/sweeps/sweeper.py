@@ -18,6 +18,7 @@ from mnist_lab.config.sweep_schema import WITH_RUNGS
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs.directory import display_path
+from mnist_lab.runs.exclusive import check_unused
 from mnist_lab.runs.manifest import RunState
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.best_recipe import write_best
@@ -93,7 +94,7 @@ class StudySweeper(ConfigSweeper):
         size = request.settings.at_once(request.total, str(self._config.hydra.launcher._target_))
         self._say_more_trials(request, study, ledger, size)
         if request.settings.pruner in WITH_RUNGS:
-            ledger.check_alone()  # since it has to know of all trials how far they are
+            check_unused(ledger.sweep_dir)  # since it has to know of all trials how far they are
         display = Display(ledger, request.total, request.objectives)
         with ledger.owner() as owner:
             task.owner = owner

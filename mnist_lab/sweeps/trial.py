@@ -287,7 +287,7 @@ class TrialTask:
     def _await_others(run_dir: Path) -> None:
         """Wait for a command that holds a directory for a moment, as ``mnist-lab runs tag``."""
         lock, limit = run_dir / directory.LOCK, time.monotonic() + _PATIENCE
-        while lock.exists() and directory.is_held(lock) and time.monotonic() < limit:
+        while directory.is_held(lock) and time.monotonic() < limit:
             time.sleep(_LOOK)
 
     def _started(self, number: int, run_dir: Path, stack: contextlib.ExitStack) -> Trial:
