@@ -8,7 +8,6 @@ torch computes otherwise than the rest, such as tanh, are computed trial by tria
 all trials go in one call, and agree with lone ones up to rounding.
 """
 
-import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -16,22 +15,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-
-
-@contextlib.contextmanager
-def step_stream(generator: Generator, device: torch.device) -> Iterator[None]:
-    """Have torch draw in a step from a stream that goes on where a checkpoint was saved.
-
-    A trial's generator, whose state is in its checkpoints, seeds each step.
-    """
-    seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        if device.type == "cpu":  # torch.manual_seed takes 0.4 ms where there is no GPU
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
-        yield
-
 
 Shares = tuple[int, ...]  # for each batch the number of trials, in order, that see it
 _NARROW = 128  # columns of a product up to which one for all trials is faster than one for each
@@ -136,7 +119,7 @@ class StackedDropout(nn.Module):
     Args:
         rates: for each trial the probability that a unit is left out.
         generators: for each trial what draws its masks on a CPU; elsewhere the first one's
-            ``step_stream`` draws all.
+            ``seeded_by`` draws all.
     """
 
     def __init__(self, rates: Sequence[float], generators: list[Generator]) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Generator, Tensor, nn
 
+from mnist_lab.data.augment_list import seeded_by
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.models.classifier import PIXEL_SCALE
 from mnist_lab.training.stacked.layers import (
@@ -15,7 +16,6 @@ from mnist_lab.training.stacked.layers import (
     StackedBatchNorm,
     StackedDropout,
     StackedLinear,
-    step_stream,
 )
 
 Tensors = dict[str, Tensor]
@@ -125,7 +125,7 @@ class StackedNet(nn.Module):
         """Return what a step stands in, so that a GPU draws from the trials' stream."""
         if device.type == "cpu" or not (self.training and self._dropouts):
             return nullcontext()
-        return step_stream(self._generators[0], device)
+        return seeded_by(self._generators[0], device)
 
     @torch.no_grad()
     def write_back(self, position: int, state: Tensors) -> None:

@@ -12,9 +12,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 
+from mnist_lab.data.augment_list import seeded_by
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
-from mnist_lab.training.stacked.layers import Shares, step_stream
+from mnist_lab.training.stacked.layers import Shares
 from mnist_lab.training.stacked.one_channel import OneChannelAsProduct
 
 _EVALUATED_AT_ONCE = {"cpu": 2048, "cuda": 65_536}  # images times trials, which bounds the memory
@@ -94,7 +95,7 @@ class VmappedNet(nn.Module):
         """Return what a step stands in, so that torch draws from the trials' stream."""
         if not self.training:
             return contextlib.nullcontext()
-        return step_stream(self._generators[0], device)
+        return seeded_by(self._generators[0], device)
 
     def keep(self, positions: list[int], generators: list[Generator]) -> None:
         """Keep the trials at these positions, without the others."""
