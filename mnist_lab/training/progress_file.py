@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typing_extensions import override
 
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.runs.directory import PROGRESS
+from mnist_lab.runs.progress import Beat
 from mnist_lab.training.fit import own_checkpoint
 
 _EVERY = 0.2  # seconds
@@ -74,17 +76,17 @@ class Heartbeat(L.Callback):
         rate = (trainer.global_step - self._first_step) / max(self._written - self._begun, 1e-9)
         left = _steps_left(trainer)
         batches = trainer.num_training_batches
-        content = {
-            "epoch": trainer.current_epoch + 1,
-            "max_epochs": trainer.max_epochs,
-            "share": min((trainer.fit_loop.batch_idx + 1) / max(batches, 1), 1.0),
-            "steps_per_second": rate,
-            "seconds_left": left / rate if rate > 0 and math.isfinite(left) else None,
-            "metrics": self._metrics,
-            "trials": len(getattr(trainer.lightning_module, "trials", ())) or None,
-        }
+        beat = Beat(
+            epoch=trainer.current_epoch + 1,
+            max_epochs=trainer.max_epochs,
+            share=min((trainer.fit_loop.batch_idx + 1) / max(batches, 1), 1.0),
+            steps_per_second=rate,
+            seconds_left=left / rate if rate > 0 and math.isfinite(left) else None,
+            metrics=self._metrics,
+            trials=len(getattr(trainer.lightning_module, "trials", ())) or None,
+        )
         with contextlib.suppress(OSError):  # a disk that is full ends the run elsewhere
-            text = json.dumps(content)
+            text = json.dumps(asdict(beat))
             write_atomic(self._path(trainer), text.encode(), is_durable=False)
 
 
