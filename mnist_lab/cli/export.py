@@ -7,6 +7,7 @@ from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.terminal import say
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError
+from mnist_lab.runs.summary import size_text
 
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _DESCRIPTION = """\
@@ -62,8 +63,3 @@ def _format(typed: str | None, output: Path | None) -> str:
     if by_suffix.get(suffix, kind) != kind:
         raise ConfigError(f"--output {output}: must end in {_SUFFIXES[kind]} with --format {kind}")
     return kind
-
-
-def size_text(size: int) -> str:
-    """Return a file's size, of one below 1 MB in kB."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

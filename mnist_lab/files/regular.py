@@ -13,24 +13,22 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK
 
 
 @contextlib.contextmanager
-def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
+def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading; a pipe or a device, which might never end, is refused.
-
-    Messages call it by a name, or else by its path.
 
     Raises:
         InputError: the file is missing, not regular, or not readable.
     """
-    descriptor, _ = _open(path, name)
+    descriptor, _ = _open(path)
     with os.fdopen(descriptor, "rb") as file:
         try:
             yield file
         except OSError as error:
-            raise InputError(f"{name or path}: cannot be read: {reason(error)}") from error
+            raise InputError(f"{path}: cannot be read: {reason(error)}") from error
 
 
-def _open(path: Path, name: str | None) -> tuple[int, int]:
-    """Return a file's descriptor and its size, as ``open_regular`` describes."""
+def _open(path: Path, name: str | None = None) -> tuple[int, int]:
+    """Return a file's descriptor and its size; messages call it by a name, or by its path."""
     try:
         descriptor = os.open(path, _FLAGS)  # without O_NONBLOCK a pipe would wait for its writer
         status = os.fstat(descriptor)

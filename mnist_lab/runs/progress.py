@@ -36,6 +36,11 @@ class Beat:
     trials: int | None = None
 
 
+def epoch_text(epoch: int, max_epochs: int | None) -> str:
+    """Return an epoch's number, and of how many where there is a limit."""
+    return f"{epoch}/{max_epochs}" if (max_epochs or 0) > 0 else str(epoch)
+
+
 def read_beat(folder: Path) -> Beat | None:
     """Return what the directory of a run or a sweep, which may be anyone's, says; else None."""
     try:

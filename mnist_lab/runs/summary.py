@@ -59,6 +59,13 @@ def counted(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
+def size_text(size: float) -> str:
+    """Return a number of bytes in a unit that fits, from MB on with a decimal."""
+    if size < 1e6:
+        return f"{size:.0f} B" if size < 1e3 else f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
 def metric_text(name: str, value: float | None) -> str:
     """Return a metric for a table: percent, seconds, a whole number, or four decimals."""
     if value is None:

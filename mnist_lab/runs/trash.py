@@ -17,8 +17,8 @@ from mnist_lab.runs.exclusive import exclusive, sweep_of
 TRASH = ".trash"
 
 
-def discard(folder: Path, name: str) -> Path:
-    """Move a run or a sweep to the trash, and return its place there.
+def discard(folder: Path, name: str) -> None:
+    """Move a run or a sweep to the trash.
 
     What was removed together has a folder of one name there, and is put back together.
 
@@ -31,7 +31,6 @@ def discard(folder: Path, name: str) -> Path:
     with exclusive(folder), write_errors(folder):
         place.parent.mkdir(parents=True, exist_ok=True)
         os.rename(folder, place)
-    return place
 
 
 def removal_name() -> str:

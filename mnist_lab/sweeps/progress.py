@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from mnist_lab.errors import InputError, printable
 from mnist_lab.runs.directory import PROGRESS, display_path
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.runs.progress import Beat, read_beat
+from mnist_lab.runs.progress import Beat, epoch_text, read_beat
 from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.records import Ledger, Record, counts
 from mnist_lab.sweeps.results import TrialTable
@@ -133,8 +133,7 @@ class Display:
         states = (RunState.RUNNING, RunState.PRUNED, RunState.FAILED)
         parts += [f"{number_of[state]} {state}" for state in states if number_of[state]]
         if self._stack is not None:
-            total = f"/{self._stack.max_epochs}" if (self._stack.max_epochs or 0) > 0 else ""
-            parts.append(f"epoch {self._stack.epoch}{total}")
+            parts.append(f"epoch {epoch_text(self._stack.epoch, self._stack.max_epochs)}")
         if best := self._best():
             parts.append(f"best {self._objective} {best}")
         if left := self._seconds_left():

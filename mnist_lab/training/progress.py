@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from typing_extensions import override
 
 from mnist_lab.runs.logs import log_to_file
+from mnist_lab.runs.progress import epoch_text
 
 REFRESHES_AN_EPOCH = 20
 _BAR = 20  # characters
@@ -129,9 +130,7 @@ def _line(parts: Sequence[str]) -> str:
 
 
 def _epoch(trainer: L.Trainer, number: int | None = None) -> str:
-    limit = trainer.max_epochs
-    total = f"/{limit}" if limit is not None and limit > 0 else ""
-    return f"epoch {number or trainer.current_epoch + 1}{total}"
+    return f"epoch {epoch_text(number or trainer.current_epoch + 1, trainer.max_epochs)}"
 
 
 def _as_text(*lines: str) -> dict[str, str]:

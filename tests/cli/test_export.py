@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from door import call
 
-from mnist_lab.cli.export import size_text
-
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
@@ -42,11 +40,6 @@ def test_the_format_is_that_of_the_suffix(trained: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert zipfile.is_zipfile(tmp_path / "model.pt2")  # as torch.export writes it
     assert done.stdout.startswith("model.pt2: 1.7 MB; logits within ")
-
-
-def test_a_small_file_has_a_size() -> None:
-    sizes = (16_600, 999_000, 1_700_000)
-    assert [size_text(size) for size in sizes] == ["17 kB", "999 kB", "1.7 MB"]
 
 
 def test_a_suffix_of_the_other_format_is_named(tmp_path: Path) -> None:

@@ -25,10 +25,9 @@ def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with (
-        pytest.raises(InputError, match="my run: no such file"),
-        open_regular(tmp_path / "a", "my run"),
-    ):
+    with pytest.raises(InputError, match="my run: no such file"):
+        read_regular(tmp_path / "a", 10, "my run")
+    with pytest.raises(InputError, match="a: no such file"), open_regular(tmp_path / "a"):
         pass
     with pytest.raises(InputError, match="cannot be read"):
         read_regular(tmp_path / "a\0b", 10)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_lab.runs.progress import Beat, read_beat
+from mnist_lab.runs.progress import Beat, epoch_text, read_beat
 
 CONTENT = {
     "epoch": 2,
@@ -32,3 +32,8 @@ def test_what_is_none_is_none(content: str, tmp_path: Path) -> None:
     assert read_beat(tmp_path) is None
     (tmp_path / "progress.json").write_text(content)
     assert read_beat(tmp_path) is None
+
+
+@pytest.mark.parametrize(("limit", "text"), [(None, "2"), (-1, "2"), (0, "2"), (3, "2/3")])
+def test_an_epoch_is_of_as_many_as_there_are(limit: int | None, text: str) -> None:
+    assert epoch_text(2, limit) == text

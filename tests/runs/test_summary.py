@@ -11,6 +11,7 @@ from mnist_lab.runs.summary import (
     headings,
     interval_text,
     metric_text,
+    size_text,
     spread_text,
 )
 
@@ -61,3 +62,9 @@ def test_means_and_intervals() -> None:
 )
 def test_a_number_of_things_is_grammatical(number: float, text: str) -> None:
     assert counted(number, "run") == text
+
+
+def test_a_small_file_has_a_size() -> None:
+    sizes = (0, 999, 16_600, 999_000, 1_700_000, 2.34e9)
+    texts = ["0 B", "999 B", "17 kB", "999 kB", "1.7 MB", "2.3 GB"]
+    assert [size_text(size) for size in sizes] == texts

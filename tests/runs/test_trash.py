@@ -10,8 +10,10 @@ from mnist_lab.runs.trash import discard, put_back
 def test_it_is_in_outputs_or_beside_the_run(tmp_path: Path) -> None:
     one = make_run(tmp_path / "outputs/runs/a", 0, 0.9)
     other = make_run(tmp_path / "mine/b", 0, 0.9)
-    assert discard(one, "1") == tmp_path / "outputs/.trash/1/runs/a"
-    assert discard(other, "1") == tmp_path / "mine/.trash/1/b"
+    for run, place in ((one, "outputs/.trash/1/runs/a"), (other, "mine/.trash/1/b")):
+        discard(run, "1")
+        assert (tmp_path / place / "metrics.json").exists()
+        assert not run.exists()
 
 
 def test_the_last_removal_is_undone_first(tmp_path: Path) -> None:

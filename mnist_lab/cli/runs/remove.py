@@ -15,7 +15,7 @@ from mnist_lab.report.leftovers import MEANING, Kind, leftovers, remove_leftover
 from mnist_lab.report.read_runs import Entry
 from mnist_lab.runs.directory import CONFIG, METRICS, OUTPUTS, display_path
 from mnist_lab.runs.exclusive import exclusive
-from mnist_lab.runs.summary import counted
+from mnist_lab.runs.summary import counted, size_text
 from mnist_lab.runs.trash import TRASH, discard, put_back, removal_name
 
 
@@ -111,7 +111,7 @@ def gc(arguments: list[str]) -> int:
     for kind in options.only:
         if items := [item for item in found if item.kind == kind]:
             size = sum(item.size for item in items)
-            rows.append([kind, str(len(items)), _size_text(size), MEANING[kind]])
+            rows.append([kind, str(len(items)), size_text(size), MEANING[kind]])
     if not rows:
         say("nothing to remove")
         return 0
@@ -134,11 +134,3 @@ def _kinds(text: str) -> list[Kind]:
         return [Kind(name) for name in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text}: must be of {', '.join(Kind)}") from None
-
-
-def _size_text(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

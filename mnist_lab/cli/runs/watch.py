@@ -23,7 +23,7 @@ from mnist_lab.report.live import Live
 from mnist_lab.report.read_runs import Entry
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.manifest import RunState
-from mnist_lab.runs.progress import Beat
+from mnist_lab.runs.progress import Beat, epoch_text
 from mnist_lab.runs.summary import counted, metric_text
 
 _EVERY = 0.65  # seconds between two looks; a run writes every 0.2, and lags by a second at most
@@ -125,8 +125,7 @@ def _texts(row: Entry, beat: Beat | None, has_name: bool) -> Sequence[str]:
         if beat is not None:
             epoch += f", {beat.trials} stacked at epoch "
     if beat is not None:
-        total = f"/{beat.max_epochs}" if (beat.max_epochs or 0) > 0 else ""
-        epoch += f"{beat.epoch}{total} {beat.share:4.0%}"
+        epoch += f"{epoch_text(beat.epoch, beat.max_epochs)} {beat.share:4.0%}"
         rate = f"{beat.steps_per_second:,.0f}"
         metric = result(beat.metrics.get(row.monitor))
         best = result(beat.metrics.get(f"best/{row.monitor}")) or best
