@@ -36,17 +36,7 @@ class Rename(NamedTuple):
     since: str
 
 
-_LOGGERS = "mnist_lab.training.loggers"
-RENAMES = (
-    Rename("mnist_lab.callbacks.Checkpoint", "mnist_lab.training.Checkpoint", "0.2"),
-    Rename(
-        "mnist_lab.training.tensorboard_logger.TensorBoard",
-        f"{_LOGGERS}.tensorboard.TensorBoard",
-        "0.2",
-    ),
-    Rename("mnist_lab.training.mlflow_logger.MLflow", f"{_LOGGERS}.mlflow.MLflow", "0.2"),
-    Rename("mnist_lab.training.wandb_logger.Wandb", f"{_LOGGERS}.wandb.Wandb", "0.2"),
-)
+RENAMES = (Rename("mnist_lab.callbacks.Checkpoint", "mnist_lab.training.Checkpoint", "0.2"),)
 
 _REPLACED = {  # a class of Lightning's by the lab's own with the same arguments
     "lightning.pytorch.loggers.TensorBoardLogger": TENSORBOARD
