@@ -6,6 +6,8 @@ import http.client
 import logging
 import lzma
 import os
+import urllib.error
+import urllib.request
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +16,6 @@ from filelock import FileLock
 from torch import Tensor
 
 from mnist_lab.data.formats import corrupt, read_part, unpacked
-from mnist_lab.data.published import download
 from mnist_lab.data.sets import SETS, TRAIN_FILES, find_file, folder_of
 from mnist_lab.errors import InputError, reason
 from mnist_lab.files.atomic import remove_partials, write_atomic
@@ -27,6 +28,11 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+ELSEWHERE = {  # sets whose files have no published hashes, or lie in an archive of gigabytes
+    "emnist": "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    "kuzushiji49": "http://codh.rois.ac.jp/kmnist/",
+}
+_NETWORK_SECONDS = 15  # without an answer
 _LOCK_SECONDS = 60  # unpacking takes under a second; a holder that hangs must not hang the others
 _log = logging.getLogger(__name__)
 
@@ -201,6 +207,43 @@ def _downloaded(key: str, path: Path) -> bytearray:
         return bytearray(download(key, path.name))
     limit = SETS[key].max_bytes
     return unpacked(download(key, f"{path.name}.gz"), path.with_name(f"{path.name}.gz"), limit)
+
+
+def download(key: str, name: str) -> bytes:
+    """Return a file of a set by its published name, with its ``.gz``, checked by its MD5.
+
+    Raises:
+        OSError, HTTPException: it cannot be downloaded, or is another file.
+    """
+    if place := ELSEWHERE.get(key.partition("-")[0]):
+        raise OSError(f"it is published at {place}")
+    url, md5 = _address(key, name)
+    request = urllib.request.Request(url, headers={"User-Agent": "mnist_lab"})
+    _log.info("downloading %s", url)
+    try:
+        with urllib.request.urlopen(request, timeout=_NETWORK_SECONDS) as response:
+            content: bytes = response.read()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise OSError(f"{url} is not the published file")
+    return content
+
+
+def _address(key: str, name: str) -> tuple[str, str]:
+    """Return the URL and the MD5 of a file, as torchvision has them."""
+    from torchvision import datasets  # takes a second
+
+    files: list[tuple[str, str]]
+    if key == "qmnist":
+        files = [*datasets.QMNIST.resources["train"], *datasets.QMNIST.resources["test"]]
+    elif key == "usps":
+        files = [(url, md5) for url, _, md5 in datasets.USPS.split_list.values()]
+    else:
+        published = {"fashion_mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[key]
+        files = [(published.mirrors[0] + file, md5) for file, md5 in published.resources]
+    return next((url, md5) for url, md5 in files if url.endswith(f"/{name}"))
 
 
 def _named_files(key: str) -> str:

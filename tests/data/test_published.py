@@ -35,8 +35,7 @@ from idx_damage import (
 from measuring import CAN_MEASURE, measured
 from torchvision.datasets import KMNIST, FashionMNIST
 
-from mnist_lab.data import published
-from mnist_lab.data.mnist_files import MNIST_SHA256, Split, load_split
+from mnist_lab.data.mnist_files import MNIST_SHA256, Split, download, load_split
 from mnist_lab.data.sets import SETS
 from mnist_lab.errors import InputError
 
@@ -286,7 +285,7 @@ def server(mnist_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
     }
     md5 = [(n, hashlib.md5(c, usedforsecurity=False).hexdigest()) for n, c in files.items()]
     monkeypatch.setattr(FashionMNIST, "resources", md5)
-    monkeypatch.setattr(published, "_NETWORK_SECONDS", 0.3)
+    monkeypatch.setattr("mnist_lab.data.mnist_files._NETWORK_SECONDS", 0.3)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server(files) as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
@@ -367,5 +366,5 @@ def test_torchvision_knows_where_each_file_is_published(
     names = tuple(name if Path(name).suffix else f"{name}.gz" for name in names)
     for name in names:
         with pytest.raises(OSError, match="no network"):
-            published.download(key, name)
+            download(key, name)
     assert asked == [*names]
