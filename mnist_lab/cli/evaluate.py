@@ -17,6 +17,7 @@ from mnist_lab.cli.terminal import Terminal, say
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError, printable
 from mnist_lab.runs.directory import finite, is_rank_zero
+from mnist_lab.runs.manifest import is_sealed
 from mnist_lab.runs.summary import added_metrics, metric_text, metrics_table
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def _evaluate(
     # Finds errors before the slow imports.
     configs = [stored_config(run, overrides) for run in run_dirs]
     for place, run_dir, config in zip(places, run_dirs, configs, strict=True):
-        if place != run_dir and config.protocol == "sealed":
+        if place != run_dir and is_sealed(config):
             log.warning(
                 "%s: is an archive, in which no reading of the test images is counted", place
             )

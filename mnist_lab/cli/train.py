@@ -47,6 +47,7 @@ from mnist_lab.errors import (
     printable,
 )
 from mnist_lab.runs.directory import MANIFEST, SWEEP, claimed
+from mnist_lab.runs.manifest import is_sealed
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.registry import is_launcher_of_the_lab, prepare_launcher, register
 from mnist_lab.sweeps.lr_range import RangeTest
@@ -191,7 +192,7 @@ def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
 
 def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
     """Run a sweep of Hydra's basic sweeper, or of another package, once its trials are checked."""
-    if config.get("protocol") == "sealed":
+    if is_sealed(config):
         raise ConfigError(
             "protocol=sealed: needs hydra/sweeper=study, whose trials read no test images"
         )

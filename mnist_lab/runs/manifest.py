@@ -35,6 +35,11 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
+def is_sealed(config: Mapping[Any, Any]) -> bool:
+    """Return whether a config's readings of the test images are counted."""
+    return config.get("protocol") == "sealed"
+
+
 def read_manifest(run_dir: Path) -> dict[str, Any]:
     """Read a run's manifest.
 

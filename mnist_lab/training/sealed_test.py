@@ -1,9 +1,7 @@
 """Readings of the test images under ``protocol=sealed``: who may read them, and their count."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import LambdaCallback
@@ -14,16 +12,10 @@ from mnist_lab.errors import StorageError
 from mnist_lab.files.checkpoint import sha256_of
 from mnist_lab.runs.directory import claimed, display_path, is_rank_zero, now
 from mnist_lab.runs.exclusive import sweep_of
-from mnist_lab.runs.manifest import TEST_READINGS, read_manifest, update_manifest
+from mnist_lab.runs.manifest import TEST_READINGS, is_sealed, read_manifest, update_manifest
 from mnist_lab.training.observer import current_observer
 
-SEALED = "sealed"
 _log = logging.getLogger(__name__)
-
-
-def is_sealed(config: Mapping[str, Any] | DictConfig) -> bool:
-    """Return whether a config's readings of the test images are counted."""
-    return config.get("protocol") == SEALED
 
 
 def reads_test(config: DictConfig) -> bool:
