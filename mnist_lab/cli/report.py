@@ -21,6 +21,7 @@ from mnist_lab.report.leaderboard import SHOWN, Leaderboard
 from mnist_lab.report.read_runs import Collected, collect
 from mnist_lab.runs.directory import write
 from mnist_lab.runs.logs import log_messages
+from mnist_lab.runs.manifest import is_sealed
 from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _predictions(
     rows = board.rows[:_MODELS]
     pairs = list(zip(board.names(rows), rows, strict=True))
     for name, row in _watched(pairs, "asking the best models"):
-        if row.settings.get("protocol") == "sealed" and not shows_test:
+        if is_sealed(row.settings) and not shows_test:
             continue
         try:
             yield name, predict_test_images(board.best_run(row).path, overrides)

@@ -22,7 +22,7 @@ from mnist_lab.inference.corruptions import CORRUPTIONS, corrupted, moved
 from mnist_lab.inference.drawing import Pixels, default_style, pixels
 from mnist_lab.inference.evaluate import load_model, predict_test_images
 from mnist_lab.inference.predictions import Predictions, logits_of
-from mnist_lab.runs.manifest import TEST_READINGS, read_manifest
+from mnist_lab.runs.manifest import TEST_READINGS, is_sealed, read_manifest
 
 _BATCH = 500
 _EVERY = 5  # test images in one of the curves
@@ -69,7 +69,7 @@ def card(run_dir: Path, overrides: Sequence[str] = ()) -> list[Section]:
 def _protocol(run_dir: Path, model: Any) -> Section:
     manifest = read_manifest(run_dir)
     config, data = manifest.get("config") or {}, manifest.get("data") or {}
-    sealed, readings = config.get("protocol") == "sealed", manifest.get(TEST_READINGS, [])
+    sealed, readings = is_sealed(config), manifest.get(TEST_READINGS, [])
     rows = {
         "model": type(model).__name__,
         "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",

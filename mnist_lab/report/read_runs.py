@@ -16,7 +16,14 @@ from mnist_lab.files.regular import check_links
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs import directory as runs
 from mnist_lab.runs.labels import LABELS, Labels, labels_of
-from mnist_lab.runs.manifest import SEEDS, TEST_READINGS, RunState, flat, read_manifest
+from mnist_lab.runs.manifest import (
+    SEEDS,
+    TEST_READINGS,
+    RunState,
+    flat,
+    is_sealed,
+    read_manifest,
+)
 from mnist_lab.runs.trash import TRASH
 
 # Places of a run, and how it was shown and saved, which do not affect its result.
@@ -221,7 +228,7 @@ def read_entry(path: Path, needs_metrics: bool = False) -> Entry:
         entry.labels = labels_of(manifest)
         entry.started = _seconds(manifest.get("started")) or entry.started
         entry.settings, entry.seed = read_settings(path)
-        if has_manifest and entry.settings.get("protocol") == "sealed":
+        if has_manifest and is_sealed(entry.settings):
             entry.test_readings = len(manifest.get(TEST_READINGS, []))
         entry.lineage = _lineage(manifest)
         if needs_metrics or _has(path, runs.METRICS):
