@@ -204,14 +204,6 @@ class MNISTDataModule(L.LightningDataModule):
         """Return the test batches."""
         return self.test_dataloader()
 
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Leave our own batches alone, which are on the device already."""
-        if batch[0].device == device:
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def _check_test_share(self, share: int | float | None) -> None:
         """Refuse before training what Lightning refuses after it."""
         if not isinstance(share, float) or not share:

@@ -50,6 +50,7 @@ _MUST_BE_LIGHTNINGS = (
     "optimizer_step",
     "on_before_batch_transfer",
     "on_after_batch_transfer",
+    "transfer_batch_to_device",
 )
 
 
@@ -140,8 +141,7 @@ class FastEpochLoop(EpochLoop):
             and not any(is_overridden(name, model) for name in _MUST_BE_LIGHTNINGS)
             and not any(
                 is_overridden(name, trainer.datamodule, parent=DataHooks)
-                for name in _MUST_BE_LIGHTNINGS[-2:]
-                if trainer.datamodule is not None
+                for name in _MUST_BE_LIGHTNINGS[-3:]
             )
         )
 

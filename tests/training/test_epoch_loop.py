@@ -44,7 +44,12 @@ for _name in HOOKS:
     setattr(Recorder, _name, _record(_name))
 
 
-def _fit(make: Callable[[], Classifier], fast: bool, **options: Any) -> tuple[Any, ...]:
+def _fit(
+    make: Callable[[], Classifier],
+    fast: bool,
+    data: type[MNISTDataModule] = MNISTDataModule,
+    **options: Any,
+) -> tuple[Any, ...]:
     L.seed_everything(3, verbose=False)
     recorder, model = Recorder(), make()
     trainer = L.Trainer(
@@ -64,7 +69,7 @@ def _fit(make: Callable[[], Classifier], fast: bool, **options: Any) -> tuple[An
     )
     if fast:
         use_fast_loop(trainer)
-    trainer.fit(model, MNISTDataModule(batch_size=32, augment="affine"))
+    trainer.fit(model, data(batch_size=32, augment="affine"))
     epoch_loop = trainer.fit_loop.epoch_loop
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != "time/epoch"}
     state = epoch_loop.state_dict()
@@ -140,6 +145,39 @@ def test_a_model_of_ones_own_with_hooks_goes_through_lightning() -> None:
     assert not was_fast
     _, its_weights, *_ = _fit(Mine, fast=False)
     assert torch.equal(weights["net.1.weight"], its_weights["net.1.weight"])
+
+
+class InvertedData(MNISTDataModule):
+    """Changes batches where they are moved to the device, in training and in validation."""
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        images, *others = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return (255 - images, *others)
+
+
+class InvertingModel(MLP):
+    """As ``InvertedData``, in the model."""
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        images, *others = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return (255 - images, *others)
+
+
+@pytest.mark.filterwarnings("ignore:You have overridden `transfer_batch_to_device`")
+@pytest.mark.parametrize(
+    ("make", "data"),
+    [(MLP, InvertedData), (InvertingModel, MNISTDataModule)],
+    ids=["data", "model"],
+)
+def test_what_moves_batches_is_called_in_training_too(
+    make: type[MLP], data: type[MNISTDataModule]
+) -> None:
+    was_fast, weights, *_ = _fit(lambda: make([16]), True, data)
+    assert not was_fast
+    _, its_weights, *_ = _fit(lambda: make([16]), False, data)
+    assert torch.equal(weights["net.1.weight"], its_weights["net.1.weight"])
+    _, others, *_ = _fit(lambda: MLP([16]), True)
+    assert not torch.equal(weights["net.1.weight"], others["net.1.weight"])
 
 
 def test_a_model_may_skip_the_rest_of_an_epoch() -> None:
