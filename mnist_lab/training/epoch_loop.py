@@ -134,7 +134,7 @@ class FastEpochLoop(EpochLoop):
                 or (type(precision) is MixedPrecision and precision.scaler is None)
             )
             and model.automatic_optimization
-            and not any(map(_needs_closure, trainer.optimizers))
+            and not any(map(_may_need_closure, trainer.optimizers))
             and trainer.accumulate_grad_batches == 1
             and not trainer.gradient_clip_val
             and not is_overridden("training_step", model, parent=Classifier)
@@ -225,10 +225,15 @@ class FastEpochLoop(EpochLoop):
         return [hook(*arguments) for hook in hooks]
 
 
-def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Return whether a step evaluates the model again, as that of L-BFGS does."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
+def _may_need_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a step may evaluate the model again: that of L-BFGS, or one of one's own.
+
+    One's own is given a closure by Lightning, and need not do without where it is optional.
+    """
+    step = type(optimizer).step
+    closure = inspect.signature(step).parameters.get("closure")
+    is_optional = closure is None or closure.default is not inspect.Parameter.empty
+    return not (is_optional and step.__module__.startswith("torch.optim."))
 
 
 def _is_on(batch: Any, device: torch.device) -> bool:
