@@ -200,7 +200,7 @@ def _stream(job: Job) -> tuple[int, int]:
 
 def _dropout(config: DictConfig) -> Hashable:
     """Return the dropout in which trials agree that torch.func stacks."""
-    if issubclass(get_class(str(config.model._target_)), EXACT):
+    if get_class(str(config.model._target_)) in EXACT:
         return None
     phases = OmegaConf.select(config, "callbacks.phases.phases") or []
     rates = [(phase.get("epoch"), phase.get("model.dropout")) for phase in phases]

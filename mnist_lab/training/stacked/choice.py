@@ -46,7 +46,7 @@ def stacking(
     """
     reason = reason_optimizer_is_not_stacked(model) if isinstance(model, Classifier) else None
     device = trainer.strategy.root_device
-    if isinstance(model, EXACT):
+    if type(model) in EXACT:
         reason = reason or reason_trainer_is_not_stacked(trainer)
         return reason, 1 if reason else max_stack(model, device)
     reason = (

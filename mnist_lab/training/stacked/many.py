@@ -97,7 +97,7 @@ def _groups(
 def _kind(model: Classifier) -> Hashable:
     """Return what models of one stack have in common."""
     kind = type(model), model.optimizer_settings["name"]
-    if isinstance(model, EXACT):
+    if type(model) in EXACT:
         layers = [layer for layer in model.net.children() if not isinstance(layer, nn.Dropout)]
         return kind, *map(str, layers)
     arguments = {name: model.hparams[name] for name in model.hparams.keys() - _OWN}

@@ -95,7 +95,7 @@ class Stack(L.LightningModule):
         if rng_states is not None:
             for trial, generator in zip(self.trials, self._generators, strict=True):
                 generator.set_state(rng_states[trial])
-        network = StackedNet if isinstance(models[0], EXACT) else VmappedNet
+        network = StackedNet if type(models[0]) in EXACT else VmappedNet
         self.net = network(self._models, self._generators)
         self._schedules: StackedSchedules  # from `configure_optimizers` on, as the optimizer
         self._optimizer: StackedOptimizer

@@ -52,7 +52,7 @@ def train_stack(
     runs = [StackedRun(config, storage) for config in configs]
     heartbeat = StackHeartbeat(folder)
     trainer = _quiet_trainer(runs[0], [heartbeat])
-    kind = {} if isinstance(runs[0].model, EXACT) else {"stack": TORCH_FUNC}
+    kind = {} if type(runs[0].model) in EXACT else {"stack": TORCH_FUNC}
     with threads_of(configs[0]), contextlib.ExitStack() as stack:
         for run in runs:
             stack.enter_context(run.recorded({**environment, **machine(trainer), **kind}))

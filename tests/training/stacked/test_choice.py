@@ -20,6 +20,13 @@ class OwnStep(Model):
         return super().training_step(batch, batch_idx)
 
 
+class Perceptron(MLP):
+    """As an MLP, with an optimizer of its own."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
 def tiny(**settings: Any) -> CNN:
     return CNN([2, 2], 3, 2, [4], **settings)
 
@@ -40,6 +47,7 @@ def own(name: str) -> Module:
         (tiny(optimizer={"amsgrad": True}), "auto", "optimizer.amsgrad is not stacked"),
         (torch.nn.Linear(1, 1), "always", "Linear is not stacked, as it is no Classifier"),
         (OwnStep(), "always", "OwnStep is not stacked, as its training_step is its own"),
+        (Perceptron([4]), "auto", "Perceptron is not stacked, as its configure_optimizers is its"),
         (own("Branching"), "auto", "torch.func cannot stack Module: vmap: It looks like you're"),
     ],
 )
