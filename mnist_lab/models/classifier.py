@@ -7,7 +7,6 @@ from typing import Any, TypedDict
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from mnist_lab.errors import ConfigError
@@ -272,9 +271,7 @@ class Classifier(L.LightningModule, ABC):
         sums.losses = self._across_ranks(sums.losses)
         sums.confusion = self._across_ranks(sums.confusion)
         (metrics,) = sums.results(split)
-        # A validation after training is of the best checkpoint, and no point of the curve.
-        is_curve = split == "test" or self.trainer.state.fn == TrainerFn.FITTING
-        self.log_dict(metrics, logger=None if is_curve else False, sync_dist=True)
+        self.log_dict(metrics, sync_dist=True)
 
     def predict_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
         """Return probabilities ``(B, num_classes)``."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import Metric
 from typing_extensions import override
@@ -83,12 +82,11 @@ class Metrics(L.Callback):
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
         """Log the values of a split; of a model whose outputs are NaN they are NaN."""
         nan = trainer.strategy.reduce(self._has_nan, reduce_op="sum")
-        is_curve = split == "test" or trainer.state.fn == TrainerFn.FITTING
         for name, metric in self.metrics.items():
             values = _values(f"{split}/{name}", metric.compute()) or {}
             metric.reset()
             values = {key: torch.where(nan > 0, torch.nan, value) for key, value in values.items()}
-            pl_module.log_dict(values, logger=None if is_curve else False, sync_dist=True)
+            pl_module.log_dict(values, sync_dist=True)
 
 
 def _values(name: str, result: Any) -> dict[str, Tensor] | None:

@@ -20,7 +20,7 @@ from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
-from mnist_lab.training.judged_weights import weights_kept
+from mnist_lab.training.judged_weights import muted, weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken
 from mnist_lab.training.lightning_internals import keep_signal_handlers
 from mnist_lab.training.precision import resolve_precision
@@ -189,7 +189,8 @@ def evaluate_on(
     with settings_taken(), weights_kept(trainer, model):
         has_images = getattr(datamodule, "val_size", 1) and trainer.limit_val_batches
         if has_images and is_overridden("validation_step", model):
-            trainer.validate(model, datamodule=datamodule, verbose=False)
+            with muted(trainer):  # it is of the best checkpoint, and no point of a curve
+                trainer.validate(model, datamodule=datamodule, verbose=False)
             logged = trainer.callback_metrics
             metrics |= {name: logged[name].item() for name in logged if name.startswith("val")}
         if is_overridden("test_step", model):

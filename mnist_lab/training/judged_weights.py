@@ -55,11 +55,18 @@ class JudgedWeights:
 
 def judge(trainer: L.Trainer) -> None:
     """Validate a model whose training has ended, as within training but without a point logged."""
-    mute(trainer)
-    try:
+    with muted(trainer):
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.run()
         trainer.training = True
+
+
+@contextmanager
+def muted(trainer: L.Trainer) -> Iterator[None]:
+    """Keep metrics from the loggers within."""
+    mute(trainer)
+    try:
+        yield
     finally:
         unmute(trainer)
 

@@ -1,5 +1,6 @@
-"""Ends of a run that is stopped or that fails, and evaluation elsewhere."""
+"""Ends of a run that is stopped or that fails, and evaluation after it and elsewhere."""
 
+import csv
 import threading
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
+from own_code import Lit
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config.compose import compose
@@ -66,3 +69,29 @@ def test_evaluating_where_the_runs_precision_is_not(
     assert caplog.messages == [
         f"{tmp_path}: this device lacks transformer-engine; precision is auto"
     ]
+
+
+class Margin(L.Callback):
+    """Logs a metric of its own."""
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.log("val/margin", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [(Lit, ["val/margin", "val_loss"]), (SoftmaxRegression, ["val/acc", "val/loss", "val/margin"])],
+)
+def test_the_validation_after_training_is_no_point_of_a_curve(
+    model: type[L.LightningModule], names: list[str], tmp_path: Path
+) -> None:
+    logger = CSVLogger(tmp_path)
+    options = {**FEW, "max_epochs": 2, "limit_val_batches": 1, "limit_test_batches": 1}
+    shown = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    trainer = L.Trainer(**options, **shown, callbacks=[Margin()], logger=logger)
+    metrics = train(model(), MNISTDataModule(), trainer)  # type: ignore[arg-type]
+    assert [name for name in sorted(metrics) if name.startswith("val")] == names
+    with open(Path(logger.log_dir) / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    for name in names:
+        assert [row["step"] for row in rows if row[name]] == ["0", "1"]
