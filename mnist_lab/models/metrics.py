@@ -18,9 +18,12 @@ STEPS_HELD = 16  # of a stack, whose logits wait to be counted; one count a step
 def train_metrics(sums: Sequence[float], suffix: str = "") -> dict[str, float]:
     """Return ``train/loss`` and ``train/acc``, with a suffix such as ``_step``, of a trial's sums.
 
-    They are those of loss times samples, of correct preds and of samples.
+    They are those of loss times samples, of correct preds and of samples; of none, where a model
+    skips an epoch or has a training step of its own, there are no metrics.
     """
     loss, correct, samples = sums
+    if not samples:
+        return {}
     return {f"train/loss{suffix}": loss / samples, f"train/acc{suffix}": correct / samples}
 
 

@@ -176,7 +176,7 @@ class FastEpochLoop(EpochLoop):
         progress.increment_ready()
         self.begin_logging(batch)
         answers = self._run("on_train_batch_start", batch, batch_idx)
-        if -1 in answers:  # the model skips the rest of the epoch
+        if answers and self._is_skip(answers[-1]):
             progress.increment_by(0, is_last_batch=True)
             raise StopIteration
         progress.increment_started()
@@ -194,6 +194,12 @@ class FastEpochLoop(EpochLoop):
         progress.increment_completed()
         if has_step_metrics:
             self.update_step_metrics()
+
+    def _is_skip(self, answer: Any) -> bool:
+        """Return whether the model, the last to be asked, skips the rest of the epoch."""
+        if not isinstance(answer, int) or answer != -1:
+            return False
+        return bool(is_overridden("on_train_batch_start", self.trainer.lightning_module))
 
     def _step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         trainer, model = self.trainer, self.trainer.lightning_module

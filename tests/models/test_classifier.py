@@ -349,3 +349,14 @@ def test_a_loader_may_have_no_length() -> None:
     fitting = trainer(model, max_epochs=1)
     fitting.fit(model, _Stream())
     assert fitting.global_step == 3
+
+
+def test_a_training_step_of_ones_own_has_no_metrics_of_training() -> None:
+    class Own(SoftmaxRegression):
+        def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> torch.Tensor:
+            return F.cross_entropy(self(batch[0]), batch[1])
+
+    model = Own()
+    metrics = train(model, MNISTDataModule(), trainer(model, **BRIEF, limit_train_batches=3))
+    assert "train/loss" not in metrics
+    assert metrics["val/acc"] > 0

@@ -207,20 +207,37 @@ def test_what_moves_batches_is_called_in_training_too(
     assert not torch.equal(weights["net.1.weight"], others["net.1.weight"])
 
 
-def test_a_model_may_skip_the_rest_of_an_epoch() -> None:
-    class Skips(Classifier):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+class Skips(MLP):
+    """Skips the rest of each epoch from a batch on."""
 
-        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-            return -1 if batch_idx == 3 else None
+    start = 3
 
-    was_fast, weights, calls, *_ = _fit(Skips, fast=True)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == self.start else None
+
+
+class SkipsAll(Skips):
+    """Trains on no batch."""
+
+    start = 0
+
+
+@pytest.mark.parametrize("kind", [Skips, SkipsAll])
+def test_a_model_may_skip_the_rest_of_an_epoch(kind: type[Skips]) -> None:
+    was_fast, weights, calls, metrics, _ = _fit(lambda: kind([16]), fast=True)
     assert was_fast
-    _, its_weights, its_calls, *_ = _fit(Skips, fast=False)
+    assert ("train/loss" in metrics) == (kind is Skips)
+    _, its_weights, its_calls, *_ = _fit(lambda: kind([16]), fast=False)
     assert calls == its_calls
     assert torch.equal(weights["net.1.weight"], its_weights["net.1.weight"])
+
+
+@pytest.mark.parametrize("answer", [-1, torch.tensor([-1, -1])])
+def test_the_answer_of_a_callback_skips_nothing(answer: Any) -> None:
+    callback = LambdaCallback(on_train_batch_start=lambda *_: answer)
+    was_fast, *_, state = _fit(lambda: MLP([16]), fast=True, callbacks=[callback])
+    assert was_fast
+    assert state["batch_progress"]["total"]["completed"] == 24
 
 
 def test_a_hook_that_was_set_on_a_callback_is_called() -> None:
