@@ -30,17 +30,18 @@ class Heartbeat(L.Callback):
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._begun = self._written = 0.0
-        self._first_step = 0
+        self._first_step = self._batches = 0  # the step that training began at, and batches since
         self._metrics: dict[str, float] = {}
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._begun = time.monotonic()
-        self._first_step = trainer.global_step
+        self._first_step, self._batches = trainer.global_step, 0
         self._write(trainer)
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        self._batches += 1
         if time.monotonic() - self._written >= _EVERY:
             self._write(trainer)
 
@@ -73,15 +74,16 @@ class Heartbeat(L.Callback):
         self._written = time.monotonic()
         if not trainer.is_global_zero or trainer.barebones:
             return
-        rate = (trainer.global_step - self._first_step) / max(self._written - self._begun, 1e-9)
-        left = _steps_left(trainer)
+        seconds = max(self._written - self._begun, 1e-9)
+        steps = trainer.global_step - self._first_step
+        left = seconds * _times_left(trainer, self._batches, steps)
         batches = trainer.num_training_batches
         beat = Beat(
             epoch=trainer.current_epoch + 1,
             max_epochs=trainer.max_epochs,
             share=min((trainer.fit_loop.batch_idx + 1) / max(batches, 1), 1.0),
-            steps_per_second=rate,
-            seconds_left=left / rate if rate > 0 and math.isfinite(left) else None,
+            steps_per_second=steps / seconds,
+            seconds_left=left if math.isfinite(left) else None,
             metrics=self._metrics,
             trials=len(getattr(trainer.lightning_module, "trials", ())) or None,
         )
@@ -105,9 +107,16 @@ class StackHeartbeat(Heartbeat):
             self._metrics = {name: min(known) if mode == "min" else max(known)}
 
 
-def _steps_left(trainer: L.Trainer) -> float:
-    """Return how many steps are left, infinitely many where there is no limit."""
-    epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
-    of_epochs = epochs * trainer.num_training_batches if epochs >= 0 else math.inf
-    of_steps = trainer.max_steps if trainer.max_steps >= 0 else math.inf
-    return max(min(of_epochs, of_steps) - trainer.global_step, 0)
+def _times_left(trainer: L.Trainer, batches: int, steps: int) -> float:
+    """Return how many times as much is left as so many batches and steps were; inf if not known.
+
+    A step may take several batches, and a batch several steps, of as many optimizers.
+    """
+    lefts = [math.inf]
+    if batches and trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        epochs = trainer.max_epochs - trainer.current_epoch
+        left = epochs * trainer.num_training_batches - trainer.fit_loop.batch_idx - 1
+        lefts.append(left / batches)
+    if steps and trainer.max_steps >= 0:
+        lefts.append((trainer.max_steps - trainer.global_step) / steps)
+    return max(min(lefts), 0.0)
