@@ -19,6 +19,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints.callback import Checkpoint
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
 from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.judged_weights import muted, weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken
@@ -62,6 +63,8 @@ def train(
     datamodule = datamodule if datamodule is not None else MNISTDataModule()
     use_fast_loop(trainer)
     checkpoint = own_checkpoint(trainer)
+    if checkpoint and not isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO(Path(trainer.default_root_dir))
     start = time.perf_counter()
     _fit(trainer, model, datamodule, ckpt_path, checkpoint)
     seconds = time.perf_counter() - start + (checkpoint.seconds_before if checkpoint else 0.0)

@@ -14,7 +14,9 @@ from own_code import Lit
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config.compose import compose
+from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import CONFIG, MANIFEST
+from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.trainer import build_trainer
 
 FEW = {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"}
@@ -95,3 +97,27 @@ def test_the_validation_after_training_is_no_point_of_a_curve(
         rows = list(csv.DictReader(file))
     for name in names:
         assert [row["step"] for row in rows if row[name]] == ["0", "1"]
+
+
+def _saving(folder: Path, **options: Any) -> L.Trainer:
+    shown = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    few = {**FEW, "limit_val_batches": 1, "limit_test_batches": 1, **options}
+    return L.Trainer(**few, **shown, callbacks=[Checkpoint()], default_root_dir=folder)
+
+
+def test_a_trainer_of_ones_own_may_have_the_labs_checkpoint(tmp_path: Path) -> None:
+    model, data = SoftmaxRegression(), MNISTDataModule()
+    train(model, data, _saving(tmp_path, limit_train_batches=4))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        *("best.ckpt", "last.ckpt"),
+    ]
+    resumed = SoftmaxRegression()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    train(resumed, data, _saving(tmp_path, limit_train_batches=4), ckpt_path=last)
+    assert torch.equal(resumed.net[1].weight, model.net[1].weight)  # type: ignore[index]
+
+
+def test_the_labs_checkpoint_needs_the_labs_loop(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Checkpoint: .* call mnist_lab.train\(model"):
+        _saving(tmp_path).fit(SoftmaxRegression(), MNISTDataModule())
+    assert not list(tmp_path.iterdir())

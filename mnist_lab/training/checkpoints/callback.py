@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
-from mnist_lab.errors import InputError, Stopped
+from mnist_lab.errors import ConfigError, InputError, Stopped
 from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS, check_place, place_of
@@ -44,6 +44,9 @@ class Checkpoint(LightningCheckpoint):
         mode: whether ``max`` or ``min`` of it is better.
         every_n_steps: optimizer steps between two saves, at least 1; None does not count them.
         every_n_seconds: seconds between two saves; None does not look at the clock.
+
+    Raises:
+        ConfigError: training begins by another way than ``mnist_lab.train``.
     """
 
     def __init__(
@@ -140,7 +143,11 @@ class Checkpoint(LightningCheckpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step
         epoch_loop = trainer.fit_loop.epoch_loop
-        assert isinstance(epoch_loop, FastEpochLoop)
+        if not isinstance(epoch_loop, FastEpochLoop):
+            raise ConfigError(
+                "Checkpoint: saves between two steps, where trainer.fit calls nothing; call "
+                "mnist_lab.train(model, datamodule, trainer) instead"
+            )
         epoch_loop.before_epoch = partial(self._before_epoch, trainer)
         epoch_loop.before_batch = partial(self._before_batch, trainer)
         check_validates_between_steps(trainer)
