@@ -12,6 +12,7 @@ from rich.table import Table
 from mnist_lab.errors import printable
 
 _CONFIDENCE = 0.95
+_COUNTS = ("epochs", "steps", "num_params")
 
 
 def metrics_table(
@@ -19,19 +20,30 @@ def metrics_table(
 ) -> Table:
     """Return accuracy, loss and what metrics= has added, a row for each split.
 
-    The classes that are named have a row each, of their accuracy on the test images.
+    The classes that are named have a row each, of their accuracy on the test images. Where no split
+    has the lab's accuracy and loss, each metric has a row.
     """
     table = Table("", title=title, title_justify="left", title_style="bold", show_edge=False)
+    splits = [
+        split
+        for split in ("train", "val", "test")
+        if f"{split}/acc" in metrics and f"{split}/loss" in metrics
+    ]
+    if not splits:
+        table.add_column("value", justify="right")
+        for name, value in metrics.items():
+            if name not in _COUNTS and not name.startswith("time/"):
+                table.add_row(name, metric_text(name, value))
+        return table
     table.add_column("accuracy", justify="right")
     table.add_column("loss", justify="right")
     added = added_metrics(metrics)
     for name in added:
         table.add_column(name, justify="right")
-    for split in ("train", "val", "test"):
-        if f"{split}/acc" in metrics and f"{split}/loss" in metrics:
-            acc, loss = metrics[f"{split}/acc"], metrics[f"{split}/loss"]
-            more = (metric_text(name, metrics.get(f"{split}/{name}")) for name in added)
-            table.add_row(split, f"{acc:.2%}", f"{loss:.4f}", *more)
+    for split in splits:
+        acc, loss = metrics[f"{split}/acc"], metrics[f"{split}/loss"]
+        more = (metric_text(name, metrics.get(f"{split}/{name}")) for name in added)
+        table.add_row(split, f"{acc:.2%}", f"{loss:.4f}", *more)
     for label, name in enumerate(class_names):
         if (of_class := metrics.get(f"test/acc_class_{label}")) is not None:
             table.add_row(f"  {name}", f"{of_class:.2%}")

@@ -17,6 +17,7 @@ from mnist_lab.runs.progress import epoch_text
 REFRESHES_AN_EPOCH = 20
 _BAR = 20  # characters
 _FORMAT = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+_PARTS = ("_step", "_epoch")  # of what a model logs for both
 SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
@@ -116,11 +117,21 @@ class Progress(TQDMProgressBar):
 
 
 def _shown(trainer: L.Trainer) -> dict[str, str]:
-    """Return loss and accuracy, then what metrics= adds to the validation's."""
+    """Return loss and accuracy, then what metrics= adds to the validation's.
+
+    Of a model that gives its metrics names of its own they are those of training and validation, or
+    those that it logs for the progress bar.
+    """
     metrics = trainer.callback_metrics
-    others = [name for name in metrics if name.startswith("val/") and "class_" not in name]
-    names = dict.fromkeys((*SHOWN, *others))
-    return {name: f"{metrics[name]:.4f}" for name in names if name in metrics}
+    start = "val/" if any(name in metrics for name in SHOWN) else ("train", "val")
+    others = [
+        name
+        for name in metrics
+        if name.startswith(start) and "class_" not in name and not name.endswith(_PARTS)
+    ]
+    names = [name for name in dict.fromkeys((*SHOWN, *others)) if name in metrics]
+    values = {name: metrics[name] for name in names} or trainer.progress_bar_metrics
+    return {name: f"{value:.4f}" for name, value in values.items()}
 
 
 def _line(parts: Sequence[str]) -> str:

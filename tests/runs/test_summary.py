@@ -11,6 +11,7 @@ from mnist_lab.runs.summary import (
     headings,
     interval_text,
     metric_text,
+    metrics_table,
     size_text,
     spread_text,
 )
@@ -68,3 +69,12 @@ def test_a_small_file_has_a_size() -> None:
     sizes = (0, 999, 16_600, 999_000, 1_700_000, 2.34e9)
     texts = ["0 B", "999 B", "17 kB", "999 kB", "1.7 MB", "2.3 GB"]
     assert [size_text(size) for size in sizes] == texts
+
+
+def test_metrics_of_other_names_have_a_row_each() -> None:
+    costs = {"epochs": 1.0, "steps": 2.0, "num_params": 9.0, "time/fit": 1.5}
+    assert metrics_table("", costs).row_count == 0
+    table = metrics_table("run", costs | {"val_loss": 0.5, "test_acc": 0.25, "val/acc": 0.75})
+    assert [list(column.cells) for column in table.columns] == [
+        *(["val_loss", "test_acc", "val/acc"], ["0.5000", "0.2500", "75.00%"]),
+    ]

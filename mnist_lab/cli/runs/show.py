@@ -41,9 +41,10 @@ def show(arguments: list[str]) -> None:
     for label, text in _facts(entry):
         first, *more = fold(printable(text[:_MAX_TEXT]), console.width - _LABEL) or [""]
         say(f"{label:{_LABEL}}{first}", *(f"{'':{_LABEL}}{line}" for line in more))
-    if entry.metrics:
+    table = metrics_table("", entry.metrics)
+    if table.row_count:
         say("")
-        console.print(metrics_table("", entry.metrics))
+        console.print(table)
     if lines := list(_curve(entry, min(console.width, _CURVE[0]))):
         say("", *lines)
 
