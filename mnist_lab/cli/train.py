@@ -106,7 +106,7 @@ def _show(
             hydra.hydra_help(None, parser, options)
         else:
             if options.multirun:
-                overrides = of_one_trial(overrides)
+                overrides = of_one_trial(overrides, loader)
             loader.compose(overrides)  # raises what Hydra would print with a traceback
             overrides = loader.with_names(overrides)
             if options.cfg:

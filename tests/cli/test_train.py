@@ -51,11 +51,12 @@ def test_cfg(capsys: pytest.CaptureFixture[str]) -> None:
         ("-m seed=range(3,5)", "seed", 3),
         ("-m optimizer.lr=interval(1e-3,1)", "optimizer.lr", 0.001),
         ("-m model=cnn,mlp", "data.batch_size", 128),
+        ("-m optimizer=glob(ad*)", "optimizer.name", "adam"),
         ("cv=5", "data.fold", 0),
     ],
 )
 def test_cfg_of_a_sweep_is_its_first_trials(
-    words: str, key: str, value: float, capsys: pytest.CaptureFixture[str]
+    words: str, key: str, value: float | str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = OmegaConf.create(printed(capsys, *words.split(), "--cfg", "job", "--resolve"))
     assert OmegaConf.select(config, key) == value
