@@ -1,10 +1,12 @@
 """``mnist-lab train``: composes and checks every config, then runs it or all of a sweep."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,28 +145,27 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool, is_crossed: bo
         check_grid(config)
     job = _Job(loader.allowed)
     try:
-        if config.hydra.mode == RunMode.RUN:
-            _run(loader, config, job)
-        elif config.hydra.sweeper._target_ == STUDY:
-            register(StudySweeper)
-            with without_collector():
-                prepare_launcher(config.hydra.launcher)
-            outcome = sweep(loader, config, job)
-            print_outcome(outcome)
-            return 1 if outcome.failed else 0
-        elif config.hydra.sweeper._target_ == RANGE_TEST:
-            register(RangeTest)
-            result = sweep(loader, config, job)
-            from mnist_lab.cli.lr_range import print_range  # imports matplotlib
+        with _logging_set_up(job):
+            if config.hydra.mode == RunMode.RUN:
+                _run(loader, config, job)
+            elif config.hydra.sweeper._target_ == STUDY:
+                register(StudySweeper)
+                with without_collector():
+                    prepare_launcher(config.hydra.launcher)
+                outcome = sweep(loader, config, job)
+                print_outcome(outcome)
+                return 1 if outcome.failed else 0
+            elif config.hydra.sweeper._target_ == RANGE_TEST:
+                register(RangeTest)
+                result = sweep(loader, config, job)
+                from mnist_lab.cli.lr_range import print_range  # imports matplotlib
 
-            print_range(result)
-        else:
-            _sweep_by_plugin(loader, config, job)
+                print_range(result)
+            else:
+                _sweep_by_plugin(loader, config, job)
     except Exception as error:
         if isinstance(error, OSError) and not job.has_started:  # Hydra makes the run directory
             raise StorageError(f"{error.filename}: cannot be made: {error.strerror}") from error
-        if type(error) is ValueError and not job.has_started:  # logging's own
-            raise ConfigError(f"hydra.job_logging: {first_line(error)}") from error
         if not job.failures:  # of the sweep itself, or of a job in another process
             raise
         log.debug("The sweep ended with: %s", error)
@@ -185,9 +186,23 @@ def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
     may_go_further = any(override.key_or_group in LENGTHS for override in typed)
     if not (run_dir / MANIFEST).exists():
         check_source(checked)
-    with claimed(run_dir, lambda: check_same_config(run_dir, checked, may_go_further)):
+    with (
+        claimed(run_dir, lambda: check_same_config(run_dir, checked, may_go_further)),
+        _logging_set_up(job),
+    ):
         run(loader, config, job)
         job.result()  # a directory in which nothing was trained goes
+
+
+@contextlib.contextmanager
+def _logging_set_up(job: "_Job") -> Iterator[None]:
+    """Turn what logging refuses before the first job starts into a ConfigError."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error) is not ValueError or job.has_started:
+            raise
+        raise ConfigError(f"hydra.job_logging: {first_line(error)}") from error
 
 
 def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:

@@ -62,6 +62,21 @@ def test_cfg_of_a_sweep_is_its_first_trials(
     assert OmegaConf.select(config, key) == value
 
 
+@pytest.mark.parametrize("choice", ["disabled", "stdout", "none"])
+def test_hydras_own_choices_of_logging_are_taken(choice: str, tmp_path: Path) -> None:
+    done = call(f"train {FEW_BATCHES} hydra/job_logging={choice} hydra.run.dir=run", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "run" / "train.log").exists()
+
+
+def test_what_logging_refuses_leaves_nothing(tmp_path: Path) -> None:
+    words = "hydra.job_logging.handlers.file.class=nowhere.Handler hydra.run.dir=run"
+    done = call(f"train {FEW_BATCHES} {words}", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mnist-lab train: hydra.job_logging: Unable to configure handler")
+    assert not (tmp_path / "run").exists()
+
+
 def test_hydra_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--multirun" in printed(capsys, "--hydra-help")
 
