@@ -109,7 +109,8 @@ def _show(
         else:
             if options.multirun:
                 overrides = of_one_trial(overrides, loader)
-            loader.compose(overrides)  # raises what Hydra would print with a traceback
+            config = loader.compose(overrides)  # raises what Hydra would print with a traceback
+            _check_package(config, options.package)
             overrides = loader.with_names(overrides)
             if options.cfg:
                 hydra.show_cfg("train", overrides, options.cfg, options.package, options.resolve)
@@ -119,6 +120,12 @@ def _show(
         raise ConfigError(explain(error)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _check_package(config: DictConfig, package: str | None) -> None:
+    """Refuse a part of the config to show that there is not, as Hydra does with exit code 1."""
+    if package not in (None, "_global_") and OmegaConf.select(config, package) is None:
+        raise ConfigError(f"--package: the config has no {package}; model is one of its parts")
 
 
 def _parse(parser: Parser, arguments: list[str]) -> argparse.Namespace:

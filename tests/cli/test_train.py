@@ -62,6 +62,14 @@ def test_cfg_of_a_sweep_is_its_first_trials(
     assert OmegaConf.select(config, key) == value
 
 
+@pytest.mark.parametrize("package", ["nope", "model.nope", "model.."])
+def test_a_package_that_is_not_there_is_one_line(package: str, tmp_path: Path) -> None:
+    done = call(f"train --cfg job --package '{package}'", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("mnist-lab train: --package: the config has no ")
+
+
 @pytest.mark.parametrize("choice", ["disabled", "stdout", "none"])
 def test_hydras_own_choices_of_logging_are_taken(choice: str, tmp_path: Path) -> None:
     done = call(f"train {FEW_BATCHES} hydra/job_logging={choice} hydra.run.dir=run", tmp_path)
