@@ -36,7 +36,7 @@ class Trainer:
     callbacks: Any = knob(None, "a list of nodes, besides those of the callbacks group")
     fast_dev_run: Any = knob(
         None,
-        "true runs one batch of everything and keeps nothing; a number so many",
+        "true runs one batch of everything, a number so many; no checkpoint, in no leaderboard",
         number=int,
         low=0,
         words=(True, False),

@@ -17,6 +17,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import OPTIMIZERS
 from mnist_lab.models.optimizers import build_optimizer
 from mnist_lab.runs.directory import BEST, CHECKPOINTS, LAST, PREVIOUS
+from mnist_lab.runs.manifest import is_finished
 from mnist_lab.training.checkpoints.plugin import EARLIER_BEST
 from mnist_lab.training.checkpoints.resume_state import KEY, is_count, read_snapshot
 from mnist_lab.training.judged_weights import JUDGED
@@ -77,6 +78,11 @@ def best_of(run_dir: Path) -> tuple[Path, dict[str, Any]]:
         return path, read_checkpoint(path)
     if last := newest(run_dir, is_to_resume=False):
         return last
+    if is_finished(run_dir):
+        raise InputError(
+            f"{run_dir}: its run kept no checkpoint (callbacks=none, "
+            "trainer.enable_checkpointing=false or fast_dev_run); train it with checkpoints"
+        )
     raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
 
 

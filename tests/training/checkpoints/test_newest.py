@@ -22,7 +22,7 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.runs.directory import BEST, LAST, MANIFEST, METRICS, PREVIOUS
-from mnist_lab.training.checkpoints.newest import check_fits, newest
+from mnist_lab.training.checkpoints.newest import best_of, check_fits, newest
 from mnist_lab.training.checkpoints.plugin import EARLIER_BEST
 
 DAMAGED = (
@@ -367,3 +367,16 @@ def test_the_newest_is_the_newest_that_fits(run_dir: Path, softmax: SoftmaxRegre
     (run_dir / LAST).write_bytes(made.saved(other))
     path, _ = newest(run_dir, softmax) or (None, None)
     assert path == run_dir / PREVIOUS
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ("finished", "its run kept no checkpoint (callbacks=none, "),
+        ("failed", "no checkpoint in it"),
+    ],
+)
+def test_a_run_without_checkpoints_is_not_evaluated(state: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"state": state}))
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}: {text}")):
+        best_of(tmp_path)
