@@ -47,6 +47,10 @@ def explain(error: BaseException) -> str:
     if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\S+)\. ", text):
         return f"+{match[1] or match[2]}: is there already; leave out the +"
     if "Could not " in text and override:
+        group, _, name = key.partition(".")
+        is_option = group in groups() and name in choices(group)
+        if is_option or any(known.startswith(f"{key}.") for known in known_keys()):
+            return f"{key}: is not chosen, so that there is nothing to leave out"
         return unknown_key(key, (), value)
     if isinstance(error, InstantiationException) and cause is not None:
         return f"{_full_key(text)}{_one_line(str(cause) or type(cause).__name__)}"
@@ -69,7 +73,8 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
         ]
         if not owners:  # ~seed=1 where it is 0
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
-        is_choice = len(owners) == 1 and owners[0] != "own"  # which is chosen by a _target_
+        # own is chosen by a _target_
+        is_choice = len(owners) == 1 and owners[0] != "own" and owners[0] in choices(group)
         chosen = f"; {group}={owners[0]} chooses it" if is_choice else ""
         belongs = f"it belongs to {', '.join(owners)}{chosen}"
         return f"{key}: no key of the {group} that is chosen; {belongs}"
