@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from mnist_lab.files.tensorboard import tag_of
@@ -21,3 +22,12 @@ class TensorBoard(TensorBoardLogger):
         named = {tag_of(name): value for name, value in metrics.items() if name != "epoch"}
         if named:
             super().log_metrics(named, step)
+
+    @override
+    @rank_zero_only
+    def save(self) -> None:
+        """Flush, and write ``hparams.yaml`` only where a model logs some: the lab's log none."""
+        if self.hparams:
+            super().save()
+        else:
+            self.experiment.flush()

@@ -21,6 +21,19 @@ def test_results_stand_behind_the_curves_and_the_epoch_is_left_out(tmp_path: Pat
     assert [(event.step, event.value) for event in events.Scalars("val/acc")] == [(9, 0.75)]
 
 
+@pytest.mark.parametrize("hparams", [{}, {"width": 3}])
+def test_a_file_of_hparams_is_written_where_there_are_some(
+    hparams: dict[str, int], tmp_path: Path
+) -> None:
+    logger = TensorBoard(str(tmp_path), name="", version="")
+    logger.log_metrics({"val/acc": 0.75}, 9)
+    logger.log_hyperparams(hparams)
+    logger.save()
+    logger.finalize("success")
+    assert (tmp_path / "hparams.yaml").exists() == bool(hparams)
+    assert EventAccumulator(str(tmp_path)).Reload().Scalars("val/acc")
+
+
 @pytest.mark.parametrize(
     ("name", "tag"),
     [("lr", "train/lr"), ("best/val/f1", "z_result/best/val/f1"), ("val/f1", "val/f1")],
