@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser
+from mnist_lab.cli.terminal import say
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.report.read_runs import run_directories
 from mnist_lab.runs.directory import MANIFEST, SWEEP
 from mnist_lab.runs.labels import check_tags, note_run, tag_run
+from mnist_lab.runs.summary import counted
 
 
 def tag(arguments: list[str]) -> None:
@@ -33,8 +35,12 @@ def tag(arguments: list[str]) -> None:
             "mnist-lab runs tag outputs/runs/... paper"
         )
     check_tags(tags)
-    for run in _runs(places):
+    runs = list(_runs(places))
+    for run in runs:
         tag_run(run, drop=tags) if options.remove else tag_run(run, tags)
+    # A name of a directory with a slip in it is taken for a tag, and seen here.
+    done = "removed" if options.remove else "added"
+    say(f"{counted(len(runs), 'run')}: {done} {counted(len(tags), 'tag')}: {' '.join(tags)}")
 
 
 def note(arguments: list[str]) -> None:

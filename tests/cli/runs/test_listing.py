@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -80,13 +81,14 @@ def test_trials_are_listed_without_what_nobody_should_choose_by(outputs: Path) -
 
 
 def test_what_is_tagged_is_found_after_the_folder_was_moved(outputs: Path) -> None:
-    for words in (
-        "tag outputs/runs/a1 other/sweeps/s paper base",
-        "tag outputs/runs/a1 base --remove",
-        "note outputs/runs/a1 'a note'",
+    for words, said in (
+        ("tag outputs/runs/a1 other/sweeps/s paper base", r"\d+ runs: added 2 tags: paper base\n"),
+        ("tag outputs/runs/a1 base --remove", r"1 run: removed 1 tag: base\n"),
+        ("note outputs/runs/a1 'a note'", ""),
     ):
         done = call(f"runs {words}", outputs)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.fullmatch(said, done.stdout)
     shutil.move(outputs / "outputs", outputs / "moved")
     assert listed("moved --where tag=paper", outputs) == ["moved/runs/a1"]
     assert listed("moved other --where tag=base", outputs) != []
