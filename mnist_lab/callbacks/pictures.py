@@ -201,9 +201,6 @@ def _predictions(batches: list[_Batch], datamodule: Any) -> Predictions | None:
     if not sum(len(labels) for _, labels, _ in batches):
         return None
     images, labels, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    if images.dtype != torch.uint8:  # a data module of one's own may have scaled them
-        low, high = images.amin(), images.amax()
-        images = ((images - low) / (high - low).clamp(min=1e-9) * 255).byte()
     return Predictions.of_logits(images, labels, logits, datamodule)
 
 

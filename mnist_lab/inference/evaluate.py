@@ -17,9 +17,9 @@ from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import stored_config
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.data.sets import OWN, checked_names, class_names_of
-from mnist_lab.errors import ConfigError, InputError, first_line
-from mnist_lab.inference.predictions import Predictions
+from mnist_lab.data.sets import EVAL_BATCH_SIZE, OWN, checked_names, class_names_of
+from mnist_lab.errors import ConfigError, InputError, LabError, first_line
+from mnist_lab.inference.predictions import Predictions, logits_of_batch
 from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.runs.directory import MANIFEST
@@ -168,7 +168,7 @@ def _count(settings: Any) -> int:
 
 
 def predict_test_images(
-    run_dir: Path, overrides: Sequence[str] = (), by: str = "predict"
+    run_dir: Path, overrides: Sequence[str] = (), by: str = "predict", needs_grey: bool = False
 ) -> Predictions:
     """Return the predictions of a run's best checkpoint on the test images of the run's data.
 
@@ -176,10 +176,11 @@ def predict_test_images(
         run_dir: the run's directory.
         overrides: as ``evaluate_run`` takes them.
         by: what reads the test images, for the count of a sealed run.
+        needs_grey: whether other images than ``(N, 1, H, W)`` uint8 are refused.
 
     Raises:
-        InputError: the run's directory or its checkpoint cannot be read, or the model gives no
-            probabilities.
+        InputError: the run's directory or its checkpoint cannot be read, its data has no test
+            batches of images and labels, or the model gives no logits for them.
         UntrustedError: the config or a checkpoint names code.
     """
     config = _config_for_this_device(run_dir, overrides)
@@ -187,14 +188,69 @@ def predict_test_images(
     model = load_model(run_dir, config)
     datamodule = _data_of(run_dir, config, overrides)
     trainer = build_trainer(config, model, validates=False)
+    datamodule.trainer = trainer  # as Lightning does, so that a folder of data is only read
+    images, labels = _test_images(datamodule)
+    if needs_grey and (images.dtype != torch.uint8 or images.shape[1] != 1):
+        kind = str(images.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{run_dir}: {by} needs grey test images (N, 1, H, W) uint8; found {kind} "
+            f"{tuple(images.shape)}"
+        )
     count_reading(run_dir, config, model, datamodule, by)
-    batches = trainer.predict(model, datamodule=datamodule) or []
-    images, labels, _ = datamodule.split(train=False)
-    names = class_names_of(datamodule)
-    probs = torch.cat([probs for probs in batches if isinstance(probs, Tensor)] or [torch.empty(0)])
-    if probs.ndim != 2 or len(probs) != len(labels):
-        raise InputError(f"{run_dir}: the model gives no probabilities for each test image")
-    return Predictions(images, labels, probs.float().nan_to_num(0.0).cpu(), names)
+    if isinstance(model, Classifier) and isinstance(datamodule, MNISTDataModule):
+        batches = trainer.predict(model, datamodule=datamodule) or []
+        parts = [probs for probs in batches if isinstance(probs, Tensor)]
+        probs = torch.cat(parts or [torch.empty(0)])
+        if probs.ndim != 2 or len(probs) != len(labels):
+            raise InputError(f"{run_dir}: the model gives no probabilities for each test image")
+        names = class_names_of(datamodule)
+        return Predictions(images, labels, probs.float().nan_to_num(0.0).cpu(), names)
+    logits = _logits(model.float().to(trainer.strategy.root_device), images)
+    if (last := int(labels.max())) >= logits.shape[1]:
+        raise InputError(
+            f"{run_dir}: the model gives {logits.shape[1]} logits, and its data has the label "
+            f"{last}; at least {last + 1} are required"
+        )
+    return Predictions.of_logits(images, labels, logits, datamodule)
+
+
+def _test_images(datamodule: L.LightningDataModule) -> tuple[Tensor, Tensor]:
+    """Return the test images ``(N, C, H, W)`` and labels ``(N,)`` of any data module, on the CPU.
+
+    Raises:
+        InputError: its test batches are others.
+    """
+    if isinstance(datamodule, MNISTDataModule):
+        images, labels, _ = datamodule.split(train=False)
+        return images, labels
+    place = f"data._target_={type(datamodule).__name__}: test_dataloader"
+    try:
+        datamodule.prepare_data()
+        datamodule.setup("test")
+        batches = [(batch[0].cpu(), batch[1].cpu()) for batch in datamodule.test_dataloader()]
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    except LabError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{place}: batches of images and labels are required: {first_line(error)}"
+        ) from error
+    are_classes = labels.shape == images.shape[:1] and not labels.is_floating_point()
+    if images.ndim != 4 or not are_classes:
+        raise InputError(
+            f"{place}: images (B, C, H, W) and whole labels (B,) are required; found "
+            f"{tuple(images.shape)} and {labels.dtype} {tuple(labels.shape)}"
+        )
+    return images, labels
+
+
+@torch.inference_mode()
+def _logits(model: Any, images: Tensor) -> Tensor:
+    """Return the logits ``(N, C)`` of any model for images as it was trained on."""
+    model.eval()
+    images = images.float() if images.is_floating_point() else images
+    batches = torch.split(images, EVAL_BATCH_SIZE)
+    return torch.cat([logits_of_batch(model, batch.to(model.device)).cpu() for batch in batches])
 
 
 def class_names_in(run_dir: Path) -> tuple[str, ...]:

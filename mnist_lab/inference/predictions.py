@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from mnist_lab.data.sets import class_names_of
@@ -24,13 +25,23 @@ def logits_of(model: Any, images: Tensor) -> Tensor:
     Raises:
         InputError: its ``forward`` takes no images, or gives no logits.
     """
-    images = fitted(images, getattr(model, "in_shape", (1, 28, 28)))
+    return logits_of_batch(model, fitted(images, getattr(model, "in_shape", (1, 28, 28))))
+
+
+def logits_of_batch(model: Any, images: Tensor) -> Tensor:
+    """Return logits ``(B, num_classes)`` for images ``(B, C, H, W)`` as the model was trained on.
+
+    Raises:
+        InputError: a model that is no ``Classifier`` does not take them, or gives no logits.
+    """
     if isinstance(model, Classifier):
         logits: Tensor = model(images)
         return logits
     try:
         outputs = model(images)
-    except RuntimeError:
+    except Exception as error:
+        if images.dtype != torch.uint8:
+            raise _refused(model, images, "", error) from error
         outputs = _of_floats(model, images)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -45,10 +56,14 @@ def _of_floats(model: Any, images: Tensor) -> Any:
     try:
         return model(images.float() * PIXEL_SCALE)
     except Exception as error:
-        raise InputError(
-            f"{type(model).__name__}.forward: does not take images {tuple(images.shape)}, as uint8 "
-            f"or as floats from 0 to 1: {first_line(error)}"
-        ) from error
+        raise _refused(model, images, ", as uint8 or as floats from 0 to 1", error) from error
+
+
+def _refused(model: Any, images: Tensor, forms: str, error: Exception) -> InputError:
+    return InputError(
+        f"{type(model).__name__}.forward: does not take images {tuple(images.shape)}{forms}: "
+        f"{first_line(error)}"
+    )
 
 
 class Reliability(NamedTuple):
@@ -72,7 +87,7 @@ class Predictions:
     """A model's probabilities for images, on the CPU.
 
     Args:
-        images: ``(N, 1, 28, 28)`` uint8.
+        images: ``(N, C, H, W)`` uint8.
         labels: ``(N,)`` int64.
         probs: ``(N, C)`` float32; 0 in place of NaN.
         class_names: of the classes; none where they are the labels' numbers.
@@ -87,7 +102,14 @@ class Predictions:
     def of_logits(
         cls, images: Tensor, labels: Tensor, logits: Tensor, datamodule: Any = None
     ) -> "Predictions":
-        """Return the predictions that logits ``(N, C)`` give, with the names of the data."""
+        """Return the predictions that logits ``(N, C)`` give, with the names of the data.
+
+        Images that a data module of one's own has scaled to floats become bytes again.
+        """
+        if images.dtype != torch.uint8:
+            images = images.float()
+            low, high = images.amin(), images.amax()
+            images = ((images - low) / (high - low).clamp(min=1e-9) * 255).byte()
         probs = logits.float().softmax(dim=1).nan_to_num(0.0)
         return cls(images.cpu(), labels.cpu(), probs.cpu(), class_names_of(datamodule))
 

@@ -4,12 +4,19 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from door import call, run
+import torch
+from door import FEW_BATCHES, call, run
+from own_code import Images, Lit
 
 from mnist_lab import MLP, MNISTDataModule, evaluate, train
+from mnist_lab.errors import InputError
+from mnist_lab.inference.evaluate import predict_test_images
+from mnist_lab.report.plot import plot
 
 
 @pytest.fixture(scope="module", params=["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
@@ -84,3 +91,76 @@ def test_models_and_data_work_with_plain_arguments() -> None:
     metrics = train(model, datamodule, max_epochs=1, limit_train_batches=50, **options)
     assert metrics["test/acc"] > 0.7
     assert evaluate(model, datamodule)["test/acc"] == pytest.approx(metrics["test/acc"], abs=1e-6)
+
+
+OWN = {
+    "data": ("model=softmax data=images", 64, 10),
+    "lightning": ("model=lit monitor=val_loss mode=min", 10_000, 10),
+    "both": (
+        "model=lit data=images +data.classes=10 +data.shape=[1,28,28] monitor=val_loss",
+        64,
+        10,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=OWN)
+def own(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """A run of data, or of a LightningModule, of one's own."""
+    folder = tmp_path_factory.mktemp(request.param)
+    for group, name in (("data", "Images"), ("model", "Lit")):
+        path = folder / "mine" / group / f"{name.lower()}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"_target_: own_code.{name}\n")
+    words = OWN[request.param][0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNIST_LAB_ALLOW", "own_code.")
+        done = call(
+            f"train {FEW_BATCHES} ~callbacks.pictures --config-dir mine {words} protocol=sealed "
+            "hydra.run.dir=run",
+            folder,
+        )
+        assert done.returncode == 0, done.stderr
+        yield request.param, folder
+
+
+def test_predictions_of_what_is_ones_own(own: tuple[str, Path]) -> None:
+    name, folder = own
+    predictions = predict_test_images(folder / "run")
+    assert predictions.probs.shape == OWN[name][1:]
+    assert predictions.probs.sum(dim=1).allclose(torch.ones(1))
+    readings = json.loads((folder / "run" / "manifest.json").read_text())["test_readings"]
+    assert readings[-1]["by"] == "predict"
+
+
+def test_report_and_card_of_what_is_ones_own(own: tuple[str, Path]) -> None:
+    name, folder = own
+    done = call("report run --test --html page.html --compare run run", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the most confident mistakes" in (folder / "page.html").read_text()
+    assert plot(folder / "run", chart="confusion")
+    before = (folder / "run" / "manifest.json").read_text()
+    done = call("card run", folder)
+    if name == "lightning":
+        assert done.returncode == 0, done.stderr
+        return
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "run: card needs grey test images (N, 1, H, W) uint8; found float32 (64" in done.stderr
+    assert (folder / "run" / "manifest.json").read_text() == before
+
+
+def test_data_without_images_is_one_line(own: tuple[str, Path], monkeypatch: Any) -> None:
+    name, folder = own
+    if name == "lightning":
+        monkeypatch.setattr(Lit, "forward", lambda _, images: {"logits": images})
+        line = "Lit.forward: gives dict for images"
+    else:
+        monkeypatch.setattr(Images, "test_dataloader", lambda _: [torch.zeros(4)])
+        line = "data._target_=Images: test_dataloader: batches of images and labels are required"
+    with pytest.raises(InputError, match=line):
+        predict_test_images(folder / "run")
+    done = call("report run --test --html page.html --overwrite", folder)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert f"no mistakes of row 1: {line}" in done.stderr
