@@ -9,7 +9,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mnist_lab.data import MNISTDataModule
+from mnist_lab.data import MNISTDataModule, Split
 from mnist_lab.models import Classifier
 
 
@@ -19,6 +19,18 @@ class Model(Classifier):
 
 class Data(MNISTDataModule):
     """A data set."""
+
+
+class Colour(MNISTDataModule):
+    """MNIST in three channels, of which each is dimmed by another share."""
+
+    in_shape = (3, 28, 28)
+
+    def split(self, train: bool) -> Split:
+        """Return the training or test part."""
+        images, labels, sha256 = super().split(train)
+        shades = torch.tensor([4, 2, 1], dtype=torch.uint8).view(1, 3, 1, 1)
+        return Split(images // shades, labels, sha256)
 
 
 class Callback(L.Callback):

@@ -21,7 +21,8 @@ from mnist_lab.files.images import data_url
 from mnist_lab.inference.corruptions import CORRUPTIONS, corrupted, moved
 from mnist_lab.inference.drawing import Pixels, default_style, pixels
 from mnist_lab.inference.evaluate import load_model, predict_test_images
-from mnist_lab.inference.predictions import Predictions, logits_of
+from mnist_lab.inference.predictions import Predictions, logits_of_batch
+from mnist_lab.models.layers import fitted
 from mnist_lab.runs.manifest import TEST_READINGS, is_sealed, read_manifest
 
 _BATCH = 500
@@ -56,10 +57,11 @@ def card(run_dir: Path, overrides: Sequence[str] = ()) -> list[Section]:
     """Return the sections of a run's card; its test images are read, which a sealed run counts.
 
     Raises:
-        InputError: the run cannot be read, or its model gives no probabilities.
+        InputError: the run cannot be read, its model gives no probabilities, or its test images
+            are not grey ones of bytes, which the corruptions are made of.
         UntrustedError: the run names code that is not the lab's and was not allowed.
     """
-    predictions = predict_test_images(run_dir, overrides, by="card")
+    predictions = predict_test_images(run_dir, overrides, by="card", needs_grey=True)
     model = load_model(run_dir, stored_config(run_dir, overrides)).float().eval()
     sections = [_protocol(run_dir, model), *_clean(predictions), _corrupted(model, predictions)]
     sections.append(_curves(model, predictions))
@@ -108,7 +110,7 @@ def _clean(predictions: Predictions) -> Iterator[Section]:
 @torch.inference_mode()
 def _accuracy(model: Any, images: Tensor, labels: Tensor) -> float:
     batches = zip(torch.split(images, _BATCH), torch.split(labels, _BATCH), strict=True)
-    right = sum(int((logits_of(model, x).argmax(dim=1) == y).sum()) for x, y in batches)
+    right = sum(int((logits_of_batch(model, x).argmax(dim=1) == y).sum()) for x, y in batches)
     return right / len(labels)
 
 
@@ -171,7 +173,7 @@ def _other_writers(model: Any, predictions: Predictions) -> Section:
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] * (255 / 16)
     grown = F.interpolate(images, (20, 20), mode="bilinear").clamp(0, 255).round()
     images = F.pad(grown, (4, 4, 4, 4)).to(torch.uint8)  # as MNIST has 20 pixels in 28
-    labels = torch.tensor(digits.target)
+    images, labels = fitted(images, predictions.images.shape[1:]), torch.tensor(digits.target)
     text = (
         f"{_accuracy(model, images, labels):.2%} of the {len(labels):,} digits of scikit-learn, "
         "8x8 images of 43 writers, enlarged to 20x20 in 28x28."

@@ -51,6 +51,21 @@ def test_the_reading_is_counted(run_dir: Path) -> None:
     assert [reading["by"] for reading in readings][:2] == ["train", "card"]
 
 
+def test_colour_images_are_one_line_and_no_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_LAB_ALLOW", "own_code.")
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "colour.yaml").write_text("_target_: own_code.Colour\n")
+    words = "--config-dir mine data=colour model=softmax protocol=sealed ~callbacks.pictures"
+    run = train(f"{words} {FEW_BATCHES}", tmp_path)
+    before = sorted(run.rglob("*")), (run / "manifest.json").read_text()
+    done = call(f"card {run}", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "card needs grey test images (N, 1, H, W) uint8; found uint8 (10000, 3," in done.stderr
+    assert (sorted(run.rglob("*")), (run / "manifest.json").read_text()) == before
+
+
 def test_a_missing_folder_is_one_line(run_dir: Path) -> None:
     done = call(f"card {run_dir} --output {run_dir}/none", run_dir)
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
