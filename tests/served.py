@@ -1,13 +1,17 @@
 """The page, served by the command, and requests to it."""
 
+import asyncio
 import contextlib
 import http.client
 import io
+import json
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from door import COMMAND
@@ -30,6 +34,31 @@ def served(*runs: Path, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Po
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=20)
+
+
+def answered(
+    app: Any, method: str, path: str, content: bytes = b""
+) -> tuple[int, Any, dict[str, str]]:
+    """Return the status, the JSON and the headers that an application answers with, unserved."""
+    sent = {"host": "page", "origin": "http://page", "content-length": str(len(content))}
+    scope = {
+        **{"type": "http", "method": method, "path": path, "raw_path": path.encode()},
+        **{"query_string": b"", "root_path": "", "scheme": "http", "client": None},
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+    }
+    messages: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        messages.append(message)
+
+    with ThreadPoolExecutor(1) as thread:  # the browser's loop may run in this one
+        thread.submit(asyncio.run, app(scope, receive, send)).result()
+    start, *parts = messages
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], json.loads(b"".join(part["body"] for part in parts)), headers
 
 
 def as_png(pixels: np.ndarray) -> bytes:

@@ -1,6 +1,5 @@
 """Data of one's own by every verb: a folder of images, and a file of arrays."""
 
-import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from door import call
 from own_images import write_folder
+from served import answered
 
 from mnist_lab import SoftmaxRegression, predict
 from mnist_lab.errors import InputError
@@ -86,31 +86,11 @@ def test_report_and_export(folder: Path) -> None:
 
 def test_the_page_is_told_the_names(folder: Path) -> None:
     app = build_app({"run": open_run(folder / "run")}, ["page"])
-    assert asked(app, "GET", "/runs")["class_names"] == {"run": [*CLASSES]}
+    assert answered(app, "GET", "/runs")[1]["class_names"] == {"run": [*CLASSES]}
     content = (folder / "images" / "dog" / "2.png").read_bytes()
-    (run,) = asked(app, "POST", "/predict", content)["runs"]
+    (run,) = answered(app, "POST", "/predict", content)[1]["runs"]
     (digit,) = run["digits"]
     assert (digit["digit"], digit["class_name"]) == (1, "dog")
-
-
-def asked(app: Any, method: str, path: str, content: bytes = b"") -> Any:
-    """Return what an application answers."""
-    headers = {"host": "page", "origin": "http://page", "content-length": str(len(content))}
-    scope = {
-        **{"type": "http", "method": method, "path": path, "raw_path": path.encode()},
-        **{"query_string": b"", "root_path": "", "scheme": "http", "client": None},
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-    }
-    parts: list[bytes] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": content, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        parts.append(message.get("body", b""))
-
-    asyncio.run(app(scope, receive, send))
-    return json.loads(b"".join(parts))
 
 
 def test_names_in_a_strangers_run_are_bounded(folder: Path, tmp_path: Path) -> None:

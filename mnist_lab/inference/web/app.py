@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from mnist_lab.errors import InputError
+from mnist_lab.errors import LabError
 from mnist_lab.files.images import data_url, decode_image
 from mnist_lab.inference.predict import OpenRun, recognize
 from mnist_lab.inference.web.guard import Guard
@@ -88,7 +88,7 @@ class _Recognizer:
             if content is None:
                 return _refusal(f"more than {MAX_BODY / 1e6:.0f} MB; scale the image down", 413)
             return JSONResponse(await run_in_threadpool(self._predictions, content))
-        except InputError as error:
+        except LabError as error:
             return JSONResponse({"error": str(error)}, 422)
         except (TimeoutError, ClientDisconnect):
             return Response(status_code=408, headers={"connection": "close"})
@@ -126,9 +126,18 @@ async def _body(request: Request) -> bytearray | None:
 
 
 def _answer(name: str, run: OpenRun, digits: list[NDArray[np.uint8]]) -> dict[str, Any]:
-    """Return a model's prediction for each digit, and their saliency side by side."""
-    predictions = recognize(run.model, [digits], [name], run.class_names)
-    answer: dict[str, Any] = {"run": name, "digits": [row.as_json() for row in predictions]}
+    """Return a model's prediction for each digit, and their saliency side by side.
+
+    A model that cannot answer has its error in their place, so that the others' answers are shown.
+    """
+    answer: dict[str, Any] = {"run": name, "digits": []}
+    try:
+        predictions = recognize(run.model, [digits], [name], run.class_names)
+    except LabError as error:
+        return answer | {"error": str(error)}
+    answer["digits"] = [row.as_json() for row in predictions]
     if predictions[0].digit is not None:
-        answer["saliency"] = data_url(np.hstack([saliency(run.model, pixels) for pixels in digits]))
+        maps = [saliency(run.model, pixels) for pixels in digits]
+        if found := [pixels for pixels in maps if pixels is not None]:
+            answer["saliency"] = data_url(np.hstack(found))
     return answer

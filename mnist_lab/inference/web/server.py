@@ -55,7 +55,7 @@ def configured(app: Starlette) -> uvicorn.Config:
         http=_Connection,
         ws="none",
         lifespan="off",
-        log_level="warning",
+        log_level="error",  # warnings are about requests, which whoever asks can send
         access_log=False,
         proxy_headers=False,
         server_header=False,

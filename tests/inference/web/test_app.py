@@ -11,11 +11,17 @@ import browser
 import numpy as np
 import pytest
 from hostile_images import bad_contents
+from own_code import Lit
 from papers import PAPERS
-from playwright.sync_api import Page
-from served import as_png, asked
+from playwright.sync_api import Page, Route
+from served import answered, as_png, asked
 
+from mnist_lab import SoftmaxRegression
 from mnist_lab.data.mnist_files import Split
+from mnist_lab.errors import ConfigError
+from mnist_lab.inference.predict import OpenRun
+from mnist_lab.inference.web import app as page_app
+from mnist_lab.inference.web.app import build_app
 
 BLANK = "\u2013"
 SEVEN = [(90, 80), (150, 78), (230, 80), (200, 140), (170, 200), (145, 260)]
@@ -158,6 +164,29 @@ def test_a_bad_image_is_a_line(page: Page) -> None:
     page.messages.clear()  # the browser reports the status itself
 
 
+def test_an_error_of_the_server_is_said_to_be_one(page: Page) -> None:
+    def fails(route: Route) -> None:
+        route.fulfill(status=500, content_type="text/plain", body="Internal Server Error")
+
+    page.route("**/predict", fails)
+    draw(page, SEVEN)
+    page.wait_for_selector("#message.error")
+    assert page.locator("#message").text_content() == "Error of the server (500): see its terminal."
+    page.unroute("**/predict")
+    page.wait_for_timeout(100)
+    page.messages.clear()  # the browser reports the status itself
+
+
+def test_a_model_that_cannot_answer_is_a_line_on_its_card(page: Page) -> None:
+    runs = [{"run": name, "digits": []} for name in page.locator(".card h2").all_text_contents()]
+    runs[0]["error"] = "Lit.forward: gives dict"
+    page.route("**/predict", lambda route: route.fulfill(json={"seen": "", "runs": runs}))
+    draw(page, SEVEN)
+    page.wait_for_function("document.querySelector('.note').textContent")
+    assert page.locator(".note").all_text_contents() == ["Lit.forward: gives dict", ""]
+    page.unroute("**/predict")
+
+
 def test_the_page_is_complete_in_itself(page: Page, port: int) -> None:
     draw(page, THREE)
     digits(page, "3")
@@ -224,3 +253,42 @@ def test_still_answers_afterwards(port: int, mnist_test: Split) -> None:
             assert [one["digit"] for one in run["digits"]] == [[7, 2, 1][number]]
     for one in idle:
         one.close()
+
+
+def test_a_lightning_module_of_ones_own_answers(mnist_test: Split) -> None:
+    app = build_app({"own": OpenRun(Lit().eval(), "mnist", ())}, ["page"])  # type: ignore[arg-type]
+    content = as_png(mnist_test.images[0, 0].numpy())
+    status, answer, _ = answered(app, "POST", "/predict", content)
+    (run,) = answer["runs"]
+    assert (status, len(run["digits"])) == (200, 1)
+    assert "saliency" not in run
+
+
+def test_a_model_that_cannot_answer_leaves_the_others_their_answers(
+    mnist_test: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lit, "forward", lambda _, images: images)
+    runs = {
+        "broken": OpenRun(Lit().eval(), "mnist", ()),  # type: ignore[arg-type]
+        "softmax": OpenRun(SoftmaxRegression().eval(), "mnist", ()),
+    }
+    app = build_app(runs, ["page"])
+    content = as_png(mnist_test.images[0, 0].numpy())
+    status, answer, headers = answered(app, "POST", "/predict", content)
+    broken, other = answer["runs"]
+    assert (status, headers["x-frame-options"]) == (200, "DENY")
+    assert "Lit.forward: gives (1, 1, 28, 28)" in broken["error"]
+    assert other["saliency"]
+    assert len(other["digits"]) == 1
+
+
+def test_an_error_of_any_kind_is_json_with_the_guards_headers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise ConfigError("model.in_shape: must be another")
+
+    monkeypatch.setattr(page_app, "decode_image", fails)
+    status, answer, headers = answered(build_app({}, ["page"]), "POST", "/predict", b"-")
+    assert (status, headers["x-frame-options"]) == (422, "DENY")
+    assert answer == {"error": "model.in_shape: must be another"}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from own_code import Lit
 
 from mnist_lab.inference.web.saliency import saliency
 from mnist_lab.models import SoftmaxRegression
@@ -19,3 +20,10 @@ def test_a_linear_models_saliency_is_its_weights() -> None:
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert found.max() == 255
+
+
+def test_without_a_gradient_there_is_none() -> None:
+    model, pixels = SoftmaxRegression().eval(), np.ones((28, 28), np.uint8)
+    model.forward = lambda images: images.detach()  # type: ignore[method-assign]
+    assert saliency(model, pixels) is None
+    assert saliency(Lit(), pixels) is None

@@ -101,3 +101,11 @@ async def _sent(parts: list[bytes]) -> set[Any]:
 def test_a_connection_waits_for_a_whole_request() -> None:
     connections = asyncio.run(_sent([_HEAD, b"\r\n", _WHOLE]))
     assert len(connections) == 1
+
+
+def test_a_request_for_a_websocket_leaves_the_terminal_alone(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    asyncio.run(_sent([_HEAD + upgrade, b""]))
+    assert "".join(capfd.readouterr()) == ""

@@ -141,9 +141,10 @@ async function send() {
   isAsking = true;
   try {
     const response = await fetch("/predict", { method: "POST", body: body() });
-    const answer = await response.json();
+    const error = `Error of the server (${response.status}): see its terminal.`;
+    const answer = await response.json().catch(() => ({ error }));
     if (asked > clearedAt) {
-      if (!response.ok) say(answer.error, true);
+      if (answer.error) say(answer.error, true);
       else {
         say("");
         show(answer);
@@ -187,7 +188,7 @@ function showRun(card, run) {
   card.classList.toggle("several", !isOne);
   const all = digits.map((one) => name(one.digit)).join(card.names ? ", " : "");
   card.querySelector(".digit").textContent = all || BLANK;
-  card.querySelector(".note").textContent = isOne ? notes[0] ?? "" : `${digits.length} digits, from left to right`;
+  card.querySelector(".note").textContent = run?.error ?? (isOne ? notes[0] ?? "" : `${digits.length} digits, from left to right`);
   image(card.querySelector(".saliency"), run?.saliency);
   const list = card.querySelector(".classes");
   while (list.children.length < Math.max(card.names?.length ?? 10, shares.length)) list.append(row());
