@@ -1,7 +1,9 @@
 """Images, PR curves, histograms and projector of a tested model, for TensorBoard."""
 
+import contextlib
 import copy
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,9 +68,10 @@ class Pictures(L.Callback):
         plain = copy.copy(loader)  # which leaves the run's own where it is
         plain.augment = None
         (before, *_), (after, *_) = next(iter(plain)), next(iter(copy.copy(loader)))
-        for logger in loggers:
-            grid = _pairs(before.cpu(), after.cpu())
-            logger.experiment.add_image("train/augmented", grid, 0, dataformats="HW")
+        with _left_out():
+            grid = _pairs(before.cpu(), after.cpu()).numpy()
+            for logger in loggers:
+                logger.experiment.add_image("train/augmented", grid, 0, dataformats="CHW")
 
     @override
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -105,13 +108,8 @@ class Pictures(L.Callback):
         loggers = _loggers(trainer)
         if not loggers or not trainer.is_global_zero:
             return
-        try:
-            with torch.random.fork_rng(devices=[]):
-                self._add(trainer, pl_module, loggers, [_merged(batch) for batch in shares])
-        except OSError:
-            raise
-        except Exception as error:  # of a model or data of one's own: no reason to lose the result
-            _log.warning("pictures: left out: %s", first_line(error))
+        with _left_out(), torch.random.fork_rng(devices=[]):
+            self._add(trainer, pl_module, loggers, [_merged(batch) for batch in shares])
 
     def _add(
         self,
@@ -158,21 +156,37 @@ class Pictures(L.Callback):
         return drawn
 
 
+@contextlib.contextmanager
+def _left_out() -> Iterator[None]:
+    """Leave out what fails for a model or data of one's own: no reason to lose the run."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        _log.warning("pictures: left out: %s", first_line(error))
+
+
 def _loggers(trainer: L.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def _pairs(before: Tensor, after: Tensor) -> Tensor:
-    """Return a grid ``(H, W)`` uint8 of images ``(N, 1, 28, 28)``, each above what became of it."""
+    """Return a grid ``(C, H, W)`` uint8 of images ``(N, C, H, W)``, each above what became of it.
+
+    Of other images than grey ones and those of three colours the first channel is drawn.
+    """
     columns = min(10, len(before))
     rows = min(3, len(before) // columns)
-    both = [images[: rows * columns] for images in (before, after)]
+    channels = 3 if before.shape[1] == 3 else 1
+    both = [images[: rows * columns, :channels] for images in (before, after)]
     scaled = [images if images.dtype == torch.uint8 else images.mul(255).byte() for images in both]
-    pairs = nn.functional.pad(torch.cat(scaled, 1), (1, 1, 1, 1), value=96)  # (N, 2, 30, 30)
-    _, _, height, width = pairs.shape
-    grid = pairs.view(rows, columns, 2, height, width).permute(0, 2, 3, 1, 4)
-    wide = grid.reshape(rows * 2 * height, columns * width)
-    return wide.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    framed = [nn.functional.pad(images, (1, 1, 1, 1), value=96) for images in scaled]
+    pairs = torch.cat(framed, 2)  # (N, C, 60, 30)
+    height, width = pairs.shape[2:]
+    grid = pairs.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+    wide = grid.reshape(channels, rows * height, columns * width)
+    return wide.repeat_interleave(2, 1).repeat_interleave(2, 2)
 
 
 def _merged(shares: tuple[_Batch, ...]) -> _Batch:

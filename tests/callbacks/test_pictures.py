@@ -15,13 +15,14 @@ import torch
 import yaml
 from door import call, run
 from lightning.pytorch.loggers import TensorBoardLogger
+from own_code import Colour
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard_server import Ask, as_json, serving, until_there
 from torch import nn
 
 from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression
-from mnist_lab.callbacks import Pictures, figures
+from mnist_lab.callbacks import Pictures, figures, pictures
 from mnist_lab.callbacks.projector import CONFIG, NAME
 from mnist_lab.config.callback_schema import Pictures as Schema
 from mnist_lab.inference.predictions import Predictions
@@ -221,8 +222,8 @@ WITHOUT = {
 )
 def test_any_can_be_switched_off(names: list[str], tmp_path: Path) -> None:
     assert {*names} <= Schema.__dataclass_fields__.keys()
-    pictures = Pictures(**dict.fromkeys(names, False))
-    train(SoftmaxRegression(), MNISTDataModule(), trainer(tmp_path, pictures))
+    chosen = Pictures(**dict.fromkeys(names, False))
+    train(SoftmaxRegression(), MNISTDataModule(), trainer(tmp_path, chosen))
     assert set(WITHOUT.values()) - tags_of(tmp_path) == {WITHOUT[name] for name in names}
 
 
@@ -271,6 +272,32 @@ def test_an_image_that_fails_costs_no_result(
     metrics = train(SoftmaxRegression(), MNISTDataModule(), trainer(tmp_path, Pictures()))
     assert "test/acc" in metrics
     assert "pictures: left out: no such font" in caplog.text
+
+
+def test_colour_images_are_shown_in_colour_above_what_becomes_of_them(tmp_path: Path) -> None:
+    data, model = Colour(augment="affine"), SoftmaxRegression(in_shape=(3, 28, 28))
+    train(model, data, trainer(tmp_path, Pictures()))
+    (image,) = EventAccumulator(str(tmp_path)).Reload().Images("train/augmented")
+    with Image.open(io.BytesIO(image.encoded_image_string)) as drawn:
+        pixels = np.asarray(drawn).astype(int)
+    assert pixels.shape == (3 * 2 * 60, 10 * 60, 3)
+    red, green, blue = pixels[2:58, 2:58].transpose(2, 0, 1)  # within the first frame
+    assert blue.max() > 200
+    assert np.abs(2 * green - blue).max() <= 1
+    assert np.abs(4 * red - blue).max() <= 3
+
+
+def test_training_images_that_cannot_be_drawn_cost_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("of a strange shape")
+
+    monkeypatch.setattr(pictures, "_pairs", broken)
+    data = MNISTDataModule(augment="affine")
+    metrics = train(SoftmaxRegression(), data, trainer(tmp_path, Pictures()))
+    assert "test/acc" in metrics
+    assert "pictures: left out: of a strange shape" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:Encountered `nan` values")  # torchmetrics' of the loss
