@@ -210,7 +210,11 @@ def _predictions(batches: list[_Batch], datamodule: Any) -> Predictions | None:
     """Return the predictions of the test steps; None where they returned no logits of images."""
     for images, labels, logits in batches:
         is_logits = logits.ndim == 2 and len(logits) == len(labels) and logits.is_floating_point()
-        if not is_logits or logits.shape[1] < 2 or images.shape[1:] != (1, 28, 28):
+        if not is_logits or logits.shape[1] < 2:
+            return None
+        if images.shape[1:] != (1, 28, 28):
+            shape = tuple(images.shape[1:])
+            _log.info("pictures: no images of predictions: drawn of (1, 28, 28), not of %s", shape)
             return None
     if not sum(len(labels) for _, labels, _ in batches):
         return None

@@ -287,6 +287,16 @@ def test_colour_images_are_shown_in_colour_above_what_becomes_of_them(tmp_path: 
     assert np.abs(4 * red - blue).max() <= 3
 
 
+def test_images_of_another_shape_are_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mnist_lab")
+    train(SoftmaxRegression(in_shape=(3, 28, 28)), Colour(), trainer(tmp_path, Pictures()))
+    lines = [line for line in caplog.messages if line.startswith("pictures")]
+    assert lines == ["pictures: no images of predictions: drawn of (1, 28, 28), not of (3, 28, 28)"]
+    assert not {*IMAGES} & tags_of(tmp_path)
+
+
 def test_training_images_that_cannot_be_drawn_cost_no_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
