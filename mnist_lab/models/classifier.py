@@ -1,7 +1,7 @@
 """Loss, metrics, steps and optimizer that every model shares."""
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import lightning as L
@@ -24,6 +24,24 @@ from mnist_lab.models.optimizers import build_optimizer, build_schedule
 PIXEL_SCALE = 1 / 255  # of uint8 images, which models see in [0, 1]
 
 
+def _settings(key: str, given: Any, default: str, names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of an optimizer or a schedule; a text is its name.
+
+    Raises:
+        ConfigError: they are something else, or there is no such name.
+    """
+    given = {"name": given} if isinstance(given, str) else given or {}
+    name = given.get("name", default) if isinstance(given, Mapping) else None
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{key}={given}: must be a name, or a mapping of a name and its arguments, as "
+            f"{{'name': '{default}'}}"
+        )
+    if "." not in name:  # else that of a class, imported where it is built
+        one_of(f"{key}.name", name, names)
+    return {"name": name, **plain(given)}
+
+
 class SharedArgs(TypedDict, total=False):
     """The arguments of ``Classifier``, which every model takes."""
 
@@ -31,8 +49,8 @@ class SharedArgs(TypedDict, total=False):
     in_shape: Sequence[int] | None
     init: str
     label_smoothing: float
-    optimizer: Mapping[str, Any] | None
-    scheduler: Mapping[str, Any] | None
+    optimizer: Mapping[str, Any] | str | None
+    scheduler: Mapping[str, Any] | str | None
 
 
 class Classifier(L.LightningModule, ABC):
@@ -49,11 +67,11 @@ class Classifier(L.LightningModule, ABC):
             biases of 0.1, or ``normal`` (weights and biases with standard deviation 1).
         label_smoothing: share of the target spread over all classes in training, 0 to 1.
         optimizer: ``name`` (adam, adamw, sgd, or a class's dotted name) and the arguments of that
-            class; None is Adam with its defaults.
+            class, or the name alone; None is Adam with its defaults.
         scheduler: ``name`` (none, cosine, warmup_cosine, one_cycle, exponential, plateau, or a
             class's dotted name) and the arguments of torch's class; cosine, warmup_cosine and
             one_cycle go by step over the whole run, exponential and plateau by epoch, a class as
-            its ``interval`` says. None keeps the learning rate.
+            its ``interval`` says. A name alone is as above; None keeps the learning rate.
 
     Raises:
         ConfigError: an argument is unknown or out of its range.
@@ -68,8 +86,8 @@ class Classifier(L.LightningModule, ABC):
         in_shape: Sequence[int] | None = (1, 28, 28),
         init: str = "default",
         label_smoothing: float = 0.0,
-        optimizer: Mapping[str, Any] | None = None,
-        scheduler: Mapping[str, Any] | None = None,
+        optimizer: Mapping[str, Any] | str | None = None,
+        scheduler: Mapping[str, Any] | str | None = None,
     ) -> None:
         super().__init__()
         num_classes = 10 if num_classes is None else num_classes
@@ -83,14 +101,8 @@ class Classifier(L.LightningModule, ABC):
         self.in_shape = image_shape(in_shape)
         self.init = one_of("model.init", init, INITS)
         self.label_smoothing = label_smoothing
-        self.optimizer_settings = {"name": "adam", **plain(optimizer or {})}
-        self.scheduler_settings = {"name": "none", **plain(scheduler or {})}
-        for key, settings, names in (
-            ("optimizer.name", self.optimizer_settings, OPTIMIZERS),
-            ("scheduler.name", self.scheduler_settings, SCHEDULERS),
-        ):
-            if "." not in settings["name"]:  # else that of a class, imported where it is built
-                one_of(key, settings["name"], names)
+        self.optimizer_settings = _settings("optimizer", optimizer, "adam", OPTIMIZERS)
+        self.scheduler_settings = _settings("scheduler", scheduler, "none", SCHEDULERS)
         self._sums = RunningSums()
         self._evaluation: EvaluationSums
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mnist_lab.errors import ConfigError
 from mnist_lab.models.arguments import DROPOUT, KERNEL_SIZE, SIZE
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import activation_layer, check_range, one_for_each
+from mnist_lab.models.layers import activation_layer, check_range, one_for_each, sizes
 
 
 @final
@@ -20,7 +20,7 @@ class GlobalPoolCNN(Classifier):
     (arXiv:1512.03385).
 
     Args:
-        channels: channels of each convolution.
+        channels: channels of each convolution, or a number for one.
         kernel_size: side of the kernels in pixels, odd, or a list with one for each convolution.
         pool: side of the max pooling after each convolution, or a list; 1 is none.
         separable: whether each convolution after the first is one within each channel and one of
@@ -38,7 +38,7 @@ class GlobalPoolCNN(Classifier):
 
     def __init__(
         self,
-        channels: list[int] | tuple[int, ...] = (8, 12, 16, 16, 16),
+        channels: list[int] | tuple[int, ...] | int = (8, 12, 16, 16, 16),
         kernel_size: Any = 3,
         pool: Any = (1, 1, 2, 2, 1),
         separable: bool = False,
@@ -48,15 +48,15 @@ class GlobalPoolCNN(Classifier):
         **shared: Unpack[SharedArgs],
     ) -> None:
         super().__init__(**shared)
-        check_range("model.channels", channels, SIZE)
+        widths = sizes("model.channels", channels)
         check_range("model.kernel_size", kernel_size, KERNEL_SIZE)
         check_range("model.pool", pool, SIZE)
         check_range("model.dropout", dropout, DROPOUT, float)
-        kernels = one_for_each("model.kernel_size", kernel_size, len(channels))
-        pools = one_for_each("model.pool", pool, len(channels))
+        kernels = one_for_each("model.kernel_size", kernel_size, len(widths))
+        pools = one_for_each("model.pool", pool, len(widths))
         layers: list[nn.Module] = []
         width, side = self.in_shape[0], min(self.in_shape[1:])
-        for out, kernel, pooled in zip(channels, kernels, pools, strict=True):
+        for out, kernel, pooled in zip(widths, kernels, pools, strict=True):
             block = _convolution(width, out, kernel, separable and bool(layers), activation)
             layers.append(_Residual(block) if residual and width == out else block)
             if pooled > 1:

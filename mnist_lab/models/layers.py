@@ -46,6 +46,16 @@ def check_range(key: str, value: Any, allowed: Range, number: type = int) -> Non
             raise ConfigError(f"{key}={value}: must be {kind} {allowed}")
 
 
+def sizes(key: str, value: Any) -> list[int]:
+    """Return the sizes of layers from a list of them, or from one number for one layer.
+
+    Raises:
+        ConfigError: a size is out of range, or is none.
+    """
+    check_range(key, value, SIZE)
+    return list(value) if is_list(value) else [value]
+
+
 def one_for_each(key: str, value: Any, count: int) -> list[Any]:
     """Return a list of ``count`` values from one value, or from a list of that length.
 
@@ -97,11 +107,9 @@ def hidden_layers(
     """Return linear layers, each with its optional batch norm, activation and optional dropout.
 
     Raises:
-        ConfigError: an argument is out of its range, or dropout has another length than
-            ``hidden_dims``.
+        ConfigError: dropout is out of its range, or has another length than ``hidden_dims``.
     """
     layers: list[nn.Module] = []
-    check_range("model.hidden_dims", hidden_dims, SIZE)
     check_range("model.dropout", dropout, DROPOUT, float)
     rates = one_for_each("model.dropout", dropout, len(hidden_dims))
     for width, rate in zip(hidden_dims, rates, strict=True):

@@ -7,7 +7,7 @@ from torch import nn
 
 from mnist_lab.models.arguments import OUTPUTS
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import activation_layer, hidden_layers
+from mnist_lab.models.layers import activation_layer, hidden_layers, sizes
 
 
 @final
@@ -15,7 +15,7 @@ class MLP(Classifier):
     """Hidden layers of units between the pixels and the classes.
 
     Args:
-        hidden_dims: units of each hidden layer.
+        hidden_dims: units of each hidden layer, or a number for one.
         activation: after each hidden layer: relu, gelu, silu, tanh, sigmoid or identity.
         dropout: probability that a hidden unit is left out, or a list with one for each layer.
         batch_norm: whether batch norm comes before each activation.
@@ -28,7 +28,7 @@ class MLP(Classifier):
 
     def __init__(
         self,
-        hidden_dims: list[int] | tuple[int, ...] = (512, 256),
+        hidden_dims: list[int] | tuple[int, ...] | int = (512, 256),
         activation: str = "relu",
         dropout: Any = 0.0,
         batch_norm: bool = False,
@@ -36,7 +36,7 @@ class MLP(Classifier):
         **shared: Unpack[SharedArgs],
     ) -> None:
         super().__init__(**shared)
-        dims, pixels = list(hidden_dims), math.prod(self.in_shape)
+        dims, pixels = sizes("model.hidden_dims", hidden_dims), math.prod(self.in_shape)
         self.net = nn.Sequential(
             nn.Flatten(),
             *hidden_layers(pixels, dims, activation, dropout, batch_norm),

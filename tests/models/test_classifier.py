@@ -50,6 +50,10 @@ def test_classifier_is_abstract_and_models_are_final() -> None:
         ({"num_classes": True}, r"model\.num_classes=True"),
         ({"num_classes": -1}, r"model\.num_classes=-1"),
         ({"optimizer": {"name": "lion"}}, r"optimizer\.name=lion: must be one of adam, adamw, sgd"),
+        ({"optimizer": "lion"}, r"optimizer\.name=lion: must be one of adam, adamw, sgd"),
+        ({"optimizer": torch.optim.Adam}, r"optimizer=<class 'torch.*>: must be a name, or a map"),
+        ({"optimizer": {"name": torch.optim.Adam}}, r"optimizer=.*: must be a name, or a mapping"),
+        ({"scheduler": 3}, r"scheduler=3: must be a name, or a mapping of a name and its argumen"),
         ({"scheduler": {"name": "step"}}, r"scheduler\.name=step: must be one of none, cosine"),
     ],
 )
@@ -57,6 +61,15 @@ def test_classifier_is_abstract_and_models_are_final() -> None:
 def test_bad_argument_is_named(model_class: type[Classifier], arguments: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         model_class(**arguments)
+
+
+@pytest.mark.parametrize("name", ["sgd", "torch.optim.RMSprop"])
+def test_a_name_alone_is_taken(name: str) -> None:
+    model = SoftmaxRegression(optimizer=name, scheduler="exponential")
+    again = SoftmaxRegression(**model.hparams)
+    for each in (model, again):
+        assert each.optimizer_settings == {"name": name}
+        assert each.scheduler_settings == {"name": "exponential"}
 
 
 # --- images in, logits out

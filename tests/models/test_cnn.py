@@ -95,3 +95,30 @@ def test_shifted_digit_gives_shifted_features(mnist_test: Split) -> None:
 def test_bad_argument_is_named(arguments: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         CNN(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernels"), [(8, [5]), ([8, 9], [5, 3]), ([8, 9, 10], [5, 3, 3]), ([], [])]
+)
+def test_kernels_by_default_are_of_any_number_of_convolutions(
+    channels: Any, kernels: list[int]
+) -> None:
+    model = CNN(channels=channels)
+    for each in (model, CNN(**model.hparams)):
+        found = [layer for layer in each.net if isinstance(layer, nn.Conv2d)]
+        assert [layer.kernel_size[0] for layer in found] == kernels
+
+
+def test_a_number_is_one_layer() -> None:
+    model = CNN(channels=4, kernel_size=3, hidden_dims=6)
+    assert kinds(model) == [
+        nn.Conv2d,
+        nn.MaxPool2d,
+        nn.ReLU,
+        nn.Flatten,
+        nn.Linear,
+        nn.ReLU,
+        nn.Linear,
+    ]
+    with pytest.raises(ConfigError, match=r"model\.channels=8x: must be a whole number at least 1"):
+        CNN(channels="8x")  # type: ignore[arg-type]

@@ -33,6 +33,7 @@ def linear(inputs: int, outputs: int) -> int:
         ((512, 256), False, linear(784, 512) + linear(512, 256) + linear(256, 10)),
         ([65, 65], False, 55_975),  # 784 * 65 + 65 + 65 * 65 + 65 + 65 * 10 + 10
         ([30], False, linear(784, 30) + linear(30, 10)),
+        (30, False, linear(784, 30) + linear(30, 10)),
         ([], False, linear(784, 10)),
         ([65], True, linear(784, 65) + 2 * 65 + linear(65, 10)),
     ],
