@@ -3,7 +3,7 @@
 import functools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
 import torch
@@ -42,7 +42,8 @@ class MNISTDataModule(L.LightningDataModule):
         root: folder that the sets are kept in; None is ``$MNIST_LAB_DATA`` or the user's cache. For
             ``folder`` it holds the classes' folders, for ``arrays`` it is the file.
         batch_size: training samples in a step, across all devices; at least 1.
-        val_size: training images kept back for validation, 0 to 59,999; None is a tenth of them.
+        val_size: training images kept back for validation, 0 to 59,999; None is a tenth of them,
+            and ``auto`` what conf/data says: 5,000, of USPS 1,000, of the user's own a tenth.
         split_seed: None takes the first ``val_size`` images, as the classic tutorials' reader does;
             a number draws others.
         augment: changes to training batches: one, or a list of them, each a name (``affine``,
@@ -65,7 +66,7 @@ class MNISTDataModule(L.LightningDataModule):
         dataset: str = "mnist",
         root: str | Path | None = None,
         batch_size: int = 128,
-        val_size: int | None = 5_000,
+        val_size: int | Literal["auto"] | None = "auto",
         split_seed: int | None = None,
         augment: Any = None,
         seed: int = 0,
@@ -76,6 +77,8 @@ class MNISTDataModule(L.LightningDataModule):
         super().__init__()
         self._set = chosen_set(dataset, split, root)
         _check_whole("batch_size", batch_size, 1)
+        if val_size == "auto":
+            val_size = SETS[self._set].val_size if self._set in SETS else None
         if val_size is not None:
             _check_whole("val_size", val_size, 0, NUM_TRAIN - 1)
         if split_seed is not None:

@@ -24,6 +24,7 @@ class PublishedSet:
         test: files of the test part.
         first_label: that of the first class.
         max_bytes: of a file, unpacked as well; the largest of MNIST's has 47 million.
+        val_size: training images that are for validation where nothing else is said.
     """
 
     folder: str
@@ -32,6 +33,7 @@ class PublishedSet:
     test: tuple[str, ...] = TEST_FILES
     first_label: int = 0
     max_bytes: int = 64_000_000
+    val_size: int = 5_000
 
 
 def _emnist(split: str, classes: str, first_label: int = 0) -> PublishedSet:
@@ -71,7 +73,9 @@ SETS = {
         ("k49-test-imgs.npz", "k49-test-labels.npz"),
         max_bytes=200_000_000,
     ),
-    "usps": PublishedSet("USPS", DIGITS, ("usps.bz2",), ("usps.t.bz2",), first_label=1),
+    "usps": PublishedSet(
+        "USPS", DIGITS, ("usps.bz2",), ("usps.t.bz2",), first_label=1, val_size=1_000
+    ),
 }
 EMNIST_SPLITS = tuple(_EMNIST)
 OWN = {"folder": "the folder of the classes' folders", "arrays": "the .npz or .csv file"}

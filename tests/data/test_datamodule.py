@@ -6,11 +6,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from composing import compose
 from torch import Tensor
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.loader import BatchLoader
 from mnist_lab.data.mnist_files import MNIST_SHA256, Split
+from mnist_lab.data.sets import DATASETS, OWN
 from mnist_lab.errors import ConfigError
 
 
@@ -100,6 +102,15 @@ def test_val_size_0_trains_on_all_60000() -> None:
     datamodule = MNISTDataModule(val_size=0)
     assert len(gather(datamodule.train_dataloader())[1]) == 60_000
     assert datamodule.val_dataloader() == []
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_val_size_is_by_default_what_the_sets_config_says(dataset: str) -> None:
+    root = "/place" if dataset in OWN else None
+    split = "balanced" if dataset == "emnist" else None
+    config = compose(f"data={dataset}", *([f"data.root={root}"] if root else []))
+    datamodule = MNISTDataModule(dataset, root, split=split)
+    assert datamodule._val_size == config.data.val_size
 
 
 def test_largest_val_size_leaves_one_training_image() -> None:

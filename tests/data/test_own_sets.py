@@ -126,7 +126,7 @@ def test_its_place_must_be_there(dataset: str, tmp_path: Path) -> None:
 def test_too_large_a_validation_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cat": 5, "dog": 5})
     with pytest.raises(ConfigError, match=r"data\.val_size=5000: must be less than the 8 training"):
-        MNISTDataModule("folder", tmp_path).split(train=True)
+        MNISTDataModule("folder", tmp_path, val_size=5_000).split(train=True)
 
 
 # --- a file of arrays
