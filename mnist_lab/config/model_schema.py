@@ -139,7 +139,8 @@ class Data:
     batch_size: int = knob(128, "training samples in a step, across all devices", low=1)
     val_size: int | None = knob(
         5_000,
-        "training images kept for validation; 0 trains on all, null keeps a tenth",
+        "training images kept for validation; 0 trains on all, null keeps a tenth, or a folder's "
+        "val",
         low=0,
         high=NUM_TRAIN - 1,
     )

@@ -42,8 +42,9 @@ class MNISTDataModule(L.LightningDataModule):
         root: folder that the sets are kept in; None is ``$MNIST_LAB_DATA`` or the user's cache. For
             ``folder`` it holds the classes' folders, for ``arrays`` it is the file.
         batch_size: training samples in a step, across all devices; at least 1.
-        val_size: training images kept back for validation, 0 to 59,999; None is a tenth of them,
-            and ``auto`` what conf/data says: 5,000, of USPS 1,000, of the user's own a tenth.
+        val_size: training images kept back for validation, 0 to 59,999; None is a tenth of them, or
+            the images of ``val`` in a folder; ``auto`` is 5,000, of USPS 1,000, of the user's own
+            None, as in conf/data.
         split_seed: None takes the first ``val_size`` images, as the classic tutorials' reader does;
             a number draws others.
         augment: changes to training batches: one, or a list of them, each a name (``affine``,
@@ -116,6 +117,8 @@ class MNISTDataModule(L.LightningDataModule):
         """Training images kept back for validation."""
         if self.folds is not None:
             return len(self.split(train=True).labels) // self.folds
+        if self._val_size is None and self._own:
+            self._val_size = self._own.val_size
         if self._val_size is None:
             self._val_size = len(self.split(train=True).labels) // _VAL_ONE_IN
         return self._val_size

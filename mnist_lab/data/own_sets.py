@@ -30,12 +30,15 @@ class ImageFolder:
     """Images of any size, brought to 28 x 28 grey, in a folder for each class.
 
     Args:
-        root: holds the classes' folders, or ``train`` and ``test`` that hold them. Without these a
-            fifth of each class, drawn once and for all, is the test part.
+        root: holds the classes' folders, or ``train`` and ``test`` that hold them, and ``val`` if
+            there is one, whose images are the first of the training part. Without these a fifth of
+            each class, drawn once and for all, is the test part.
 
     Raises:
         InputError: there are no two classes, one has no image, or the folders are others.
     """
+
+    val_size: int | None = None  # images of val, which validate where nothing else is said
 
     def __init__(self, root: Path) -> None:
         train, test = root / "train", root / "test"
@@ -54,14 +57,12 @@ class ImageFolder:
             )
         self.class_names = checked_names(names)
         if is_divided:
-            if unknown := sorted(set(_folders(test)) - set(names)):
-                raise InputError(f"{test / unknown[0]}: no class of this name in {train}")
-            paths, labels = _files(train, names)
-            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SEED))
-            self._parts = {
-                True: ([paths[at] for at in order], labels[order]),
-                False: _files(test, [name for name in names if (test / name).is_dir()], names),
-            }
+            self._parts = {True: _shuffled(*_files(train, names)), False: _part(test, train, names)}
+            if os.path.isdir(root / "val"):
+                paths, labels = _shuffled(*_part(root / "val", train, names))
+                self.val_size = len(paths)
+                others = self._parts[True]
+                self._parts[True] = [*paths, *others[0]], torch.cat((labels, others[1]))
         else:
             paths, labels = _files(root, names)
             self._parts = {
@@ -89,6 +90,21 @@ def _folders(parent: Path) -> list[str]:
     except OSError as error:
         raise InputError(f"{parent}: cannot be read: {reason(error)}") from error
     return sorted(path.name for path in folders if not path.name.startswith((".", "__")))
+
+
+def _part(parent: Path, train: Path, names: list[str]) -> Part:
+    """Return the files of a part besides the training one, which may lack some of its classes."""
+    found = _folders(parent)
+    if unknown := sorted(set(found) - set(names)):
+        raise InputError(f"{parent / unknown[0]}: no class of this name in {train}")
+    if not found:
+        raise InputError(f"{parent}: has no folders of classes, as {train} has")
+    return _files(parent, found, names)
+
+
+def _shuffled(paths: list[Path], labels: Tensor) -> Part:
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SEED))
+    return [paths[at] for at in order], labels[order]
 
 
 def _files(parent: Path, names: list[str], known: list[str] | None = None) -> Part:
@@ -124,6 +140,8 @@ class ArrayFile:
     Raises:
         InputError: the file is corrupt, or has something else.
     """
+
+    val_size = None
 
     def __init__(self, path: Path) -> None:
         content = read_regular(path, _MAX_BYTES)

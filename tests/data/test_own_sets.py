@@ -1,5 +1,6 @@
 """A folder of images, and a file of arrays, as data of one's own."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.mnist_files import Split
 from mnist_lab.data.own_sets import ImageFolder
 from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.files.images import as_input
 
 
 def module(dataset: str, root: Path, **options: Any) -> MNISTDataModule:
@@ -43,6 +45,40 @@ def test_train_and_test_of_ones_own(tmp_path: Path) -> None:
     data = module("folder", tmp_path)
     assert data.split(train=False).labels.tolist() == [2, 2]
     assert sorted(data.split(train=True).labels.tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_val_of_ones_own_validates(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", {"a": 9, "b": 9, "c": 9})
+    write_folder(tmp_path / "val", {"a": 2, "c": 1})
+    write_folder(tmp_path / "test", {"c": 2})
+    data = module("folder", tmp_path)
+    (_, labels), *_ = data.val_dataloader()
+    assert sorted(labels.tolist()) == [0, 0, 2]
+    assert data.val_size == 3
+    trained = torch.cat([labels for _, labels in data.train_dataloader()])
+    assert trained.bincount().tolist() == [9, 9, 9]
+    images = data.split(train=True).images[:3]
+    validated = {image.numpy().tobytes() for image in images}
+    paths = [tmp_path / "val" / name for name in ("a/0.png", "a/1.png", "c/0.png")]
+    assert validated == {as_input(Image.open(path)).tobytes() for path in paths}
+    typed = module("folder", tmp_path, val_size=5)
+    assert len(next(iter(typed.val_dataloader()))[1]) == 5
+    folds = module("folder", tmp_path, folds=3, fold=0)
+    assert folds.val_size == 10  # a third of all 30
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_parts_have_the_classes_of_train(part: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", {"a": 3, "b": 3})
+    write_folder(tmp_path / "test", {"a": 3})
+    (tmp_path / part / "d").mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"{part}/d: no class of this name in .*train"):
+        module("folder", tmp_path).split(train=True)
+    (tmp_path / part / "d").rename(tmp_path / part / ".d")
+    if part == "test":
+        shutil.rmtree(tmp_path / "test" / "a")
+    with pytest.raises(InputError, match=rf"{part}: has no folders of classes, as .*train has"):
+        module("folder", tmp_path).split(train=True)
 
 
 def test_folders_beside_a_classs_images_belong_to_it(tmp_path: Path) -> None:
