@@ -191,7 +191,7 @@ def _npz(place: Path, shape: tuple[int, ...] = (20, 28, 28), most: int = 3) -> N
 
 FOLDER, ARRAYS = "data=folder data.root=mine", "data=arrays data.root=mine.npz"
 REFUSED: dict[str, tuple[Any, str, int, str]] = {
-    "one class": (lambda p: _folder(p, cat=3), FOLDER, 3, "mine: 1 folders found, one for each"),
+    "one class": (lambda p: _folder(p, cat=3), FOLDER, 3, "mine: 1 folder found, one for each"),
     "no images": (lambda p: _folder(p, cat=3, dog=0), FOLDER, 3, "mine/dog: no image that can be"),
     "a broken image": (_broken, FOLDER, 3, "mine/dog/1.png: not an image"),
     "another shape": (lambda p: _npz(p, (20, 32, 32)), ARRAYS, 3, "(N, 28, 28) of whole numbers"),

@@ -12,9 +12,10 @@ from mnist_lab.runs.summary import size_text
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _DESCRIPTION = """\
 Writes the model of a run's best checkpoint to a file that runs without mnist_lab. It takes images
-(B, 1, 28, 28) uint8, for any B, and gives logits and probabilities (B, 10) float32, whatever the
-precision of the run. The file is written only if it gives the checkpoint's logits on 1,000 test
-images. onnx needs: pip install 'mnist_lab[export]'"""
+(B, *in_shape) uint8, for any B, and gives logits and probabilities (B, num_classes) float32,
+whatever the precision of the run; in_shape and num_classes are the model's, 1, 28, 28 and 10 of
+MNIST. The file is written only if it gives the checkpoint's logits on 1,000 test images. onnx
+needs: pip install 'mnist_lab[export]'"""
 
 
 def main(arguments: list[str]) -> int:

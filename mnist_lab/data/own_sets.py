@@ -1,5 +1,6 @@
 """Sets of the user's own: a folder of images for each class, or one file of arrays."""
 
+import codecs
 import hashlib
 import io
 import os
@@ -52,8 +53,8 @@ class ImageFolder:
         if not 2 <= len(names) <= MOST_CLASSES:
             place = train if is_divided else root
             raise InputError(
-                f"{place}: {len(names):,} folders found, one for each class; 2 to {MOST_CLASSES:,} "
-                "are required"
+                f"{place}: {len(names):,} folder{'' if len(names) == 1 else 's'} found, one for "
+                f"each class; 2 to {MOST_CLASSES:,} are required"
             )
         self.class_names = checked_names(names)
         if is_divided:
@@ -176,7 +177,7 @@ class ArrayFile:
 
 
 def _read_csv(content: bytes, path: Path) -> dict[str, Any]:
-    heading, _, rest = content.partition(b"\n")
+    heading, _, rest = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")
     if not heading.startswith(b"label,") or not rest.strip():
         raise InputError(
             f"{path}: label,pixel0,...,pixel783 is required as the first line, and a line for each "
@@ -225,8 +226,8 @@ def _class_names(path: Path, arrays: Mapping[str, Any], count: int) -> tuple[str
         raise InputError(f"{path}: class_names: {error}") from None
     if not max(2, count) <= len(names) <= MOST_CLASSES:
         raise InputError(
-            f"{path}: {len(names):,} classes found; {max(2, count)} to {MOST_CLASSES:,} are "
-            "required"
+            f"{path}: {len(names):,} class{'' if len(names) == 1 else 'es'} found; "
+            f"{max(2, count)} to {MOST_CLASSES:,} are required"
         )
     return names
 

@@ -120,7 +120,7 @@ def test_images_of_every_kind(tmp_path: Path, mode: str) -> None:
     ("counts", "reason"),
     [
         ({}, r": 0 folders found, one for each class; 2 to 1,000 are required"),
-        ({"cat": 3}, r": 1 folders found, one for each class; 2 to 1,000 are required"),
+        ({"cat": 3}, r": 1 folder found, one for each class; 2 to 1,000 are required"),
         ({"cat": 3, "dog": 0}, r"/dog: no image that can be read in this folder"),
         ({"cat": 1, "dog": 1}, r": no class has two images"),
         ({"train/a": 2, "train/b": 2, "test/c": 1}, r"/test/c: no class of this name in .*/train"),
@@ -220,6 +220,14 @@ def test_a_csv_of_kaggles(tmp_path: Path) -> None:
         assert first.split(train).sha256 == other.split(train).sha256
 
 
+def test_a_csv_with_a_byte_order_mark_is_the_same_set(tmp_path: Path) -> None:
+    content, path = arrays(), tmp_path / "excel.csv"
+    write_csv(path, content["images"], content["labels"])
+    before = module("arrays", path).split(train=True)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert module("arrays", path).split(train=True).sha256 == before.sha256
+
+
 X = np.zeros((20, 28, 28), np.uint8)
 Y = np.arange(20) % 4
 
@@ -238,7 +246,7 @@ Y = np.arange(20) % 4
         (arrays(labels=Y[:19]), r"labels: int64 \(19,\) found; \(20,\) of whole numbers"),
         (arrays(labels=Y - 1), "labels: labels from -1 to 2 found; 0 to 999 at most"),
         (arrays(labels=Y + 1000), "labels: labels from 1000 to 1003 found; 0 to 999 at most"),
-        (arrays(labels=0 * Y), "1 classes found; 2 to 1,000 are required"),
+        (arrays(labels=0 * Y), "1 class found; 2 to 1,000 are required"),
         (arrays(class_names=np.array(["a", "b"])), "2 classes found; 4 to 1,000 are required"),
         (arrays(class_names=Y[:4]), "class_names: must be a list of at most 1,000 texts"),
         (
