@@ -21,6 +21,7 @@ _MANY_CLASSES = 20  # above which a figure has no room for each
 _MOST_FILTERS = 64
 _MOST_NAMES, _LONGEST_NAME = 64, 11  # on an axis; characters of each
 _SIDE, _GAP = 28, 4  # pixels of an image, and between two of them
+_LEAST_WIDTH = 5  # inches of a figure, for its title
 _LINE = 15  # pixels of the screen that a line of text takes
 
 
@@ -47,7 +48,7 @@ def confusion(predictions: Predictions) -> Figure:
                     pred, label, f"{count}", ha="center", va="center", color=color, fontsize=9
                 )
     if predictions.class_names and len(counts) <= _MOST_NAMES:
-        names = [_name(predictions, label) for label in classes]
+        names = _names(predictions)
         size = 9 if len(counts) <= _MANY_CLASSES else 5
         axes.set_xticks(classes, names, rotation=90, fontsize=size)
         axes.set_yticks(classes, names, fontsize=size)
@@ -67,8 +68,9 @@ def mistakes(predictions: Predictions) -> Figure:
         title = "The only mistake on the test images"
     if not len(worst):
         title = f"No mistake on {len(predictions.labels):,} test images"
+    names = _names(predictions)
     captions = [
-        (*_mistake(predictions, label, pred, confidence), _RED)
+        (*_mistake(predictions, names[label], names[pred], confidence), _RED)
         for label, pred, confidence in zip(
             predictions.labels[worst].tolist(),
             predictions.preds[worst].tolist(),
@@ -76,7 +78,8 @@ def mistakes(predictions: Predictions) -> Figure:
             strict=True,
         )
     ]
-    return _mosaic(title, predictions.images[worst], captions, columns, rows, width=7.2)
+    width = 8.4 if predictions.class_names else 7.2
+    return _mosaic(title, predictions.images[worst], captions, columns, rows, width)
 
 
 def samples(predictions: Predictions) -> Figure:
@@ -84,6 +87,7 @@ def samples(predictions: Predictions) -> Figure:
     classes, each = min(predictions.num_classes, _MANY_CLASSES), 5
     first = first_of_each_class(predictions.labels, classes, each)
     blank = torch.full((1, *predictions.images.shape[1:]), 255, dtype=torch.uint8)
+    names = _names(predictions)
     images, captions = [], []
     for row in range(each):
         for positions in first:
@@ -94,26 +98,37 @@ def samples(predictions: Predictions) -> Figure:
             at = int(positions[row])
             pred, is_right = int(predictions.preds[at]), bool(predictions.is_correct[at])
             images.append(predictions.images[at : at + 1])
-            text = _name(predictions, pred)
+            text = names[pred]
             if not is_right and not predictions.class_names:
                 text += f", not {int(predictions.labels[at])}"
             color = _INK if is_right else _RED
             captions.append((text, f"{float(predictions.confidences[at]):.1%}", color))
-    title = "What the model says to the first test images of each class: pred and probability"
-    return _mosaic(title, torch.cat(images), captions, classes, each, width=0.78 * classes + 0.4)
+    which = "class"
+    if classes < predictions.num_classes:
+        which = f"of the first {classes} of {predictions.num_classes} classes"
+    title = f"What the model says to the first test images of each {which}: pred and probability"
+    width = (0.98 if predictions.class_names else 0.78) * classes + 0.4
+    return _mosaic(title, torch.cat(images), captions, classes, each, width)
 
 
-def _mistake(predictions: Predictions, label: int, pred: int, confidence: float) -> tuple[str, str]:
+def _mistake(predictions: Predictions, label: str, pred: str, confidence: float) -> tuple[str, str]:
     """Return the two lines below a mistake; names take more room than numbers."""
-    names = _name(predictions, label), _name(predictions, pred)
     if predictions.class_names:
-        return names[0], f"for {names[1]}, {confidence:.0%}"
-    return "{} taken for {}".format(*names), f"{confidence:.1%}"
+        return label, f"for {pred}, {confidence:.0%}"
+    return f"{label} taken for {pred}", f"{confidence:.1%}"
 
 
-def _name(predictions: Predictions, label: int) -> str:
-    """Return what a class is called in a figure: short, no formula, of glyphs that there are."""
-    name = predictions.name(label)
+def _names(predictions: Predictions) -> list[str]:
+    """Return what the classes are called in a figure, each another text."""
+    names = [predictions.name(label) for label in range(predictions.num_classes)]
+    short = [_short(name, label) for label, name in enumerate(names)]
+    if len({*short}) < len(short):  # as when long ones begin alike
+        short = [_short(f"{label} {name}", label) for label, name in enumerate(names)]
+    return short
+
+
+def _short(name: str, label: int) -> str:
+    """Return a name cut short, no formula, of glyphs that there are; else the label's number."""
     is_drawn = (
         name.isascii()
         or {*map(ord, name)} <= get_font(findfont("DejaVu Sans")).get_charmap().keys()
@@ -129,9 +144,9 @@ def per_class(predictions: Predictions) -> Figure:
     precision, recall = (values.numpy() for values in predictions.precision_and_recall())
     title = "Precision and recall of each class on the test images"
     classes = np.arange(len(precision))
-    height = 1.4 + 0.36 * len(classes)
+    height = min(1.4 + 0.36 * len(classes), 12)
     left = 0.17 if predictions.class_names else 0.09
-    figure, axes = _figure(7.2, min(height, 12), title, left=left, right=0.97, bottom=0.6 / height)
+    figure, axes = _figure(7.2, height, title, left=left, right=0.97, bottom=0.6 / height)
     axes.hlines(classes, precision, recall, color="#d0d7de", linewidth=3, zorder=1)
     axes.scatter(precision, classes, s=52, marker="o", color=_BLUE, label="precision", zorder=3)
     axes.scatter(recall, classes, s=58, marker="D", color=_ORANGE, label="recall", zorder=2)
@@ -142,13 +157,15 @@ def per_class(predictions: Predictions) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
     axes.set(ylabel="class", ylim=(len(classes) - 0.4, -0.6))
     if predictions.class_names and len(classes) <= _MOST_NAMES:
-        names = [_name(predictions, int(label)) for label in classes]
-        axes.set_yticks(classes, names, fontsize=9 if len(classes) <= _MANY_CLASSES else 7)
+        axes.set_yticks(
+            classes, _names(predictions), fontsize=9 if len(classes) <= _MANY_CLASSES else 7
+        )
     elif len(classes) <= _MANY_CLASSES:
         axes.set_yticks(classes)
     axes.grid(axis="x", color="#eaeef2")
     axes.set_axisbelow(True)
-    axes.legend(loc="lower left", ncols=2, frameon=False, bbox_to_anchor=(0, -0.62 / height * 1.2))
+    below = {"bbox_to_anchor": (left, 0.04 / height), "bbox_transform": figure.transFigure}
+    axes.legend(loc="lower left", ncols=2, frameon=False, borderaxespad=0, **below)
     return figure
 
 
@@ -280,13 +297,14 @@ def _mosaic(
     """Draw images in a grid as one, which takes a tenth of the time of a pair of axes for each.
 
     Images ``(N, 1, 28, 28)`` uint8 are shown dark on light as they were written; a caption is two
-    lines of text and their colour. The width of the figure is in inches.
+    lines of text and their colour. The width of the images is in inches.
     """
     across = _SIDE + _GAP
     line = _LINE * (columns * across - _GAP) / (94 * width)  # in pixels of the images
     down = _SIDE + math.ceil(2.4 * line)
     canvas: Any = np.full((rows * down, columns * across - _GAP), 255, dtype=np.uint8)
-    figure, axes = _figure(width, width * canvas.shape[0] / canvas.shape[1] + 0.55, title)
+    height = width * canvas.shape[0] / canvas.shape[1] + 0.55
+    figure, axes = _figure(max(width, _LEAST_WIDTH), height, title)
     for number, (image, (first, second, color)) in enumerate(zip(images, captions, strict=True)):
         top, left = number // columns * down, number % columns * across
         canvas[top : top + _SIDE, left : left + _SIDE] = 255 - image[0].numpy()

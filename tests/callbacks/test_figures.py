@@ -3,6 +3,7 @@
 from typing import Any
 
 import matplotlib
+import pytest
 import torch
 
 from mnist_lab.callbacks import figures
@@ -61,3 +62,41 @@ def test_names_of_classes_are_shown_short_and_as_they_are() -> None:
     assert texts[:2] == ["cat", "for j, 100%"]
     assert drawn["per_class"].axes[0].get_yticklabels()[0].get_text() == "cat"
     assert drawn["samples"].axes[0].texts[0].get_text() == "j"
+
+
+def some(classes: int, names: tuple[str, ...] = ()) -> Predictions:
+    """Return predictions of some classes, all of which are right."""
+    labels = torch.arange(5 * classes) % classes
+    images = torch.zeros(len(labels), 1, 28, 28, dtype=torch.uint8)
+    return Predictions(images, labels, torch.eye(classes)[labels], names)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 21])
+def test_titles_and_legends_have_their_room(classes: int) -> None:
+    for draw in figures.OF_PREDICTIONS.values():
+        figure = draw(some(classes))
+        pixels(figure)
+        whole, (title,) = figure.bbox, figure.texts
+        box = title.get_window_extent()
+        assert box.x0 >= 0
+        assert box.y1 <= whole.y1
+        assert box.x1 <= whole.x1
+        assert not box.overlaps(figure.axes[0].get_window_extent())
+    figure = figures.per_class(some(classes))
+    pixels(figure)
+    legend = figure.axes[0].get_legend().get_window_extent()
+    ticks = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert legend.y0 >= 0
+    assert not any(legend.overlaps(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("classes", "which"), [(20, "each class:"), (21, "first 20 of 21 classes:")]
+)
+def test_samples_say_which_classes_they_are_of(classes: int, which: str) -> None:
+    assert which in figures.samples(some(classes)).texts[0].get_text()
+
+
+def test_names_that_begin_alike_have_their_numbers() -> None:
+    axes = figures.per_class(some(2, ("shape of a disk", "shape of a square"))).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0 shape of…", "1 shape of…"]
