@@ -220,13 +220,15 @@ def recognize(
         for position in range(1, len(digits) + 1)
     ]
     was_training = model.training
-    model.eval()
     rows: list[list[float]] = []
-    for start in range(0, len(arrays), _BATCH):
-        images = torch.from_numpy(np.stack(arrays[start : start + _BATCH]))
-        images = images.movedim(3, 1) if images.ndim == 4 else images.unsqueeze(1)
-        rows += logits_of(model, images.to(model.device)).softmax(dim=1).tolist()
-    model.train(was_training)
+    try:
+        model.eval()
+        for start in range(0, len(arrays), _BATCH):
+            images = torch.from_numpy(np.stack(arrays[start : start + _BATCH]))
+            images = images.movedim(3, 1) if images.ndim == 4 else images.unsqueeze(1)
+            rows += logits_of(model, images.to(model.device)).softmax(dim=1).tolist()
+    finally:
+        model.train(was_training)
     found = zip(places, arrays, rows, strict=True)
     return [_prediction(*values, class_names) for values in found]
 

@@ -62,6 +62,14 @@ def test_leaves_the_model_as_it_was() -> None:
     assert one.note == "unsure"
 
 
+def test_leaves_the_model_as_it_was_where_it_fails() -> None:
+    model = MLP()
+    model.forward = lambda _: torch.empty(1, 0)[3]  # type: ignore[method-assign]
+    with pytest.raises(IndexError):
+        predict(model, np.full((28, 28), 255, np.uint8))
+    assert model.training
+
+
 def test_an_empty_image_has_no_digit() -> None:
     (one,) = predict(MLP(hidden_dims=[8]), torch.zeros(28, 28, dtype=torch.uint8))
     assert (one.digit, one.runner_up, one.probabilities) == (None, None, ())
