@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
 
-from mnist_lab.config.field import default_of, knobs_of, requirement, shown
+from mnist_lab.config.knob import default_of, knobs_of, requirement, shown
 from mnist_lab.config.options import CONF, choices, groups
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
 from mnist_lab.config.sweep_schema import LAUNCHERS, LearningRates, Settings

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_lab.config.field import knob
+from mnist_lab.config.knob import knob
 
 
 @dataclass

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.allowlist import check_hydra_targets, check_targets
-from mnist_lab.config.field import shown
+from mnist_lab.config.knob import shown
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import (
     RANGE,

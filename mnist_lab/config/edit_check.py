@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.config.callback_schema import Pictures
-from mnist_lab.config.field import shown
+from mnist_lab.config.knob import shown
 from mnist_lab.config.lengths import LENGTHS
 from mnist_lab.config.renames import renamed_values
 from mnist_lab.errors import InputError, listed

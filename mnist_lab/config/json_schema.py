@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from omegaconf import OmegaConf
 
-from mnist_lab.config.field import Knob, default_of, knobs_of
+from mnist_lab.config.knob import Knob, default_of, knobs_of
 from mnist_lab.config.metrics import TAKEN
 from mnist_lab.config.options import CONF, choices
 from mnist_lab.config.schema import SCHEMAS, Train

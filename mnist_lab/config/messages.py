@@ -15,7 +15,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from mnist_lab.config.field import nearest, requirement
+from mnist_lab.config.knob import nearest, requirement
 from mnist_lab.config.options import choices, groups, groups_with
 from mnist_lab.config.other_names import hint
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix

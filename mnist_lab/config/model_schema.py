@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from mnist_lab.config.field import knob
+from mnist_lab.config.knob import knob
 from mnist_lab.data.sets import AUGMENTS, DATASETS, EMNIST_SPLITS, MAX_SEED, NUM_TRAIN
 from mnist_lab.models import arguments
 from mnist_lab.models.arguments import ACTIVATIONS, OUTPUTS

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from mnist_lab.config.field import knob
+from mnist_lab.config.knob import knob
 
 
 @dataclass

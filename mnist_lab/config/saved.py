@@ -21,8 +21,8 @@ from mnist_lab.config.allowlist import (
 )
 from mnist_lab.config.compose import compose
 from mnist_lab.config.edit_check import FROM_DATA, MAY_DIFFER, check_unedited
-from mnist_lab.config.field import shown
 from mnist_lab.config.hydra_internals import to_yaml
+from mnist_lab.config.knob import shown
 from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored

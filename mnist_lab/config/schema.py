@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from mnist_lab.config.callback_schema import CALLBACKS
-from mnist_lab.config.field import knob
+from mnist_lab.config.knob import knob
 from mnist_lab.config.model_schema import MODELS, Data, Module
 from mnist_lab.config.optimizer_schema import OPTIMIZERS, SCHEDULERS
 from mnist_lab.config.trainer_schema import Trainer

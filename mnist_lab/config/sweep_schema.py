@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_lab.config.field import knob
+from mnist_lab.config.knob import knob
 from mnist_lab.data.sets import MAX_SEED
 
 PACKAGE = "hydra_plugins.mnist_lab"  # where Hydra looks for the lab's sweeper and launchers

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_lab.config.field import knob
+from mnist_lab.config.knob import knob
 
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),

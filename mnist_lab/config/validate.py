@@ -24,7 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mnist_lab.config.allowlist import EXTRAS, check_roles, is_the_labs
 from mnist_lab.config.extras import require
-from mnist_lab.config.field import check_knob, knobs_of, nearest, requirement, shown
+from mnist_lab.config.knob import check_knob, knobs_of, nearest, requirement, shown
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
 from mnist_lab.config.options import choices

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from typing_extensions import override
 
-from mnist_lab.config.field import shown
+from mnist_lab.config.knob import shown
 from mnist_lab.config.validate import num_devices
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.inference.evaluate import evaluate_run

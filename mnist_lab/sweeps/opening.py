@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_lab.config.field import shown as shown_value
+from mnist_lab.config.knob import shown as shown_value
 from mnist_lab.errors import ConfigError, LabError
 from mnist_lab.runs.directory import MANIFEST, display_path
 from mnist_lab.runs.exclusive import check_unused
 from mnist_lab.runs.summary import counted
-from mnist_lab.sweeps import manifest
+from mnist_lab.sweeps import plan
 from mnist_lab.sweeps.records import Ledger
 from mnist_lab.sweeps.request import Request
 
@@ -45,15 +45,15 @@ def opened(request: Request, ledger: Ledger) -> "Study":
     try:
         with ledger.locked():
             ledger.remove_partials()
-            before = manifest.read_plan(folder)  # another process may have been faster
+            before = plan.read_plan(folder)  # another process may have been faster
             content = _content(folder, request)
             study = Study(address)
             if study.identity is not None and request.widened(study.identity) != study.identity:
                 study = _widened(study, request, ledger)
-            if changes := manifest.changes(before or content, request.plan):
+            if changes := plan.changes(before or content, request.plan):
                 _log.warning("%s: was begun with %s", display_path(folder), "; ".join(changes))
             if content != before:
-                manifest.write_plan(folder, content)
+                plan.write_plan(folder, content)
             return study
     except LabError:
         ledger.drop_empty()
@@ -67,9 +67,7 @@ def _widened(study: "Study", request: Request, ledger: Ledger) -> "Study":
         stack.callback(study.close)
         check_unused(ledger.sweep_dir)
         identity = request.widened(before)
-        manifest.check_same(
-            place, identity, request.plan.identity(), request.settings.accept_changes
-        )
+        plan.check_same(place, identity, request.plan.identity(), request.settings.accept_changes)
         told = (
             "with the new points it is the whole grid"
             if request.settings.is_grid
@@ -95,14 +93,14 @@ def _content(folder: Path, request: Request) -> dict[str, Any]:
     """Return what ``sweep.json`` has to be, with what the directory's own says already."""
     # Looked for first: another process that begins the sweep writes its file before it runs any.
     has_runs = any(folder.glob(f"*/{MANIFEST}")) or (folder / MANIFEST).exists()
-    before, place = manifest.read_plan(folder), display_path(folder)
+    before, place = plan.read_plan(folder), display_path(folder)
     if before is None:
         if has_runs:
             raise ConfigError(
                 f"{place}: holds runs that are of no sweep; choose another hydra.sweep.dir"
             )
         return request.plan.content()
-    manifest.check_same(
+    plan.check_same(
         place,
         request.widened(before),
         request.plan.identity(),
@@ -119,9 +117,9 @@ def _content(folder: Path, request: Request) -> dict[str, Any]:
 
 def checked_study(study: "Study", folder: Path, request: Request) -> str:
     """Check that a study belongs to this sweep, and return the name of this directory in it."""
-    content = manifest.read_plan(folder)
+    content = plan.read_plan(folder)
     assert content is not None
-    identity = manifest.identity_of(content)
+    identity = plan.identity_of(content)
     place = f"{study.address.name} in {study.address.storage}"
     has_trials = bool(study.trials())  # before the identity, which another process writes first
     if study.identity is None and has_trials:
@@ -132,9 +130,7 @@ def checked_study(study: "Study", folder: Path, request: Request) -> str:
         named_by = (
             "hydra.sweep.dir" if request.settings.storage is None else "hydra.sweeper.study_name"
         )
-        manifest.check_same(
-            place, study.identity, identity, request.settings.accept_changes, named_by
-        )
+        plan.check_same(place, study.identity, identity, request.settings.accept_changes, named_by)
     if study.identity != identity:
         study.set_identity(identity)
     study.check()

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from mnist_lab.config.field import shown
+from mnist_lab.config.knob import shown
 from mnist_lab.errors import BusyError, InputError, StorageError, first_line
 from mnist_lab.files.atomic import remove_partials
 from mnist_lab.files.regular import check_links

@@ -13,8 +13,8 @@ from mnist_lab.config.resolve import resolved
 from mnist_lab.config.sweep_schema import POPULATION, Settings
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
-from mnist_lab.sweeps import manifest as plan
 from mnist_lab.sweeps.compose import checked_trials
+from mnist_lab.sweeps.plan import Plan, flat_config
 from mnist_lab.sweeps.settings import (
     check_population,
     check_settings,
@@ -44,7 +44,7 @@ class Request:
     space: Space
     objectives: dict[str, str]
     total: int
-    plan: plan.Plan
+    plan: Plan
     loader: Loader
 
     def widened(self, identity: dict[str, Any]) -> dict[str, Any]:
@@ -99,15 +99,15 @@ def read_command(config: DictConfig, arguments: Sequence[str], loader: Loader) -
 
 def _plan(
     config: DictConfig, settings: Settings, space: Space, objectives: Mapping[str, str]
-) -> plan.Plan:
+) -> Plan:
     varied = {dimension.key: dimension.text for dimension in space.dimensions}
     overrides = [*given_overrides(config.hydra), *given_overrides(config.hydra, "hydra")]
     sources = config.hydra.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
-    return plan.Plan(
+    return Plan(
         space=varied,
         search=search_of(settings, objectives),
-        config=plan.flat_config(resolved(config), varied),
+        config=flat_config(resolved(config), varied),
         overrides=[text for text in overrides if not text.startswith("hydra.mode=")],
         config_dir=" --config-dir ".join(folders) or None,
         study={"storage": settings.storage, "study_name": settings.study_name},

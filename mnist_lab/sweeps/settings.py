@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_lab.config.field import check_knob, knobs_of, nearest, shown
+from mnist_lab.config.knob import check_knob, knobs_of, nearest, shown
 from mnist_lab.config.metrics import measured
 from mnist_lab.config.sweep_schema import POPULATION, WITH_RUNGS, Settings
 from mnist_lab.errors import ConfigError

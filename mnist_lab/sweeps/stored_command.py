@@ -13,7 +13,7 @@ from mnist_lab.config.sweep_schema import LAUNCHERS, PLACES, Settings
 from mnist_lab.errors import InputError, UntrustedError
 from mnist_lab.runs.directory import SWEEP
 from mnist_lab.runs.manifest import flat
-from mnist_lab.sweeps.manifest import read_plan
+from mnist_lab.sweeps.plan import read_plan
 
 _DROPPED = ("allow_targets", "hydra.mode", "hydra.sweep.dir", "hydra.sweeper.retry_failed")
 _FREE = {

@@ -76,9 +76,9 @@ class Trial:
 
     def callbacks(self, monitor: str) -> "list[L.Callback]":
         """Return the callback that reports the monitored metric after each epoch."""
-        from mnist_lab.sweeps.epoch_reports import Watch  # torch takes seconds to import
+        from mnist_lab.sweeps.epoch_reporter import EpochReporter  # torch takes seconds to import
 
-        return [Watch(self, monitor)]
+        return [EpochReporter(self, monitor)]
 
     def report(self, epoch: int, value: float, is_last: bool = False) -> bool:
         """Report the monitored metric after an epoch, and return whether the trial should end."""

@@ -20,9 +20,9 @@ from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.library_errors import settings_taken
-from mnist_lab.training.stacked.choice import stacking
 from mnist_lab.training.stacked.fit import fit, reason_config_is_not_stacked
 from mnist_lab.training.stacked.module import Metrics, Stack
+from mnist_lab.training.stacked.stackable import stacking
 from mnist_lab.training.threads import threads_of
 from mnist_lab.training.trainer import build_model, build_trainer
 

@@ -17,7 +17,7 @@ from omegaconf import MISSING
 from torch.optim import lr_scheduler as schedules
 
 from mnist_lab.config import callback_schema, optimizer_schema
-from mnist_lab.config.field import check_knob, default_of, requirement
+from mnist_lab.config.knob import check_knob, default_of, requirement
 from mnist_lab.config.metrics import METRICS
 from mnist_lab.config.schema import SCHEMAS
 from mnist_lab.config.trainer_schema import PRECISIONS, Trainer

@@ -11,7 +11,7 @@ from sweeping import TYPED_AGAIN
 
 from mnist_lab.errors import InputError, UntrustedError
 from mnist_lab.runs.directory import SWEEP
-from mnist_lab.sweeps.manifest import Plan, write_plan
+from mnist_lab.sweeps.plan import Plan, write_plan
 from mnist_lab.sweeps.stored_command import resuming_arguments
 
 PLAN = Plan({}, {}, {}, overrides=["model=mlp", "lr=interval(0,1)"])

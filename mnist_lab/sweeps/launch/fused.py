@@ -28,9 +28,9 @@ from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.checkpoints.newest import newest
 from mnist_lab.training.checkpoints.resume_state import read_snapshot
 from mnist_lab.training.data_dimensions import follow_data
-from mnist_lab.training.stacked.choice import stacking
 from mnist_lab.training.stacked.fit import reason_config_is_not_stacked
 from mnist_lab.training.stacked.network import EXACT
+from mnist_lab.training.stacked.stackable import stacking
 from mnist_lab.training.stacked.train import train_stack
 from mnist_lab.training.trainer import build_model, build_trainer
 

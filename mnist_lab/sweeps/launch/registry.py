@@ -10,7 +10,7 @@ from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
 
 from mnist_lab.config.extras import require
-from mnist_lab.config.field import shown
+from mnist_lab.config.knob import shown
 from mnist_lab.config.sweep_schema import LAUNCHERS, PACKAGE, Fused, Parallel, Ray, Slurm
 from mnist_lab.errors import ConfigError
 from mnist_lab.sweeps.settings import checked_node

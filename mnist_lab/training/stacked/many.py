@@ -13,11 +13,11 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.layers import one_of
 from mnist_lab.training.fit import default_trainer, fit_metrics, train
 from mnist_lab.training.silenced_warnings import ignore_noise
-from mnist_lab.training.stacked.choice import stacking
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Stack
 from mnist_lab.training.stacked.network import EXACT, reason_optimizer_is_not_stacked
+from mnist_lab.training.stacked.stackable import stacking
 
 _OWN = {"optimizer", "scheduler", "init", "label_smoothing"}
 """Arguments in which models of one stack may differ."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from mnist_lab.config.field import nearest, shown
+from mnist_lab.config.knob import nearest, shown
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_lab.errors import ConfigError, InputError
-from mnist_lab.sweeps.manifest import (
+from mnist_lab.sweeps.plan import (
     Plan,
     changes,
     check_same,

@@ -9,7 +9,7 @@ import torch
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, train
 from mnist_lab.errors import Diverged, Pruned
-from mnist_lab.sweeps.epoch_reports import Watch
+from mnist_lab.sweeps.epoch_reporter import EpochReporter
 from mnist_lab.sweeps.trial import Trial
 
 
@@ -62,7 +62,7 @@ def fit(trial: Trial, monitor: str = "val/acc", **options: Any) -> list[dict[str
         limit_val_batches=1,
         limit_test_batches=1,
         enable_progress_bar=False,
-        callbacks=[values, Watch(trial, monitor)],
+        callbacks=[values, EpochReporter(trial, monitor)],
         **options,
     )
     return values.found[1:]

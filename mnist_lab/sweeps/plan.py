@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.edit_check import MAY_DIFFER, MOST_NAMED
-from mnist_lab.config.field import shown
+from mnist_lab.config.knob import shown
 from mnist_lab.config.renames import renamed_values
 from mnist_lab.errors import ConfigError, InputError, listed
 from mnist_lab.runs import directory

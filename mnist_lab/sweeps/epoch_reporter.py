@@ -10,7 +10,7 @@ from mnist_lab.sweeps.trial import Trial
 from mnist_lab.training.fit import own_checkpoint
 
 
-class Watch(L.Callback):
+class EpochReporter(L.Callback):
     """Reports the monitored value of each epoch, before anything of the next one is saved.
 
     It has to come before the callback that saves checkpoints: a run that is killed in between is

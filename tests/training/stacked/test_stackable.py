@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnist_lab.models import CNN, MLP, Classifier, Module, SoftmaxRegression
 from mnist_lab.training.stacked import choice
-from mnist_lab.training.stacked.choice import stacking
+from mnist_lab.training.stacked.stackable import stacking
 
 
 class OwnStep(Model):
