@@ -70,7 +70,7 @@ def test_no_validation_in_common_leaves_the_test(runs: Path) -> None:
         ("1 missing --ensemble", 3, "missing/config.yaml: no such file"),
         ("1 fashion --ensemble", 2, "data.dataset=fashion_mnist, but mnist in 1"),
         ("1 classes --ensemble", 2, "model.num_classes=12, but 10 in 1"),
-        ("1 empty --ensemble", 3, "its run kept no checkpoint"),
+        ("1 empty --ensemble", 3, "empty: no checkpoint in it: removed, or"),
         ("1 2 --ensemble trainer=ddp_cpu", 2, "trainer.devices=2: must be 1 for an ensemble"),
         ("1 2 --ensemble optimizer.lr=1", 2, "optimizer.lr=1: only data and trainer"),
     ],

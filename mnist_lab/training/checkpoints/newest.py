@@ -80,7 +80,7 @@ def best_of(run_dir: Path) -> tuple[Path, dict[str, Any]]:
         return last
     if is_finished(run_dir):
         raise InputError(
-            f"{run_dir}: its run kept no checkpoint (callbacks=none, "
+            f"{run_dir}: no checkpoint in it: removed, or its run kept none (callbacks=none, "
             "trainer.enable_checkpointing=false or fast_dev_run); train it with checkpoints"
         )
     raise InputError(f"{run_dir}: no checkpoint in it; is it a run's directory?")
