@@ -136,3 +136,73 @@ class Measured(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam."""
         return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+class Curriculum(Measured):
+    """Counts its epochs, and keeps the number by Lightning's hooks of a checkpoint."""
+
+    count = 0
+
+    def on_train_epoch_start(self) -> None:
+        """Count."""
+        self.count += 1
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss, which weighs more in each epoch."""
+        return super().training_step(batch, batch_idx) * self.count
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the number."""
+        checkpoint["count"] = self.count
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back, and out of the checkpoint."""
+        self.count = checkpoint.pop("count")
+
+
+class Counter(L.Callback):
+    """Counts epochs, by which it sets the learning rate."""
+
+    count = 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count."""
+        self.count += 1
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the learning rate."""
+        trainer.optimizers[0].param_groups[0]["lr"] = 0.01 / self.count
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the number."""
+        checkpoint["counter"] = self.count
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take it back."""
+        self.count = checkpoint["counter"]
+
+
+class Brighter(Shuffled):
+    """Makes batches brighter with each one, and keeps how many there were."""
+
+    count = 0
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Make the images brighter."""
+        if self.trainer is not None and self.trainer.training:
+            self.count += 1
+        return [batch[0] * (1 + self.count / 10), batch[1]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the number."""
+        self.count = state_dict["count"]

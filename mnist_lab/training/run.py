@@ -33,7 +33,7 @@ from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import own_checkpoint, train
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.loggers.hparams import log_best, log_config, settings_of
-from mnist_lab.training.loggers.resume_logs import close_logs, rewind
+from mnist_lab.training.loggers.resume_logs import claim_folders, close_logs, rewind
 from mnist_lab.training.loggers.tracker import Tracker
 from mnist_lab.training.observer import current_observer
 from mnist_lab.training.progress_file import Heartbeat
@@ -166,7 +166,12 @@ def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.
 
 
 def begin_logs(config: DictConfig, loggers: list[Logger], snapshot: Snapshot | None) -> None:
-    """Cut log files back to a snapshot; log the config of a new run; begin it in trackers."""
+    """Cut log files back to a snapshot; log the config of a new run; begin it in trackers.
+
+    Raises:
+        ConfigError: a log folder is another run's.
+    """
+    claim_folders(loggers, Path(config.run_dir), snapshot.logs if snapshot else None)
     if snapshot is not None:
         rewind(loggers, snapshot.logs, snapshot.step)
     else:

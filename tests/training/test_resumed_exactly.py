@@ -44,6 +44,13 @@ NEIGHBOURS = {
     },
     "sums of one's own": "data._target_=own_training.Shuffled monitor=train_loss_epoch mode=min "
     f"model._target_=own_training.Measured {_OWN_TRAINING}",
+    "state by a module's hooks": "data._target_=own_training.Shuffled monitor=val_acc "
+    f"model._target_=own_training.Curriculum {_OWN_TRAINING}",
+    "state by a callback's hooks": "+callbacks.x._target_=own_training.Counter scheduler=none "
+    f"{_OWN_TRAINING}",
+    "state of a data module": f"data._target_=own_training.Brighter {_OWN_TRAINING}",
+    "a stream to its end": "data._target_=own_training.Streamed scheduler=none "
+    f"trainer.limit_train_batches=null {_OWN_TRAINING}",
     "much at once": " ".join(
         MORE[name].replace("callbacks.x", f"callbacks.{name}")
         for name in ("double", "lr_monitor_epoch", "saved_best_two", "ema")

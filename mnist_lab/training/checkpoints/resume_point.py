@@ -5,11 +5,16 @@ start, which ran before the state was taken: they change weights, learning rates
 and log again what is in the log files. The point is where a training step is about to begin.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from mnist_lab.config.allowlist import is_shipped_package
 from mnist_lab.errors import ConfigError, InputError
+from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import OVER_THE_RUN
 from mnist_lab.models.optimizers import advance
@@ -42,20 +47,41 @@ class PutBack:
     def end(self, trainer: L.Trainer) -> None:
         """Restore all that Lightning has restored."""
         unmute(trainer)
-        weights = self._checkpoint.get(_CURRENT, self._checkpoint["state_dict"])
+        content = self._given_to_hooks(trainer)
+        weights = content.get(_CURRENT, content["state_dict"])
         strict = trainer.lightning_module.strict_loading
         trainer.strategy.load_model_state_dict({"state_dict": weights}, strict=strict)
         trainer.strategy.load_optimizer_state_dict(self._checkpoint)
         schedules = self._checkpoint["lr_schedulers"]
         for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
             config.scheduler.load_state_dict(state)
-        if self._steps > trainer.estimated_stepping_batches:
+        if self._steps and self._steps > trainer.estimated_stepping_batches:
             raise InputError(f"{trainer.ckpt_path}: its schedule is beyond the end of the run")
         if self._steps:
             advance(trainer.lr_scheduler_configs[0].scheduler, self._steps)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if state := self._callbacks.get(callback.state_key):
                 callback.load_state_dict(state)
+
+    def _given_to_hooks(self, trainer: L.Trainer) -> Mapping[str, Any]:
+        """Give what a user's own hooks have saved back to them; return the checkpoint's content.
+
+        They may change it, and so get it as it is in the file.
+        """
+        model: L.LightningModule = trainer.lightning_module
+        own = [
+            callback
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+            if not is_shipped_package(type(callback).__module__)
+            and is_overridden("on_load_checkpoint", callback)
+        ]
+        has_hook = is_overridden("on_load_checkpoint", model)
+        content = read_checkpoint(Path(str(trainer.ckpt_path))) if own or has_hook else None
+        if content is not None:
+            model.on_load_checkpoint(content)
+            for callback in own:
+                callback.on_load_checkpoint(trainer, model, content)
+        return self._checkpoint if content is None else content
 
 
 def _goes_by_length(trainer: L.Trainer) -> bool:

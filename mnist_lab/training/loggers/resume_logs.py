@@ -1,18 +1,23 @@
 """Log files of a resumed run: their lengths at a snapshot, and cutting them back to those."""
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from mnist_lab.errors import InputError
+from mnist_lab.errors import ConfigError, InputError, printable
 from mnist_lab.files.atomic import write_atomic
+from mnist_lab.files.regular import read_regular
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.training.lightning_internals import set_purge_step
 from mnist_lab.training.loggers.tracker import Tracker
 
 _CSV_KEPT = ".metrics.csv.kept"
+_MAX_PATH = 10_000  # bytes
+_OWNER = ".mnist_lab_run"  # file in a log folder outside a run's directory: whose folder it is
 
 
 def log_lengths(loggers: Iterable[Logger]) -> list[dict[str, int]]:
@@ -50,6 +55,42 @@ def close_logs(loggers: Iterable[Logger], is_finished: bool = False) -> None:
             logger.close(is_finished)
         elif is_finished and isinstance(logger, CSVLogger):
             Path(logger.log_dir, _CSV_KEPT).unlink(missing_ok=True)
+
+
+def claim_folders(
+    loggers: Iterable[Logger], run_dir: Path, logs: Sequence[Mapping[str, int]] | None = None
+) -> None:
+    """Note in log folders outside a run's directory that they are the run's, which cuts them back.
+
+    ``logs`` are those of the snapshot that it is resumed from.
+
+    Raises:
+        ConfigError: one has log files of another run.
+    """
+    for logger, lengths in itertools.zip_longest(loggers, logs or []):
+        if isinstance(logger, TensorBoardLogger | CSVLogger) and "://" not in str(logger.log_dir):
+            _claim(Path(logger.log_dir).resolve(), run_dir.resolve(), lengths or {})
+
+
+def _claim(folder: Path, run_dir: Path, lengths: Mapping[str, int]) -> None:
+    if folder.is_relative_to(run_dir):
+        return
+    owner, files = folder / _OWNER, {path.name for path in folder.glob("*")}
+    other = "another run"
+    if owner.exists():
+        other = read_regular(owner, _MAX_PATH).decode(errors="surrogateescape")
+        is_own = other == str(run_dir)
+    else:  # perhaps one of an earlier version
+        is_logged = any(fnmatch(name, EVENTS) or name == "metrics.csv" for name in files)
+        is_own = not is_logged or (lengths != {} and lengths.keys() <= files)
+    if not is_own:
+        raise ConfigError(
+            f"{folder}: has the log files of {printable(other)}; a run cuts its own back where it "
+            "is resumed, and so needs a folder of its own: leave save_dir out, or give each run "
+            "another"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(owner, str(run_dir).encode(errors="surrogateescape"))
 
 
 def rewind(

@@ -1,11 +1,20 @@
 """What logs are worth when a run is killed while it writes them."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
-from lightning.pytorch.loggers import CSVLogger
+import pytest
+from door import call
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from mnist_lab.training.loggers.resume_logs import close_logs, log_lengths, rewind
+from mnist_lab.errors import ConfigError
+from mnist_lab.training.loggers.resume_logs import (
+    claim_folders,
+    close_logs,
+    log_lengths,
+    rewind,
+)
 
 
 def csv_logger(folder: Path) -> CSVLogger:
@@ -32,3 +41,46 @@ def test_csv_rows_outlive_a_kill_while_lightning_writes_them_anew(tmp_path: Path
     assert len(path.read_text().splitlines()) == 7
     close_logs([logger], is_finished=True)
     assert [one.name for one in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def tensorboard(folder: Path) -> TensorBoardLogger:
+    logger = TensorBoardLogger(folder, name="", version="")
+    logger.log_metrics({"train/loss": 0.5}, step=0)
+    logger.finalize("success")
+    return logger
+
+
+@pytest.mark.parametrize("kind", [tensorboard, csv_logger])
+def test_a_folder_has_the_logs_of_one_run(kind: Callable[[Path], Logger], tmp_path: Path) -> None:
+    first, second, logs = tmp_path / "first", tmp_path / "second", tmp_path / "logs"
+    claim_folders([kind(first / "logs")], first)
+    assert not (first / "logs" / ".mnist_lab_run").exists()
+    empty = CSVLogger(logs, name="", version="")
+    claim_folders([empty], first)
+    claim_folders([empty], first)
+    kind(logs)
+    claim_folders([empty], first, [{}])
+    with pytest.raises(ConfigError, match=f"logs: has the log files of {first}; a run cuts"):
+        claim_folders([empty], second)
+
+
+def test_logs_of_an_earlier_version_are_those_of_the_snapshot(tmp_path: Path) -> None:
+    logger = tensorboard(tmp_path / "logs")
+    lengths = log_lengths([logger])
+    logger.finalize("success")
+    with pytest.raises(ConfigError, match="has the log files of another run"):
+        claim_folders([logger], tmp_path / "run")
+    claim_folders([logger], tmp_path / "run", lengths)
+    claim_folders([logger], tmp_path / "run")
+
+
+def test_a_run_leaves_the_logs_of_another_one(tmp_path: Path) -> None:
+    few = " ".join(f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test"))
+    command = f"train trainer=cpu model=softmax trainer.max_epochs=1 {few} "
+    command += f"logger.tensorboard.save_dir={tmp_path / 'logs'} hydra.run.dir="
+    done = call(f"{command}first", tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = {path: path.stat().st_size for path in (tmp_path / "logs").rglob("*")}
+    done = call(f"{command}second", tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert {path: path.stat().st_size for path in (tmp_path / "logs").rglob("*")} == before
