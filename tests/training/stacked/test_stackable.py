@@ -9,7 +9,7 @@ from stack_trials import trainer
 from torch import Tensor
 
 from mnist_lab.models import CNN, MLP, Classifier, Module, SoftmaxRegression
-from mnist_lab.training.stacked import choice
+from mnist_lab.training.stacked import stackable
 from mnist_lab.training.stacked.stackable import stacking
 
 
@@ -73,6 +73,6 @@ def test_memory_bounds_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     # Two convolutions, pooled, keep about 30 kB an image; 411,000 parameters take 6.6 MB.
     assert 20 < size(tiny(), 128) < 200
     assert size(tiny(), 1024) < size(tiny(), 128) / 4
-    assert size(CNN(), 1) == choice.max_stack(CNN(), torch.device("cpu"))
-    monkeypatch.setattr(choice, "_CPU_MEMORY", 10_000_000)
+    assert size(CNN(), 1) == stackable.max_stack(CNN(), torch.device("cpu"))
+    monkeypatch.setattr(stackable, "_CPU_MEMORY", 10_000_000)
     assert size(CNN(), 128) == 1
