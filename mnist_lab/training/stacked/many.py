@@ -36,7 +36,8 @@ def train_many(
     as one stack; learning rates, schedules and the like may differ, and the dropout of MLPs.
     Weights of MLPs and softmax regressions are those that each would have alone, dropout apart;
     those of other models are equal to them up to rounding. What cannot be stacked, or is faster one
-    by one, such as most CNNs on a CPU, is trained one after the other. No checkpoint is kept, and
+    by one, such as most CNNs on a CPU or any model on a data module of one's own, is trained one
+    after the other. No checkpoint is kept, and
     so the last weights are tested.
 
     Args:
@@ -63,7 +64,7 @@ def train_many(
     options = {"enable_progress_bar": False, **trainer_options}
     results: dict[int, dict[str, float]] = {}
     one_of("stack", stack, STACKS)
-    for group in _groups(models, options, datamodule.batch_size, stack):
+    for group in _groups(models, options, datamodule, stack):
         if len(group) == 1:
             (place,) = group
             alone = copy.copy(datamodule)  # the same images in the order of another seed
@@ -77,9 +78,11 @@ def train_many(
 
 
 def _groups(
-    models: Sequence[Classifier], options: dict[str, Any], batch_size: int, stack: str
+    models: Sequence[Classifier], options: dict[str, Any], datamodule: MNISTDataModule, stack: str
 ) -> list[list[int]]:
     """Return the places of the models of each stack; what is trained alone is a group of one."""
+    if type(datamodule) is not MNISTDataModule:  # whose hooks and images a stack would not see
+        return [[place] for place in range(len(models))]
     groups: dict[Hashable, list[int]] = {}
     for place, model in enumerate(models):
         key = place if reason_optimizer_is_not_stacked(model) else _kind(model)
@@ -89,7 +92,9 @@ def _groups(
         size = 1
         if len(group) > 1:
             model = models[group[0]]
-            _, size = stacking(model, default_trainer(model, **options), batch_size, stack)
+            _, size = stacking(
+                model, default_trainer(model, **options), datamodule.batch_size, stack
+            )
         stacks += [group[start : start + size] for start in range(0, len(group), size)]
     return stacks
 

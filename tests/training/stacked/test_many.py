@@ -1,12 +1,15 @@
 """Many models trained in one call."""
 
 import copy
+from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from torch import Tensor
 
 from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression, train, train_many
+from mnist_lab.data import Split
 from mnist_lab.errors import ConfigError
 from mnist_lab.models import Classifier
 
@@ -62,3 +65,35 @@ def test_cnns_that_are_forced_into_a_stack_are_equal_up_to_rounding() -> None:
 def test_as_many_seeds_as_models() -> None:
     with pytest.raises(ValueError, match="must be 1, one for each model"):
         train_many([SoftmaxRegression()], seeds=[1, 2])
+
+
+class Parity(MNISTDataModule):
+    """Says whether a digit is odd, of negatives."""
+
+    num_classes = 2
+
+    def split(self, train: bool) -> Split:
+        images, labels, sha256 = super().split(train)
+        return Split(images, labels % 2, sha256)
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> Any:
+        images, *others = batch
+        return 255 - images, *others
+
+
+def softmax(**settings: Any) -> list[Classifier]:
+    """Return two models that fit together, at learning rates of their own."""
+    L.seed_everything(0, verbose=False)
+    return [SoftmaxRegression(optimizer={"lr": lr}, **settings) for lr in (1e-3, 1e-2)]
+
+
+def check_alone(results: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+    """Check that results are those of lone trainings, times apart."""
+    for one, other in zip(results, expected, strict=True):
+        assert {**one, "time/fit": 0, "time/epoch": 0} == {**other, "time/fit": 0, "time/epoch": 0}
+
+
+def test_a_data_module_of_ones_own_serves_its_own_images() -> None:
+    results = train_many(softmax(num_classes=2), Parity(), [0, 3], **SHORT)
+    lone = zip(softmax(num_classes=2), (0, 3), strict=True)
+    check_alone(results, [train(model, Parity(seed=seed), **SHORT) for model, seed in lone])
