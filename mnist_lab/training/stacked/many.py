@@ -21,6 +21,7 @@ from mnist_lab.training.stacked.stackable import stacking
 
 _OWN = {"optimizer", "scheduler", "init", "label_smoothing"}
 """Arguments in which models of one stack may differ."""
+_WATCHING = ("callbacks", "logger")  # options for which a stack has no model, no metrics, no rate
 
 
 def train_many(
@@ -47,7 +48,9 @@ def train_many(
             their augmentation; None is the data module's for all.
         stack: ``auto``, ``always`` to stack what is faster one by one, or ``exact`` to stack MLPs
             and softmax regressions alone.
-        trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``.
+        trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``. With
+            ``callbacks`` or a ``logger`` models are trained one after the other; each has copies of
+            the callbacks, and all have the logger.
 
     Returns:
         For each model what ``train`` returns; ``time/fit`` is its share of a stack's seconds.
@@ -69,7 +72,10 @@ def train_many(
             (place,) = group
             alone = copy.copy(datamodule)  # the same images in the order of another seed
             alone.seed, _ = streams[place]
-            results[place] = train(models[place], alone, **options)
+            callbacks = copy.deepcopy(
+                options.get("callbacks")
+            )  # which count and stop by themselves
+            results[place] = train(models[place], alone, **{**options, "callbacks": callbacks})
             continue
         members = [models[place] for place in group]
         found = _train_stack(members, datamodule, [streams[place] for place in group], options)
@@ -81,7 +87,8 @@ def _groups(
     models: Sequence[Classifier], options: dict[str, Any], datamodule: MNISTDataModule, stack: str
 ) -> list[list[int]]:
     """Return the places of the models of each stack; what is trained alone is a group of one."""
-    if type(datamodule) is not MNISTDataModule:  # whose hooks and images a stack would not see
+    is_own = type(datamodule) is not MNISTDataModule  # a stack would pass its hooks and images over
+    if is_own or any(options.get(name) for name in _WATCHING):
         return [[place] for place in range(len(models))]
     groups: dict[Hashable, list[int]] = {}
     for place, model in enumerate(models):

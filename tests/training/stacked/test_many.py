@@ -1,11 +1,14 @@
 """Many models trained in one call."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression, train, train_many
@@ -97,3 +100,30 @@ def test_a_data_module_of_ones_own_serves_its_own_images() -> None:
     results = train_many(softmax(num_classes=2), Parity(), [0, 3], **SHORT)
     lone = zip(softmax(num_classes=2), (0, 3), strict=True)
     check_alone(results, [train(model, Parity(seed=seed), **SHORT) for model, seed in lone])
+
+
+class Still(L.Callback):
+    """Keeps the learning rate at 0, and looks at the model and its metrics."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.optimizers[0].param_groups[0]["lr"] = 0.0
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, SoftmaxRegression)
+        assert "val/acc" in trainer.callback_metrics
+
+
+def test_callbacks_are_each_models_own() -> None:
+    options = {**SHORT, "max_epochs": 4}
+    models = softmax()
+    untrained = copy.deepcopy(models)
+    stops = EarlyStopping("val/acc", mode="max", min_delta=1.0, patience=2)
+    results = train_many(models, callbacks=[stops, Still()], **options)
+    assert [result["epochs"] for result in results] == [3, 3]
+    for model, before in zip(models, untrained, strict=True):
+        assert all(map(torch.equal, model.parameters(), before.parameters()))
+
+
+def test_a_logger_gets_what_a_lone_training_logs(tmp_path: Path) -> None:
+    train_many(softmax(), logger=CSVLogger(tmp_path, name="", version=""), **SHORT)
+    assert "val/acc" in (tmp_path / "metrics.csv").read_text()
