@@ -15,7 +15,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.files.checkpoint import read_checkpoint
-from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints.callback import Checkpoint
@@ -31,7 +30,7 @@ from mnist_lab.training.silenced_warnings import ignore_noise
 
 
 def train(
-    model: Classifier,
+    model: L.LightningModule,
     datamodule: L.LightningDataModule | None = None,
     trainer: L.Trainer | None = None,
     ckpt_path: str | Path | None = None,
@@ -77,7 +76,7 @@ def train(
 
 
 def fit_metrics(
-    model: Classifier, epochs: int, steps: int, seconds: float, logged: Mapping[str, float]
+    model: L.LightningModule, epochs: int, steps: int, seconds: float, logged: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the metrics of a run's training."""
     return {
@@ -97,7 +96,7 @@ def own_checkpoint(trainer: L.Trainer) -> Checkpoint | None:
 
 def _fit(
     trainer: L.Trainer,
-    model: Classifier,
+    model: L.LightningModule,
     datamodule: L.LightningDataModule,
     ckpt_path: str | Path | None,
     checkpoint: Checkpoint | None,
@@ -162,7 +161,7 @@ def default_trainer(model: L.LightningModule, **options: Any) -> L.Trainer:
     return L.Trainer(**options | {"callbacks": callbacks})
 
 
-def load_best(model: Classifier, trainer: L.Trainer) -> None:
+def load_best(model: L.LightningModule, trainer: L.Trainer) -> None:
     """Put the weights of the best checkpoint into the model, where the trainer kept one.
 
     Raises:

@@ -3,8 +3,9 @@
 import copy
 import time
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, cast
 
+import lightning as L
 from torch import nn
 
 from mnist_lab.config.sweep_schema import STACKS
@@ -25,8 +26,8 @@ _WATCHING = ("callbacks", "logger")  # options for which a stack has no model, n
 
 
 def train_many(
-    models: Sequence[Classifier],
-    datamodule: MNISTDataModule | None = None,
+    models: Sequence[L.LightningModule],
+    datamodule: L.LightningDataModule | None = None,
     seeds: Sequence[int] | None = None,
     stack: str = "auto",
     **trainer_options: Any,
@@ -38,14 +39,14 @@ def train_many(
     Weights of MLPs and softmax regressions are those that each would have alone, dropout apart;
     those of other models are equal to them up to rounding. What cannot be stacked, or is faster one
     by one, such as most CNNs on a CPU or any model on a data module of one's own, is trained one
-    after the other. No checkpoint is kept, and
-    so the last weights are tested.
+    after the other. No checkpoint is kept, and so the last weights are tested.
 
     Args:
-        models: the models; afterwards they hold the weights that were tested.
+        models: the models, of which those that are no ``Classifier`` are trained one after the
+            other; afterwards they hold the weights that were tested.
         datamodule: the data; None is ``MNISTDataModule()``.
         seeds: for each model the ``seed`` of its data module, which draws the order of images and
-            their augmentation; None is the data module's for all.
+            their augmentation; None is the data module's for all, as for one without ``seed``.
         stack: ``auto``, ``always`` to stack what is faster one by one, or ``exact`` to stack MLPs
             and softmax regressions alone.
         trainer_options: arguments of ``lightning.Trainer``, such as ``max_epochs=3``. With
@@ -57,51 +58,63 @@ def train_many(
 
     Raises:
         ConfigError: an optimizer or a schedule cannot be built, or ``stack`` is none of the three.
-        ValueError: there are not as many seeds as models.
+        ValueError: there are not as many seeds as models, or the data module has no ``seed``.
     """
     ignore_noise()
     datamodule = datamodule if datamodule is not None else MNISTDataModule()
-    streams = [(seed, datamodule.fold) for seed in seeds or [datamodule.seed] * len(models)]
-    if len(streams) != len(models):
+    if seeds and len(seeds) != len(models):
         raise ValueError(f"seeds: must be {len(models)}, one for each model")
+    if seeds and not hasattr(datamodule, "seed"):
+        raise ValueError(
+            f"seeds: {type(datamodule).__name__} has none to be set; give it an attribute seed, "
+            "by which it draws its order, or leave them out"
+        )
     options = {"enable_progress_bar": False, **trainer_options}
     results: dict[int, dict[str, float]] = {}
     one_of("stack", stack, STACKS)
     for group in _groups(models, options, datamodule, stack):
         if len(group) == 1:
             (place,) = group
-            alone = copy.copy(datamodule)  # the same images in the order of another seed
-            alone.seed, _ = streams[place]
+            alone: Any = copy.copy(datamodule)  # the same images in the order of another seed
+            if seeds:
+                alone.seed = seeds[place]
             callbacks = copy.deepcopy(
                 options.get("callbacks")
             )  # which count and stop by themselves
             results[place] = train(models[place], alone, **{**options, "callbacks": callbacks})
             continue
-        members = [models[place] for place in group]
-        found = _train_stack(members, datamodule, [streams[place] for place in group], options)
+        assert isinstance(datamodule, MNISTDataModule)
+        members = cast("list[Classifier]", [models[place] for place in group])
+        streams = [(seeds[place] if seeds else datamodule.seed, datamodule.fold) for place in group]
+        found = _train_stack(members, datamodule, streams, options)
         results |= dict(zip(group, found, strict=True))
     return [results[place] for place in range(len(models))]
 
 
 def _groups(
-    models: Sequence[Classifier], options: dict[str, Any], datamodule: MNISTDataModule, stack: str
+    models: Sequence[L.LightningModule],
+    options: dict[str, Any],
+    datamodule: L.LightningDataModule,
+    stack: str,
 ) -> list[list[int]]:
     """Return the places of the models of each stack; what is trained alone is a group of one."""
-    is_own = type(datamodule) is not MNISTDataModule  # a stack would pass its hooks and images over
-    if is_own or any(options.get(name) for name in _WATCHING):
+    is_watched = any(options.get(name) for name in _WATCHING)
+    # Hooks and images of a subclass of the data module would be passed over in a stack.
+    if is_watched or type(datamodule) is not MNISTDataModule:
         return [[place] for place in range(len(models))]
     groups: dict[Hashable, list[int]] = {}
     for place, model in enumerate(models):
-        key = place if reason_optimizer_is_not_stacked(model) else _kind(model)
+        key: Hashable = place
+        if isinstance(model, Classifier) and not reason_optimizer_is_not_stacked(model):
+            key = _kind(model)
         groups.setdefault(key, []).append(place)
     stacks: list[list[int]] = []
     for group in groups.values():
         size = 1
         if len(group) > 1:
-            model = models[group[0]]
-            _, size = stacking(
-                model, default_trainer(model, **options), datamodule.batch_size, stack
-            )
+            first: Any = models[group[0]]
+            trainer = default_trainer(first, **options)
+            _, size = stacking(first, trainer, datamodule.batch_size, stack)
         stacks += [group[start : start + size] for start in range(0, len(group), size)]
     return stacks
 
