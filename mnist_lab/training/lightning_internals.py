@@ -25,6 +25,7 @@ from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDat
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors import checkpoint_connector
+from torch import nn
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
@@ -230,6 +231,18 @@ def set_save_memory(callback: ModelCheckpoint, memory: Mapping[str, Any], folder
     callback._last_checkpoint_saved = str(folder / last) if last else ""
     callback._last_global_step_saved = memory["step"]
     callback._defer_save_until_validation = memory["is_deferred"]
+
+
+def has_hooks(model: nn.Module, *, forward: bool = False) -> bool:
+    """Return whether gradients go through hooks, or with ``forward`` also activations.
+
+    A parameter's hooks are neither public nor copied with it.
+    """
+    names = ["_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks"]
+    if forward:
+        names += ["_forward_hooks", "_forward_pre_hooks"]
+    parts = (*model.modules(), *model.parameters())
+    return any(getattr(part, name, None) for part in parts for name in names)
 
 
 def should_stop(early_stopping: EarlyStopping, value: float) -> bool:

@@ -17,7 +17,11 @@ from mnist_lab.training.silenced_warnings import ignore_noise
 from mnist_lab.training.stacked.data import Stream
 from mnist_lab.training.stacked.fit import evaluate, fit
 from mnist_lab.training.stacked.module import Stack
-from mnist_lab.training.stacked.network import EXACT, reason_optimizer_is_not_stacked
+from mnist_lab.training.stacked.network import (
+    EXACT,
+    reason_optimizer_is_not_stacked,
+    reason_weights_are_not_stacked,
+)
 from mnist_lab.training.stacked.stackable import stacking
 
 _OWN = {"optimizer", "scheduler", "init", "label_smoothing"}
@@ -105,7 +109,9 @@ def _groups(
     groups: dict[Hashable, list[int]] = {}
     for place, model in enumerate(models):
         key: Hashable = place
-        if isinstance(model, Classifier) and not reason_optimizer_is_not_stacked(model):
+        if isinstance(model, Classifier) and not (
+            reason_optimizer_is_not_stacked(model) or reason_weights_are_not_stacked(model)
+        ):
             key = _kind(model)
         groups.setdefault(key, []).append(place)
     stacks: list[list[int]] = []
@@ -126,7 +132,8 @@ def _kind(model: Classifier) -> Hashable:
         layers = [layer for layer in model.net.children() if not isinstance(layer, nn.Dropout)]
         return kind, *map(str, layers)
     arguments = {name: model.hparams[name] for name in model.hparams.keys() - _OWN}
-    return kind, str(model), str(sorted(arguments.items()))
+    learns = [parameter.requires_grad for parameter in model.parameters()]
+    return kind, str(model), str(sorted(arguments.items())), *learns
 
 
 def _train_stack(

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from mnist_lab.data.augment_list import seeded_by
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.models.classifier import PIXEL_SCALE
+from mnist_lab.training.lightning_internals import has_hooks
 from mnist_lab.training.stacked.layers import (
     Shares,
     StackedActivation,
@@ -36,6 +37,16 @@ def reason_optimizer_is_not_stacked(model: Classifier) -> str | None:
     unknown = settings.keys() - _OPTIMIZER_SETTINGS[settings["name"]]
     if unknown:
         return f"optimizer.{min(unknown)} is not stacked"
+    return None
+
+
+def reason_weights_are_not_stacked(model: Classifier) -> str | None:
+    """Return in one line why a stack cannot train a model's weights as they are; None if it can."""
+    name, is_exact = type(model).__name__, type(model) in EXACT
+    if has_hooks(model, forward=is_exact):
+        return f"{name} is not stacked, as it has hooks"
+    if is_exact and not all(parameter.requires_grad for parameter in model.parameters()):
+        return f"{name} is not stacked, as some of its weights are frozen"
     return None
 
 

@@ -6,8 +6,8 @@ from contextlib import nullcontext
 
 import lightning as L
 import torch
-from torch import Generator, Tensor
-from torch.autograd.graph import saved_tensors_hooks
+from torch import Generator, Tensor, nn
+from torch.autograd.graph import allow_mutation_on_saved_tensors, saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_lab.errors import first_line
@@ -18,7 +18,11 @@ from mnist_lab.training.stacked.fit import (
     max_stack,
     reason_trainer_is_not_stacked,
 )
-from mnist_lab.training.stacked.network import EXACT, reason_optimizer_is_not_stacked
+from mnist_lab.training.stacked.network import (
+    EXACT,
+    reason_optimizer_is_not_stacked,
+    reason_weights_are_not_stacked,
+)
 from mnist_lab.training.stacked.one_channel import OneChannelAsProduct
 from mnist_lab.training.stacked.vmapped import VmappedNet
 
@@ -30,6 +34,7 @@ Measured on two cores, a step of 8 networks against one alone: a CNN of 0.06 MFL
 """
 _CPU_MEMORY = 2**29  # bytes of a stack by torch.func
 _BATCH = 4  # images of a trial of two networks
+_SCALES = (1e-4, 1e4)  # of gradients: what adds to them shows in small ones, what clips in large
 
 
 def stacking(
@@ -44,7 +49,9 @@ def stacking(
         stack: ``auto``, ``always`` also where torch.func does not pay, or ``exact`` only what has
             the bits of lone runs.
     """
-    reason = reason_optimizer_is_not_stacked(model) if isinstance(model, Classifier) else None
+    reason = None
+    if isinstance(model, Classifier):
+        reason = reason_optimizer_is_not_stacked(model) or reason_weights_are_not_stacked(model)
     device = trainer.strategy.root_device
     if type(model) in EXACT:
         reason = reason or reason_trainer_is_not_stacked(trainer)
@@ -114,7 +121,7 @@ def _try(model: Classifier, device: torch.device) -> int:
 
     Raises:
         Exception: the stack cannot be trained.
-        ValueError: its logits differ from those of its models alone.
+        ValueError: its logits or gradients differ from those of its models alone.
     """
     models = [copy.deepcopy(model), copy.deepcopy(model)]
     with torch.no_grad():
@@ -128,14 +135,45 @@ def _try(model: Classifier, device: torch.device) -> int:
     for name, parameter in net.named_parameters():
         if parameter.grad is None:
             raise ValueError(f"{name.replace('|', '.')} gets no gradient")
-    with torch.no_grad():
-        stacked = net.eval()(images[:1], (2,))
-        for position, (own, logits) in enumerate(zip(models, stacked, strict=True)):
-            net.write_back(position, net.state_dict())
-            alone = own.eval()(images[0])
-            if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
-                raise ValueError("its logits in a stack differ from those alone")
+    for scale in _SCALES:
+        _compare(net, models, images[0], scale)
     return saved
+
+
+def _compare(net: VmappedNet, models: Sequence[Classifier], images: Tensor, scale: float) -> None:
+    """Compare a stack's logits, and gradients of a scale, with those of its models alone.
+
+    Both are in evaluation, where nothing is drawn.
+    """
+    net.eval().zero_grad()
+    with allow_mutation_on_saved_tensors():  # buffers are copied back to their place
+        stacked = net(images[None], (len(models),))
+        torch.autograd.backward(_loss(stacked, scale))
+    for position, (own, logits) in enumerate(zip(models, stacked.detach(), strict=True)):
+        net.write_back(position, net.state_dict())
+        own.eval().zero_grad()
+        outputs = own(images)
+        torch.autograd.backward(_loss(outputs, scale))
+        alone = outputs.detach()
+        if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
+            raise ValueError("its logits in a stack differ from those alone")
+        lone = {name: _gradient(each) for name, each in own.named_parameters()}
+        most = max(float(gradient.norm()) for gradient in lone.values())
+        for name, parameter in net.named_parameters():
+            gradient = lone[name.replace("|", ".")]
+            difference = float((_gradient(parameter)[position] - gradient).norm())
+            # Norms, as an activation that rounding moves across ReLU's kink changes single numbers.
+            if not difference <= 0.05 * float(gradient.norm()) + 1e-3 * most:
+                raise ValueError("its gradients in a stack differ from those alone")
+
+
+def _loss(logits: Tensor, scale: float) -> Tensor:
+    """Return a loss that is separate for each trial, with gradients also where logits are 0."""
+    return (logits + 1).square().sum() * scale
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _train(net: VmappedNet, images: Tensor, shares: Sequence[int]) -> int:

@@ -1,12 +1,13 @@
 """Which models are stacked, and how many in one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from own_code import Model
 from stack_trials import trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnist_lab.models import CNN, MLP, Classifier, Module, SoftmaxRegression
 from mnist_lab.training.stacked import stackable
@@ -25,6 +26,57 @@ class Perceptron(MLP):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Hooked(Model):
+    """Has a small network, and hooks of a kind.
+
+    Args:
+        where: what has the hooks.
+        clips: whether they clip gradients; else they add to them.
+    """
+
+    def __init__(self, where: str, clips: bool = True) -> None:
+        super().__init__()
+        inner = Hooks(self.change) if where == "activations" else nn.ReLU()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 9), inner, nn.Linear(9, 10))
+        self.clips = clips
+        if where == "weights":
+            self.net[1].weight.register_hook(self.change)
+        elif where == "steps":
+            self.net[1].weight.register_post_accumulate_grad_hook(lambda _: None)
+        elif where == "layers":
+            self.net[1].register_full_backward_pre_hook(lambda _, given: (self.change(given[0]),))
+        elif where == "forward":
+            self.net[1].register_forward_hook(lambda _layer, _given, units: units * 0.5)
+
+    def change(self, gradient: Tensor) -> Tensor:
+        return gradient.clamp(-0.1, 0.1) if self.clips else gradient + 0.1
+
+
+class Hooks(nn.Module):
+    """Gives its activations a hook."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, units: Tensor) -> Tensor:
+        if units.requires_grad:
+            units.register_hook(self.change)
+        return units
+
+
+def hooked_mlp() -> MLP:
+    model = MLP([4])
+    model.net.register_forward_hook(lambda *_: None)
+    return model
+
+
+def frozen_mlp() -> MLP:
+    model = MLP([4])
+    next(model.parameters()).requires_grad_(False)
+    return model
 
 
 def tiny(**settings: Any) -> CNN:
@@ -48,6 +100,17 @@ def own(name: str) -> Module:
         (torch.nn.Linear(1, 1), "always", "Linear is not stacked, as it is no Classifier"),
         (OwnStep(), "always", "OwnStep is not stacked, as its training_step is its own"),
         (Perceptron([4]), "auto", "Perceptron is not stacked, as its configure_optimizers is its"),
+        (Hooked("none"), "auto", None),
+        (Hooked("forward"), "auto", None),
+        (Hooked("weights"), "auto", "Hooked is not stacked, as it has hooks"),
+        (Hooked("steps"), "auto", "Hooked is not stacked, as it has hooks"),
+        (Hooked("layers"), "auto", "Hooked is not stacked, as it has hooks"),
+        *(
+            (Hooked("activations", clips), "auto", "torch.func cannot stack Hooked: its gradients")
+            for clips in (True, False)
+        ),
+        (hooked_mlp(), "auto", "MLP is not stacked, as it has hooks"),
+        (frozen_mlp(), "auto", "MLP is not stacked, as some of its weights are frozen"),
         (own("Branching"), "auto", "torch.func cannot stack Module: vmap: It looks like you're"),
     ],
 )
