@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from omegaconf import DictConfig
 from typing_extensions import override
 
+from mnist_lab.config.allowlist import is_shipped_package
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
 from mnist_lab.training.checkpoints.resume_state import Snapshot, put_back_position
@@ -62,6 +63,9 @@ def reason_trainer_is_not_stacked(
     """Return in one line why a trainer cannot train a stack as it trains lone models."""
     if trainer.world_size > 1:
         return "several devices are not stacked"
+    for part in (trainer, trainer.strategy, trainer.precision_plugin):
+        if not is_shipped_package(type(part).__module__):
+            return f"{type(part).__name__} is not stacked"
     if trainer.precision not in precisions:
         known = " or ".join(precisions)
         return f"trainer.precision={trainer.precision} is not stacked, only {known}"

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins import Precision
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from stack_trials import Trial, alone, check_same, stacked, trainer
 
 from mnist_lab import MLP, SoftmaxRegression
@@ -27,10 +29,20 @@ def test_on_a_gpu_its_memory_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> No
     assert max_stack(model, gpu) == 8
 
 
+class OwnPrecision(Precision):
+    """Changes how a step is taken."""
+
+
+class OwnStrategy(SingleDeviceStrategy):
+    """Changes what a step is taken on."""
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
         ({}, None),
+        ({"plugins": [OwnPrecision()]}, "OwnPrecision is not stacked"),
+        ({"strategy": OwnStrategy(torch.device("cpu"))}, "OwnStrategy is not stacked"),
         ({"precision": "bf16-mixed"}, "trainer.precision=bf16-mixed is not stacked"),
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches"),
         ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val"),
