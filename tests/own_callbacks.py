@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 
 class Noise(L.Callback):
@@ -22,6 +23,10 @@ class Noise(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.epochs = state_dict["epochs"]
+
+
+class Stop(EarlyStopping):
+    """Ends a run by rules of its own."""
 
 
 class Swapped(L.Callback):

@@ -41,7 +41,19 @@ _OWN = {
     *("trainer.default_root_dir", "optimizer", "scheduler", "logger", "callbacks.phases"),
 }
 """Keys, and groups of them, in which trials of one stack may differ."""
-_CALLBACKS = {"checkpoint", "progress", "pictures", "early_stopping", "phases"}
+_LIGHTNING = "lightning.pytorch.callbacks"
+_CALLBACKS = {
+    "checkpoint": ["mnist_lab.training.Checkpoint"],
+    "progress": [
+        "mnist_lab.callbacks.Progress",
+        f"{_LIGHTNING}.TQDMProgressBar",
+        f"{_LIGHTNING}.RichProgressBar",
+    ],
+    "pictures": ["mnist_lab.callbacks.Pictures"],
+    "early_stopping": [f"{_LIGHTNING}.EarlyStopping"],
+    "phases": ["mnist_lab.training.Phases"],
+}
+"""Classes whose part a stack plays itself, by their places in a config."""
 
 
 @dataclass
@@ -225,9 +237,11 @@ def _reason_in_config(job: Job) -> str | None:
     config = job.config
     if job.step is None:
         return "they were stopped within an epoch, or after the last"
-    for name in config.callbacks or {}:
+    for name, node in (config.callbacks or {}).items():
         if name not in _CALLBACKS:
             return f"callbacks.{name} is not stacked"
+        if get_class(node._target_) not in map(get_class, _CALLBACKS[name]):
+            return f"callbacks.{name}._target_={node._target_} is not stacked"
     if config.get("metrics"):
         return "metrics= is not stacked"
     if config.get("init_from"):

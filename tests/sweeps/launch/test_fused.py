@@ -20,7 +20,7 @@ from mnist_lab.errors import Stopped
 from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import LAST, MANIFEST, METRICS, PROGRESS
-from mnist_lab.sweeps.launch.fused import Job, _groups
+from mnist_lab.sweeps.launch.fused import Job, _groups, _reason_in_config
 from mnist_lab.training import progress_file
 from mnist_lab.training.progress_file import StackHeartbeat
 from mnist_lab.training.stacked.run import StackedRun
@@ -142,6 +142,26 @@ def test_dropout_may_differ_in_an_exact_stack(
         config.run_dir = str(tmp_path / str(number))
         jobs.append(Job(number, [], config))
     assert len(_groups(jobs)) == stacks
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "is_stacked"),
+    [
+        ("early_stopping", "lightning.pytorch.callbacks.early_stopping.EarlyStopping", True),
+        ("early_stopping", "own_callbacks.Stop", False),
+        ("progress", "lightning.pytorch.callbacks.RichProgressBar", True),
+        ("progress", "own_callbacks.Noise", False),
+        ("pictures", "own_callbacks.Noise", False),
+    ],
+)
+def test_a_callback_goes_by_its_class(
+    name: str, target: str, is_stacked: bool, tmp_path: Path
+) -> None:
+    config = compose("callbacks=early_stopping")
+    config.run_dir = str(tmp_path)
+    config.callbacks[name] = {"_target_": target}
+    reason = _reason_in_config(Job(0, [], config))
+    assert reason == (None if is_stacked else f"callbacks.{name}._target_={target} is not stacked")
 
 
 @pytest.mark.thorough
