@@ -185,6 +185,32 @@ class Lit(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class Named(Lit):
+    """Takes arguments of the names that the lab's groups have, and means something else.
+
+    Args:
+        optimizer: the name of one.
+        scheduler: the name of one.
+    """
+
+    def __init__(self, optimizer: str = "sgd", scheduler: str = "none") -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+
+class Narrow(Classifier):
+    """A model that passes on what it is given.
+
+    Args:
+        width: units of its hidden layer.
+        shared: the arguments of ``Classifier``.
+    """
+
+    def __init__(self, width: int, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.net = Net(width)
+
+
 class SmallConv(nn.Module):
     """Two convolutions and a linear layer.
 

@@ -29,6 +29,7 @@ from mnist_lab.config.paths import check_utf8
 from mnist_lab.config.portable_bits import PORTABLE
 from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.tensorboard import do_without_tensorflow
+from mnist_lab.models import Classifier
 from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.models.named import takes
 from mnist_lab.training.checkpoints.model_checkpoints import give_folders
@@ -61,8 +62,10 @@ def build_model(config: DictConfig) -> Any:
     """
     check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
     built = pkgutil.resolve_name(str(config.model._target_))
-    names = [name for name in ("optimizer", "scheduler") if takes(built, name)]
-    settings = {name: _by_name(config[name]) for name in names}
+    settings: dict[str, Any] = {}
+    if issubclass(built, Classifier):  # another module may mean something else by these names
+        lacking = [name for name in ("optimizer", "scheduler") if name not in config.model]
+        settings = {name: _by_name(config[name]) for name in lacking if takes(built, name)}
     if config.model.get("net") is not None and is_the_labs(config.model._target_):
         settings["_recursive_"] = False  # the class and its arguments, which the checkpoint holds
     node: Any = OmegaConf.to_container(config.model)

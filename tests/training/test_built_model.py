@@ -32,3 +32,23 @@ def test_a_module_is_refused_that_no_checkpoint_could_hold() -> None:
 def test_a_module_that_the_model_leaves_out_is_taken() -> None:
     model = build_model(config_with_module(is_kept=False))
     assert "layer" not in model.hparams
+
+
+def config_of(*settings: str, target: str, **arguments: Any) -> DictConfig:
+    plain: Any = OmegaConf.to_container(compose(["allow_targets=[own_code]", *settings]))
+    plain["model"] = {"_target_": target, **arguments}
+    return OmegaConf.create(plain)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"optimizer": "adam"}])
+def test_a_lightning_module_has_the_optimizer_of_its_own(arguments: dict[str, str]) -> None:
+    model = build_model(config_of(target="own_code.Named", **arguments))
+    assert dict(model.hparams) == {"optimizer": "sgd", "scheduler": "none", **arguments}
+
+
+def test_what_a_model_sets_itself_goes_before_the_groups() -> None:
+    own = {"optimizer": "sgd", "width": 3}
+    config = config_of("scheduler=cosine", target="own_code.Narrow", **own)
+    model = build_model(config)
+    assert model.optimizer_settings == {"name": "sgd"}
+    assert model.scheduler_settings["name"] == "cosine"
