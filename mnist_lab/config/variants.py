@@ -157,7 +157,7 @@ class Variants:
             _write(plain, path, _read(self._config, path))
         own, its = self._config.hydra, hydra["hydra"]
         its["runtime"]["output_dir"] = own.runtime.output_dir
-        its["overrides"]["task"] = task = _builtin(own.overrides.task)
+        its["overrides"]["task"] = task = OmegaConf.to_container(own.overrides.task)  # as typed
         for name in ("num", "id", "override_dirname"):
             if name in own.job and not OmegaConf.is_interpolation(own.job, name):
                 its["job"][name] = own.job[name]

@@ -14,7 +14,7 @@ from mnist_lab.config.resolve import reading
 
 FIRST = ["optimizer.lr=0.1", "seed=3", "model.hidden_dims=[8]", "scheduler.pct_start=0.5"]
 OTHER = ["optimizer.lr=1e-3", "seed=4", "model.hidden_dims=[8,9]", "scheduler.pct_start=0.25"]
-FIXED = ["trainer.max_epochs=3"]
+FIXED = ["trainer.max_epochs=3", "logger.tensorboard.save_dir=${run_dir}/tb"]
 SUBDIRS = [
     "${hydra:job.num}",
     "lr_${optimizer.lr}_${data.seed}",
