@@ -157,10 +157,10 @@ class Variants:
             _write(plain, path, _read(self._config, path))
         own, its = self._config.hydra, hydra["hydra"]
         its["runtime"]["output_dir"] = own.runtime.output_dir
-        its["overrides"]["task"] = task = OmegaConf.to_container(own.overrides.task)  # as typed
-        for name in ("num", "id", "override_dirname"):
-            if name in own.job and not OmegaConf.is_interpolation(own.job, name):
-                its["job"][name] = own.job[name]
+        # As they were typed: an interpolation in them is not read.
+        its["overrides"]["task"] = task = OmegaConf.to_container(own.overrides.task)
+        job: Any = OmegaConf.to_container(own.job)
+        its["job"] |= {name: job[name] for name in ("num", "id", "override_dirname") if name in job}
         contents = {"config.yaml": plain, "hydra.yaml": hydra, "overrides.yaml": task}
         return {name: hydra_internals.to_yaml(content) for name, content in contents.items()}
 
