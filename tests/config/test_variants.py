@@ -14,7 +14,8 @@ from mnist_lab.config.resolve import reading
 
 FIRST = ["optimizer.lr=0.1", "seed=3", "model.hidden_dims=[8]", "scheduler.pct_start=0.5"]
 OTHER = ["optimizer.lr=1e-3", "seed=4", "model.hidden_dims=[8,9]", "scheduler.pct_start=0.25"]
-FIXED = ["trainer.max_epochs=3", "logger.tensorboard.save_dir=${run_dir}/tb"]
+FIXED = ["trainer.max_epochs=3"]
+READ = "logger.tensorboard.save_dir=${run_dir}/logs"  # which no folder can be named by
 SUBDIRS = [
     "${hydra:job.num}",
     "lr_${optimizer.lr}_${data.seed}",
@@ -40,16 +41,17 @@ def job_of(loader: Loader, master: DictConfig, overrides: list[str], number: int
 
 @pytest.mark.parametrize("subdir", SUBDIRS)
 def test_a_launch_is_hydras(subdir: str, tmp_path: Path) -> None:
+    fixed = FIXED if "dirname" in subdir else [*FIXED, READ]
     place = [f"hydra.sweep.dir={tmp_path}", f"hydra.sweep.subdir={subdir}"]
-    loader, alone = Loader([*FIXED, *place]), Loader([*FIXED, *place])
-    master = loader.compose([*FIXED, *place], RunMode.MULTIRUN)
-    loader.trial(master, [*FIXED, *FIRST], 0)
-    checked = loader.trial(master, [*FIXED, *OTHER], 7)
-    expected = alone.trial(master, [*FIXED, *OTHER], 7)
+    loader, alone = Loader([*fixed, *place]), Loader([*fixed, *place])
+    master = loader.compose([*fixed, *place], RunMode.MULTIRUN)
+    loader.trial(master, [*fixed, *FIRST], 0)
+    checked = loader.trial(master, [*fixed, *OTHER], 7)
+    expected = alone.trial(master, [*fixed, *OTHER], 7)
     assert without_hydra(checked) == without_hydra(expected)
-    launch = loader.launch(master, [*FIXED, *OTHER], 7)
+    launch = loader.launch(master, [*fixed, *OTHER], 7)
     assert launch is not None
-    of_hydra = job_of(alone, master, [*FIXED, *OTHER], 7)
+    of_hydra = job_of(alone, master, [*fixed, *OTHER], 7)
     assert launch.run_dir == Path(of_hydra.hydra_cfg.hydra.runtime.output_dir)
     written = {path.name: path.read_text() for path in launch.run_dir.rglob("*.yaml")}
     assert {path.name: text for path, text in launch.files.items()} == written
@@ -58,8 +60,8 @@ def test_a_launch_is_hydras(subdir: str, tmp_path: Path) -> None:
     kept = [
         OmegaConf.to_container(each)
         for each in (
-            loader.load_sweep_config(master, [*FIXED, *OTHER]),
-            alone.load_sweep_config(master, [*FIXED, *OTHER]),
+            loader.load_sweep_config(master, [*fixed, *OTHER]),
+            alone.load_sweep_config(master, [*fixed, *OTHER]),
         )
     ]
     assert kept[0] == kept[1]
