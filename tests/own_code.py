@@ -122,6 +122,13 @@ class Images(L.LightningDataModule):
         return self._batches()
 
 
+class TrainOnly(Images):
+    """Has images for training alone."""
+
+    val_dataloader = L.LightningDataModule.val_dataloader
+    test_dataloader = L.LightningDataModule.test_dataloader
+
+
 class AnySize(nn.Module):
     """A network that is told the size of the images."""
 

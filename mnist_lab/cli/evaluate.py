@@ -114,6 +114,12 @@ def _print_run(
 ) -> None:
     from mnist_lab.inference.evaluate import class_names_in
 
+    if not metrics:
+        say(
+            f"{place}: nothing to evaluate: a data module's val_dataloader with the model's "
+            "validation_step, or test_dataloader with test_step, is required"
+        )
+        return
     is_its_data = not any(text.startswith("data") for text in overrides)
     names = class_names_in(run_dir) if is_its_data else ()
     Terminal().print(metrics_table(str(place), metrics, names))

@@ -25,7 +25,7 @@ from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import CLASS_NAMES, read_manifest
 from mnist_lab.training.checkpoints.newest import best_of, check_weights
-from mnist_lab.training.fit import default_trainer, evaluate_on
+from mnist_lab.training.fit import default_trainer, evaluate_on, tests
 from mnist_lab.training.precision import can_compute
 from mnist_lab.training.sealed_test import count_reading
 from mnist_lab.training.trainer import build_model, build_trainer
@@ -79,7 +79,7 @@ def evaluate_run(
         raise ConfigError(explain(error)) from error
     if trainer.precision != "64-true":
         model.float()
-    if trainer.limit_test_batches != 0:
+    if trainer.limit_test_batches != 0 and tests(model, datamodule):
         count_reading(run_dir, config, model, datamodule, "evaluate")
     return evaluate_on(trainer, model, datamodule)
 

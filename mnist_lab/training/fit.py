@@ -182,19 +182,29 @@ def load_best(model: L.LightningModule, trainer: L.Trainer) -> None:
 def evaluate_on(
     trainer: L.Trainer, model: L.LightningModule, datamodule: L.LightningDataModule
 ) -> dict[str, float]:
-    """Return the metrics of validation, where there are images for it, and of test.
+    """Return the metrics of validation and of test, where model and data have what each needs.
 
     Raises:
         ConfigError: Lightning does not take a setting.
     """
     metrics: dict[str, float] = {}
     with settings_taken(), weights_kept(trainer, model):
-        has_images = getattr(datamodule, "val_size", 1) and trainer.limit_val_batches
-        if has_images and is_overridden("validation_step", model):
+        if trainer.limit_val_batches and validates(model, datamodule):
             with muted(trainer):  # it is of the best checkpoint, and no point of a curve
                 trainer.validate(model, datamodule=datamodule, verbose=False)
             logged = trainer.callback_metrics
             metrics |= {name: logged[name].item() for name in logged if name.startswith("val")}
-        if is_overridden("test_step", model):
+        if tests(model, datamodule):
             metrics.update(*trainer.test(model, datamodule=datamodule, verbose=False))
     return metrics
+
+
+def validates(model: L.LightningModule, datamodule: L.LightningDataModule) -> bool:
+    """Return whether a model has a validation step, and the data module images for it."""
+    has_images = getattr(datamodule, "val_size", 1) and is_overridden("val_dataloader", datamodule)
+    return bool(has_images and is_overridden("validation_step", model))
+
+
+def tests(model: L.LightningModule, datamodule: L.LightningDataModule) -> bool:
+    """Return whether a model has a test step, and the data module images for it."""
+    return is_overridden("test_dataloader", datamodule) and is_overridden("test_step", model)

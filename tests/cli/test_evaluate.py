@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from door import call
+from door import FEW_BATCHES, call
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,22 @@ def test_the_metrics_are_a_table(trained: Path, tmp_path: Path) -> None:
     done = call(f"evaluate {trained}", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert [word for word in ("accuracy", "loss", "val", "test") if word not in done.stdout] == []
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_a_run_that_has_nothing_to_evaluate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_LAB_ALLOW", "own_code.")
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "few.yaml").write_text("_target_: own_code.TrainOnly\n")
+    chosen = "model=softmax --config-dir mine data=few hydra.run.dir=run"
+    done = call(f"train {FEW_BATCHES} ~callbacks.pictures {chosen}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("run/*")} >= {"metrics.json", "checkpoints"}
+    done = call("evaluate run", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "run: nothing to evaluate: a data module's val_dataloader with the model's "
+        "validation_step, or test_dataloader with test_step, is required\n"
+    )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
-from own_code import Lit
+from own_code import Images, Lit
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config.compose import compose
@@ -121,3 +121,31 @@ def test_the_labs_checkpoint_needs_the_labs_loop(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Checkpoint: .* call mnist_lab.train\(model"):
         _saving(tmp_path).fit(SoftmaxRegression(), MNISTDataModule())
     assert not list(tmp_path.iterdir())
+
+
+class WithoutTest(Images):
+    """Has no test images."""
+
+    test_dataloader = L.LightningDataModule.test_dataloader
+
+
+class WithoutValidation(Images):
+    """Has no validation images."""
+
+    val_dataloader = L.LightningDataModule.val_dataloader
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+@pytest.mark.parametrize(
+    ("data", "splits"),
+    [(WithoutTest, ["train", "val"]), (WithoutValidation, ["train", "test"])],
+)
+def test_a_split_without_a_loader_is_left_out(
+    data: type[Images], splits: list[str], tmp_path: Path
+) -> None:
+    images, model = data((1, 28, 28)), SoftmaxRegression()
+    metrics = train(model, images, _saving(tmp_path))
+    assert [split for split in ("train", "val", "test") if f"{split}/loss" in metrics] == splits
+    again = evaluate(model, images, _saving(tmp_path))
+    assert again == {name: metrics[name] for name in again}
+    assert f"{splits[-1]}/acc" in again
