@@ -9,7 +9,14 @@ from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.errors import printable
 from mnist_lab.runs.directory import OFFLINE, display_path
 from mnist_lab.runs.manifest import SEEDS, RunState
-from mnist_lab.runs.summary import counted, headings, interval_text, metric_text, spread_text
+from mnist_lab.runs.summary import (
+    counted,
+    headings,
+    interval_text,
+    metric_text,
+    not_logged,
+    spread_text,
+)
 from mnist_lab.sweeps.records import Record, counts, short
 from mnist_lab.sweeps.results import CSV, Group, TrialTable
 from mnist_lab.sweeps.sweeper import Outcome
@@ -48,8 +55,20 @@ def print_outcome(outcome: Outcome) -> None:
         console.print(f"train the best again: {outcome.command}")
     if number_of[RunState.RUNNING]:
         console.print(f"{number_of[RunState.RUNNING]} still running in other processes")
+    if line := _unmeasured(trials):
+        say(f"mnist-lab train: {line}", to_stderr=True)
     for record in outcome.failed:
         say(f"mnist-lab train: {record.name}: {record.error}", to_stderr=True)
+
+
+def _unmeasured(trials: TrialTable) -> str:
+    """Return the line that says that trials validate, and none logs the monitor; else nothing."""
+    monitor = next(iter(trials.objectives))
+    metrics = [record.metrics for group in trials.groups for record in group.records]
+    names = dict.fromkeys(name for values in metrics for name in values)
+    if monitor in names or not any(name.startswith("val") for name in names):
+        return ""
+    return not_logged(monitor, names)
 
 
 def best_trials(trials: TrialTable, width: int) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mnist_lab.errors import printable
+from mnist_lab.errors import listed, printable
 
 _CONFIDENCE = 0.95
 _COUNTS = ("epochs", "steps", "num_params")
@@ -55,6 +55,23 @@ def added_metrics(names: Iterable[str]) -> list[str]:
     parts = [name.partition("/") for name in names if "class_" not in name]
     ends = dict.fromkeys(end for split, _, end in parts if split in ("val", "test"))
     return [end for end in ends if end not in ("acc", "loss", "num_samples")]
+
+
+def not_logged(monitor: str, names: Iterable[str]) -> str:
+    """Return the line that says of a monitor what a model logs instead: ``val_loss``."""
+    known = [
+        name
+        for name in names
+        if name.startswith(("val", "train")) and not name.endswith("num_samples")
+        if "class_" not in name
+    ]
+    if not known:
+        return f"monitor={monitor}: not logged, nor is anything else; call self.log in the model"
+    # Those of validation first, and of these a loss.
+    known.sort(key=lambda name: (not name.startswith("val"), "loss" not in name))
+    mode = "min" if "loss" in known[0] else "max"
+    there = listed(known, 6, between=", ")
+    return f"monitor={monitor}: not logged; there are {there}; type monitor={known[0]} mode={mode}"
 
 
 def headings(keys: Sequence[str]) -> list[str]:

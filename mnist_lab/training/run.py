@@ -30,7 +30,7 @@ from mnist_lab.training.checkpoints.newest import newest, put_aside_damaged
 from mnist_lab.training.checkpoints.resume_state import Snapshot, read_snapshot
 from mnist_lab.training.data_dimensions import follow_data, follow_run
 from mnist_lab.training.fine_tuning import load_initial
-from mnist_lab.training.fit import own_checkpoint, train, validates
+from mnist_lab.training.fit import own_checkpoint, train
 from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.loggers.hparams import log_best, log_config, settings_of
 from mnist_lab.training.loggers.resume_logs import claim_folders, close_logs, rewind
@@ -158,7 +158,7 @@ def _build_trainer(config: DictConfig, model: Classifier, datamodule: Any) -> L.
     return build_trainer(
         config,
         model,
-        validates=validates(model, datamodule),
+        validates=getattr(datamodule, "val_size", 1) != 0,
         callbacks=[*followers, *counter_of(config, datamodule), Heartbeat()],
         is_quiet=observer is not None,
         tests=reads_test(config),

@@ -108,3 +108,18 @@ def test_print(capsys: pytest.CaptureFixture[str]) -> None:
     elsewhere = Record(0, {LR: "1"}, 0, RunState.FAILED, error="failed in another directory")
     print_outcome(Outcome(Path("s"), TrialTable([elsewhere], {"val/acc": "max"}), None))
     assert "what failed" not in capsys.readouterr().out
+
+
+def test_a_monitor_that_no_trial_has(capsys: pytest.CaptureFixture[str]) -> None:
+    records = [finished(0), finished(1)]
+    for record in records:
+        record.metrics = {"val_loss": 0.5, "time/fit": 1.0}
+    print_outcome(Outcome(Path("s"), TrialTable(records, {"val/acc": "max"}), None))
+    assert capsys.readouterr().err == (
+        "mnist-lab train: monitor=val/acc: not logged; there are val_loss; type monitor=val_loss "
+        "mode=min\n"
+    )
+    for record in records:
+        record.metrics = {"train/loss": 0.5}
+    print_outcome(Outcome(Path("s"), TrialTable(records, {"val/acc": "max"}), None))
+    assert not capsys.readouterr().err  # without a validation there is nothing to choose by

@@ -12,6 +12,7 @@ from mnist_lab.runs.summary import (
     interval_text,
     metric_text,
     metrics_table,
+    not_logged,
     size_text,
     spread_text,
 )
@@ -78,3 +79,20 @@ def test_metrics_of_other_names_have_a_row_each() -> None:
     assert [list(column.cells) for column in table.columns] == [
         *(["val_loss", "test_acc", "val/acc"], ["0.5000", "0.2500", "75.00%"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ["train_acc", "val_acc", "val_loss", "val/num_samples", "time/fit"],
+            "there are val_loss, val_acc, train_acc; type monitor=val_loss mode=min",
+        ),
+        (["val_f1"], "there are val_f1; type monitor=val_f1 mode=max"),
+        (["epochs"], "nor is anything else; call self.log in the model"),
+    ],
+)
+def test_a_monitor_that_is_not_logged(names: list[str], words: str) -> None:
+    line = not_logged("val/acc", names)
+    assert line.startswith("monitor=val/acc: not logged")
+    assert line.endswith(words)
