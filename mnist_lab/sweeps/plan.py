@@ -125,16 +125,16 @@ def check_same(
     for part in _PARTS:
         if part == "config" and accept_changes:
             continue
-        old = renamed_values(before.get(part, {}))
+        old, new = renamed_values(before.get(part, {})), renamed_values(now[part])
         old |= {
             key: value
             for key, (former, value) in _FORMER.items()
-            if key in now[part] and (old.get(key), now[part][key]) == (former, value)
+            if key in new and (old.get(key), new[key]) == (former, value)
         }
         differing[part] = [
-            _difference(part, key, old, now[part])
-            for key in {**old, **now[part]}
-            if old.get(key) != now[part].get(key)
+            _difference(part, key, old, new)
+            for key in {**old, **new}
+            if old.get(key) != new.get(key)
         ]
     texts = [text for part in differing.values() for text in part]
     if not texts:

@@ -1,6 +1,7 @@
 """Old names: read for good where they are stored, deprecated where they are typed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,16 @@ def test_a_stored_sweep_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = call("resume sweep optimizer.rate=0.1,0.2,0.3", tmp_path)
     assert done.returncode == 2
     assert "optimizer.rate: is optimizer.lr since mnist_lab 0.2; write that" in done.stderr
+
+
+def test_lightnings_tensorboard_is_the_same_when_typed_again(tmp_path: Path) -> None:
+    logger = "+logger.tb._target_=lightning.pytorch.loggers.TensorBoardLogger "
+    logger += "'+logger.tb.save_dir=${run_dir}'"
+    for command in (
+        f"{RUN} ~callbacks.pictures {logger}",
+        f"{SWEEP_COMMAND} hydra/launcher=basic ~callbacks.pictures seed=0,1 {logger}",
+    ):
+        for _ in range(2):
+            done = call(command, tmp_path)
+            assert done.returncode == 0, done.stderr
+        assert re.search("run: finished already|2 trials: 2 finished", done.stdout)
