@@ -79,7 +79,8 @@ def check_targets(plain: Any, allowed: Sequence[str], *, is_typed: bool = True) 
             raise _refusal(key, target)
         if found := [name for name in _CALL_KEYS if name in node]:
             raise UntrustedError(
-                f"{key.removesuffix('_target_')}{found[0]}: not taken with what mnist_lab ships"
+                f"{key.removesuffix('_target_')}{found[0]}: not taken with what mnist_lab ships; "
+                "give its numbers, from which your own class builds it"
             )
 
 

@@ -113,3 +113,10 @@ def test_what_is_shipped_comes_with_a_directory() -> None:
 def test_a_class_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"model\._target_=mnist_lab\.models\.NoSuch: cannot be"):
         check_roles(at("model", "mnist_lab.models.NoSuch"), [])
+
+
+def test_a_partial_optimizer_is_told_what_to_give() -> None:
+    config: Any = {"model": {"_target_": "own_code.Model"}}
+    config["model"]["optimizer"] = {"_target_": "torch.optim.Adam", "_partial_": True}
+    with pytest.raises(UntrustedError, match=r"^model.optimizer._partial_: .* give its numbers, "):
+        check_targets(config, OWN)
