@@ -1,5 +1,6 @@
 """Any torch.nn.Module as a classifier."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Unpack, final
 
@@ -45,6 +46,11 @@ class Module(Classifier):
             for name, value in known.items()
             if value and takes(named, name, passed_on=False)
         }
+        if num_classes is None and "num_classes" not in net and _needs_num_classes(named):
+            raise ConfigError(
+                f"model.net._target_={net['_target_']}: takes num_classes, which nothing says; "
+                "type model.num_classes=10, or give the data module an attribute num_classes"
+            )
         self.net = _built("model.net", {**own, **plain(net)})
         self._check_outputs(str(net["_target_"]), num_classes)
         self.hparams["num_classes"] = self.num_classes
@@ -74,6 +80,12 @@ class Module(Classifier):
                 f"model.net._target_={name}: gives {shape or type(logits).__name__} for 2 images, "
                 f"and model.num_classes={self.num_classes} needs (2, {self.num_classes})"
             )
+
+
+def _needs_num_classes(named: type[nn.Module]) -> bool:
+    """Return whether a network cannot be built without being told the number of classes."""
+    known = inspect.signature(named).parameters.get("num_classes")
+    return known is not None and known.default is inspect.Parameter.empty
 
 
 def _built(key: str, node: Any) -> Any:

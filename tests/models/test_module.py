@@ -50,3 +50,25 @@ def test_refuses_in_one_line(net: dict[str, Any], line: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(line)) as refused:
         Module(net=net)
     assert len(str(refused.value).splitlines()) == 1
+
+
+class Told(torch.nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, num_classes))
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.layers(images)
+
+
+def test_a_network_that_needs_the_number_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("own_code.Told", Told, raising=False)
+    told: dict[str, Any] = {"_target_": "own_code.Told"}
+    line = (
+        "model.net._target_=own_code.Told: takes num_classes, which nothing says; type "
+        "model.num_classes=10, or give the data module an attribute num_classes"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(line)}$"):
+        Module(net=told)
+    assert Module(net=told, num_classes=4).num_classes == 4
+    assert Module(net={**told, "num_classes": 3}).num_classes == 3
