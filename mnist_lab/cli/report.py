@@ -151,7 +151,8 @@ def _print_table(board: Leaderboard, shows_test: bool) -> None:
         {cell.heading: printable(cell.text) for cell in reversed(board.cells(row, shows_test))}
         for row in shown
     ]
-    numbers = ("row", "n", *SHOWN[:2], "test/acc 95 %", *board.added, *SHOWN[4:])
+    judged = (*SHOWN[:2], "test/acc 95 %", board.sorted_by)
+    numbers = ("row", "n", *judged, *board.added, *SHOWN[4:])
     names = (*numbers, "protocol", *(board.headings or ["model"]), "tags", "best run")
     columns = [name for name in dict.fromkeys(names) if any(row.get(name) for row in rows)]
     texts = [[row[name] for name in columns] for row in rows]

@@ -61,6 +61,22 @@ def test_what_was_varied_comes_before_what_models_differ_in(tmp_path: Path) -> N
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
 
 
+def test_a_table_has_the_column_that_it_is_sorted_by(tmp_path: Path) -> None:
+    monitored = {"monitor": "val/loss", "mode": "min"}  # of a model without accuracy
+    for seed, loss in ((0, 0.5), (1, 0.25)):
+        path = make_run(tmp_path / str(seed), seed, 0.9, trainer={"max_epochs": seed + 1})
+        config = yaml.safe_load((path / "config.yaml").read_text()) | monitored
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+        metrics = json.loads((path / "metrics.json").read_text()) | {"val/loss": loss}
+        del metrics["val/acc"], metrics["test/acc"]
+        (path / "metrics.json").write_text(json.dumps(metrics))
+    lines = call("report .", tmp_path).stdout.splitlines()
+    assert lines[0].startswith("sorted by val/loss;")
+    assert "val/loss" in lines[1]
+    assert "0.25" in lines[3]
+    assert "0.5" in lines[4]
+
+
 def test_json_and_csv_have_the_means_of_the_metrics_files(sweep: Path) -> None:
     done = call("report sweep --json", sweep.parent)
     content = json.loads(done.stdout)
