@@ -51,7 +51,7 @@ class Metrics(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        logits, labels = outputs, batch[1]
+        logits, labels = outputs, self._labels_of(batch)
         if len(labels) == 0:  # a rank without a share of the last batch
             return
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
@@ -64,6 +64,15 @@ class Metrics(L.Callback):
         probs = probs.nan_to_num(0.0)
         for metric in self.metrics.values():
             metric.update(probs, labels)
+
+    def _labels_of(self, batch: Any) -> Tensor:
+        if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[1], Tensor):
+            return batch[1]
+        raise ConfigError(
+            f"metrics={','.join(self.metrics)}: needs batches (images, labels), a tuple or a list "
+            f"with labels (B,); found {type(batch).__name__}; give such batches, or log the metric "
+            "in your own model"
+        )
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

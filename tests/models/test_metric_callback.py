@@ -190,3 +190,14 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         found.append(json.loads((tmp_path / name / "metrics.json").read_text()))
     for name in ("val/f1", "test/f1", "val/auroc", "test/auroc"):
         assert found[0][name] == pytest.approx(found[1][name], abs=1e-6)
+
+
+def test_batches_that_are_no_pairs_are_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^metrics=f1: needs batches .* found dict; "):
+        Metrics({"f1": MulticlassF1Score(10)}).on_validation_batch_end(
+            None,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            torch.zeros(2, 10),
+            {"image": torch.zeros(2, 1, 28, 28), "label": torch.zeros(2, dtype=torch.long)},
+            0,
+        )
