@@ -138,6 +138,11 @@ def _steps(trainer: L.Trainer) -> int:
         steps = trainer.estimated_stepping_batches
     except Exception as error:  # of the data, or of another argument of the trainer
         raise ConfigError(first_line(error)) from error
+    if steps == -1:  # Lightning's word for a loader without a length
+        raise ValueError(
+            "needs the length of the run, and the training batches have none; take scheduler=none, "
+            "or set trainer.max_steps"
+        )
     if not math.isfinite(steps):
         raise ValueError("needs the length of the run; set trainer.max_epochs or trainer.max_steps")
     return int(steps)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from own_training import Streamed
 from small_models import trainer
 
 from mnist_lab.data import MNISTDataModule
@@ -201,3 +202,14 @@ def test_schedule_that_lacks_an_argument() -> None:
     model = SoftmaxRegression(scheduler={"name": "torch.optim.lr_scheduler.StepLR"})
     with pytest.raises(ConfigError, match="missing a required argument: 'step_size'"):
         trainer(model, max_epochs=1).fit(model, datamodule=MNISTDataModule())
+
+
+def test_a_schedule_over_batches_without_a_length_is_refused() -> None:
+    model = SoftmaxRegression(scheduler={"name": "one_cycle"})
+    line = (
+        "scheduler=one_cycle: needs the length of the run, and the training batches have none; "
+        "take scheduler=none, or set trainer.max_steps"
+    )
+    with pytest.raises(ConfigError, match=f"^{line}$"):
+        trainer(model, max_epochs=2).fit(model, datamodule=Streamed())
+    trainer(model, max_steps=5).fit(model, datamodule=Streamed())
