@@ -233,6 +233,8 @@ def _typed(group: str, node: Any) -> Any:
     """Give a group of a run's config the types of the schema that it was composed with."""
     if group == "callbacks" and node is not None:
         return {name: _merged(SCHEMAS[group].get(str(name)), part) for name, part in node.items()}
+    if group == "scheduler" and node.get("name") == "none":
+        node = {"name": "none"}  # typed over another choice, it left the settings of that
     schemas = SCHEMAS.get(group, {}).values()
     key = "name" if group in ("optimizer", "scheduler") else "_target_"
     fitting = [schema for schema in schemas if getattr(schema, key, None) == node.get(key)]

@@ -58,3 +58,9 @@ def test_the_old_name_of_the_checkpoint_callback_is_read_for_good(tmp_path: Path
     path, new = run / CONFIG, "mnist_lab.training.Checkpoint"
     path.write_text(path.read_text().replace(new, "mnist_lab.callbacks.Checkpoint"))
     assert run_config(run, []).callbacks.checkpoint._target_ == new
+
+
+@pytest.mark.parametrize("chosen", [["scheduler=cosine"], []])
+def test_a_schedule_of_none_typed_over_another_choice(tmp_path: Path, chosen: list[str]) -> None:
+    run = store_run(tmp_path, *chosen, "scheduler.name=none")
+    assert run_config(run, []).scheduler == {"name": "none"}
