@@ -42,17 +42,18 @@ def explain(error: BaseException) -> str:
         return unknown_key(
             full_key if is_below or not key else key, names, "" if is_below else value
         )
-    # OmegaConf 2.4 refuses to leave out what a schema has.
-    if override and ("Could not " in text or "does not support deletion" in str(cause)):
+    if "does not support deletion" in str(cause):  # what a schema has
+        return f"{key}: cannot be left out; give it another value"
+    if isinstance(cause, OmegaConfBaseException):
+        return _explain_value(override, cause)
+    if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\S+)\. ", text):
+        return f"+{match[1] or match[2]}: is there already; leave out the +"
+    if "Could not " in text and override:
         group, _, name = key.partition(".")
         is_option = group in groups() and name in choices(group)
         if is_option or any(known.startswith(f"{key}.") for known in known_keys()):
             return f"{key}: is not chosen, so that there is nothing to leave out"
         return unknown_key(key, (), value)
-    if isinstance(cause, OmegaConfBaseException):
-        return _explain_value(override, cause)
-    if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\S+)\. ", text):
-        return f"+{match[1] or match[2]}: is there already; leave out the +"
     if isinstance(error, InstantiationException) and cause is not None:
         return f"{_full_key(text)}{_one_line(str(cause) or type(cause).__name__)}"
     return _one_line(text)

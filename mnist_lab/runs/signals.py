@@ -54,6 +54,7 @@ def signals_end_run() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+        _noted = None  # which ended this run, and not the next one of the process
 
 
 @contextlib.contextmanager

@@ -82,13 +82,17 @@ def train(
 def fit_metrics(
     model: L.LightningModule, epochs: int, steps: int, seconds: float, logged: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return the metrics of a run's training."""
+    """Return the metrics of a run's training; of those logged in it what begins with ``train``."""
     return {
         "time/fit": seconds,
         "epochs": float(epochs),
         "steps": float(steps),
         "num_params": float(sum(parameter.numel() for parameter in model.parameters())),
-        **{name: logged[name] for name in ("train/loss", "train/acc") if name in logged},
+        **{
+            name: value
+            for name, value in logged.items()
+            if name.startswith("train") and not name.endswith("_step")
+        },
     }
 
 

@@ -154,7 +154,7 @@ def test_verifying_a_run_leaves_what_it_has_elsewhere_alone(folder: Path) -> Non
     ]
     assert main(arguments) == 0
     before = {path: path.read_bytes() for path in elsewhere.iterdir()}
-    assert {path.suffix for path in before} == {".csv", ".ckpt"}
+    assert {path.suffix or path.name for path in before} == {".csv", ".ckpt", ".mnist_lab_run"}
     assert main(["verify", "run"]) == 0
     assert {path: path.read_bytes() for path in elsewhere.iterdir()} == before
 

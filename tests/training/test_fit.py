@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 from own_code import Images, Lit
+from own_training import Measured, Shuffled
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, evaluate, train
 from mnist_lab.config.compose import compose
@@ -149,3 +150,10 @@ def test_a_split_without_a_loader_is_left_out(
     again = evaluate(model, images, _saving(tmp_path))
     assert again == {name: metrics[name] for name in again}
     assert f"{splits[-1]}/acc" in again
+
+
+def test_what_is_logged_of_the_training_is_a_result() -> None:
+    options = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1}
+    metrics = train(Measured(), Shuffled(), logger=False, enable_checkpointing=False, **options)
+    assert {"train_loss", "train_loss_epoch", "train_acc", "val_acc", "test_loss"} <= metrics.keys()
+    assert "train_loss_step" not in metrics
