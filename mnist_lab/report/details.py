@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from mnist_lab.config.compose import compose
 from mnist_lab.errors import LabError
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.read_runs import Entry, differing, model_choices, settings_of
+from mnist_lab.report.read_runs import Entry, model_choices
+from mnist_lab.report.settings import differing, settings_of
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import flat, read_manifest
 from mnist_lab.runs.summary import metric_text

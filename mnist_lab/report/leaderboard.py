@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from mnist_lab.config.metrics import mode_of, without_class
 from mnist_lab.errors import ConfigError, printable
-from mnist_lab.report.read_runs import Entry, differing, grouped
+from mnist_lab.report.read_runs import Entry, grouped
+from mnist_lab.report.settings import differing
 from mnist_lab.runs.directory import display_path, finite
 from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.summary import (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.read_runs import Entry, differing, read_entry, run_directories
+from mnist_lab.report.read_runs import Entry, read_entry, run_directories
+from mnist_lab.report.settings import differing
 from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.labels import Labels
 from mnist_lab.runs.manifest import RunState

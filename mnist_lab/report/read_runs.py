@@ -1,4 +1,4 @@
-"""Search for runs below directories, and reading of untrusted configs and metrics."""
+"""Search for runs below directories, and reading of untrusted runs."""
 
 import functools
 import math
@@ -10,37 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnist_lab.config.renames import renamed_values
 from mnist_lab.errors import InputError, LabError, StorageError, printable, reason
 from mnist_lab.files.regular import check_links
-from mnist_lab.files.yaml import read_yaml
+from mnist_lab.report.settings import FOLD, identity, read_settings
 from mnist_lab.runs import directory as runs
-from mnist_lab.runs.labels import LABELS, Labels, labels_of
+from mnist_lab.runs.labels import Labels, labels_of
 from mnist_lab.runs.manifest import (
-    SEEDS,
     TEST_READINGS,
     RunState,
-    flat,
     is_sealed,
     read_manifest,
 )
 from mnist_lab.runs.trash import TRASH
 
-# Places of a run, and how it was shown and saved, which do not affect its result.
-_NO_SETTINGS = (
-    "run_dir",
-    "allow_targets",
-    "threads",
-    *LABELS,
-    "data.root",
-    "trainer.default_root_dir",
-    "trainer.enable_model_summary",
-    "trainer.enable_progress_bar",
-    "callbacks.checkpoint.every_n_seconds",
-    "callbacks.checkpoint.every_n_steps",
-)
-_NO_SETTINGS_BELOW = ("logger.", "metrics.", "callbacks.pictures.", "callbacks.progress.")
-_FOLD = "data.fold"
 NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "projector"}
 
 BROKEN = "broken"  # state of a run that cannot be read
@@ -209,7 +191,7 @@ def collect(
         if state != RunState.FINISHED:
             collected.unfinished[state] = collected.unfinished.get(state, 0) + 1
             continue
-        if (fold := run.settings.pop(_FOLD, None)) is not None:  # a repetition, as another seed is
+        if (fold := run.settings.pop(FOLD, None)) is not None:  # a repetition, as another seed is
             run.seed = f"{run.seed}, fold {fold}"
         collected.runs.append(run)
     return collected
@@ -284,34 +266,6 @@ def _lineage(manifest: Mapping[str, Any]) -> list[Phase]:
     return phases if is_right and phases == sorted(phases) else []
 
 
-def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
-    """Return the settings that may affect a run's result, by dotted keys, and its seed.
-
-    Raises:
-        InputError: its config is missing or corrupt.
-        UntrustedError: its config has YAML tags.
-    """
-    config = path / runs.CONFIG
-    settings = read_yaml(config, settings_of)
-    if not any(key.startswith("model.") for key in settings):
-        raise InputError(f"{config}: not a run's config: model: must be a mapping")
-    if settings.get(_FOLD) is None:  # in a run that is no part of a cross-validation
-        settings.pop(_FOLD, None)
-    return settings, settings.pop("seed", None)
-
-
-def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a config, or a section of it, may affect a result, and ``seed``."""
-    values = renamed_values(flat(config))
-    if values.get("protocol") == "open":  # as in a run from before there was a choice
-        del values["protocol"]
-    is_own = values.get("data.dataset") in ("folder", "arrays")  # of which the place says which
-    names = {key: _name(key) for key in values}
-    if is_own and "data.root" in values:
-        names["data.root"] = "data.root"
-    return {name: _plain(values[key]) for key, name in names.items() if name is not None}
-
-
 def read_metrics(path: Path) -> dict[str, float]:
     """Return a run's metrics; a number too large for a float is NaN.
 
@@ -328,41 +282,12 @@ def read_metrics(path: Path) -> dict[str, float]:
     return metrics
 
 
-@functools.lru_cache(maxsize=1024)  # thousands of runs have the same keys
-def _name(key: str) -> str | None:
-    """Return a setting's key, or ``seed``, as a terminal shows it; None for what is no setting."""
-    is_none = key in (*_NO_SETTINGS, *SEEDS) or key.startswith(_NO_SETTINGS_BELOW)
-    return None if is_none and key != "seed" else printable(key)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value that can be compared, sorted and printed; a list becomes text."""
-    if isinstance(value, list):
-        value = "[" + ",".join(map(str, value)) + "]"
-    if isinstance(value, str):
-        return printable(value)
-    return value if isinstance(value, bool | int | float) else None
-
-
-def differing(settings: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the keys whose values are not the same everywhere; a missing key counts as null."""
-    settings = list(settings)
-    keys = dict.fromkeys(key for run in settings for key in run)
-    return [key for key in keys if len({_identity(run.get(key)) for run in settings}) > 1]
-
-
-def _identity(value: Any) -> tuple[str, Any]:
-    """Return what distinguishes true from 1, and a number from its text."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return ("number" if is_number else type(value).__name__), value
-
-
 def grouped(runs_read: Iterable[Entry]) -> Iterator[list[Entry]]:
     """Yield the runs that differ in nothing but their seed, group by group."""
     groups: dict[Any, list[Entry]] = {}
     for run in runs_read:
         key = frozenset(
-            (name, _identity(value)) for name, value in run.settings.items() if value is not None
+            (name, identity(value)) for name, value in run.settings.items() if value is not None
         )
         groups.setdefault(key, []).append(run)
     yield from groups.values()

@@ -54,18 +54,6 @@ def test_the_made_config_is_like_a_runs() -> None:
     assert CONFIG["model"]["_target_"] == "mnist_lab.models.MLP"
 
 
-def test_a_class_by_its_old_name_is_the_same_setting(tmp_path: Path) -> None:
-    found = []
-    for number, package in enumerate(("callbacks", "training")):
-        folder = make_run(tmp_path / str(number), number, 0.9)
-        text = f"  checkpoint: {{_target_: mnist_lab.{package}.Checkpoint}}\n"
-        config = folder / "config.yaml"
-        config.write_text(config.read_text().replace("callbacks:\n", f"callbacks:\n{text}"))
-        found.append(read_entry(folder).settings)
-    assert found[0] == found[1]
-    assert found[0]["callbacks.checkpoint._target_"] == "mnist_lab.training.Checkpoint"
-
-
 @pytest.mark.parametrize("value", [True, 1, 3])
 def test_a_fast_dev_run_is_no_result(value: object, tmp_path: Path) -> None:
     make_run(tmp_path / "quick", 0, 0.9, trainer={"fast_dev_run": value})
