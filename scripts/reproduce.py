@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1 of each")
     options = parser.parse_args()
     recipes = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-    known = [name for name in recipes if not name.startswith(("record_", "speedrun_"))]
+    known = [name for name in recipes if not name.startswith(("record_", "speedrun"))]
     if unknown := set(options.recipes) - set(known):
         parser.error(f"no such recipe: {', '.join(unknown)}; there are {', '.join(known)}")
     lines = [

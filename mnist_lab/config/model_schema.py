@@ -68,6 +68,11 @@ class MLP(Model):
     activation: str = knob("relu", "after each hidden layer", choices=tuple(ACTIVATIONS))
     dropout: Any = _hidden_dropout()
     batch_norm: bool = knob(False, "batch norm before each activation")
+    noise: float = knob(
+        0.0,
+        "standard deviation of Gaussian noise on pixels and before each activation, in training",
+        arguments.NOISE,
+    )
     output: str = knob("identity", "what the logits pass through last", choices=tuple(OUTPUTS))
 
 

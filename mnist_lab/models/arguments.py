@@ -61,5 +61,6 @@ class Range:
 SIZE = Range(low=1, high=100_000)  # units, channels, pixels
 KERNEL_SIZE = Range(low=1, odd=True)  # odd, so that padding keeps the size
 DROPOUT = Range(low=0, below=1)
+NOISE = Range(low=0)
 LABEL_SMOOTHING = Range(low=0, high=1)
 NUM_CLASSES = Range(low=2, high=1_000)

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.models.arguments import ACTIVATIONS, DROPOUT, SIZE, Range
+from mnist_lab.models.arguments import ACTIVATIONS, DROPOUT, NOISE, SIZE, Range
 
 
 def one_of(key: str, value: str, allowed: Iterable[str]) -> str:
@@ -101,13 +102,36 @@ def activation_layer(
     return layer
 
 
+class GaussianNoise(nn.Module):
+    """Adds Gaussian noise of a standard deviation to its input, in training only."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        check_range("model.noise", std, NOISE, float)
+        self.std = std
+
+    @override
+    def extra_repr(self) -> str:
+        return f"std={self.std}"
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return ``(B, ...)`` for the same."""
+        return inputs + self.std * torch.randn_like(inputs) if self.training else inputs
+
+
 def hidden_layers(
-    in_features: int, hidden_dims: list[int], activation: str, dropout: Any, batch_norm: bool
+    in_features: int,
+    hidden_dims: list[int],
+    activation: str,
+    dropout: Any,
+    batch_norm: bool,
+    noise: float = 0.0,
 ) -> list[nn.Module]:
-    """Return linear layers, each with its optional batch norm, activation and optional dropout.
+    """Return linear layers, each with batch norm, noise, its activation and dropout, if any.
 
     Raises:
-        ConfigError: dropout is out of its range, or has another length than ``hidden_dims``.
+        ConfigError: noise or dropout is out of its range, or dropout has another length than
+            ``hidden_dims``.
     """
     layers: list[nn.Module] = []
     check_range("model.dropout", dropout, DROPOUT, float)
@@ -116,6 +140,8 @@ def hidden_layers(
         layers.append(nn.Linear(in_features, width))
         if batch_norm:
             layers.append(nn.BatchNorm1d(width))
+        if noise:
+            layers.append(GaussianNoise(noise))
         layers.append(activation_layer(activation))
         if rate:
             layers.append(nn.Dropout(rate))

@@ -7,7 +7,7 @@ from torch import nn
 
 from mnist_lab.models.arguments import OUTPUTS
 from mnist_lab.models.classifier import Classifier, SharedArgs
-from mnist_lab.models.layers import activation_layer, hidden_layers, sizes
+from mnist_lab.models.layers import GaussianNoise, activation_layer, hidden_layers, sizes
 
 
 @final
@@ -19,6 +19,9 @@ class MLP(Classifier):
         activation: after each hidden layer: relu, gelu, silu, tanh, sigmoid or identity.
         dropout: probability that a hidden unit is left out, or a list with one for each layer.
         batch_norm: whether batch norm comes before each activation.
+        noise: standard deviation of the Gaussian noise that training adds to the pixels, which are
+            0 to 1, and before each activation, where batch norm has brought values to about 1
+            (Rasmus et al., 2015, arXiv:1507.02672, whose supervised baseline has 0.3).
         output: the layer that the logits pass through last, ``identity`` or ``log_sigmoid``.
         shared: the arguments of ``Classifier``.
 
@@ -32,6 +35,7 @@ class MLP(Classifier):
         activation: str = "relu",
         dropout: Any = 0.0,
         batch_norm: bool = False,
+        noise: float = 0.0,
         output: str = "identity",
         **shared: Unpack[SharedArgs],
     ) -> None:
@@ -39,7 +43,8 @@ class MLP(Classifier):
         dims, pixels = sizes("model.hidden_dims", hidden_dims), math.prod(self.in_shape)
         self.net = nn.Sequential(
             nn.Flatten(),
-            *hidden_layers(pixels, dims, activation, dropout, batch_norm),
+            *([GaussianNoise(noise)] if noise else []),
+            *hidden_layers(pixels, dims, activation, dropout, batch_norm, noise),
             nn.Linear(dims[-1] if dims else pixels, self.num_classes),
             activation_layer(output, "model.output", OUTPUTS),
         )

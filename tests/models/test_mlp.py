@@ -74,6 +74,20 @@ def test_dropout_leaves_out_hidden_units_in_training_only(mnist_test: Split) -> 
     assert torch.equal(model.eval()(images), model(images))
 
 
+def test_noise_of_its_deviation_is_added_in_training_only(mnist_test: Split) -> None:
+    images = mnist_test.images[:20]
+    model = MLP(noise=0.3)
+    assert not torch.equal(model.train()(images), model(images))
+    assert torch.equal(model.eval()(images), model(images))
+    noise = model.train().net[1](torch.zeros(1_000, 784))
+    assert abs(float(noise.std()) - 0.3) < 0.01 and abs(float(noise.mean())) < 0.01
+
+
+def test_noise_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.noise=-1: must be a number at least 0"):
+        MLP(noise=-1)
+
+
 def test_batch_norm_comes_before_each_activation(mnist_test: Split) -> None:
     model = MLP(hidden_dims=[20, 30], batch_norm=True)
     kinds = [type(layer) for layer in model.net]

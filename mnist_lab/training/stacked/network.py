@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from mnist_lab.data.augment_list import seeded_by
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
 from mnist_lab.models.classifier import PIXEL_SCALE
+from mnist_lab.models.layers import GaussianNoise
 from mnist_lab.training.lightning_internals import has_hooks
 from mnist_lab.training.stacked.layers import (
     Shares,
@@ -47,6 +48,8 @@ def reason_weights_are_not_stacked(model: Classifier) -> str | None:
         return f"{name} is not stacked, as it has hooks"
     if is_exact and not all(parameter.requires_grad for parameter in model.parameters()):
         return f"{name} is not stacked, as some of its weights are frozen"
+    if is_exact and any(isinstance(layer, GaussianNoise) for layer in model.modules()):
+        return f"{name} is not stacked, as it adds noise"
     return None
 
 

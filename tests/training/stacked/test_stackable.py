@@ -111,6 +111,7 @@ def own(name: str) -> Module:
         ),
         (hooked_mlp(), "auto", "MLP is not stacked, as it has hooks"),
         (frozen_mlp(), "auto", "MLP is not stacked, as some of its weights are frozen"),
+        (MLP([4], noise=0.3), "auto", "MLP is not stacked, as it adds noise"),
         (own("Branching"), "auto", "torch.func cannot stack Module: vmap: It looks like you're"),
     ],
 )
