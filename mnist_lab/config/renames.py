@@ -1,4 +1,4 @@
-"""Old names of keys, choices and classes, and what they are called now.
+"""Old names of keys, choices and classes, what they are called now, and keys that are new.
 
 One table for what is stored and what is typed. A stored directory is read with old names for good:
 the config and manifest of a run, and the command and identity of a sweep. What is typed, or stands
@@ -38,6 +38,9 @@ class Rename(NamedTuple):
 
 RENAMES = (Rename("mnist_lab.callbacks.Checkpoint", "mnist_lab.training.Checkpoint", "0.2"),)
 
+ADDED: dict[str, Any] = {"protocol": "open", "metrics": {}, "model.noise": 0.0}
+"""Keys that a directory of an earlier version lacks, with what its runs had in their place."""
+_OF_MLP = ("model.noise",)
 _REPLACED = {  # a class of Lightning's by the lab's own with the same arguments
     "lightning.pytorch.loggers.TensorBoardLogger": TENSORBOARD
 }
@@ -56,6 +59,12 @@ def renamed(text: Any) -> Any:
 def renamed_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored values by dotted keys under today's names, those of classes too."""
     return {renamed(key): renamed(value) for key, value in values.items()}
+
+
+def with_added(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's values by dotted keys, with those of ``ADDED`` that it lacks."""
+    is_mlp = values.get("model._target_") == "mnist_lab.models.MLP"
+    return {key: ADDED[key] for key in ADDED if is_mlp or key not in _OF_MLP} | dict(values)
 
 
 def typed_overrides(texts: Sequence[str]) -> list[str]:

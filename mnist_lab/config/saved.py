@@ -27,7 +27,7 @@ from mnist_lab.config.lengths import LENGTHS, is_longer, set_lengths
 from mnist_lab.config.overrides import opened_targets, parse_overrides
 from mnist_lab.config.paths import check_path, in_run, located, stored
 from mnist_lab.config.portable_bits import choose_bits
-from mnist_lab.config.renames import rename_in, renamed_values, typed_overrides
+from mnist_lab.config.renames import rename_in, renamed_values, typed_overrides, with_added
 from mnist_lab.config.schema import SCHEMAS, Train, typed_node
 from mnist_lab.config.sources import register
 from mnist_lab.config.trainer_schema import PRECISIONS
@@ -301,11 +301,10 @@ def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = 
         return
     content: Any = OmegaConf.to_container(read_stored(run_dir / CONFIG))
     check_unedited(run_dir, content)
-    there = flat(located(content, "."))
+    there = with_added(flat(located(content, ".")))
     plain: Any = OmegaConf.to_container(config)
     plain.pop("hydra", None)
     here = renamed_values(flat(in_run(plain, Path(os.path.abspath(run_dir)))))
-    there.setdefault("protocol", "open")  # a run from before there was a choice
     for values in (there, here):
         if values.get("metrics") == {}:  # as in a run from before there was such a group
             del values["metrics"]

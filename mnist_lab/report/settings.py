@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mnist_lab.config.renames import renamed_values
+from mnist_lab.config.renames import renamed_values, with_added
 from mnist_lab.errors import InputError, printable
 from mnist_lab.files.yaml import read_yaml
 from mnist_lab.runs.directory import CONFIG
@@ -18,6 +18,7 @@ _NO_SETTINGS = (
     "allow_targets",
     "threads",
     *LABELS,
+    "metrics",
     "data.root",
     "trainer.default_root_dir",
     "trainer.enable_model_summary",
@@ -47,7 +48,7 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Any]:
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a config, or a section of it, may affect a result, and ``seed``."""
-    values = renamed_values(flat(config))
+    values = with_added(renamed_values(flat(config)))
     if values.get("protocol") == "open":  # as in a run from before there was a choice
         del values["protocol"]
     is_own = values.get("data.dataset") in ("folder", "arrays")  # of which the place says which

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.edit_check import MAY_DIFFER, MOST_NAMED
 from mnist_lab.config.knob import shown
-from mnist_lab.config.renames import renamed_values
+from mnist_lab.config.renames import ADDED, renamed_values
 from mnist_lab.errors import ConfigError, InputError, listed
 from mnist_lab.runs import directory
 from mnist_lab.runs.manifest import differences, environment, flat
@@ -28,8 +28,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 # What a config of an earlier version has where today's, which says the same, has another value.
 _FORMER: dict[str, tuple[Any, Any]] = {
     "model.num_classes": (10, None),
-    "metrics": (None, {}),
-    "protocol": (None, "open"),
+    **{key: (None, value) for key, value in ADDED.items()},
 }
 _environment = functools.cache(environment)  # it asks git
 

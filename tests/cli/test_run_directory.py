@@ -1,16 +1,20 @@
 """A run directory has one run: nothing writes where there is one, or where one is being made."""
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from door import COMMAND, FEW_BATCHES, call, run
+from omegaconf import OmegaConf
 
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import MANIFEST, METRICS, locked
 
+EARLIER = Path(__file__).parents[1] / "golden" / "directories"
 SHORT = f"model=softmax callbacks=none {FEW_BATCHES}"
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
 
@@ -33,6 +37,20 @@ def test_a_finished_run_is_shown_again_and_not_written_over(tmp_path: Path) -> N
     assert "finished already" in again.stdout
     changed = {name for name, held in content(tmp_path).items() if before.get(name) != held}
     assert {Path(name).name for name in changed} <= {"train.log"}
+
+
+@pytest.mark.parametrize("earlier", ["mlp", "run_0.2.0"])
+def test_the_command_of_a_run_of_an_earlier_version_shows_it_again(
+    earlier: str, tmp_path: Path
+) -> None:
+    """Which lacks keys that there were not yet."""
+    here = tmp_path / "here"
+    shutil.copytree(EARLIER / earlier, here)
+    words = OmegaConf.load(here / ".hydra" / "overrides.yaml")
+    typed = [str(word) for word in words if not str(word).startswith("hydra.")]
+    again = call(f"train {shlex.join(typed)} hydra.run.dir=here", tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "finished already" in again.stdout
 
 
 def test_a_run_of_another_config_is_refused(tmp_path: Path) -> None:
