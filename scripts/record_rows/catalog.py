@@ -43,7 +43,7 @@ RECORDS = {
         ),
         Record(
             "record_mlp",
-            "MLP, permutation invariant, no augmentation",
+            "MLP that knows no neighbouring pixels (permutation invariant), no augmentation",
             0.990,
             98.92,
             "published mean; 99.43 of a ladder network was tuned on test",
@@ -71,7 +71,7 @@ RECORDS = {
         ),
         Record(
             "speedrun",
-            "seconds to 99.0 %",
+            "the fewest seconds that reach 99.0 %",
             0.990,
             99.0,
             "0.76 s on a GTX 1660 Ti, tuned on test",
@@ -81,7 +81,7 @@ RECORDS = {
         ),
         Record(
             "speedrun_995",
-            "seconds to 99.5 %",
+            "the fewest seconds that reach 99.5 %",
             0.995,
             None,
             "none known",
