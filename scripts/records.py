@@ -62,9 +62,13 @@ def main(arguments: list[str]) -> int:
     with ThreadPoolExecutor(options.jobs) as pool:
         places = (options.to, options.runs, options.jobs)
         jobs = [pool.submit(measure, *seed, overrides, *places) for seed in missing]
-        for job in as_completed(jobs):
-            job.result()
-            write(options.to, gather(options.to))
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                write(options.to, gather(options.to))
+        except SystemExit:  # what one seed lacks the others lack, too
+            pool.shutdown(cancel_futures=True)
+            raise
     options.to.mkdir(parents=True, exist_ok=True)
     rows = gather(options.to)
     write(options.to, rows)

@@ -89,6 +89,12 @@ def test_what_is_missing_or_unknown_is_one_line(tmp_path: Path) -> None:
     assert "no such record" in done.stderr
 
 
+def test_nothing_is_trained_any_more_where_a_seed_failed(tmp_path: Path) -> None:
+    done = records(tmp_path, "record_softmax", "--seeds", "4", "model.hidden_dims=[8]")
+    assert done.returncode == 1
+    assert done.stderr.count("mnist-lab train experiment=record_softmax") <= 3  # two and the line
+
+
 def test_a_comment_is_no_part_of_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     measure = importlib.import_module("record_rows.measure")
