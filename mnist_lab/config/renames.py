@@ -40,7 +40,7 @@ RENAMES = (Rename("mnist_lab.callbacks.Checkpoint", "mnist_lab.training.Checkpoi
 
 ADDED: dict[str, Any] = {"protocol": "open", "metrics": {}, "model.noise": 0.0}
 """Keys that a directory of an earlier version lacks, with what its runs had in their place."""
-_OF_MLP = ("model.noise",)
+_OF_MLP = ("model.noise",)  # those that no other model has
 _REPLACED = {  # a class of Lightning's by the lab's own with the same arguments
     "lightning.pytorch.loggers.TensorBoardLogger": TENSORBOARD
 }

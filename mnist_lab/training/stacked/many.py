@@ -82,9 +82,8 @@ def train_many(
             alone: Any = copy.copy(datamodule)  # the same images in the order of another seed
             if seeds:
                 alone.seed = seeds[place]
-            callbacks = copy.deepcopy(
-                options.get("callbacks")
-            )  # which count and stop by themselves
+            # Each has its own, as they count and stop by themselves.
+            callbacks = copy.deepcopy(options.get("callbacks"))
             results[place] = train(models[place], alone, **{**options, "callbacks": callbacks})
             continue
         assert isinstance(datamodule, MNISTDataModule)
