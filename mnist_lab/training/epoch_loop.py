@@ -7,10 +7,9 @@ once an epoch what does not change within it. A run that uses anything it does n
 of its own) goes through Lightning's code. The tests hold both to the same bits.
 """
 
-import contextlib
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -55,28 +54,18 @@ _MUST_BE_LIGHTNINGS = (
 
 
 def use_fast_loop(trainer: L.Trainer, kind: "type[FastEpochLoop] | None" = None) -> None:
-    """Give a trainer that has not started yet the fast epoch loop, or a given kind of it."""
+    """Give a trainer that has not started yet the fast epoch loop, or a given kind of it.
+
+    Importing Lightning sets a variable by which ``torch.cuda.is_available``, which every step of a
+    torch with CUDA calls, loads NVIDIA's management library again each time: 0.15 ms. Training on
+    a CPU unsets it for the rest of the process.
+    """
+    if trainer.strategy.root_device.type == "cpu":
+        os.environ[_NVML_CHECK] = "0"
     old = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = (kind or FastEpochLoop)(
         trainer, min_steps=old.min_steps, max_steps=old.max_steps
     )
-
-
-@contextlib.contextmanager
-def cheap_cuda_checks(trainer: L.Trainer) -> Iterator[None]:
-    """Skip the search for GPUs that each optimizer step on a CPU would make.
-
-    Importing Lightning sets a variable by which ``torch.cuda.is_available``, which every step of a
-    torch with CUDA calls, loads NVIDIA's management library again each time: 0.15 ms.
-    """
-    before = os.environ.get(_NVML_CHECK)
-    if trainer.strategy.root_device.type == "cpu":
-        os.environ[_NVML_CHECK] = "0"
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[_NVML_CHECK] = before
 
 
 class FastEpochLoop(EpochLoop):

@@ -19,7 +19,7 @@ from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
-from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
+from mnist_lab.training.epoch_loop import use_fast_loop
 from mnist_lab.training.judged_weights import muted, weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken
 from mnist_lab.training.lightning_internals import keep_signal_handlers
@@ -117,13 +117,7 @@ def _fit(
     if checkpoint and ckpt_path:
         checkpoint.is_restored = False
     try:
-        with (
-            settings_taken(),
-            loading(ckpt_path, checkpoint),
-            cheap_cuda_checks(trainer),
-            gives_way(),
-            waits,
-        ):
+        with settings_taken(), loading(ckpt_path, checkpoint), gives_way(), waits:
             trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None

@@ -16,7 +16,7 @@ from mnist_lab.config.hydra_internals import build
 from mnist_lab.models import Classifier
 from mnist_lab.runs import signals
 from mnist_lab.training.data_dimensions import follow_data
-from mnist_lab.training.epoch_loop import cheap_cuda_checks, use_fast_loop
+from mnist_lab.training.epoch_loop import use_fast_loop
 from mnist_lab.training.fine_tuning import load_initial
 from mnist_lab.training.fit import wait_for_step
 from mnist_lab.training.library_errors import settings_taken
@@ -129,7 +129,7 @@ def _losses(config: DictConfig) -> Tensor:
     model, keeper = _built(config), LambdaCallback(on_train_batch_end=keep)
     trainer = build_trainer(config, model, validates=False, callbacks=[keeper], is_quiet=True)
     use_fast_loop(trainer)
-    with wait_for_step(trainer), cheap_cuda_checks(trainer):
+    with wait_for_step(trainer):
         trainer.fit(model, datamodule=build(config.data))
     return torch.stack(losses)
 

@@ -15,7 +15,7 @@ from mnist_lab.config.allowlist import is_shipped_package
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.models import Classifier
 from mnist_lab.training.checkpoints.resume_state import Snapshot, put_back_position
-from mnist_lab.training.epoch_loop import FastEpochLoop, cheap_cuda_checks, use_fast_loop
+from mnist_lab.training.epoch_loop import FastEpochLoop, use_fast_loop
 from mnist_lab.training.lightning_internals import DataFetcher, PrefetchDataFetcher
 from mnist_lab.training.shared_cores import gives_way
 from mnist_lab.training.stacked.data import StackedData
@@ -146,7 +146,7 @@ def fit(
     use_fast_loop(trainer, StackEpochLoop)
     if position is not None:
         put_back_position(trainer, position)
-    with cheap_cuda_checks(trainer), gives_way():
+    with gives_way():
         trainer.fit(stack, StackedData(datamodule, lambda: stack.streams))
 
 
