@@ -14,12 +14,7 @@ from mnist_lab.runs.manifest import flat
 
 METRICS = ("best/val/acc", "best/val/loss", "test/acc", "test/loss")
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "seed", *LABELS)
-_FIRST = (  # what people vary, and look for
-    *("model", "optimizer.lr", "data.batch_size", "optimizer.name", "trainer.max_epochs"),
-    *("scheduler.name", "optimizer.weight_decay", "model.hidden_dims", "model.dropout", "seed"),
-    *LABELS,
-)
-_SHOWN = ("data.batch_size", "model", "optimizer.lr", "seed", "tags")
+_SHOWN = ("data.batch_size", "model", "optimizer.lr", "seed", "tags")  # what people vary
 _PATHS = ("data.root", "trainer.default_root_dir")  # which are no hyperparameters
 
 
@@ -84,5 +79,4 @@ def settings_of(config: DictConfig) -> dict[str, bool | int | float | str]:
         elif value is not None and value != {} and key not in _PATHS:
             is_number = isinstance(value, bool | int | float)
             settings[key] = value if is_number else printable(str(value))
-    first = [key for key in _FIRST if key in settings]
-    return {key: settings[key] for key in dict.fromkeys([*first, *settings])}
+    return settings
