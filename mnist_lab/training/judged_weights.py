@@ -64,23 +64,13 @@ def judge(trainer: L.Trainer) -> None:
 @contextmanager
 def muted(trainer: L.Trainer) -> Iterator[None]:
     """Keep metrics from the loggers within."""
-    mute(trainer)
+    for logger in trainer.loggers:
+        vars(logger)["log_metrics"] = lambda *_, **__: None
     try:
         yield
     finally:
-        unmute(trainer)
-
-
-def mute(trainer: L.Trainer) -> None:
-    """Keep metrics from the loggers until ``unmute``."""
-    for logger in trainer.loggers:
-        vars(logger)["log_metrics"] = lambda *_, **__: None
-
-
-def unmute(trainer: L.Trainer) -> None:
-    """Let the loggers have metrics again."""
-    for logger in trainer.loggers:
-        vars(logger).pop("log_metrics", None)
+        for logger in trainer.loggers:
+            vars(logger).pop("log_metrics", None)
 
 
 @contextmanager

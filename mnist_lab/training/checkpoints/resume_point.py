@@ -5,6 +5,7 @@ start, which ran before the state was taken: they change weights, learning rates
 and log again what is in the log files. The point is where a training step is about to begin.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import OVER_THE_RUN
 from mnist_lab.models.optimizers import advance
-from mnist_lab.training.judged_weights import mute, unmute
+from mnist_lab.training.judged_weights import muted
 
 _CURRENT = "current_model_state"  # of Lightning's WeightAveraging, whose state_dict is the average
 
@@ -42,11 +43,12 @@ class PutBack:
             checkpoint["lr_schedulers"] = []
         self._checkpoint = dict(checkpoint)
         self._callbacks = {**checkpoint["callbacks"], done: None}
-        mute(trainer)
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(muted(trainer))
 
     def end(self, trainer: L.Trainer) -> None:
         """Restore all that Lightning has restored."""
-        unmute(trainer)
+        self._quiet.close()
         content = self._given_to_hooks(trainer)
         weights = content.get(_CURRENT, content["state_dict"])
         strict = trainer.lightning_module.strict_loading

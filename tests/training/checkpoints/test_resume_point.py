@@ -7,7 +7,7 @@ import pytest
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.training.checkpoints.resume_point import check_validates_between_steps
-from mnist_lab.training.judged_weights import mute, unmute
+from mnist_lab.training.judged_weights import muted
 
 
 def trainer(steps: int, batches: int, every: float, epochs: int | None = 1) -> Any:
@@ -46,10 +46,7 @@ class Logger:
 def test_loggers_are_mute_for_a_while() -> None:
     logger = Logger()
     loggers: Any = SimpleNamespace(loggers=[logger])
-    mute(loggers)
-    mute(loggers)
-    logger.log_metrics({"a": 1}, step=1)
-    unmute(loggers)
-    unmute(loggers)
+    with muted(loggers), muted(loggers):
+        logger.log_metrics({"a": 1}, step=1)
     logger.log_metrics({"b": 2})
     assert logger.logged == [{"b": 2}]
