@@ -70,7 +70,6 @@ UNTESTED = {
     "report/leftovers.py",  # by that of cli/runs/remove.py
     "report/details.py",  # by that of cli/runs/show.py
     "training/__init__.py",
-    "training/checkpoints/callback.py",
     "training/loggers/hparams.py",
     "training/lightning_internals.py",
     "sweeps/rungs.py",  # by those of sweeps/halving.py and sweeps/population.py

@@ -23,8 +23,6 @@ from mnist_lab.training.epoch_loop import use_fast_loop
 from mnist_lab.training.judged_weights import muted, weights_kept
 from mnist_lab.training.library_errors import loading, settings_taken
 from mnist_lab.training.lightning_internals import keep_signal_handlers
-from mnist_lab.training.monitor_check import monitor_checked
-from mnist_lab.training.observer import current_observer
 from mnist_lab.training.precision import resolve_precision
 from mnist_lab.training.progress import Progress
 from mnist_lab.training.shared_cores import gives_way
@@ -66,10 +64,8 @@ def train(
     checkpoint = own_checkpoint(trainer)
     if checkpoint and not isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO):
         trainer.strategy.checkpoint_io = AtomicCheckpointIO(Path(trainer.default_root_dir))
-    monitor = checkpoint.monitor if checkpoint and current_observer() is None else None
     start = time.perf_counter()
-    with monitor_checked(trainer, monitor):
-        _fit(trainer, model, datamodule, ckpt_path, checkpoint)
+    _fit(trainer, model, datamodule, ckpt_path, checkpoint)
     seconds = time.perf_counter() - start + (checkpoint.seconds_before if checkpoint else 0.0)
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     metrics = fit_metrics(model, trainer.current_epoch, trainer.global_step, seconds, logged)

@@ -18,6 +18,7 @@ from mnist_lab.errors import ConfigError, InputError, Stopped
 from mnist_lab.files.checkpoint import read_checkpoint, write_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST, LAST, PREVIOUS, check_place, place_of
+from mnist_lab.runs.summary import not_logged
 from mnist_lab.training.checkpoints import model_checkpoints, resume_state
 from mnist_lab.training.checkpoints.callback_states import check_states
 from mnist_lab.training.checkpoints.plugin import EARLIER_BEST, name_best, separate
@@ -26,6 +27,7 @@ from mnist_lab.training.checkpoints.resume_state import Snapshot
 from mnist_lab.training.epoch_loop import FastEpochLoop
 from mnist_lab.training.judged_weights import JUDGED, JudgedWeights, are_same, judge
 from mnist_lab.training.lightning_internals import put_back_averaging
+from mnist_lab.training.observer import current_observer
 
 _log = logging.getLogger(__name__)
 STEPS_BETWEEN_TALKS = 10  # of several ranks, about whether to save: it costs them a device sync
@@ -74,6 +76,8 @@ class Checkpoint(LightningCheckpoint):
         self._saved_step = 0
         self._place = (0, 0)  # of the run's directory
         self._data_random: dict[str, Any] | None = None  # where the data of the epoch began
+        self._has_validated = False
+        self._has_looked = False  # whether the monitored metric is among those that are logged
 
     @override
     def on_load_checkpoint(
@@ -103,6 +107,7 @@ class Checkpoint(LightningCheckpoint):
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = self._saved_at = time.monotonic()
+        self._has_validated = self._has_looked = False
         if trainer.is_global_zero:
             self._place = place_of(Path(trainer.default_root_dir))
         if not self.is_restored:
@@ -205,6 +210,20 @@ class Checkpoint(LightningCheckpoint):
         return signum, bool(is_time)
 
     @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._has_validated:  # the model has also logged the metrics of its last epoch
+            self._look_for_metric(trainer)
+
+    def _look_for_metric(self, trainer: L.Trainer) -> None:
+        """Warn once of a monitored metric that nothing logs; a sweep does it for all its trials."""
+        if self.monitor is None or self._has_looked or current_observer() is not None:
+            return
+        self._has_looked = True
+        names = trainer.callback_metrics  # asked on every rank, as it may talk to the others
+        if self.monitor not in names and trainer.is_global_zero:
+            _log.warning("%s", not_logged(self.monitor, names))
+
+    @override
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
@@ -214,6 +233,7 @@ class Checkpoint(LightningCheckpoint):
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         is_fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        self._has_validated = self._has_validated or is_fitting
         if is_fitting and not self._judges_training:
             self._judge(trainer)
 
@@ -249,6 +269,9 @@ class Checkpoint(LightningCheckpoint):
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        is_none_to_come = trainer.limit_val_batches and not trainer.enable_validation
+        if self._has_validated or is_none_to_come:  # nor was validation turned off
+            self._look_for_metric(trainer)
         if self.best_step is None:
             self.best_step, self._is_best = trainer.global_step, True
         elif self._judged.has_unseen(trainer):  # those of weight averaging, for example

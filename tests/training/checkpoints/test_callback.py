@@ -1,4 +1,4 @@
-"""A monitor that nothing logs."""
+"""The callback that saves checkpoints, where nothing logs the metric that chooses the best."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ def fit(model: Any, folder: Path, data: Any = None, monitor: Any = "val/acc", **
     options = {"max_epochs": 3, "accelerator": "cpu", **few, **shown, **more}
     trainer = L.Trainer(**options, callbacks=callbacks, default_root_dir=folder)
     train(model, data or MNISTDataModule(), trainer)
-    assert len(trainer.callbacks) == len(callbacks)  # type: ignore[attr-defined]
 
 
 def test_is_said_once_after_the_first_validation(
