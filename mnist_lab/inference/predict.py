@@ -17,8 +17,9 @@ from mnist_lab.errors import InputError
 from mnist_lab.files.images import SIDE, check_side, read_image
 from mnist_lab.inference.digit_finder import to_inputs
 from mnist_lab.inference.evaluate import class_names_in, load_model
-from mnist_lab.inference.predictions import logits_of, name_of
+from mnist_lab.inference.predictions import logits_of_batch, name_of
 from mnist_lab.models import Classifier
+from mnist_lab.models.layers import fitted
 
 SURE = 0.7  # probability below which a prediction is called unsure
 _BATCH = 256
@@ -226,7 +227,8 @@ def recognize(
         for start in range(0, len(arrays), _BATCH):
             images = torch.from_numpy(np.stack(arrays[start : start + _BATCH]))
             images = images.movedim(3, 1) if images.ndim == 4 else images.unsqueeze(1)
-            rows += logits_of(model, images.to(model.device)).softmax(dim=1).tolist()
+            images = fitted(images.to(model.device), getattr(model, "in_shape", _IN_SHAPE))
+            rows += logits_of_batch(model, images).softmax(dim=1).tolist()
     finally:
         model.train(was_training)
     found = zip(places, arrays, rows, strict=True)

@@ -11,28 +11,18 @@ from mnist_lab.data.sets import class_names_of
 from mnist_lab.errors import InputError, first_line
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
-from mnist_lab.models.layers import fitted
 
 NUM_BINS = 15  # of confidence, as the papers on calibration have it
-
-
-def logits_of(model: Any, images: Tensor) -> Tensor:
-    """Return logits ``(B, num_classes)`` for ``(B, 1, H, W)`` uint8 images, at the model's size.
-
-    A LightningModule that is no ``Classifier`` says its size as ``in_shape``; it gets the bytes, or
-    where it does not take them floats from 0 to 1.
-
-    Raises:
-        InputError: its ``forward`` takes no images, or gives no logits.
-    """
-    return logits_of_batch(model, fitted(images, getattr(model, "in_shape", (1, 28, 28))))
 
 
 def logits_of_batch(model: Any, images: Tensor) -> Tensor:
     """Return logits ``(B, num_classes)`` for images ``(B, C, H, W)`` as the model was trained on.
 
+    A LightningModule that is no ``Classifier`` gets bytes as floats from 0 to 1 where it does not
+    take them.
+
     Raises:
-        InputError: a model that is no ``Classifier`` does not take them, or gives no logits.
+        InputError: its ``forward`` does not take the images, or gives no logits.
     """
     if isinstance(model, Classifier):
         logits: Tensor = model(images)
@@ -40,9 +30,12 @@ def logits_of_batch(model: Any, images: Tensor) -> Tensor:
     try:
         outputs = model(images)
     except Exception as error:
-        if images.dtype != torch.uint8:
-            raise _refused(model, images, "", error) from error
-        outputs = _of_floats(model, images)
+        if images.dtype == torch.uint8:
+            return logits_of_batch(model, images.float() * PIXEL_SCALE)
+        raise InputError(
+            f"{type(model).__name__}.forward: does not take images {tuple(images.shape)}: "
+            f"{first_line(error)}"
+        ) from error
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InputError(
@@ -50,20 +43,6 @@ def logits_of_batch(model: Any, images: Tensor) -> Tensor:
             "logits (B, C) are required"
         )
     return outputs
-
-
-def _of_floats(model: Any, images: Tensor) -> Any:
-    try:
-        return model(images.float() * PIXEL_SCALE)
-    except Exception as error:
-        raise _refused(model, images, ", as uint8 or as floats from 0 to 1", error) from error
-
-
-def _refused(model: Any, images: Tensor, forms: str, error: Exception) -> InputError:
-    return InputError(
-        f"{type(model).__name__}.forward: does not take images {tuple(images.shape)}{forms}: "
-        f"{first_line(error)}"
-    )
 
 
 class Reliability(NamedTuple):

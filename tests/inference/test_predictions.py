@@ -15,8 +15,9 @@ from torchmetrics.functional.classification import (
 )
 
 from mnist_lab.errors import InputError
-from mnist_lab.inference.predictions import Predictions, first_of_each_class, logits_of
+from mnist_lab.inference.predictions import Predictions, first_of_each_class, logits_of_batch
 from mnist_lab.models import SoftmaxRegression
+from mnist_lab.models.layers import fitted
 
 BYTES = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
 IMAGES = torch.zeros(500, 1, 28, 28, dtype=torch.uint8)
@@ -64,7 +65,8 @@ def test_first_of_each_class_may_be_fewer() -> None:
 
 
 def test_logits_of_the_labs_models_at_any_size() -> None:
-    assert logits_of(SoftmaxRegression(in_shape=(3, 9, 11)), BYTES).shape == (3, 10)
+    images = fitted(BYTES, (3, 9, 11))
+    assert logits_of_batch(SoftmaxRegression(in_shape=(3, 9, 11)), images).shape == (3, 10)
 
 
 def _floats(images: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ def _floats(images: Tensor) -> Tensor:
 def test_logits_of_a_lightning_module(forward: Callable[[Tensor], Any]) -> None:
     model = Lit()
     model.forward = forward  # type: ignore[method-assign]
-    assert logits_of(model, BYTES).shape == (3, 4)
+    assert logits_of_batch(model, BYTES).shape == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -94,4 +96,4 @@ def test_what_gives_no_logits_is_refused_in_one_line(
     model = Lit()
     model.forward = forward  # type: ignore[method-assign]
     with pytest.raises(InputError, match=line):
-        logits_of(model, BYTES)
+        logits_of_batch(model, BYTES)
