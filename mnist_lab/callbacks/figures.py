@@ -14,7 +14,7 @@ from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnist_lab.inference.predictions import Predictions, first_of_each_class
+from mnist_lab.inference.predictions import Predictions
 
 _INK, _MUTED, _BLUE, _ORANGE, _RED = "#1f2328", "#59636e", "#1f6feb", "#d4760a", "#b42318"
 _MANY_CLASSES = 20  # above which a figure has no room for each
@@ -85,7 +85,8 @@ def mistakes(predictions: Predictions) -> Figure:
 def samples(predictions: Predictions) -> Figure:
     """Draw the first test images of each class with what the model says, a column for each."""
     classes, each = min(predictions.num_classes, _MANY_CLASSES), 5
-    first = first_of_each_class(predictions.labels, classes, each)
+    labels = predictions.labels
+    first = [(labels == label).nonzero().flatten()[:each] for label in range(classes)]
     blank = torch.full((1, *predictions.images.shape[1:]), 255, dtype=torch.uint8)
     names = _names(predictions)
     images, captions = [], []

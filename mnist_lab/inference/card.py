@@ -21,11 +21,10 @@ from mnist_lab.files.images import data_url
 from mnist_lab.inference.corruptions import CORRUPTIONS, corrupted, moved
 from mnist_lab.inference.drawing import Pixels, default_style, pixels
 from mnist_lab.inference.evaluate import load_model, predict_test_images
-from mnist_lab.inference.predictions import Predictions, logits_of_batch
+from mnist_lab.inference.predictions import Predictions, logits_in_batches
 from mnist_lab.models.layers import fitted
 from mnist_lab.runs.manifest import TEST_READINGS, is_sealed, read_manifest
 
-_BATCH = 500
 _EVERY = 5  # test images in one of the curves
 _ANGLES = range(-60, 61, 15)  # degrees
 _SHIFTS = range(0, 9, 2)  # pixels to the right and down
@@ -107,11 +106,9 @@ def _clean(predictions: Predictions) -> Iterator[Section]:
     yield Section("Calibration", text)
 
 
-@torch.inference_mode()
 def _accuracy(model: Any, images: Tensor, labels: Tensor) -> float:
-    batches = zip(torch.split(images, _BATCH), torch.split(labels, _BATCH), strict=True)
-    right = sum(int((logits_of_batch(model, x).argmax(dim=1) == y).sum()) for x, y in batches)
-    return right / len(labels)
+    is_right = logits_in_batches(model, images).argmax(dim=1) == labels
+    return float(is_right.double().mean())
 
 
 def _corrupted(model: Any, predictions: Predictions) -> Section:

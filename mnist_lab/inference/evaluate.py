@@ -17,9 +17,9 @@ from mnist_lab.config.hydra_internals import build
 from mnist_lab.config.messages import explain
 from mnist_lab.config.saved import stored_config
 from mnist_lab.data import MNISTDataModule
-from mnist_lab.data.sets import EVAL_BATCH_SIZE, OWN, checked_names, class_names_of
+from mnist_lab.data.sets import OWN, checked_names, class_names_of
 from mnist_lab.errors import ConfigError, InputError, LabError, first_line
-from mnist_lab.inference.predictions import Predictions, logits_of_batch
+from mnist_lab.inference.predictions import Predictions, logits_in_batches
 from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.runs.directory import MANIFEST
@@ -205,7 +205,7 @@ def predict_test_images(
             raise InputError(f"{run_dir}: the model gives no probabilities for each test image")
         names = class_names_of(datamodule)
         return Predictions(images, labels, probs.float().nan_to_num(0.0).cpu(), names)
-    logits = _logits(model.float().to(trainer.strategy.root_device), images)
+    logits = logits_in_batches(model.float().to(trainer.strategy.root_device), images)
     if (last := int(labels.max())) >= logits.shape[1]:
         raise InputError(
             f"{run_dir}: the model gives {logits.shape[1]} logits, and its data has the label "
@@ -242,15 +242,6 @@ def _test_images(datamodule: L.LightningDataModule) -> tuple[Tensor, Tensor]:
             f"{tuple(images.shape)} and {labels.dtype} {tuple(labels.shape)}"
         )
     return images, labels
-
-
-@torch.inference_mode()
-def _logits(model: Any, images: Tensor) -> Tensor:
-    """Return the logits ``(N, C)`` of any model for images as it was trained on."""
-    model.eval()
-    images = images.float() if images.is_floating_point() else images
-    batches = torch.split(images, EVAL_BATCH_SIZE)
-    return torch.cat([logits_of_batch(model, batch.to(model.device)).cpu() for batch in batches])
 
 
 def class_names_in(run_dir: Path) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mnist_lab.data.sets import class_names_of
+from mnist_lab.data.sets import EVAL_BATCH_SIZE, class_names_of
 from mnist_lab.errors import InputError, first_line
 from mnist_lab.models import Classifier
 from mnist_lab.models.classifier import PIXEL_SCALE
@@ -43,6 +43,15 @@ def logits_of_batch(model: Any, images: Tensor) -> Tensor:
             "logits (B, C) are required"
         )
     return outputs
+
+
+@torch.inference_mode()
+def logits_in_batches(model: Any, images: Tensor) -> Tensor:
+    """Return the logits ``(N, C)`` of any model for images as it was trained on, on the CPU."""
+    model.eval()
+    images = images.float() if images.is_floating_point() else images
+    batches = torch.split(images, EVAL_BATCH_SIZE)
+    return torch.cat([logits_of_batch(model, batch.to(model.device)).cpu() for batch in batches])
 
 
 class Reliability(NamedTuple):
@@ -139,13 +148,13 @@ class Predictions:
         correct = confusion.diag()
         return correct / confusion.sum(dim=0), correct / confusion.sum(dim=1)
 
-    def reliability(self, num_bins: int = NUM_BINS) -> Reliability:
+    def reliability(self) -> Reliability:
         """Return confidence against accuracy (Guo et al., 2017, https://arxiv.org/abs/1706.04599)."""
         confidences = self.confidences.double()
-        bins = (confidences * num_bins).ceil().long().sub(1).clamp(0, num_bins - 1)
-        images = bins.bincount(minlength=num_bins)
-        confidence = bins.bincount(confidences, minlength=num_bins) / images
-        accuracy = bins.bincount(self.is_correct.double(), minlength=num_bins) / images
+        bins = (confidences * NUM_BINS).ceil().long().sub(1).clamp(0, NUM_BINS - 1)
+        images = bins.bincount(minlength=NUM_BINS)
+        confidence = bins.bincount(confidences, minlength=NUM_BINS) / images
+        accuracy = bins.bincount(self.is_correct.double(), minlength=NUM_BINS) / images
         gaps = (confidence - accuracy).abs().nan_to_num(0.0)
         ece = float((gaps * images).sum() / images.sum().clamp(min=1))
         return Reliability(images, confidence, accuracy, ece)
@@ -154,8 +163,3 @@ class Predictions:
 def name_of(label: int, class_names: Sequence[str]) -> str:
     """Return what a class is called: its name, or the label's number where it has none."""
     return class_names[label] if label < len(class_names) else str(label)
-
-
-def first_of_each_class(labels: Tensor, num_classes: int, each: int) -> list[Tensor]:
-    """Return for each class the positions of its first images, ``each`` at most."""
-    return [(labels == label).nonzero().flatten()[:each] for label in range(num_classes)]

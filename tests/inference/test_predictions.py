@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
 )
 
 from mnist_lab.errors import InputError
-from mnist_lab.inference.predictions import Predictions, first_of_each_class, logits_of_batch
+from mnist_lab.inference.predictions import Predictions, logits_of_batch
 from mnist_lab.models import SoftmaxRegression
 from mnist_lab.models.layers import fitted
 
@@ -40,7 +40,7 @@ def test_agrees_with_torchmetrics(predictions: Predictions) -> None:
     torch.testing.assert_close(precision, multiclass_precision(preds, labels, 10, average="none"))
     torch.testing.assert_close(recall, multiclass_recall(preds, labels, 10, average="none"))
     expected = multiclass_calibration_error(probs, labels, 10, n_bins=15)
-    assert predictions.reliability(15).ece == pytest.approx(float(expected), abs=1e-6)
+    assert predictions.reliability().ece == pytest.approx(float(expected), abs=1e-6)
     assert predictions.accuracy == pytest.approx(float((preds == labels).float().mean()))
 
 
@@ -57,11 +57,6 @@ def test_logits_of_a_model_that_diverged_count_as_no_confidence() -> None:
     predictions = Predictions.of_logits(IMAGES, labels, torch.full((500, 10), torch.nan))
     assert predictions.confidences.max() == 0
     assert predictions.reliability().ece == pytest.approx(1.0)  # all are label 0, and so is argmax
-
-
-def test_first_of_each_class_may_be_fewer() -> None:
-    found = first_of_each_class(torch.tensor([1, 0, 1, 1]), 3, 2)
-    assert [one.tolist() for one in found] == [[1], [0, 2], []]
 
 
 def test_logits_of_the_labs_models_at_any_size() -> None:
