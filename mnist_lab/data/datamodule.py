@@ -96,7 +96,7 @@ class MNISTDataModule(L.LightningDataModule):
         self.folds = folds
         self.fold = fold
         self._splits: dict[bool, Split] = {}
-        self._on_device: dict[str, tuple[Tensor, Tensor]] = {}
+        self._on_device: dict[bool, tuple[Tensor, Tensor]] = {}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -222,40 +222,34 @@ class MNISTDataModule(L.LightningDataModule):
             )
 
     def _loader(self, split: str, batch_size: int, **options: Any) -> BatchLoader:
-        if self.fold is not None and split != "test":
+        images, labels = self._tensors(train=split != "test")
+        if split != "test":
             options["positions"] = self.positions_of(self.fold, is_val=split == "val")
-            split = "all"  # once in memory for all folds
-        images, labels = self._tensors(split)
         if trainer := self.trainer:
             options.update(rank=trainer.global_rank, world_size=trainer.world_size)
         return BatchLoader(images, labels, batch_size, seed=self.seed, **options)
 
-    def _tensors(self, split: str) -> tuple[Tensor, Tensor]:
-        """Return a split's images and labels on the training device, moved there once."""
+    def _tensors(self, train: bool) -> tuple[Tensor, Tensor]:
+        """Return a part's images and labels on the training device, moved there once."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        tensors = self._on_device.get(split)
+        tensors = self._on_device.get(train)
         if tensors is None or tensors[0].device != device:
-            images, labels, _ = self.split(train=split != "test")
-            if split not in ("test", "all"):
-                if self.split_seed is not None:
-                    order = self._drawn(len(labels))
-                    images, labels = images[order], labels[order]
-                part = slice(self.val_size) if split == "val" else slice(self.val_size, None)
-                images, labels = images[part], labels[part]
-            tensors = self._on_device[split] = images.to(device), labels.to(device)
+            images, labels, _ = self.split(train)
+            tensors = self._on_device[train] = images.to(device), labels.to(device)
         return tensors
 
-    def positions_of(self, fold: int, is_val: bool) -> Tensor:
-        """Return the positions ``(n,)`` of a fold's validation or training images in the set."""
-        count, size = len(self.split(train=True).labels), self.val_size
-        order = torch.arange(count) if self.split_seed is None else self._drawn(count)
-        start, end = fold * size, (fold + 1) * size
-        return order[start:end] if is_val else torch.cat((order[:start], order[end:]))
+    def positions_of(self, fold: int | None, is_val: bool) -> Tensor:
+        """Return the positions ``(n,)`` of validation or training images in the training part.
 
-    def _drawn(self, count: int) -> Tensor:
-        """Return the order ``(count,)`` of training images that ``split_seed`` draws."""
-        assert self.split_seed is not None
-        return torch.randperm(count, generator=torch.Generator().manual_seed(self.split_seed))
+        Without folds the first ``val_size`` images validate, of the set or of what is drawn.
+        """
+        count, size = len(self.split(train=True).labels), self.val_size
+        order = torch.arange(count)
+        if self.split_seed is not None:
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(self.split_seed))
+        start = (fold or 0) * size
+        end = start + size
+        return order[start:end] if is_val else torch.cat((order[:start], order[end:]))
 
 
 def _check_whole(key: str, value: Any, lowest: int, highest: int | None = None) -> None:

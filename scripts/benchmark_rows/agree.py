@@ -7,7 +7,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 
-from benchmark_rows.catalog import NUM_VAL, Job
+from benchmark_rows.catalog import Job
 from mnist_lab import MLP, MNISTDataModule, train
 
 SEED = 0
@@ -81,7 +81,6 @@ def raw_losses(
     net.load_state_dict(start)
     optimizer = torch.optim.Adam(net.parameters(), lr=_ADAM["lr"], fused=True)  # type: ignore[arg-type]
     images, labels, _ = datamodule.split(train=True)
-    images, labels = images[NUM_VAL:], labels[NUM_VAL:]
     loader, values = datamodule.train_dataloader(), list[float]()
     while len(values) < steps:
         for chunk in torch.split(loader.order(), loader.batch_size)[: steps - len(values)]:
