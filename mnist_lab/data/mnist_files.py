@@ -16,7 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from mnist_lab.data.formats import corrupt, read_part, unpacked
-from mnist_lab.data.sets import SETS, TRAIN_FILES, find_file, folder_of
+from mnist_lab.data.sets import SETS, find_file, folder_of
 from mnist_lab.errors import InputError, reason
 from mnist_lab.files.atomic import remove_partials, write_atomic
 from mnist_lab.files.regular import read_regular
@@ -172,9 +172,10 @@ def _filled(key: str, path: Path) -> bytearray:
     except (OSError, NotImplementedError, http.client.HTTPException) as error:
         # NotImplementedError: no locks in this file system
         if key != "mnist":
+            names = ", ".join(SETS[key].train + SETS[key].test)
             raise InputError(
                 f"{path} is missing and could not be downloaded ({reason(error)}); "
-                f"put {_named_files(key)} into {path.parent}"
+                f"put {names}{'' if path.suffix else ' (or gzipped)'} into {path.parent}"
             ) from error
         warnings.warn(
             f"{path.parent} cannot be written ({reason(error)}); MNIST is unpacked in memory "
@@ -244,12 +245,3 @@ def _address(key: str, name: str) -> tuple[str, str]:
         published = {"fashion_mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[key]
         files = [(published.mirrors[0] + file, md5) for file, md5 in published.resources]
     return next((url, md5) for url, md5 in files if url.endswith(f"/{name}"))
-
-
-def _named_files(key: str) -> str:
-    """Return in words which files a set has."""
-    published = SETS[key]
-    names = published.train + published.test
-    if published.train == TRAIN_FILES:
-        return f"the four IDX files of {published.folder}, gzipped or not,"
-    return ", ".join(names) + (" (or gzipped)" if not Path(names[0]).suffix else "")

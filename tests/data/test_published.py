@@ -327,7 +327,7 @@ def test_failed_download_is_one_line_and_leaves_nothing(
     with pytest.raises(
         InputError,
         match=rf"{IMAGES} is missing and could not be downloaded \(.*{reason}\); "
-        rf"put the four IDX files of FashionMNIST, gzipped or not, into {re.escape(str(raw))}$",
+        rf"put {', '.join(MNIST_SHA256)} \(or gzipped\) into {re.escape(str(raw))}$",
     ) as caught:
         load_split("fashion_mnist", False, tmp_path)
     assert "\n" not in str(caught.value)
