@@ -119,20 +119,17 @@ def check_fold(folds: int | None, fold: int | None, val_size: int | None) -> Non
     Raises:
         ConfigError: there are fewer than two, none of them is chosen, or they do not go together.
     """
-    for key, value, least in (("folds", folds, 2), ("fold", fold, 0)):
-        if value is not None and (type(value) is not int or value < least):
-            raise ConfigError(f"data.{key}={value}: must be a whole number, at least {least}")
-    if fold is not None and folds is None:
-        raise ConfigError(f"data.fold={fold}: needs data.folds, the number of folds")
-    if folds is None:
+    if folds is None and fold is None:
         return
-    if fold is None:
+    if type(folds) is not int or folds < 2:
         raise ConfigError(
-            f"data.fold: must be one of 0 to {folds - 1} with data.folds={folds}; cv={folds} "
-            "trains them all"
+            f"data.folds={folds}: must be a whole number, at least 2, with data.fold={fold}"
         )
-    if fold >= folds:
-        raise ConfigError(f"data.fold={fold}: must be at most {folds - 1} with data.folds={folds}")
+    if type(fold) is not int or not 0 <= fold < folds:
+        raise ConfigError(
+            f"data.fold={fold}: must be one of 0 to {folds - 1} with data.folds={folds}; "
+            f"cv={folds} trains them all"
+        )
     if val_size == 0:
         raise ConfigError(f"data.val_size=0: must not be 0 with data.folds={folds}, which validate")
 
