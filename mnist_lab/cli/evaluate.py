@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.cli.arguments import Parser
-from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.runs.archive import directory_of
-from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.cli.terminal import say, say_table
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import ConfigError, printable
 from mnist_lab.runs.directory import finite, is_rank_zero
@@ -122,7 +121,9 @@ def _print_run(
         return
     is_its_data = not any(text.startswith("data") for text in overrides)
     names = class_names_in(run_dir) if is_its_data else ()
-    Terminal().print(metrics_table(str(place), metrics, names))
+    headings, *rows = metrics_table(metrics, names)
+    say(str(place))
+    say_table(headings, rows, headings[1:])
 
 
 def _print_rows(
@@ -141,4 +142,4 @@ def _print_rows(
         [name, *(metric_text(column, metrics.get(column)) or "-" for column in names)]
         for name, metrics in rows
     ]
-    say(*folded_table(["run", *names], cells, Terminal().width, names))
+    say_table(["run", *names], cells, names)

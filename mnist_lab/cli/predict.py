@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.progress import track
-from rich.table import Table
 
 from mnist_lab.cli.arguments import Parser, split_targets
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.shown_inputs import files_to_show, write_inputs
-from mnist_lab.cli.terminal import Terminal
+from mnist_lab.cli.terminal import say_table, watched
 from mnist_lab.config.saved import stored_config
 from mnist_lab.errors import InputError, printable
 
@@ -78,10 +75,8 @@ def _read(
     """Yield the model's inputs by file name, in chunks; print a line for each bad image."""
     from mnist_lab.files.images import read_image
 
-    console = Terminal(to_stderr=True)
-    is_shown = console.is_terminal and len(images) > 1
     chunk: dict[str, list[NDArray[np.uint8]]] = {}
-    for image in track(images, "reading", console=console, transient=True, disable=not is_shown):
+    for image in watched(images, "reading"):
         try:
             if isinstance(image, InputError):
                 raise image
@@ -98,20 +93,14 @@ def _print(predictions: Sequence[Prediction], as_json: bool, heading: str) -> No
     if as_json:
         print(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
     elif predictions:
-        Terminal().print(_table(predictions, heading))
+        headings = ["file", heading, "probability", "runner-up", ""]
+        say_table(headings, map(_cells, predictions), headings[1:4])
 
 
-def _table(predictions: Iterable[Prediction], heading: str) -> Table:
-    table = Table(show_edge=False)
-    table.add_column("file", overflow="fold")  # its end tells it from the others
-    for name in (heading, "probability", "runner-up"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for row in predictions:
-        cells = ["-", "-", "-"]
-        if row.digit is not None:
-            second = f"{row.runner_up_name} ({row.runner_up_probability:.1%})"
-            cells = [row.class_name, f"{row.probability:.1%}", second]
-        place = f"{row.position} of {row.of}" if row.of > 1 else ""
-        table.add_row(row.name, *cells, ", ".join(filter(None, (place, row.note))))
-    return table
+def _cells(row: Prediction) -> list[str]:
+    answer = ["-", "-", "-"]
+    if row.digit is not None:
+        second = f"{row.runner_up_name} ({row.runner_up_probability:.1%})"
+        answer = [row.class_name, f"{row.probability:.1%}", second]
+    place = f"{row.position} of {row.of}" if row.of > 1 else ""
+    return [row.name, *answer, ", ".join(filter(None, (place, row.note)))]

@@ -2,19 +2,15 @@
 
 import argparse
 import json
-import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich.progress import track
+from typing import TYPE_CHECKING
 
 from mnist_lab.cli.arguments import Parser, check_may_write, split_targets
-from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.heavy_imports import without_collector
-from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.cli.terminal import say, say_table, watched
 from mnist_lab.config.extras import require
 from mnist_lab.errors import InputError, LabError, printable
 from mnist_lab.report.leaderboard import SHOWN, Leaderboard
@@ -42,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if options.html:
         require("report", "plotly", "jinja2", by="--html")
         check_may_write(options.html, options.overwrite, _GENERATOR)
-    collected = collect(map(Path, places), lambda paths: _watched(paths, "reading runs"))
+    collected = collect(map(Path, places), lambda paths: watched(paths, "reading runs"))
     if not collected.runs and len(collected.broken) == 1:
         raise InputError(*collected.broken)
     _print_left_out(collected)
@@ -122,13 +118,6 @@ def _print_result(
         say("", *comparison.lines(), to_stderr=options.csv)
 
 
-def _watched(items: Sequence[Any], text: str) -> Iterable[Any]:
-    """Show the progress of a loop on a terminal."""
-    if not sys.stderr.isatty() or len(items) < 2:
-        return items
-    return track(items, text, console=Terminal(to_stderr=True), transient=True)
-
-
 def _print_left_out(collected: Collected) -> None:
     for text in collected.broken[:_SHOWN_BROKEN]:
         say(f"mnist-lab report: left out: {text}", to_stderr=True)
@@ -159,7 +148,7 @@ def _print_table(board: Leaderboard, shows_test: bool) -> None:
     say(
         f"sorted by {board.sorted_by}; mean ± standard deviation, and the 95 % interval of the mean"
     )
-    say(*folded_table(columns, texts, Terminal().width, numbers))
+    say_table(columns, texts, numbers)
     if len(board.rows) > _SHOWN_ROWS:
         say(f"{counted(len(board.rows) - _SHOWN_ROWS, 'more row')}: --csv, --json or --html")
     if any(row.repeats_seeds for row in shown):
@@ -179,7 +168,7 @@ def _write_page(
     rows = board.rows[:_CURVES]
     curves_of = {
         name: curves(board.best_run(row).path, board.sorted_by)
-        for name, row in _watched(
+        for name, row in watched(
             list(zip(board.names(rows), rows, strict=True)), "reading learning curves"
         )
     }
@@ -201,7 +190,7 @@ def _predictions(
 
     rows = board.rows[:_MODELS]
     pairs = list(zip(board.names(rows), rows, strict=True))
-    for name, row in _watched(pairs, "asking the best models"):
+    for name, row in watched(pairs, "asking the best models"):
         if is_sealed(row.settings) and not shows_test:
             continue
         try:

@@ -4,7 +4,8 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
-from mnist_lab.cli.terminal import Terminal
+from mnist_lab.cli.folded_table import folded_table
+from mnist_lab.cli.terminal import say, width
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.runs.directory import OFFLINE, display_path, is_rank_zero
 from mnist_lab.runs.logs import log_to_file
@@ -26,21 +27,20 @@ def print_result(result: "Result") -> None:
     if not is_rank_zero() or current_observer() is not None:
         return
     run_dir, metrics = display_path(result.run_dir), result.metrics
-    console = Terminal()
-    console.record = True
-    console.print()
-    table = metrics_table(str(run_dir), metrics)
-    if table.row_count:  # a barebones run measures nothing but time
-        console.print(table)
-    console.print(
+    lines = []
+    headings, *rows = metrics_table(metrics)
+    if rows:  # a barebones run measures nothing but time
+        lines = [str(run_dir), *folded_table(headings, rows, width(), headings[1:])]
+    lines.append(
         f"{counted(metrics['epochs'], 'epoch')}, {counted(metrics['steps'], 'step')} in "
         f"{metrics['time/fit']:.1f} s; {metrics['time/total']:.1f} s with set-up and test"
     )
     if any(result.run_dir.glob(EVENTS)):
-        console.print(f"tensorboard --logdir {shlex.quote(str(run_dir.parent))}")
+        lines.append(f"tensorboard --logdir {shlex.quote(str(run_dir.parent))}")
     if any(result.run_dir.glob(OFFLINE)):
-        console.print(f"wandb sync {shlex.quote(str(run_dir))}/{OFFLINE}")
-    log_to_file(*console.export_text().strip().splitlines())
+        lines.append(f"wandb sync {shlex.quote(str(run_dir))}/{OFFLINE}")
+    say("", *lines)
+    log_to_file(*lines)
     if names := result.diverged:
         verb = "is" if len(names) == 1 else "are"
         _log.warning("%s: training diverged: %s %s NaN", run_dir, ", ".join(names), verb)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 
 from mnist_lab.cli.folded_table import folded_table
-from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.cli.terminal import say, width
 from mnist_lab.config.cross_validation import FOLD
 from mnist_lab.errors import printable
 from mnist_lab.runs.directory import OFFLINE, display_path
@@ -31,30 +31,29 @@ _STATES = (
 
 def print_outcome(outcome: Outcome) -> None:
     """Print a sweep's best trials, and each failure in a line."""
-    console = Terminal()
     trials, place = outcome.trials, display_path(outcome.sweep_dir)
-    console.print()
+    say("")
     is_crossed = any(FOLD in record.params for record in trials.records)
     settings = _settings_of(trials)
     if not is_crossed or len(settings) == 1:
-        say(*best_trials(trials, console.width))
+        say(*best_trials(trials, width()))
     if is_crossed:
-        say(*_mean_of_folds(trials, settings, console.width))
+        say(*_mean_of_folds(trials, settings, width()))
     number_of, total = counts(trials.records), len(trials.records)
     states = ", ".join(f"{number_of[state]} {state}" for state in _STATES if number_of[state])
-    console.print(f"{counted(total, 'trial')}: {states}")
+    say(f"{counted(total, 'trial')}: {states}")
     if any(record.directory for record in outcome.failed):
-        console.print(f"what failed: {place / '<trial>' / 'train.log'}")
+        say(f"what failed: {place / '<trial>' / 'train.log'}")
     if any("test/acc" in record.metrics for record in trials.records):
         command = shlex.join(["mnist-lab", "report", str(place), "--test"])
-        console.print(f"their test accuracy: {command}")
-    console.print(f"all trials: {place / CSV}")
+        say(f"their test accuracy: {command}")
+    say(f"all trials: {place / CSV}")
     if any(outcome.sweep_dir.glob(f"*/{OFFLINE}")):
-        console.print(f"to W&B: wandb sync {shlex.quote(str(place))}/*/{OFFLINE}")
+        say(f"to W&B: wandb sync {shlex.quote(str(place))}/*/{OFFLINE}")
     if outcome.command:
-        console.print(f"train the best again: {outcome.command}")
+        say(f"train the best again: {outcome.command}")
     if number_of[RunState.RUNNING]:
-        console.print(f"{number_of[RunState.RUNNING]} still running in other processes")
+        say(f"{number_of[RunState.RUNNING]} still running in other processes")
     if line := _unmeasured(trials):
         say(f"mnist-lab train: {line}", to_stderr=True)
     for record in outcome.failed:

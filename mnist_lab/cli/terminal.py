@@ -1,15 +1,15 @@
 """What is printed goes through here: control characters that others wrote are shown, not obeyed."""
 
+import shutil
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
-from rich.console import Console
-from rich.segment import Segment
-
+from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.errors import printable
 
 _FILE_WIDTH = 200  # columns of output that is not a terminal
+_Item = TypeVar("_Item")
 
 
 def say(*lines: str, to_stderr: bool = False) -> None:
@@ -19,30 +19,23 @@ def say(*lines: str, to_stderr: bool = False) -> None:
     )
 
 
-class Terminal(Console):
-    """A console for tables whose texts are shown as they are, and never obeyed.
+def say_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()
+) -> None:
+    """Print a ``folded_table`` of texts that only show, as wide as the terminal."""
+    say(*folded_table(headings, rows, width(), right))
 
-    Args:
-        to_stderr: whether it prints to standard error.
-    """
 
-    def __init__(self, to_stderr: bool = False) -> None:
-        super().__init__(
-            stderr=to_stderr, soft_wrap=True, highlight=False, markup=False, emoji=False
-        )
-        if not self.is_terminal:
-            self.width = _FILE_WIDTH
+def width() -> int:
+    """Return the columns of the terminal, or of output that is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _FILE_WIDTH
 
-    def on_broken_pipe(self) -> None:
-        """Leave the end to the command, which is no error; Rich would end the process with 1."""
-        raise BrokenPipeError
 
-    def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
-        """Return what is printed, with a sign in place of each control character of a text."""
-        for segment in super().render(*arguments, **options):
-            text, style, control = segment
-            if not control and not text.replace("\n", "").isprintable():
-                text = "".join(
-                    char if char == "\n" or char.isprintable() else "\ufffd" for char in text
-                )
-            yield Segment(text, style, control)
+def watched(items: Sequence[_Item], text: str) -> Iterable[_Item]:
+    """Show the progress of a loop on a terminal."""
+    if not sys.stderr.isatty() or len(items) < 2:
+        return items
+    from rich.console import Console  # neither is needed to list runs
+    from rich.progress import track
+
+    return track(items, text, console=Console(stderr=True), transient=True)

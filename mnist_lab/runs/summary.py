@@ -7,47 +7,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-
 from mnist_lab.errors import listed, printable
 
 _CONFIDENCE = 0.95
 _COUNTS = ("epochs", "steps", "num_params")
 
 
-def metrics_table(
-    title: str, metrics: Mapping[str, float], class_names: Iterable[str] = ()
-) -> Table:
-    """Return accuracy, loss and what metrics= has added, a row for each split.
+def metrics_table(metrics: Mapping[str, float], class_names: Iterable[str] = ()) -> list[list[str]]:
+    """Return headings, and a row of accuracy, loss and what metrics= has added for each split.
 
     The classes that are named have a row each, of their accuracy on the test images. Where no split
     has the lab's accuracy and loss, each metric has a row.
     """
-    table = Table("", title=title, title_justify="left", title_style="bold", show_edge=False)
     splits = [
         split
         for split in ("train", "val", "test")
         if f"{split}/acc" in metrics and f"{split}/loss" in metrics
     ]
     if not splits:
-        table.add_column("value", justify="right")
-        for name, value in metrics.items():
-            if name not in _COUNTS and not name.startswith("time/"):
-                table.add_row(name, metric_text(name, value))
-        return table
-    table.add_column("accuracy", justify="right")
-    table.add_column("loss", justify="right")
+        names = [name for name in metrics if name not in _COUNTS and not name.startswith("time/")]
+        return [["", "value"], *([name, metric_text(name, metrics[name])] for name in names)]
     added = added_metrics(metrics)
-    for name in added:
-        table.add_column(name, justify="right")
+    rows = [["", "accuracy", "loss", *added]]
     for split in splits:
-        acc, loss = metrics[f"{split}/acc"], metrics[f"{split}/loss"]
-        more = (metric_text(name, metrics.get(f"{split}/{name}")) for name in added)
-        table.add_row(split, f"{acc:.2%}", f"{loss:.4f}", *more)
+        names = [f"{split}/{end}" for end in ("acc", "loss", *added)]
+        rows.append([split, *(metric_text(name, metrics.get(name)) for name in names)])
     for label, name in enumerate(class_names):
         if (of_class := metrics.get(f"test/acc_class_{label}")) is not None:
-            table.add_row(f"  {name}", f"{of_class:.2%}")
-    return table
+            rows.append([f"  {name}", f"{of_class:.2%}", *[""] * (len(added) + 1)])
+    return rows
 
 
 def added_metrics(names: Iterable[str]) -> list[str]:

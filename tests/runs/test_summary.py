@@ -74,10 +74,18 @@ def test_a_small_file_has_a_size() -> None:
 
 def test_metrics_of_other_names_have_a_row_each() -> None:
     costs = {"epochs": 1.0, "steps": 2.0, "num_params": 9.0, "time/fit": 1.5}
-    assert metrics_table("", costs).row_count == 0
-    table = metrics_table("run", costs | {"val_loss": 0.5, "test_acc": 0.25, "val/acc": 0.75})
-    assert [list(column.cells) for column in table.columns] == [
-        *(["val_loss", "test_acc", "val/acc"], ["0.5000", "0.2500", "75.00%"]),
+    assert metrics_table(costs) == [["", "value"]]
+    table = metrics_table(costs | {"val_loss": 0.5, "test_acc": 0.25, "val/acc": 0.75})
+    assert table[1:] == [["val_loss", "0.5000"], ["test_acc", "0.2500"], ["val/acc", "75.00%"]]
+
+
+def test_metrics_of_a_split_are_a_row() -> None:
+    metrics = {"val/acc": 0.5, "val/loss": 1.5, "val/f1": 0.25, "test/acc": 0.75, "test/loss": 1.25}
+    assert metrics_table(metrics | {"test/acc_class_1": 1.0, "steps": 3.0}, ["a", "b"]) == [
+        ["", "accuracy", "loss", "f1"],
+        ["val", "50.00%", "1.5000", "0.2500"],
+        ["test", "75.00%", "1.2500", ""],
+        ["  b", "100.00%", "", ""],
     ]
 
 

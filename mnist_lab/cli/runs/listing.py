@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_lab.cli.arguments import Parser
-from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.runs import ACTIONS
-from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.cli.terminal import say, say_table
 from mnist_lab.errors import printable
 from mnist_lab.report.leaderboard import setting_text
 from mnist_lab.report.listing import (
@@ -155,7 +154,7 @@ def print_rows(rows: Sequence[Entry], names: Sequence[str]) -> None:
     ]
     shown = headings(list(names))
     right = [head for head, name in zip(shown, names, strict=True) if name not in _LEFT]
-    say(*folded_table(list(map(printable, shown)), texts, Terminal().width, right))
+    say_table(list(map(printable, shown)), texts, right)
 
 
 def cell(name: str, value: Any) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser
-from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.runs.label import is_run
 from mnist_lab.cli.runs.listing import add_selection, print_rows, selected, shown_columns
-from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.cli.terminal import say, say_table
 from mnist_lab.errors import BusyError, ConfigError, InputError
 from mnist_lab.report.leftovers import MEANING, Kind, leftovers, remove_leftover
 from mnist_lab.report.read_runs import Entry
@@ -115,7 +114,7 @@ def gc(arguments: list[str]) -> int:
     if not rows:
         say("nothing to remove")
         return 0
-    say(*folded_table(["kind", "number", "size", ""], rows, Terminal().width, ["number", "size"]))
+    say_table(["kind", "number", "size", ""], rows, ["number", "size"])
     if not options.yes:
         say("mnist-lab runs gc --yes removes it; --only previous,trash: these kinds alone")
         return 0

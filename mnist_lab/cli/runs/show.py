@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from mnist_lab.cli.arguments import Parser
-from mnist_lab.cli.folded_table import fold, folded_table
+from mnist_lab.cli.folded_table import fold
 from mnist_lab.cli.runs.listing import cell
-from mnist_lab.cli.terminal import Terminal, say
+from mnist_lab.cli.terminal import say, say_table, width
 from mnist_lab.errors import InputError, printable
 from mnist_lab.files.tensorboard import EVENTS
 from mnist_lab.report.details import changed_settings, differences_of, environment_of
@@ -36,16 +36,15 @@ def show(arguments: list[str]) -> None:
     )
     parser.add_argument("run", type=Path, help="the directory of a run")
     entry = _run_in(parser.parse_intermixed_args(arguments).run)
-    console = Terminal()
     say(str(entry.path))
     for label, text in _facts(entry):
-        first, *more = fold(printable(text[:_MAX_TEXT]), console.width - _LABEL) or [""]
+        first, *more = fold(printable(text[:_MAX_TEXT]), width() - _LABEL) or [""]
         say(f"{label:{_LABEL}}{first}", *(f"{'':{_LABEL}}{line}" for line in more))
-    table = metrics_table("", entry.metrics)
-    if table.row_count:
+    headings, *rows = metrics_table(entry.metrics)
+    if rows:
         say("")
-        console.print(table)
-    if lines := list(_curve(entry, min(console.width, _CURVE[0]))):
+        say_table(headings, rows, headings[1:])
+    if lines := list(_curve(entry, min(width(), _CURVE[0]))):
         say("", *lines)
 
 
@@ -76,7 +75,8 @@ def diff(arguments: list[str]) -> None:
     texts = [list(map(printable, row)) for row in _once(rows)]
     names = ["", "", "A", "B", "B - A"] if any(row[4] for row in rows) else ["", "", "A", "B"]
     texts = [row[: len(names)] for row in texts]
-    say("", *folded_table(names, texts, Terminal().width, names[2:]))
+    say("")
+    say_table(names, texts, names[2:])
 
 
 def _run_in(path: Path) -> Entry:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from rich.console import Console
 from rich.live import Live as Screen
 from rich.text import Text
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.folded_table import folded_table
 from mnist_lab.cli.runs.listing import cell
-from mnist_lab.cli.terminal import Terminal
 from mnist_lab.errors import ConfigError, InputError, printable
 from mnist_lab.report.live import Live
 from mnist_lab.report.read_runs import Entry
@@ -42,7 +42,7 @@ def watch(arguments: list[str]) -> None:
     for place in places:
         if not os.path.isdir(place):
             raise InputError(f"{place}: no such directory; give those of runs or sweeps")
-    console = Terminal()
+    console = Console()
     if not console.is_terminal:
         raise ConfigError("mnist-lab runs watch: needs a terminal; mnist-lab runs prints a list")
     live = Live(places)
