@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_lab.config.metrics import mode_of, without_class
-from mnist_lab.errors import ConfigError, printable
+from mnist_lab.errors import ConfigError, listed, printable
 from mnist_lab.report.read_runs import Entry, grouped
 from mnist_lab.report.settings import differing
 from mnist_lab.runs.directory import display_path, finite
@@ -144,8 +144,8 @@ class Leaderboard:
         self.sign = -1 if is_by_monitor and mode == "min" else 1
         if by is not None and by != self.sorted_by:
             if by not in known:
-                near = nearest(by, known)
-                hint = f"did you mean {near}?" if near else listed(known)
+                shown = [name for name in _in_order(known) if "class_" not in name]
+                hint = nearest(by, known) or listed(shown, _LISTED, ", ")
                 raise ConfigError(f"--by {by}: no run has it; {hint}")
             settings = next(row.settings for row in rows if by in row.metrics)
             self.sorted_by, self.sign = by, better_sign(by, settings)
@@ -306,29 +306,22 @@ def _differing_of_models(rows: Sequence[Row]) -> dict[str, set[str]]:
     }
 
 
-def nearest(typed: str, names: Iterable[str]) -> str | None:
-    """Return the name that is probably meant, of which the last part may have been typed."""
+def nearest(typed: str, names: Iterable[str]) -> str:
+    """Return a question after the name that is probably meant, or nothing.
+
+    The last part of a name is enough; of several that end so it is the first one's.
+    """
     names = _in_order(names)
-    ends: dict[str, str] = {}
-    for name in names:
-        ends.setdefault(name.replace(".", "/").rpartition("/")[2], name)
+    ends = {re.split("[./]", name)[-1]: name for name in reversed(names)}
     near = difflib.get_close_matches(typed, [*ends, *names], 1)
-    return ends.get(near[0], near[0]) if near else None
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the first names, those of validation before others and none of a single class."""
-    names = [name for name in _in_order(names) if "class_" not in name]
-    more = len(names[_LISTED:])
-    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more else "")
+    return f"did you mean {ends.get(near[0], near[0])}?" if near else ""
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    def key(name: str) -> tuple[int, str]:
-        split = name.partition("/")[0]
-        return _SPLITS.index(split) if split in _SPLITS else len(_SPLITS), name
-
-    return sorted(names, key=key)
+    """Return names, those of validation before those of test, and these before others."""
+    return sorted(
+        names, key=lambda name: (*(not name.startswith(f"{split}/") for split in _SPLITS), name)
+    )
 
 
 def better_sign(name: str, settings: Mapping[str, Any] | None = None) -> int:

@@ -96,9 +96,8 @@ def full_name(name: str, runs: Sequence[Entry]) -> str:
         return fitting[0]
     if fitting:
         raise ConfigError(f"{name}: which one? {', '.join(sorted(fitting)[:5])}")
-    near = nearest(name, [*FIELDS, *names])
-    hint = f"; did you mean {near}?" if near else f"; {', '.join(FIELDS)}, a metric or a setting"
-    raise ConfigError(f"{name}: no run has it{hint}")
+    hint = nearest(name, [*FIELDS, *names]) or f"{', '.join(FIELDS)}, a metric or a setting"
+    raise ConfigError(f"{name}: no run has it; {hint}")
 
 
 def chosen(runs: Sequence[Entry], where: str) -> list[Entry]:
