@@ -285,17 +285,8 @@ class Leaderboard:
         return records
 
     def csv(self) -> str:
-        """Return the rows as CSV, with the directories last."""
-        records = self.records()
-        names = dict.fromkeys(name for record in records for name in record)
-        del names["directories"]
-        return csv_text(
-            [
-                {name: record.get(name) for name in names}
-                | {"directories": " ".join(record["directories"])}
-                for record in records
-            ]
-        )
+        """Return the rows as CSV."""
+        return csv_text(self.records())
 
 
 def _differing_of_models(rows: Sequence[Row]) -> dict[str, set[str]]:

@@ -147,7 +147,10 @@ def interval_text(name: str, spread: Spread | None) -> str:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV, a column for each key that one of them has, in order of appearance."""
+    """Return rows as CSV, a column for each key that one of them has, in order of appearance.
+
+    A list, as of tags, is one text.
+    """
     text = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -158,6 +161,8 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _safe(value: Any) -> Any:
     """Quote text that a spreadsheet would run as a formula; a number is none."""
+    if isinstance(value, list | tuple):
+        value = " ".join(value)
     if not isinstance(value, str):
         return value
     value = printable(value)

@@ -44,6 +44,7 @@ def test_headings_are_short_where_they_are_unique() -> None:
 def test_csv_has_each_column_and_no_formula() -> None:
     rows = [{"a": 1, "b": "=cmd()"}, {"a": "-0.5", "c": None}, {"a": "+1e-3", "b": "-x"}]
     assert csv_text(rows) == "a,b,c\n1,'=cmd(),\n-0.5,,\n+1e-3,'-x,\n"
+    assert csv_text([{"tags": ("=a", "b"), "places": ["x"]}]) == "tags,places\n'=a b,x\n"
 
 
 def test_means_and_intervals() -> None:

@@ -113,20 +113,12 @@ def _print(options: argparse.Namespace, rows: Sequence[Entry], runs: Sequence[En
         if options.json:
             print(json.dumps(records, indent=2, default=str))
         else:
-            print(csv_text([_flat(record) for record in records]), end="")
+            print(csv_text(records), end="")
         return
     if not rows:
         say("no such runs" if options.where else "no runs there", to_stderr=True)
         return
     print_rows(rows, names or shown_columns(rows, options.test or not has_trials(rows)))
-
-
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of which a tag list is one text."""
-    return {
-        name: " ".join(value) if isinstance(value, tuple) else value
-        for name, value in record.items()
-    }
 
 
 def shown_columns(rows: Sequence[Entry], shows_test: bool) -> list[str]:
