@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,7 @@ from mnist_lab.runs.summary import metric_text
 
 _MACHINE = ("device", "world_size", "precision", "threads", "platform")
 _MAX_TEXT = 1_000  # characters of one value
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One value that two runs do not share.
-
-    Args:
-        part: config, versions, code, machine, data or metrics.
-        name: its name there.
-        values: a text for each run.
-        change: of a metric, the second less the first.
-    """
-
-    part: str
-    name: str
-    values: tuple[str, str]
-    change: str = ""
+_Row = tuple[str, str, str, str, str]
 
 
 def changed_settings(entry: Entry) -> dict[str, Any]:
@@ -78,30 +61,33 @@ def environment_of(run_dir: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def differences_of(first: Entry, second: Entry) -> Iterator[Difference]:
-    """Yield what two runs do not share: settings, versions, code, machine, data and metrics.
+def differences_of(first: Entry, second: Entry) -> Iterator[_Row]:
+    """Yield rows about what two runs do not share: part, name, a text for each run, and change.
+
+    Parts are state, config, versions, code, machine, data and metrics; only a metric has a change,
+    the second less the first.
 
     Raises:
         InputError: a manifest is corrupt.
     """
+    if first.state != second.state:
+        yield "state", "", first.state, second.state, ""
     settings = [{"seed": entry.seed} | entry.settings for entry in (first, second)]
     for key in differing(settings):
         left, right = (_text(values.get(key)) for values in settings)
         if key.endswith("_target_"):  # the class is enough, where that is not the same
             ends = left.rpartition(".")[2], right.rpartition(".")[2]
             left, right = (left, right) if ends[0] == ends[1] else ends
-        yield Difference("config", key, (left, right))
+        yield "config", key, left, right, ""
     parts = [environment_of(entry.path) for entry in (first, second)]
     for part in parts[0]:
         for name in differing([parts[0][part], parts[1][part]]):
             left, right = (values[part].get(name, "") for values in parts)
-            yield Difference(part, name, (left, right))
+            yield part, name, left, right, ""
     yield from _metric_differences(first.metrics, second.metrics)
 
 
-def _metric_differences(
-    first: Mapping[str, float], second: Mapping[str, float]
-) -> Iterator[Difference]:
+def _metric_differences(first: Mapping[str, float], second: Mapping[str, float]) -> Iterator[_Row]:
     for name in dict.fromkeys([*first, *second]):
         left, right = first.get(name), second.get(name)
         texts = metric_text(name, left), metric_text(name, right)
@@ -111,7 +97,7 @@ def _metric_differences(
         if left is not None and right is not None and math.isfinite(right - left):
             sign = "+" if right > left else "-"
             change = sign + metric_text(name, abs(right - left))
-        yield Difference("metrics", name, texts, change)
+        yield "metrics", name, *texts, change
 
 
 def _text(value: Any) -> str:

@@ -62,12 +62,7 @@ def diff(arguments: list[str]) -> None:
     for entry in (first, second):
         if entry.state == BROKEN:
             raise InputError(entry.error)
-    rows = [
-        ("state", "", first.state, second.state, ""),
-        *((it.part, it.name, *it.values, it.change) for it in differences_of(first, second)),
-    ]
-    if first.state == second.state:
-        del rows[0]
+    rows = list(differences_of(first, second))
     say(f"A  {first.path}", f"B  {second.path}")
     if not rows:
         say("no difference")

@@ -55,11 +55,13 @@ def test_two_runs_on_one_screen(tmp_path: Path) -> None:
     second = make_run(tmp_path / "b", 0, 0.98, optimizer={"lr": 1e-2})
     note(first, versions={"torch": "2.9.0"}, git={"commit": "1" * 40}, threads=1)
     note(second, versions={"torch": "2.9.1"}, git={"commit": "2" * 40}, threads=1)
+    note(second, state="failed")
     done = call("runs diff a b", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
     rows = [line.split() for line in lines]
+    assert ["state", "finished", "failed"] in rows
     assert ["config", "optimizer.lr", "0.001", "0.01"] in rows
     assert ["versions", "torch", "2.9.0", "2.9.1"] in rows
     assert ["metrics", "val/acc", "97.00%", "98.00%", "+1.00%"] in rows
