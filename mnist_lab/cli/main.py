@@ -1,7 +1,6 @@
 """The ``mnist-lab`` command: picks the verb. It imports nothing heavier than Hydra."""
 
 import atexit
-import codecs
 import contextlib
 import difflib
 import errno
@@ -178,16 +177,9 @@ def _version() -> str:
 
 
 def _admit_every_character() -> None:
-    """Have standard output take what its encoding lacks, in other signs, as standard error does."""
-    codecs.register_error("mnist_lab", _in_plain_signs)
+    """Have standard output escape what its encoding lacks, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="mnist_lab")
-
-
-def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end].replace("±", "+-").replace("…", "...")
-    return text.encode("ascii", "backslashreplace").decode(), error.end
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _usage() -> str:
