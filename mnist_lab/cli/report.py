@@ -14,7 +14,7 @@ from mnist_lab.cli.terminal import say, say_table, watched
 from mnist_lab.config.extras import require
 from mnist_lab.errors import InputError, LabError, printable
 from mnist_lab.report.leaderboard import SHOWN, Leaderboard
-from mnist_lab.report.read_runs import Collected, collect
+from mnist_lab.report.read_runs import Collected, collect, has_trials
 from mnist_lab.runs.directory import write
 from mnist_lab.runs.logs import log_messages
 from mnist_lab.runs.manifest import is_sealed
@@ -52,9 +52,10 @@ def main(arguments: list[str]) -> int:
             from mnist_lab.report.compare import compare
 
         comparison = compare(board, options.compare, overrides)
-    _print_result(options, board, comparison, collected)
+    shows_test = options.test or not has_trials(collected.runs)
+    _print_result(options, board, comparison, collected, shows_test)
     if options.html:
-        _write_page(options, board, comparison, overrides)
+        _write_page(options, board, comparison, overrides, shows_test)
         say(f"page: {options.html}", to_stderr=options.csv or options.json)
     return 0
 
@@ -99,6 +100,7 @@ def _print_result(
     board: Leaderboard,
     comparison: "Comparison | None",
     collected: Collected,
+    shows_test: bool,
 ) -> None:
     if options.json:
         content = {
@@ -113,7 +115,7 @@ def _print_result(
     if options.csv:
         print(board.csv(), end="")
     else:
-        _print_table(board, options.test or not board.has_trials)
+        _print_table(board, shows_test)
     if comparison:  # beside --csv on stderr, so that the output stays a table
         say("", *comparison.lines(), to_stderr=options.csv)
 
@@ -160,6 +162,7 @@ def _write_page(
     board: Leaderboard,
     comparison: "Comparison | None",
     overrides: Sequence[str],
+    shows_test: bool,
 ) -> None:
     from mnist_lab.report.curves import curves
     from mnist_lab.report.page import page
@@ -173,7 +176,6 @@ def _write_page(
         )
     }
     models = list(_predictions(board, overrides, options.test))
-    shows_test = options.test or not board.has_trials
     text = page(board, curves_of, models, comparison.lines() if comparison else (), shows_test)
     write(options.html, text)
 

@@ -17,6 +17,8 @@ from mnist_lab.report.curves import CURVES, Curve
 from mnist_lab.report.leaderboard import Leaderboard
 from mnist_lab.runs.summary import Spread
 
+COSTS = {"time": ("time/fit", "seconds of training"), "parameters": ("num_params", "parameters")}
+"""What accuracy is drawn against: a metric, and the title of its axis."""
 _COLORS = qualitative.D3
 _MAX_LABEL = 40  # characters
 _MAX_NAME = 300  # of a curve, in lines of

@@ -13,7 +13,6 @@ from mnist_lab.errors import ConfigError, listed, printable
 from mnist_lab.report.read_runs import Entry, grouped
 from mnist_lab.report.settings import differing
 from mnist_lab.runs.directory import display_path, finite
-from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.summary import (
     Spread,
     added_metrics,
@@ -174,11 +173,6 @@ class Leaderboard:
         # What was varied comes before what differs only since the models do.
         self.keys = sorted(keys, key=lambda key: (key != "model._target_", key not in varied))
         self.headings = _headings(self.keys)
-
-    @property
-    def has_trials(self) -> bool:
-        """Whether a run is a sweep's trial, which are there to choose from."""
-        return any(sweep_of(run.path.absolute()) for row in self.rows for run in row.runs)
 
     def best_run(self, row: Row) -> Entry:
         """Return the run that is best by what the rows are sorted by; where none is, the first."""

@@ -45,12 +45,6 @@ def with_sweeps(runs: Sequence[Entry]) -> list[Entry]:
     return list(rows.values())
 
 
-def has_trials(rows: Iterable[Entry]) -> bool:
-    """Return whether a row is a sweep's trial, which are there to choose from."""
-    parents = {row.path.absolute().parent for row in rows}
-    return any(sweep_of(parent / "trial") for parent in parents)
-
-
 def _rank(trial: Entry) -> float:
     """Return what is the smaller, the better the trial is; without a result it is the largest."""
     value = trial.value("monitored")

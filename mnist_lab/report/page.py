@@ -64,16 +64,10 @@ def _charts(
     board: Leaderboard, curves: Mapping[str, Mapping[str, Curve]], shows_test: bool
 ) -> Iterator[dict[str, Any]]:
     means = "Each row's mean, with its 95 % interval where there are several seeds."
-    figures = {
-        ("Learning curves", _CURVES_TEXT): charts.learning_curves(curves),
-        ("Accuracy and time", means): charts.accuracy_against(
-            board, "time/fit", "seconds of training", shows_test
-        ),
-        ("Accuracy and parameters", means): charts.accuracy_against(
-            board, "num_params", "parameters", shows_test
-        ),
-        ("Lineage of the population", _LINEAGE_TEXT): lineage(board),
-    }
+    figures = {("Learning curves", _CURVES_TEXT): charts.learning_curves(curves)}
+    for name, cost in charts.COSTS.items():
+        figures[f"Accuracy and {name}", means] = charts.accuracy_against(board, *cost, shows_test)
+    figures["Lineage of the population", _LINEAGE_TEXT] = lineage(board)
     for (title, text), figure in figures.items():
         if figure is not None:
             yield {"title": title, "text": text, "html": _html(figure)}

@@ -8,7 +8,7 @@ from mnist_lab.config.extras import require
 from mnist_lab.errors import ConfigError, InputError
 from mnist_lab.report.curves import curves
 from mnist_lab.report.leaderboard import Leaderboard
-from mnist_lab.report.read_runs import collect
+from mnist_lab.report.read_runs import collect, has_trials
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,16 +47,14 @@ def plot(*places: str | Path, chart: str = "curves", test: bool = False) -> "go.
     if not collected.runs:
         raise InputError(f"{', '.join(map(str, places))}: no finished run in or below it")
     board = Leaderboard(collected.runs)
-    shows_test = test or not board.has_trials
+    shows_test = test or not has_trials(collected.runs)
     match chart:
         case "curves":
             rows = board.rows[:_CURVES]
             drawn = [curves(board.best_run(row).path, board.sorted_by) for row in rows]
             figure = charts.learning_curves(dict(zip(board.names(rows), drawn, strict=True)))
-        case "time":
-            figure = charts.accuracy_against(board, "time/fit", "seconds of training", shows_test)
-        case "parameters":
-            figure = charts.accuracy_against(board, "num_params", "parameters", shows_test)
+        case "time" | "parameters":
+            figure = charts.accuracy_against(board, *charts.COSTS[chart], shows_test)
         case _:
             from mnist_lab.inference.evaluate import predict_test_images
 

@@ -14,6 +14,7 @@ from mnist_lab.errors import InputError, LabError, StorageError, printable, reas
 from mnist_lab.files.regular import check_links
 from mnist_lab.report.settings import FOLD, identity, read_settings
 from mnist_lab.runs import directory as runs
+from mnist_lab.runs.exclusive import sweep_of
 from mnist_lab.runs.labels import Labels, labels_of
 from mnist_lab.runs.manifest import (
     TEST_READINGS,
@@ -264,6 +265,12 @@ def _lineage(manifest: Mapping[str, Any]) -> list[Phase]:
         type(number) is int and 0 <= number < 10**6 for phase in phases for number in phase
     )
     return phases if is_right and phases == sorted(phases) else []
+
+
+def has_trials(entries: Iterable[Entry]) -> bool:
+    """Return whether an entry is a sweep's trial, which are there to choose from."""
+    parents = {entry.path.absolute().parent for entry in entries}
+    return any(sweep_of(parent / "trial") for parent in parents)
 
 
 def read_metrics(path: Path) -> dict[str, float]:

@@ -11,14 +11,8 @@ from mnist_lab.cli.runs import ACTIONS
 from mnist_lab.cli.terminal import say, say_table
 from mnist_lab.errors import printable
 from mnist_lab.report.leaderboard import setting_text
-from mnist_lab.report.listing import (
-    differences_text,
-    entries,
-    has_trials,
-    what_differs,
-    with_sweeps,
-)
-from mnist_lab.report.read_runs import Entry
+from mnist_lab.report.listing import differences_text, entries, what_differs, with_sweeps
+from mnist_lab.report.read_runs import Entry, has_trials
 from mnist_lab.report.selection import FIELDS, chosen, first_of_each, full_name, ranked
 from mnist_lab.runs.directory import OUTPUTS
 from mnist_lab.runs.summary import csv_text, headings, metric_text
@@ -69,7 +63,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description="Every run and sweep in or below some folders, newest first. What differs is "
         "the settings in which they differ.",
         epilog="The first word may be an action, each with a --help of its own:\n"
-        + "\n".join(f"  {name:8}{text}" for name, text in ACTIONS.items()),
+        + "\n".join(f"  {name:8}{text}" for name, (_, text) in ACTIONS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("places", nargs="*", metavar="DIR", help=f"folders, else {OUTPUTS}")
