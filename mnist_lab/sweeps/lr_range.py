@@ -5,8 +5,6 @@ The method is of Smith, 2017, Cyclical learning rates for training neural networ
 its own, so that no loss depends on the rates before it.
 """
 
-import csv
-import io
 import itertools
 import math
 import shutil
@@ -22,6 +20,7 @@ from mnist_lab.config.saved import portable
 from mnist_lab.config.sweep_schema import LearningRates
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import CONFIG, MANIFEST, SWEEP, claimed, display_path, write
+from mnist_lab.runs.summary import csv_text
 from mnist_lab.sweeps.compose import ConfigSweeper, checked_trials
 from mnist_lab.sweeps.settings import checked_node
 
@@ -160,9 +159,9 @@ def _check_unused(folder: Path) -> None:
 
 def _table(rates: Sequence[float], seeds: Sequence[int], losses: Sequence[Sequence[float]]) -> str:
     """Return a row for each point as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_KEY, "seed", "train/loss"])
-    for seed, row in zip(seeds, losses, strict=True):
-        writer.writerows([rate, seed, loss] for rate, loss in zip(rates, row, strict=True))
-    return text.getvalue()
+    rows = [
+        {_KEY: rate, "seed": seed, "train/loss": loss}
+        for seed, of_seed in zip(seeds, losses, strict=True)
+        for rate, loss in zip(rates, of_seed, strict=True)
+    ]
+    return csv_text(rows)
