@@ -47,11 +47,6 @@ def taking_options(kind: str, name: str) -> Iterator[None]:
         raise ConfigError(
             f"hydra.sweeper.{kind}_options: must be arguments of optuna's {name}; {problem}"
         ) from error
-    except ImportError as error:
-        raise ConfigError(
-            f"hydra.sweeper.{kind}: {name} needs a package that is not installed "
-            f"({first_line(error)})"
-        ) from error
 
 
 def build_pruner(name: str, options: Mapping[str, Any]) -> BasePruner:
