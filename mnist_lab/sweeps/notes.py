@@ -27,7 +27,6 @@ class Notes:
         home: the sweep directory that runs it, as ``sweep.json`` names it.
         number: its number in the sweep.
         round: number in the study of the first trial that was asked for together with it.
-        is_retry: whether it repeats a trial that failed.
         is_surplus: whether another trial has its number, so that it does not count.
         is_unmeasured: whether it finished without values of the objectives; to Optuna it failed.
     """
@@ -35,7 +34,6 @@ class Notes:
     home: str
     number: int
     round: int | None = None
-    is_retry: bool = False
     is_surplus: bool = False
     is_unmeasured: bool = False
 

@@ -195,7 +195,7 @@ class Search:
         """Retry the trials that have failed, each as a new one in the study."""
         failed = [record for record in self.ledger if record.state == RunState.FAILED]
         return [
-            self._create(record.number, trials[record.trial].params, {}, trials, is_retry=True)
+            self._create(record.number, trials[record.trial].params, {}, trials)
             for record in failed
         ]
 

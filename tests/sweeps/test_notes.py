@@ -15,9 +15,11 @@ def trial(state: TrialState, value: float | None = None, **attrs: Any) -> Frozen
 
 
 def test_attributes_that_differ_from_their_defaults_are_read_again() -> None:
-    notes = Notes("a", 3, round=2, is_retry=True)
-    assert notes.attrs() == {"home": "a", "number": 3, "round": 2, "is_retry": True}
-    assert Notes.of(trial(TrialState.FAIL, round=2, is_retry=True, other=5)) == notes
+    notes = Notes("a", 3, round=2, is_surplus=True)
+    assert notes.attrs() == {"home": "a", "number": 3, "round": 2, "is_surplus": True}
+    assert (
+        Notes.of(trial(TrialState.FAIL, round=2, is_surplus=True, other=5, is_retry=True)) == notes
+    )
 
 
 @pytest.mark.parametrize("attrs", [{"number": -1}, {"home": 5}, {"number": True}, {"round": "x"}])
