@@ -24,7 +24,6 @@ from mnist_lab.runs.summary import counted
 from mnist_lab.sweeps.best_recipe import write_best
 from mnist_lab.sweeps.compose import ConfigSweeper, checked_trials
 from mnist_lab.sweeps.inheritance import overrides
-from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.opening import checked_study, opened
 from mnist_lab.sweeps.progress import Display
 from mnist_lab.sweeps.records import Ledger, Record
@@ -190,8 +189,8 @@ def _overrides(record: Record, fixed: Sequence[str]) -> list[str]:
 def _launch(
     launcher: Launcher, batch: Sequence[Record], fixed: Sequence[str], ledger: Ledger
 ) -> None:
-    """Run trials; Hydra's own launchers, which number their jobs, get adjoining ones at once."""
-    if isinstance(launcher, NumberedLauncher):
+    """Run trials; launchers with Hydra's call alone, which number jobs, get adjoining ones."""
+    if hasattr(launcher, "launch_trials"):  # one of the lab's, which takes trials of any numbers
         numbers = [record.number for record in batch]
         with storage_errors(ledger.sweep_dir):
             launcher.launch_trials(numbers, [_overrides(record, fixed) for record in batch])

@@ -23,7 +23,6 @@ from mnist_lab.config.resolve import reading
 from mnist_lab.errors import LabError, StorageError, first_line
 from mnist_lab.files.atomic import storage_errors
 from mnist_lab.runs import manifest, signals
-from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.trial import Trial, TrialTask
 from mnist_lab.training.checkpoints.newest import newest
 from mnist_lab.training.checkpoints.resume_state import read_snapshot
@@ -86,7 +85,7 @@ class Job:
         return snapshot.step if ends_epoch and is_at_work else None
 
 
-class FusedLauncher(NumberedLauncher):
+class FusedLauncher(BasicLauncher):
     """Trains the trials that fit together as one stack.
 
     Args:
@@ -119,7 +118,7 @@ class FusedLauncher(NumberedLauncher):
         if reason is not None and len(jobs) > 1:
             _log.warning("%d trials run one by one: %s", len(jobs), reason)
         for job in jobs:
-            BasicLauncher.launch(self, [job.overrides], job.number)
+            self.launch([job.overrides], job.number)
 
     def _job(self, overrides: Sequence[str], number: int) -> Job:
         """Compose a trial as Hydra does, with what Hydra leaves in its directory."""

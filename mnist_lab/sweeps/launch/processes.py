@@ -29,7 +29,6 @@ from mnist_lab.errors import ConfigError, first_line
 from mnist_lab.files.atomic import write_errors
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import JOBS, LOCK, hold, is_held
-from mnist_lab.sweeps.launch.numbered import NumberedLauncher
 from mnist_lab.sweeps.records import Ledger
 from mnist_lab.training.cores import usable_cores
 
@@ -86,7 +85,7 @@ class Job:
 
             launcher = FusedLauncher()
         launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
-        if isinstance(launcher, NumberedLauncher):
+        if hasattr(launcher, "launch_trials"):
             launcher.launch_trials(self.numbers, self.overrides)
         else:
             for number, overrides in zip(self.numbers, self.overrides, strict=True):
@@ -106,7 +105,7 @@ class Job:
         return f"trial {first}" if last == first else f"trials {first} to {last}"
 
 
-class Engine(NumberedLauncher):
+class Engine(BasicLauncher):
     """Distributes trials to processes, and waits for them.
 
     Args:
