@@ -51,7 +51,7 @@ from mnist_lab.errors import (
 from mnist_lab.runs.directory import MANIFEST, SWEEP, claimed
 from mnist_lab.runs.manifest import is_sealed
 from mnist_lab.sweeps.compose import checked_trials
-from mnist_lab.sweeps.launch.registry import is_launcher_of_the_lab, prepare_launcher, register
+from mnist_lab.sweeps.launch.registry import is_launcher_of_the_lab, own_launcher
 from mnist_lab.sweeps.lr_range import RangeTest
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.training.observer import current_observer
@@ -156,15 +156,13 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool, is_crossed: bo
             if config.hydra.mode == RunMode.RUN:
                 _run(loader, config, job)
             elif config.hydra.sweeper._target_ == STUDY:
-                register(StudySweeper)
                 with without_collector():
-                    prepare_launcher(config.hydra.launcher)
-                outcome = sweep(loader, config, job)
+                    launcher = own_launcher(config.hydra.launcher)
+                outcome = sweep(loader, config, job, StudySweeper(launcher))
                 print_outcome(outcome)
                 return 1 if outcome.failed else 0
             elif config.hydra.sweeper._target_ == RANGE_TEST:
-                register(RangeTest)
-                result = sweep(loader, config, job)
+                result = sweep(loader, config, job, RangeTest())
                 from mnist_lab.cli.lr_range import print_range  # imports matplotlib
 
                 print_range(result)

@@ -5,6 +5,7 @@ from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import run_job
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from mnist_lab.config import hydra_internals
@@ -28,14 +29,22 @@ def run(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -
     return job.return_value  # raises what the task raised
 
 
-def sweep(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Any:
-    """Run a sweep with a composed config by the sweeper that it chooses."""
+def sweep(
+    loader: Loader,
+    config: DictConfig,
+    task: Callable[[DictConfig], Any],
+    sweeper: Sweeper | None = None,
+) -> Any:
+    """Run a sweep with a composed config by a sweeper; None has Hydra build the chosen one."""
     hydra_internals.configure_log(config)
     context = hydra_internals.job_context(loader, config)
     context.callbacks.on_multirun_start(config=config, config_name=PRIMARY)
-    sweeper = Plugins.instance().instantiate_sweeper(
-        config=config, hydra_context=context, task_function=task
-    )
+    if sweeper is None:
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=config, hydra_context=context, task_function=task
+        )
+    else:
+        sweeper.setup(config=config, hydra_context=context, task_function=task)
     result = sweeper.sweep(given_overrides(config.hydra))
     context.callbacks.on_multirun_end(config=config, config_name=PRIMARY)
     return result

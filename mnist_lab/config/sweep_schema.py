@@ -6,7 +6,7 @@ from typing import Any
 from mnist_lab.config.knob import knob
 from mnist_lab.data.sets import MAX_SEED
 
-PACKAGE = "hydra_plugins.mnist_lab"  # where Hydra looks for the lab's sweeper and launchers
+PACKAGE = "hydra_plugins.mnist_lab"  # by which configs name the lab's sweepers and launchers
 STUDY = f"{PACKAGE}.StudySweeper"
 RANGE_TEST = f"{PACKAGE}.RangeTest"
 SAMPLERS = ("auto", "grid", "tpe", "random", "gp")

@@ -16,14 +16,7 @@ from mnist_lab.errors import ConfigError, LabError, UntrustedError
 
 
 class ConfigSweeper(Sweeper):
-    """A sweeper that reads its settings from the config, which the lab's loader composes.
-
-    Args:
-        options: the same settings, as Hydra hands them over.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
+    """A sweeper that reads its settings from the config, which the lab's loader composes."""
 
     def setup(
         self,

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,15 @@ class Outcome:
 
 
 class StudySweeper(ConfigSweeper):
-    """Runs the trials of a study with the launcher of the config."""
+    """Runs the trials of a study with the launcher of the config.
+
+    Args:
+        build_launcher: builds the launcher; None has Hydra build it.
+    """
+
+    def __init__(self, build_launcher: Callable[[], Launcher] | None = None) -> None:
+        super().__init__()
+        self._build_launcher = build_launcher
 
     def sweep(self, arguments: list[str]) -> Outcome:
         """Check everything, then run trials until there are enough.
@@ -162,9 +170,13 @@ class StudySweeper(ConfigSweeper):
     def _launcher(self, task: TrialTask) -> Launcher:
         # It announces each launch, as the display does.
         logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
-        return Plugins.instance().instantiate_launcher(
-            hydra_context=self._context, task_function=task, config=self._config
-        )
+        if self._build_launcher is None:
+            return Plugins.instance().instantiate_launcher(
+                hydra_context=self._context, task_function=task, config=self._config
+            )
+        launcher = self._build_launcher()
+        launcher.setup(hydra_context=self._context, task_function=task, config=self._config)
+        return launcher
 
 
 @contextlib.contextmanager

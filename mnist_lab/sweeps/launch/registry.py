@@ -1,17 +1,15 @@
-"""Checks of ``hydra.launcher``, and registration of the lab's plugins with Hydra."""
+"""Checks of ``hydra.launcher``, and the lab's launchers by it."""
 
-import contextlib
+import functools
 import importlib
-import sys
-from types import ModuleType
+from collections.abc import Callable
 
-from hydra.core.plugins import Plugins
-from hydra.plugins.plugin import Plugin
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from mnist_lab.config.extras import require
 from mnist_lab.config.knob import shown
-from mnist_lab.config.sweep_schema import LAUNCHERS, PACKAGE, Fused, Parallel, Ray, Slurm
+from mnist_lab.config.sweep_schema import LAUNCHERS, Fused, Parallel, Ray, Slurm
 from mnist_lab.errors import ConfigError
 from mnist_lab.sweeps.settings import checked_node
 
@@ -29,15 +27,15 @@ def _schema_of(node: DictConfig) -> type | None:
     return schemas.get(str(node._target_))
 
 
-def prepare_launcher(node: DictConfig) -> None:
-    """Check a ``hydra.launcher`` node, and register the launcher if it is the lab's.
+def own_launcher(node: DictConfig) -> Callable[[], Launcher] | None:
+    """Check a ``hydra.launcher`` node, and return what builds the launcher if it is the lab's.
 
     Raises:
         ConfigError: a value is out of its range, or a package is missing.
     """
     schema = _schema_of(node)
     if schema is None:
-        return
+        return None
     plain = checked_node("hydra.launcher", schema, node)
     if schema is Slurm and not isinstance(plain["parameters"], dict | None):
         raise ConfigError(
@@ -48,23 +46,5 @@ def prepare_launcher(node: DictConfig) -> None:
         require(module, module, by="hydra.launcher")
     name = "fused" if schema is Fused else "processes"
     file = importlib.import_module(f"mnist_lab.sweeps.launch.{name}")
-    register(getattr(file, schema._target_.rpartition(".")[2]))  # type: ignore[attr-defined]
-
-
-def register(plugin: type[Plugin]) -> None:
-    """Let Hydra build a plugin as ``hydra_plugins.mnist_lab.<its name>``.
-
-    Hydra looks the name up among modules. There is one in memory, since a folder hydra_plugins
-    would have to lie beside mnist_lab.
-    """
-    plugins = Plugins.instance()  # which looks through the package that is there, if one is
-    parent, _, name = PACKAGE.partition(".")
-    if PACKAGE not in sys.modules:
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(parent)
-        package = sys.modules.setdefault(parent, ModuleType(parent))
-        sys.modules[PACKAGE] = ModuleType(PACKAGE, __doc__)
-        setattr(package, name, sys.modules[PACKAGE])
-    plugin.__module__ = PACKAGE
-    setattr(sys.modules[PACKAGE], plugin.__name__, plugin)
-    plugins.register(plugin)
+    launcher: type[Launcher] = getattr(file, plain.pop("_target_").rpartition(".")[2])
+    return functools.partial(launcher, **plain)
