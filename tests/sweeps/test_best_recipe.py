@@ -140,3 +140,19 @@ def test_only_choices_and_values_that_were_set_are_written(tmp_path: Path) -> No
     written(tmp_path, ["model=mlp", "model.hidden_dims=[64]", "seed=${hydra:job.num}"])
     recipe = OmegaConf.load(tmp_path / "experiment" / "best.yaml")
     assert recipe == {"model": {"hidden_dims": [64]}, "seed": 7}
+
+
+def test_a_number_of_batches_is_told_from_a_share_of_them(tmp_path: Path) -> None:
+    overrides = ["model=softmax", "trainer.limit_val_batches=1"]  # where the default is 1.0
+    _, folder, *recipe = written(tmp_path, overrides)
+    assert repr(composed(recipe, folder)) == repr(composed(overrides))
+
+
+def test_choices_that_need_a_value_beside_them_have_all_values_written(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text(
+        "_target_: mnist_lab.models.MLP\nhidden_dims: ???\n"
+    )
+    overrides, conf = ["model=mine", "model.hidden_dims=[8]"], str(tmp_path / "conf")
+    _, folder, *recipe = written(tmp_path, overrides, conf)
+    assert composed(recipe, folder) == composed(overrides, conf)
