@@ -44,7 +44,7 @@ CHECKPOINTS = "checkpoints"
 BEST = Path(CHECKPOINTS, "best.ckpt")
 LAST = Path(CHECKPOINTS, "last.ckpt")
 PREVIOUS = Path(CHECKPOINTS, "previous.ckpt")  # the last one before, in case the last is corrupt
-_SPLITS = ("train", "val", "test")  # whose metrics are NaN where a run diverged
+_ALWAYS = ("epochs", "steps", "time/fit", "time/total")  # numbers of each finished run, never NaN
 _MAX_JSON = 50_000_000  # bytes; the manifest of a run has 2,000, and more with each stop
 
 
@@ -249,10 +249,10 @@ def read_metrics(run_dir: Path) -> dict[str, float]:
         InputError: they are missing or corrupt.
     """
     metrics = read_json(run_dir / METRICS)
-    for name in ("epochs", "steps", "time/fit", "time/total"):
+    for name in _ALWAYS:
         metrics.setdefault(name, "missing")
     for name, value in metrics.items():
-        if value is None and name.partition("/")[0] in _SPLITS:
+        if value is None and name not in _ALWAYS:
             metrics[name] = math.nan
         elif type(value) not in (int, float):
             raise InputError(f"{run_dir / METRICS}: {name}: must be a number")

@@ -137,11 +137,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_is_no_number_is_null(tmp_path: Path) -> None:
     rest = dict.fromkeys(("epochs", "steps", "time/fit", "time/total"), 1.0)
-    directory.write_metrics(tmp_path, {"val/loss": math.nan, "test/loss": -math.inf, **rest})
+    found = {"val/loss": math.nan, "test/loss": -math.inf, "val_loss": math.inf}
+    directory.write_metrics(tmp_path, found | rest)
     assert json.loads((tmp_path / directory.METRICS).read_text())["val/loss"] is None
     found = directory.read_metrics(tmp_path)
     assert math.isnan(found["val/loss"])
     assert math.isnan(found["test/loss"])
+    assert math.isnan(found["val_loss"])  # as a LightningModule may call it
     directory.write_metrics(tmp_path, rest | {"epochs": math.nan})
     with pytest.raises(InputError, match="epochs: must be a number"):
         directory.read_metrics(tmp_path)
