@@ -33,23 +33,14 @@ from omegaconf._utils import get_omega_conf_dumper
 
 from mnist_lab.config.paths import check_utf8
 
-__all__ = [
+__all__ = [  # of what others import from here; the functions below need no entry
     "BasicLauncher",
     "BasicSweeper",
     "ConfigLoaderImpl",
     "ConfigRepository",
     "Hydra",
-    "apply_overrides",
-    "build",
-    "configure_log",
     "create_config_search_path",
     "get_args_parser",
-    "job_context",
-    "one_transaction",
-    "register_resolver",
-    "set_overrides",
-    "set_version_base",
-    "to_yaml",
 ]
 _IS_1_3 = hasattr(version, "base_at_least")  # and not 1.4
 _YAML_KEY = re.compile(r"[\w./@-]{1,60}", re.ASCII)
