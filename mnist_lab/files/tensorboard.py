@@ -55,23 +55,16 @@ def add_text(folder: Path, tag: str, text: str) -> None:
         return
     do_without_tensorflow()
     from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.plugins.text.summary import text_pb
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     now, step = time.time(), len(list(folder.glob(f"{EVENTS}.{tag}")))
-    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
-    tensor = TensorProto(dtype="DT_STRING", string_val=[as_code(text).encode()], tensor_shape=shape)
-    plugin = SummaryMetadata.PluginData(plugin_name="text")
-    value = Summary.Value(
-        tag=f"{tag}/text_summary", metadata=SummaryMetadata(plugin_data=plugin), tensor=tensor
-    )
+    summary = text_pb(f"{tag}/text_summary", [as_code(text)])
     content = io.BytesIO()
     writer = RecordWriter(content)
     for event in (
         Event(wall_time=now, file_version="brain.Event:2"),
-        Event(wall_time=now, step=step, summary=Summary(value=[value])),
+        Event(wall_time=now, step=step, summary=summary),
     ):
         writer.write(event.SerializeToString())
     name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}.{step}.{tag}"
