@@ -12,13 +12,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from mnist_lab.errors import Stopped
 
 _log = logging.getLogger(__name__)
-_LOOK = 0.5  # seconds between two looks for the parent
+_LOOK = 0.5  # seconds between two looks at what a process ends with
 _noted: signal.Signals | None = None
 _is_training = False
 
@@ -87,12 +87,20 @@ def _handle(signum: int, _: FrameType | None) -> None:
         raise Stopped(signum)
 
 
-def end_with(parent: int) -> None:
-    """Have this process end within a second of its parent's end, whatever either is doing."""
+def end_when(is_over: Callable[[], bool], patience: float = 0.0) -> None:
+    """Have this process end within a second of something, whatever it is doing.
+
+    Args:
+        is_over: whether what the process depends on has ended.
+        patience: seconds after SIGTERM that it has to save and to end; 0 ends it at once.
+    """
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while not is_over():
             time.sleep(_LOOK)
+        if patience:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(patience)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -142,7 +142,8 @@ def _tied_ranks() -> Iterator[None]:
     """Have the ranks that Lightning starts of this process within end with it."""
     before, own = os.environ.get(_PARENT, ""), str(os.getpid())
     if directory.has_launcher() and before.isdecimal() and before != own:
-        signals.end_with(int(before))
+        leader = int(before)
+        signals.end_when(lambda: os.getppid() != leader)
         yield
         return
     os.environ[_PARENT] = own

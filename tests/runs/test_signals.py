@@ -60,10 +60,17 @@ def test_a_terminal_may_close_that_nohup_has_left() -> None:
 
 
 def test_a_process_ends_with_the_one_that_started_it() -> None:
-    child = "from mnist_lab.runs import signals; import os, time; signals.end_with(os.getppid()); "
+    child = """\
+import os, time
+from mnist_lab.runs import signals
+leader = os.getppid()
+signals.end_when(lambda: os.getppid() != leader)
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
     code = f"""\
 import subprocess, sys, time
-child = {child!r} + "print(os.getpid(), flush=True); time.sleep(60)"
+child = {child!r}
 subprocess.Popen([sys.executable, "-c", child])
 time.sleep(60)
 """

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -164,15 +165,18 @@ def test_a_second_run_of_a_rank_does_not_take_itself_for_its_parent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As of a sweep under torchrun, where each rank trains trial after trial."""
-    parents: list[int] = []
-    monkeypatch.setattr(signals, "end_with", parents.append)
+    ends: list[Callable[[], bool]] = []
+    monkeypatch.setattr(signals, "end_when", ends.append)
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     for _ in range(2):
         with run_module._tied_ranks():
             assert os.environ[run_module._PARENT] == str(os.getpid())
         assert run_module._PARENT not in os.environ  # for a torchrun that this process starts
-    assert parents == []
-    monkeypatch.setenv(run_module._PARENT, "1")
+    assert ends == []
+    monkeypatch.setenv(run_module._PARENT, str(os.getppid()))
     with run_module._tied_ranks():
-        assert parents == [1]
+        (is_over,) = ends
+    assert not is_over()
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert is_over()

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import tempfile
-import threading
 import time
 from abc import abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOOK = 0.1  # seconds between two looks at the jobs
-_LOOK_FOR_STARTER = 1.0  # seconds between two looks of a job at the process that started it
 _PATIENCE = 30  # seconds that processes have to save and to end
 _DEFAULT_STACK = 64  # trials in a fused job of a cluster
 _A_YEAR = 365 * 24 * 60  # minutes
@@ -72,8 +70,8 @@ class Job:
 
     def __call__(self) -> None:
         """Run the trials."""
-        if self.starter is not None:
-            threading.Thread(target=_end_with, args=[self.starter], daemon=True).start()
+        if (starter := self.starter) is not None:
+            signals.end_when(lambda: not is_held(starter), _PATIENCE)
         if self.threads is not None:  # torch, which reads it once, is not imported yet
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
         if self.gpu is not None:  # which Submitit takes by its number alone
@@ -208,15 +206,6 @@ class ParallelLauncher(Engine):
                         del running[worker]
                         free.append(worker)
                         yield from _ended(job, submitted)
-
-
-def _end_with(starter: Path) -> None:
-    """End this process when the one that started it has: first it has time to save."""
-    while is_held(starter):
-        time.sleep(_LOOK_FOR_STARTER)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_PATIENCE)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _end(jobs: Sequence[Any]) -> None:
