@@ -29,7 +29,6 @@ from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import (
     check_place_keys,
     given_overrides,
-    of_one_trial,
     parse_overrides,
 )
 from mnist_lab.config.paths import check_source
@@ -53,6 +52,7 @@ from mnist_lab.runs.manifest import is_sealed
 from mnist_lab.sweeps.compose import checked_trials
 from mnist_lab.sweeps.launch.registry import is_launcher_of_the_lab, own_launcher
 from mnist_lab.sweeps.lr_range import RangeTest
+from mnist_lab.sweeps.space import overrides_of, parse_space
 from mnist_lab.sweeps.sweeper import StudySweeper
 from mnist_lab.training.observer import current_observer
 
@@ -108,7 +108,8 @@ def _show(
             hydra.hydra_help(None, parser, options)
         else:
             if options.multirun:
-                overrides = of_one_trial(overrides, loader)
+                space = parse_space({}, overrides, loader)
+                overrides = [*space.fixed, *overrides_of(next(space.probes(1)))]
             config = loader.compose(overrides)  # raises what Hydra would print with a traceback
             _check_package(config, options.package)
             overrides = loader.with_names(overrides)

@@ -3,10 +3,8 @@
 import functools
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -155,31 +153,6 @@ def own_choices(overrides: Sequence[Override]) -> list[str]:
 def key_and_value(override: Override) -> tuple[str, str]:
     """Return an override in the spelling that sweepers give it."""
     return override.get_key_element(), override.get_value_element_as_str()
-
-
-def of_one_trial(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
-    """Return overrides in which each key that is varied has the first of its values.
-
-    Args:
-        overrides: as they were typed.
-        loader: knows the choices that a glob stands for.
-
-    Raises:
-        ConfigError: an override cannot be read, or a glob stands for no choice.
-    """
-    texts = []
-    for parsed in parse_overrides(overrides):
-        item = replace(parsed, config_loader=loader)
-        if isinstance(interval := item.value(), IntervalSweep):
-            texts.append(f"{item.get_key_element()}={interval.start}")
-        elif item.is_sweep_override():
-            first = next(item.sweep_string_iterator(), None)
-            if first is None:
-                raise ConfigError(f"{item.input_line}: must have at least one value")
-            texts.append(f"{item.get_key_element()}={first}")
-        else:
-            texts.append(str(item.input_line))
-    return texts
 
 
 def check_can_vary(override: Override) -> None:
