@@ -1,16 +1,12 @@
 """The content of ``progress.json``, written and read: how far a run or a stack of trials is."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mnist_lab.errors import InputError
-from mnist_lab.files.regular import read_regular
-from mnist_lab.runs.directory import PROGRESS
-
-_MAX_BYTES = 100_000
+from mnist_lab.runs.directory import PROGRESS, read_json
 
 
 @dataclass
@@ -44,7 +40,7 @@ def epoch_text(epoch: int, max_epochs: int | None) -> str:
 def read_beat(folder: Path) -> Beat | None:
     """Return what the directory of a run or a sweep, which may be anyone's, says; else None."""
     try:
-        content = json.loads(read_regular(folder / PROGRESS, _MAX_BYTES).decode())
+        content = read_json(folder / PROGRESS)
         metrics = content["metrics"].items()
         limit, left = content["max_epochs"], content["seconds_left"]
         trials = content.get("trials")

@@ -27,7 +27,7 @@ def test_a_run_and_a_stack(tmp_path: Path) -> None:
     assert beat.trials == 3
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"epoch": "x"}', "x" * 200_000])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"epoch": "x"}', "x" * 200_000, "[" * 50_000])
 def test_what_is_none_is_none(content: str, tmp_path: Path) -> None:
     assert read_beat(tmp_path) is None
     (tmp_path / "progress.json").write_text(content)
