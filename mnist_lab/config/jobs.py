@@ -1,17 +1,21 @@
 """Runs a composed config as one job or as a sweep, where ``hydra.main`` would compose it again."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import run_job
+from hydra.errors import InstantiationException
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.compose import Loader
+from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import given_overrides
 from mnist_lab.config.sources import PRIMARY
+from mnist_lab.errors import ConfigError
 
 
 def run(loader: Loader, config: DictConfig, task: Callable[[DictConfig], Any]) -> Any:
@@ -40,11 +44,25 @@ def sweep(
     context = hydra_internals.job_context(loader, config)
     context.callbacks.on_multirun_start(config=config, config_name=PRIMARY)
     if sweeper is None:
-        sweeper = Plugins.instance().instantiate_sweeper(
-            config=config, hydra_context=context, task_function=task
-        )
+        with arguments_taken():
+            sweeper = Plugins.instance().instantiate_sweeper(
+                config=config, hydra_context=context, task_function=task
+            )
     else:
         sweeper.setup(config=config, hydra_context=context, task_function=task)
     result = sweeper.sweep(given_overrides(config.hydra))
     context.callbacks.on_multirun_end(config=config, config_name=PRIMARY)
     return result
+
+
+@contextlib.contextmanager
+def arguments_taken() -> Iterator[None]:
+    """Re-raise what a plugin of Hydra's says of its settings as a line.
+
+    Raises:
+        ConfigError: it does not take one.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        raise ConfigError(explain(error)) from error

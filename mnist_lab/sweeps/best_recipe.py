@@ -27,7 +27,8 @@ def write_best(
 ) -> str:
     """Write ``experiment/best.yaml`` in a sweep's directory, and return the command that uses it.
 
-    The file has the choices that are not the defaults, and each value that they do not give.
+    The file has the choices that are not the defaults, each value that they do not give, and each
+    that was typed or searched.
 
     Raises:
         StorageError: the file cannot be written.
@@ -72,6 +73,8 @@ def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
         if isinstance(element, GroupDefault) and not element.override
     }
     overrides = parse_overrides(hydra["overrides"]["task"])
+    typed = [text.key_or_group for text in overrides]
+    keys = tuple(f"{key}." for key in typed if not loader.repository.group_exists(key))
     cut = [text.key_or_group.partition(".")[0] for text in overrides if text.is_delete()]
     choices = {
         group: choice
@@ -95,8 +98,8 @@ def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
         ]
     base = _values_of_choices(loader, added, replaced)
     for key, value in flat(plain).items():
-        is_set = key not in base or repr(base[key]) != repr(value)  # 1 batch is not 1.0 of them
-        if is_set and key not in ("allow_targets", *LABELS):
+        is_new = key not in base or repr(base[key]) != repr(value)  # 1 batch is not 1.0 of them
+        if (is_new or f"{key}.".startswith(keys)) and key not in ("allow_targets", *LABELS):
             OmegaConf.update(recipe, key, value)
     return recipe
 

@@ -1,6 +1,7 @@
 """Checks of ``hydra.sweeper``: ranges, packages, and settings that do not go together."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,8 +21,16 @@ COSTS = ("num_params", "time/fit", "time/total")  # objectives besides what ever
 
 
 def checked_node(prefix: str, schema: type, node: DictConfig) -> dict[str, Any]:
-    """Return a node of a schema as builtins, once each value is checked against its range."""
+    """Return a node of a schema as builtins, once each key and value is checked.
+
+    Raises:
+        ConfigError: the schema has no such key, or a value is out of its range.
+    """
     plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    known = sorted(field.name for field in fields(schema))
+    if unknown := [name for name in plain if name not in known]:
+        hint = nearest(unknown[0], known) or f"; {', '.join(known[1:])}"  # but _target_
+        raise ConfigError(f"{prefix}.{unknown[0]}: no such key{hint}")
     for field, _ in knobs_of(schema):
         check_knob(f"{prefix}.{field.name}", field, plain)
     return plain

@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from mnist_lab.config.cross_validation import FOLD
+from mnist_lab.config.jobs import arguments_taken
 from mnist_lab.config.sweep_schema import WITH_RUNGS
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.files.atomic import storage_errors
@@ -171,9 +172,10 @@ class StudySweeper(ConfigSweeper):
         # It announces each launch, as the display does.
         logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
         if self._build_launcher is None:
-            return Plugins.instance().instantiate_launcher(
-                hydra_context=self._context, task_function=task, config=self._config
-            )
+            with arguments_taken():
+                return Plugins.instance().instantiate_launcher(
+                    hydra_context=self._context, task_function=task, config=self._config
+                )
         launcher = self._build_launcher()
         launcher.setup(hydra_context=self._context, task_function=task, config=self._config)
         return launcher

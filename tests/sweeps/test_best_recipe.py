@@ -156,3 +156,9 @@ def test_choices_that_need_a_value_beside_them_have_all_values_written(tmp_path:
     overrides, conf = ["model=mine", "model.hidden_dims=[8]"], str(tmp_path / "conf")
     _, folder, *recipe = written(tmp_path, overrides, conf)
     assert composed(recipe, folder) == composed(overrides, conf)
+
+
+def test_what_was_searched_is_written_where_it_is_the_default(tmp_path: Path) -> None:
+    written(tmp_path, ["model=mlp", "optimizer.lr=1e-3", "seed=3"])
+    recipe = OmegaConf.load(tmp_path / "experiment" / "best.yaml")
+    assert recipe == {"optimizer": {"lr": 1e-3}, "seed": 3}
