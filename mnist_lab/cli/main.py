@@ -1,6 +1,7 @@
 """The ``mnist-lab`` command: picks the verb. It imports nothing heavier than Hydra."""
 
 import atexit
+import codecs
 import contextlib
 import difflib
 import errno
@@ -31,6 +32,7 @@ VERBS = {
     "schema": "print the JSON Schema of the config files, by which editors check them",
     "new": "write a small project with a model, data, a metric and a callback of your own",
 }
+_PLAIN = str.maketrans({"±": "+-", "…": "...", "─": "-"})  # where an encoding lacks them
 _TRAINING = ("train", "resume", "verify")
 
 
@@ -170,9 +172,16 @@ def _version() -> str:
 
 
 def _admit_every_character() -> None:
-    """Have standard output escape what its encoding lacks, as standard error does."""
+    """Have standard output take what its encoding lacks, in other signs, as standard error does."""
+    codecs.register_error("mnist_lab", _in_plain_signs)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="mnist_lab")
+
+
+def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(_PLAIN)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def _usage() -> str:

@@ -108,6 +108,10 @@ def test_every_encoding(
     sys.stdout.flush()
     out = buffer.getvalue().decode(encoding)
     assert "2" in out
+    if not words[1:]:
+        assert encoding == "utf-8" or ("----" in out and "\\u2500" not in out)
+        assert ("±" in out) == (encoding != "ascii")
+        assert "\\xb1" not in out
     if words[1:] == ["--json"]:
         assert "日本 ö" in json.loads(out)["rows"][0]["directories"][0]
 
