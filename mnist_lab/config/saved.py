@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -71,7 +71,7 @@ def stored_config(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     """
     path, overrides = run_dir / CONFIG, typed_overrides(overrides)
     check_links(run_dir)
-    plain = read_stored(path)
+    plain: Any = OmegaConf.to_container(read_stored(path))
     refuse_code(run_dir)
     chosen = [text.partition("=")[0].lstrip("+~") for text in overrides]
     for text, key in zip(overrides, chosen, strict=True):
@@ -155,7 +155,7 @@ def run_config(
     path, folder = run_dir / CONFIG, (place or run_dir).absolute()
     check_path("the run's directory", str(folder))
     check_links(run_dir)
-    content = read_stored(path)
+    content: Any = OmegaConf.to_container(read_stored(path))
     plain = copy.deepcopy(content)
     check_targets(plain, allowed, is_typed=False)
     if place is None:
@@ -245,7 +245,7 @@ def _merged(schema: type[Any] | None, node: Any) -> Any:
     return OmegaConf.merge(typed_node(schema), node) if schema else node
 
 
-def read_stored(path: Path) -> dict[str, Any]:
+def read_stored(path: Path) -> DictConfig:
     """Read a run's config, which is plain: it was resolved before it was written.
 
     Raises:
@@ -261,12 +261,13 @@ def read_stored(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {problem_in(error)}") from error
     if not isinstance(stored, DictConfig) or not stored:
         raise InputError(f"{path}: not a run's config: a mapping is required")
-    plain = cast(dict[str, Any], OmegaConf.to_container(stored))
-    for key, value in flat(plain).items():
-        if "${" in str(value):
-            raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
+    for key in _interpolations(stored):
+        raise UntrustedError(f"{path}: {key}: an interpolation, and a run's config has none")
+    plain: Any = OmegaConf.to_container(stored)
     rename_in(plain)
-    return plain
+    renewed = OmegaConf.create(plain)
+    assert isinstance(renewed, DictConfig)
+    return renewed
 
 
 def portable(config: DictConfig) -> str:
@@ -298,7 +299,7 @@ def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = 
                 f"{run_dir}: holds checkpoints without a {MANIFEST}; choose another directory"
             )
         return
-    content = read_stored(run_dir / CONFIG)
+    content: Any = OmegaConf.to_container(read_stored(run_dir / CONFIG))
     check_unedited(run_dir, content)
     there = with_added(flat(located(content, ".")))
     plain: Any = OmegaConf.to_container(config)
@@ -321,3 +322,14 @@ def check_same_config(run_dir: Path, config: DictConfig, may_go_further: bool = 
             f"{run_dir}: holds a run of another config ({listed(differing, 4)}); "
             f"choose another directory, or resume that run: mnist-lab resume {run_dir}"
         )
+
+
+def _interpolations(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the full key of every interpolation, without resolving any."""
+    is_list = OmegaConf.is_list(node)
+    for key in range(len(node)) if is_list else list(node):
+        path = f"{prefix}[{key}]" if is_list else f"{prefix}.{key}".lstrip(".")
+        if OmegaConf.is_interpolation(node, key):
+            yield path
+        elif not OmegaConf.is_missing(node, key) and OmegaConf.is_config(node[key]):
+            yield from _interpolations(node[key], path)

@@ -81,14 +81,14 @@ def test_any_name_is_stored_as_a_dot_and_read_by_each_reader(name: str, tmp_path
     )
     content = (run_dir / CONFIG).read_bytes()
     for plain in (
-        read_stored(run_dir / CONFIG),
+        OmegaConf.to_container(read_stored(run_dir / CONFIG)),
         yaml.load(content, loader_of(content)),
         yaml.safe_load(content),
     ):
         more = {"k": ".", "kx": "./x", f"k{name}": f"./{name}", "k_data": f"{run_dir}_data"}
         assert plain == {"run_dir": ".", "data": {"root": elsewhere}, "more": more}
     moved = run_dir.rename(tmp_path / "moved")
-    found: Any = located(read_stored(moved / CONFIG), moved)
+    found: Any = located(OmegaConf.to_container(read_stored(moved / CONFIG)), moved)
     assert found["more"]["k"] == str(moved)
     assert found["more"][f"k{name}"] == f"{moved}/{name}"
     assert found["data"]["root"] == elsewhere
@@ -226,5 +226,5 @@ def test_a_text_that_is_no_path_keeps_its_dot(tmp_path: Path) -> None:
         "h": ".x",
     }
     run_of(tmp_path, config_of(tmp_path, more=values))
-    found: Any = located(read_stored(tmp_path / CONFIG), tmp_path)
+    found: Any = located(OmegaConf.to_container(read_stored(tmp_path / CONFIG)), tmp_path)
     assert found["more"] == values

@@ -57,7 +57,7 @@ def inherit(
         content[KEY] = {**content[KEY], "logs": own.logs}
         write_checkpoint(run_dir / LAST, content, root=run_dir)
         remove(run_dir / PREVIOUS, run_dir)
-        stored = OmegaConf.create(read_stored(run_dir / directory.CONFIG))
+        stored = read_stored(run_dir / directory.CONFIG)
         for key, value in settings.items():
             OmegaConf.update(stored, key, value, merge=False)
         plain: Any = OmegaConf.to_container(stored)

@@ -59,7 +59,7 @@ def go_further(config: DictConfig) -> None:
 
 
 def _stored(run_dir: Path) -> dict[str, Any]:
-    return lengths_of(OmegaConf.create(read_stored(run_dir / directory.CONFIG)))
+    return lengths_of(read_stored(run_dir / directory.CONFIG))
 
 
 def _wait(run_dir: Path, lengths: Mapping[str, Any]) -> None:
@@ -136,7 +136,7 @@ def _change(config: DictConfig, before: Mapping[str, Any], lengths: Mapping[str,
         with write_errors(run_dir / directory.METRICS):
             remove(run_dir / directory.METRICS)
             _put(run_dir, start.checkpoint)
-    stored = OmegaConf.create(read_stored(run_dir / directory.CONFIG))
+    stored = read_stored(run_dir / directory.CONFIG)
     set_lengths(stored, lengths)
     directory.write(run_dir / directory.CONFIG, to_yaml(OmegaConf.to_container(stored)))
 
