@@ -85,8 +85,15 @@ def _outlive_readers() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
             stream.flush()
-            pipe = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
-            lasting = io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=True)
+            pipe: Any = _Pipe(stream.fileno(), "w", closefd=False)
+            is_unbuffered = isinstance(stream.buffer, io.RawIOBase)  # PYTHONUNBUFFERED is set
+            lasting = io.TextIOWrapper(
+                pipe if is_unbuffered else io.BufferedWriter(pipe),
+                stream.encoding,
+                stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
             setattr(sys, name, lasting)
 
 
