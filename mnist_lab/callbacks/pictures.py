@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,35 +75,41 @@ class Pictures(L.Callback):
 
     @override
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._batches: list[_Batch] = []
+        self._batches: list[_Batch] = []  # of this rank
+        self._shares: list[tuple[_Batch, ...]] = []  # of all ranks, for each batch
 
     @override
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        is_pair = isinstance(batch, list | tuple) and len(batch) > 1
-        if _loggers(trainer) and is_pair and _are_logits(outputs, batch[1]):
-            self._batches.append((batch[0], batch[1], outputs.detach()))
+        if not _loggers(trainer) or not isinstance(batch, list | tuple) or len(batch) < 2:
+            return
+        images, labels = batch[:2]
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:  # a rank may have no share
+            outputs = torch.empty(0, 0)
+        self._batches.append((images, labels, outputs.detach()))
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Bring the shares of all ranks together, which each rank has to take part in."""
+        batches, self._batches = self._batches, []
         if trainer.world_size == 1 or not _loggers(trainer):
+            self._shares = [(batch,) for batch in batches]
             return
         ranks: list[Any] = [None] * trainer.world_size
-        mine = [tuple(tensor.cpu() for tensor in batch) for batch in self._batches]
+        mine = [tuple(tensor.cpu() for tensor in batch) for batch in batches]
         torch.distributed.all_gather_object(ranks, mine)
-        batches = itertools.zip_longest(*ranks)  # a rank may have no share of the last
-        self._batches = [_merged([share for share in batch if share]) for batch in batches]
+        if trainer.is_global_zero:
+            self._shares = list(zip(*ranks, strict=False))
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        batches, self._batches = self._batches, []
+        shares, self._shares = self._shares, []
         loggers = _loggers(trainer)
         if not loggers or not trainer.is_global_zero:
             return
         with _left_out(), torch.random.fork_rng(devices=[]):
-            self._add(trainer, pl_module, loggers, batches)
+            self._add(trainer, pl_module, loggers, [_merged(batch) for batch in shares])
 
     def _add(
         self,
@@ -184,33 +189,36 @@ def _pairs(before: Tensor, after: Tensor) -> Tensor:
     return wide.repeat_interleave(2, 1).repeat_interleave(2, 2)
 
 
-def _are_logits(outputs: Any, labels: Any) -> bool:
-    """Return whether a test step returned logits ``(B, C)`` for labels ``(B,)``."""
-    if not isinstance(outputs, Tensor) or not isinstance(labels, Tensor) or outputs.ndim != 2:
-        return False
-    count, classes = outputs.shape
-    return outputs.is_floating_point() and labels.shape == (count,) and classes > 1
-
-
-def _merged(shares: list[_Batch]) -> _Batch:
+def _merged(shares: tuple[_Batch, ...]) -> _Batch:
     """Return one batch of the shares of all ranks, to which its images were dealt one by one."""
-    places = [
-        rank + len(shares) * torch.arange(len(labels)) for rank, (_, labels, _) in enumerate(shares)
-    ]
-    order = torch.cat(places).argsort()
-    images, labels, logits = (torch.cat(parts)[order] for parts in zip(*shares, strict=True))
+    if len(shares) == 1:
+        return shares[0]
+    size = sum(len(labels) for _, labels, _ in shares)
+    merged = []
+    for tensors in zip(*shares, strict=True):
+        filled = next((tensor for tensor in tensors if tensor.numel()), tensors[0])
+        whole = filled.new_zeros(size, *filled.shape[1:])
+        for rank, tensor in enumerate(tensors):
+            if len(tensor):
+                whole[rank :: len(shares)] = tensor
+        merged.append(whole)
+    images, labels, logits = merged
     return images, labels, logits
 
 
 def _predictions(batches: list[_Batch], datamodule: Any) -> Predictions | None:
     """Return the predictions of the test steps; None where they returned no logits of images."""
-    if not batches:
+    for images, labels, logits in batches:
+        is_logits = logits.ndim == 2 and len(logits) == len(labels) and logits.is_floating_point()
+        if not is_logits or logits.shape[1] < 2:
+            return None
+        if images.shape[1:] != (1, 28, 28):
+            shape = tuple(images.shape[1:])
+            _log.info("pictures: no images of predictions: drawn of (1, 28, 28), not of %s", shape)
+            return None
+    if not sum(len(labels) for _, labels, _ in batches):
         return None
     images, labels, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    if images.shape[1:] != (1, 28, 28):
-        shape = tuple(images.shape[1:])
-        _log.info("pictures: no images of predictions: drawn of (1, 28, 28), not of %s", shape)
-        return None
     return Predictions.of_logits(images, labels, logits, datamodule)
 
 
