@@ -121,10 +121,10 @@ def check_fold(folds: int | None, fold: int | None, val_size: int | None) -> Non
     """
     if folds is None and fold is None:
         return
+    if folds is None:
+        raise ConfigError(f"data.fold={fold}: needs data.folds, the number of folds")
     if type(folds) is not int or folds < 2:
-        raise ConfigError(
-            f"data.folds={folds}: must be a whole number, at least 2, with data.fold={fold}"
-        )
+        raise ConfigError(f"data.folds={folds}: must be a whole number, at least 2")
     if type(fold) is not int or not 0 <= fold < folds:
         raise ConfigError(
             f"data.fold={fold}: must be one of 0 to {folds - 1} with data.folds={folds}; "

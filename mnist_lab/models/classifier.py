@@ -277,7 +277,10 @@ class Classifier(L.LightningModule, ABC):
         """Log the validation loss and accuracy."""
         self._log_evaluation("val")
 
-    on_test_epoch_start = on_validation_epoch_start
+    def on_test_epoch_start(self) -> None:
+        """Start the sums of the split."""
+        self.on_validation_epoch_start()
+
     test_step = validation_step
 
     def on_test_epoch_end(self) -> None:

@@ -293,7 +293,7 @@ def test_folds_are_of_one_size_and_what_is_left_over_trains() -> None:
     ("arguments", "message"),
     [
         ({"folds": 5}, "data.fold=None: must be one of 0 to 4 with data.folds=5; cv=5"),
-        ({"fold": 1}, "data.folds=None: must be a whole number, at least 2, with data.fold=1"),
+        ({"fold": 1}, "data.fold=1: needs data.folds, the number of folds"),
         ({"folds": 5, "fold": 5}, "data.fold=5: must be one of 0 to 4 with data.folds=5"),
         ({"folds": 1, "fold": 0}, "data.folds=1: must be a whole number, at least 2"),
         ({"folds": 5, "fold": 0, "val_size": 0}, "data.val_size=0: must not be 0"),

@@ -263,6 +263,20 @@ assert "hydra" not in sys.modules
 """
 
 
+class _CountsStarts(SoftmaxRegression):
+    starts = 0
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self.starts += 1
+
+
+def test_what_starts_a_validation_starts_a_test() -> None:
+    model = _CountsStarts()
+    model.on_test_epoch_start()
+    assert model.starts == 1
+
+
 @pytest.mark.thorough
 def test_checkpoints_load_alone_with_weights_only(tmp_path: Path) -> None:
     expected, arguments = [], []
