@@ -63,9 +63,9 @@ def test_predict_says_the_name(folder: Path) -> None:
     done = call("predict run images/gnu/3.png images/cat/3.png", folder)
     assert (done.returncode, done.stderr) == (0, "")
     head, _, first, second = done.stdout.splitlines()
-    assert head.split()[2] == "class"
-    assert first.split()[2] == "gnu"
-    assert second.split()[2] == "cat"
+    assert head.split()[1] == "class"
+    assert first.split()[1] == "gnu"
+    assert second.split()[1] == "cat"
     (row,) = predict(folder / "run", folder / "images" / "gnu" / "3.png")
     assert (row.digit, row.class_name) == (2, "gnu")
     assert row.as_json()["class_name"] == "gnu"

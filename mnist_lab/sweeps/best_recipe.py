@@ -1,17 +1,16 @@
 """Experiment file of a sweep's best trial, which trains it again."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.default_element import GroupDefault
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.overrides import parse_overrides
-from mnist_lab.errors import LabError
 from mnist_lab.runs import directory
 from mnist_lab.runs.directory import display_path
 from mnist_lab.runs.labels import LABELS
@@ -27,8 +26,8 @@ def write_best(
 ) -> str:
     """Write ``experiment/best.yaml`` in a sweep's directory, and return the command that uses it.
 
-    The file has the choices that are not the defaults, each value that they do not give, and each
-    that was typed or searched.
+    The file has the choices that are not the defaults, and each value that the command line, an
+    experiment or the search has set.
 
     Raises:
         StorageError: the file cannot be written.
@@ -60,68 +59,85 @@ def _arguments(place: Path, loader: Loader, config: DictConfig) -> Iterator[str]
     yield f"experiment={NAME}"
     if own:
         yield f"hydra.searchpath=[{QuotedString(str(place), Quote.single).with_quotes()}]"
-    yield from _allowed(loader)
+    if loader.allowed:
+        yield f"allow_targets=[{','.join(loader.allowed)}]"
 
 
 def _recipe(loader: Loader, config: DictConfig) -> DictConfig:
     plain: Any = OmegaConf.to_container(config, resolve=False)
     hydra = plain.pop("hydra")
+    overrides = parse_overrides(hydra["overrides"]["task"])
+    choices = {
+        group: choice
+        for group, choice in hydra["runtime"]["choices"].items()
+        if not group.startswith("hydra/")
+    }
+    names = _names_set(loader, choices, overrides)
     primary: Any = loader.repository.load_config("train")
     defaults = {
         str(element.group): element.value
         for element in primary.defaults_list
         if isinstance(element, GroupDefault) and not element.override
     }
-    overrides = parse_overrides(hydra["overrides"]["task"])
-    typed = [text.key_or_group for text in overrides]
-    keys = tuple(f"{key}." for key in typed if not loader.repository.group_exists(key))
     cut = [text.key_or_group.partition(".")[0] for text in overrides if text.is_delete()]
-    choices = {
-        group: choice
-        for group, choice in hydra["runtime"]["choices"].items()
-        if not group.startswith("hydra/") and group not in _RECIPES
-    }
     for group in defaults:
-        if group not in _RECIPES and (group in cut or group not in choices):  # a list was chosen
+        if group in cut or group not in choices:  # a list was chosen
             choices[group] = []  # no file, as the values are written out
-    added = {group: choices[group] for group in choices if group not in defaults}
-    replaced = {
-        group: choices[group]
-        for group in defaults
-        if group in choices and choices[group] != defaults[group]
-    }
+            names.add(group)
     recipe = OmegaConf.create()
-    if added or replaced:
-        recipe.defaults = [
-            *({f"/{group}": choice} for group, choice in added.items()),
-            *({f"override /{group}": choice} for group, choice in replaced.items()),  # Hydra: last
-        ]
-    base = _values_of_choices(loader, added, replaced)
+    if elements := _defaults_list(choices, defaults):
+        recipe.defaults = elements
     for key, value in flat(plain).items():
-        is_new = key not in base or repr(base[key]) != repr(value)  # 1 batch is not 1.0 of them
-        if (is_new or f"{key}.".startswith(keys)) and key not in ("allow_targets", *LABELS):
+        is_set = any(f"{key}.".startswith(f"{name}.") for name in names)
+        if is_set and key not in ("allow_targets", *LABELS):
             OmegaConf.update(recipe, key, value)
     return recipe
 
 
-def _values_of_choices(
-    loader: Loader, added: Mapping[str, Any], replaced: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the values that a recipe's choices give by themselves, by dotted keys.
-
-    There are none where a choice needs what the recipe sets.
-    """
-    texts = [f"+{group}={choice}" for group, choice in added.items()]
-    texts += [f"{group}={choice}" for group, choice in replaced.items()]
-    try:
-        config = loader.compose([*texts, *_allowed(loader)])
-    except LabError:
-        return {}
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    del plain["hydra"]
-    return flat(plain)
+def _defaults_list(choices: dict[str, Any], defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices that are not the defaults; Hydra wants those that override last."""
+    chosen = {group: choice for group, choice in choices.items() if group not in _RECIPES}
+    added = [{f"/{group}": chosen[group]} for group in chosen if group not in defaults]
+    replaced = [
+        {f"override /{group}": chosen[group]}
+        for group in defaults
+        if group in chosen and chosen[group] != defaults[group]
+    ]
+    return added + replaced
 
 
-def _allowed(loader: Loader) -> list[str]:
-    """Return the argument that opens what the sweep's command opened, if it did."""
-    return [f"allow_targets=[{','.join(loader.allowed)}]"] if loader.allowed else []
+def _names_set(loader: Loader, choices: dict[str, Any], overrides: Sequence[Override]) -> set[str]:
+    """Return the dotted keys that recipes, files that were chosen as a list and overrides set."""
+    names: set[str] = set()
+    for override in overrides:
+        group, value = override.key_or_group, override.value()
+        if not loader.repository.group_exists(group):
+            names.add(group)
+        elif isinstance(value, list):  # which is not among the choices
+            for choice in value:
+                text = choice.text if isinstance(choice, QuotedString) else choice
+                names.update(_names_in(loader, group, str(text)))
+    for group in _RECIPES:
+        if choices.get(group):
+            names.update(_names_in(loader, group, choices[group]))
+    return names
+
+
+def _names_in(loader: Loader, group: str, name: str) -> Iterator[str]:
+    """Yield the dotted keys that a file of a group sets, and those of the files it includes."""
+    source: Any = loader.repository.load_config(f"{group}/{name}")
+    if source is None:  # as where the name is an interpolation
+        return
+    yield from flat(OmegaConf.to_container(source.config, resolve=False))
+    for element in source.defaults_list:
+        if isinstance(element, ConfigDefault) and element.path != "_self_":
+            folder, _, file = _absolute(group, str(element.path)).rpartition("/")
+            yield from _names_in(loader, folder, file)
+        elif isinstance(element, GroupDefault) and element.is_options():
+            for option in element.get_options():
+                yield from _names_in(loader, _absolute(group, str(element.group)), option)
+
+
+def _absolute(group: str, path: str) -> str:
+    """Return a path of a defaults list, which is relative to the file's group without a ``/``."""
+    return path[1:] if path.startswith("/") else f"{group}/{path}"
