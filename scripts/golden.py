@@ -34,7 +34,6 @@ SHORT = "seed=0 trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=100
 SHORT += "trainer.precision=32-true trainer.enable_model_summary=false"
 OF_RECORDS = "^record_|speedrun_995|global_pool_cnn"
 WITHOUT_NET = "module"  # the choice of model= that is nothing without a class of one's own
-SMALL_RECORDS = "softmax|1k|8k|global_pool_cnn"  # whose short forms take seconds, not minutes
 # Recipes whose epochs are counted in steps.
 IN_STEPS = "trainer.max_steps=200 trainer.val_check_interval=100 trainer.max_epochs=-1"
 TINY = "trainer=cpu trainer.enable_model_summary=false trainer.log_every_n_steps=20 "
@@ -129,7 +128,7 @@ def lines(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
 def runs(recorded: dict[str, Any] | None, only: str, of_records: bool = False) -> dict[str, Any]:
     """Train each recipe and each model for a few hundred steps, and return what came of it.
 
-    Those of the small records, which came later, are a part of their own.
+    Those of the records, which came later, are a part of their own.
     """
     commands = {}
     for group in ("experiment", "model"):
@@ -139,10 +138,7 @@ def runs(recorded: dict[str, Any] | None, only: str, of_records: bool = False) -
                 command += f" {IN_STEPS}"
             if path.stem == WITHOUT_NET:
                 continue
-            is_of_records = bool(re.search(OF_RECORDS, path.stem))
-            if is_of_records == of_records and (
-                not of_records or re.search(SMALL_RECORDS, path.stem)
-            ):
+            if bool(re.search(OF_RECORDS, path.stem)) == of_records:
                 commands[f"{group}={path.stem}"] = command
     found = {}
     for name, command in commands.items():

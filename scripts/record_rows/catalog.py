@@ -105,7 +105,8 @@ RECORDS = {
             99.65,
             "best epoch on test of one run, 12 million weights (Ciresan 2010)",
             seeds=5,
-            search=f"{_VALIDATED} trainer.max_epochs=20 optimizer.lr=1e-3,3e-3 model.dropout=0,0.1",
+            search=f"{_VALIDATED} trainer.max_epochs=20 "
+            "optimizer.lr=1e-3,3e-3,1e-2 model.dropout=0,0.1",
         ),
         Record(
             "record_ensemble",
