@@ -34,6 +34,8 @@ SHORT = "seed=0 trainer=cpu trainer.max_epochs=2 trainer.limit_train_batches=100
 SHORT += "trainer.precision=32-true trainer.enable_model_summary=false"
 OF_RECORDS = "^record_|speedrun_995|global_pool_cnn"
 WITHOUT_NET = "module"  # the choice of model= that is nothing without a class of one's own
+# A record without validation saves by the clock alone, on a slow machine once more.
+BY_NO_CLOCK = "callbacks.checkpoint.every_n_seconds=null"
 # Recipes whose epochs are counted in steps.
 IN_STEPS = "trainer.max_steps=200 trainer.val_check_interval=100 trainer.max_epochs=-1"
 TINY = "trainer=cpu trainer.enable_model_summary=false trainer.log_every_n_steps=20 "
@@ -136,6 +138,8 @@ def runs(recorded: dict[str, Any] | None, only: str, of_records: bool = False) -
             command = f"train {group}={path.stem} {SHORT}"
             if "max_steps" in path.read_text() or path.stem == "tf_deep_relu":
                 command += f" {IN_STEPS}"
+            if path.stem.startswith("record_"):
+                command += f" {BY_NO_CLOCK}"
             if path.stem == WITHOUT_NET:
                 continue
             if bool(re.search(OF_RECORDS, path.stem)) == of_records:
