@@ -10,15 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_lab.errors import ConfigError
-from mnist_lab.models.arguments import (
-    INITS,
-    LABEL_SMOOTHING,
-    NUM_CLASSES,
-    OPTIMIZERS,
-    SCHEDULERS,
-    SIZE,
-)
-from mnist_lab.models.layers import check_range, one_of, plain
+from mnist_lab.models.arguments import INITS, LABEL_SMOOTHING, NUM_CLASSES, OPTIMIZERS, SCHEDULERS
+from mnist_lab.models.layers import check_range, image_shape, one_of, plain
 from mnist_lab.models.metrics import (
     EvaluationSums,
     RunningSums,
@@ -104,13 +97,8 @@ class Classifier(L.LightningModule, ABC):
         self.hparams.update(plain(self.hparams))
         check_range("model.num_classes", num_classes, NUM_CLASSES)
         check_range("model.label_smoothing", label_smoothing, LABEL_SMOOTHING, float)
-        check_range("model.in_shape", list(in_shape), SIZE)
-        if len(in_shape) != 3:
-            raise ConfigError(
-                f"model.in_shape={list(in_shape)}: must be channels, height and width"
-            )
         self.num_classes = num_classes
-        self.in_shape = tuple(in_shape)
+        self.in_shape = image_shape(in_shape)
         self.init = one_of("model.init", init, INITS)
         self.label_smoothing = label_smoothing
         self.optimizer_settings = _settings("optimizer", optimizer, "adam", OPTIMIZERS)

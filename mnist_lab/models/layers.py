@@ -69,6 +69,18 @@ def one_for_each(key: str, value: Any, count: int) -> list[Any]:
     return values
 
 
+def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return ``(channels, height, width)``.
+
+    Raises:
+        ConfigError: it is another number of sizes, or one is out of range.
+    """
+    check_range("model.in_shape", list(shape), SIZE)
+    if len(shape) != 3:
+        raise ConfigError(f"model.in_shape={list(shape)}: must be channels, height and width")
+    return tuple(shape)
+
+
 def fitted(images: Tensor, in_shape: Sequence[int]) -> Tensor:
     """Bring ``(B, C, H, W)`` uint8 images to a model's size, and one channel to several."""
     channels, *sides = in_shape

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.config.knob import check_knob, knobs_of, nearest, shown
+from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import measured
 from mnist_lab.config.sweep_schema import POPULATION, WITH_RUNGS, Settings
 from mnist_lab.errors import ConfigError
@@ -27,10 +28,10 @@ def checked_node(prefix: str, schema: type, node: DictConfig) -> dict[str, Any]:
         ConfigError: the schema has no such key, or a value is out of its range.
     """
     plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    known = sorted(field.name for field in fields(schema))
-    if unknown := [name for name in plain if name not in known]:
-        hint = nearest(unknown[0], known) or f"; {', '.join(known[1:])}"  # but _target_
-        raise ConfigError(f"{prefix}.{unknown[0]}: no such key{hint}")
+    known = [field.name for field in fields(schema)]
+    for name in plain:
+        if name not in known:
+            raise ConfigError(unknown_key(f"{prefix}.{name}", known))
     for field, _ in knobs_of(schema):
         check_knob(f"{prefix}.{field.name}", field, plain)
     return plain

@@ -58,7 +58,7 @@ def use_fast_loop(trainer: L.Trainer, kind: "type[FastEpochLoop] | None" = None)
 
     Importing Lightning sets a variable by which ``torch.cuda.is_available``, which every step of a
     torch with CUDA calls, loads NVIDIA's management library again each time: 0.15 ms. Training on
-    a CPU unsets it for the rest of the process.
+    a CPU turns it off for the rest of the process.
     """
     if trainer.strategy.root_device.type == "cpu":
         os.environ[_NVML_CHECK] = "0"

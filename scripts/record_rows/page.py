@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from record_rows.catalog import RECORDS
+from record_rows.catalog import CHOSEN, RECORDS
 from record_rows.measure import ROOT
 from record_rows.table import accuracy_text, markdown
 
@@ -17,6 +17,7 @@ PAGE, README = ROOT / "docs" / "records.md", ROOT / "README.md"
 PICTURE = ROOT / "docs" / "records.png"
 START, END = "<!-- results: scripts/records --page -->", "<!-- end of results -->"
 _SHORT = ("test accuracy, mean ± sd", "seeds", "published")
+_MARKERS = dict(zip(CHOSEN, ("^", "x", "$?$"), strict=True))
 _ALT = "Test error of each record against parameters and seconds, with published figures"
 
 
@@ -78,14 +79,9 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25)
     axes.plot([], [], "o", color="tab:blue", label="mean, sealed, 95 % interval")
-    axes.plot(
-        [],
-        [],
-        "x",
-        color="tab:orange",
-        label="published, at the parameters of the record beside it",
-    )
-    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
+    for chosen, marker in _MARKERS.items():
+        axes.plot([], [], color="tab:orange", ls="", marker=marker, label=f"published: {chosen}")
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8)
     figure.savefig(PICTURE)
 
 
@@ -101,5 +97,7 @@ def _point(axes: Axes, row: Mapping[str, Any], key: str) -> None:
         textcoords="offset points",
         fontsize=8,
     )
-    if row["anchor"] and row["anchor"]["figure"] and key == "parameters":
-        axes.plot(row[key], 100 - row["anchor"]["figure"], "x", color="tab:orange", zorder=3)
+    anchor = row["anchor"]
+    if anchor and anchor["figure"] and key == "parameters":
+        marker = _MARKERS[anchor["chosen"]]
+        axes.plot(row[key], 100 - anchor["figure"], marker=marker, color="tab:orange", zorder=3)

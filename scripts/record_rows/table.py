@@ -53,7 +53,13 @@ def _row(folder: Path, name: str, data: str, seeds: Sequence[dict[str, Any]]) ->
         "trained_on": 60_000 - seeds[0]["val_size"],
         "test_readings": sum(seed["test_readings"] for seed in seeds),
         "search": _search(folder.parent, folder / (name if record.search else MEMBER) / SEARCH),
-        "anchor": {"figure": record.anchor, "protocol": record.protocol} if is_mnist else None,
+        "anchor": {
+            "figure": record.anchor,
+            "protocol": record.protocol,
+            "chosen": record.chosen,
+        }
+        if is_mnist
+        else None,
         "hardware": sorted({seed["hardware"] for seed in seeds}),
         "threads": sorted({seed["threads"] for seed in seeds}),
         "precision": seeds[0]["precision"],
