@@ -37,6 +37,7 @@ def test_the_page_and_the_tables_are_made_of_the_seeds(
     page, table = (importlib.import_module(f"record_rows.{name}") for name in ("page", "table"))
     gathered = table.gather(ROOT / "benchmarks" / "records")
     assert rounded(gathered) == rounded(rows)  # by the last bits versions of SciPy differ
+    assert {row["anchor"]["chosen"] for row in rows if row["anchor"]} <= set(page.CHOSEN)
     for path, block in page.blocks(rows).items():
         assert block in path.read_text(encoding="utf-8")
     if rows:

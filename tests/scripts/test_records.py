@@ -108,18 +108,6 @@ def test_a_comment_is_no_part_of_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_each_published_figure_is_marked_by_how_it_was_chosen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    catalog = importlib.import_module("record_rows.catalog")
-    rows = json.loads((SCRIPT.parents[1] / "benchmarks" / "records.json").read_text())
-    for row in rows:
-        if row["anchor"] is not None:
-            assert row["anchor"]["chosen"] == catalog.RECORDS[row["name"]].chosen
-            assert row["anchor"]["chosen"] in catalog.CHOSEN
-
-
 def test_each_search_is_one_that_can_be_composed(monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
