@@ -1,5 +1,6 @@
 """Classes as a user has them in a file of his own, and one thing that is none."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -203,6 +204,24 @@ class Named(Lit):
     def __init__(self, optimizer: str = "sgd", scheduler: str = "none") -> None:
         super().__init__()
         self.save_hyperparameters()
+
+
+class Given(Lit):
+    """A LightningModule that is given its network and what builds its optimizer.
+
+    Args:
+        net: takes ``(B, 1, 28, 28)`` floats and gives ``(B, 10)`` logits.
+        optimizer: builds an optimizer of parameters.
+    """
+
+    def __init__(self, net: nn.Module, optimizer: Callable[..., torch.optim.Optimizer]) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = net
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        built: torch.optim.Optimizer = self.hparams.optimizer(params=self.parameters())
+        return built
 
 
 class Narrow(Classifier):

@@ -99,6 +99,71 @@ class Lit(L.LightningModule):
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=0.01)
 """
+TEMPLATE = """\
+import lightning as L
+import torch.nn.functional as F
+from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import Accuracy
+
+
+class Dense(nn.Sequential):
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(784, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Linear(width, 10),
+        )
+
+
+class Digits(L.LightningModule):
+    def __init__(self, net, optimizer, scheduler) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False, ignore=["net"])
+        self.net = net
+        self.val_loss = MeanMetric()
+        self.val_acc, self.test_acc = (Accuracy("multiclass", num_classes=10) for _ in range(2))
+
+    def forward(self, images):
+        return self.net(images / 255)
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        logits = self(batch[0])
+        self.val_loss(F.cross_entropy(logits, batch[1]))
+        self.val_acc(logits, batch[1])
+        self.log_dict({"val/loss": self.val_loss, "val/acc": self.val_acc})
+
+    def test_step(self, batch, batch_idx):
+        self.test_acc(self(batch[0]), batch[1])
+        self.log("test/acc", self.test_acc)
+
+    def configure_optimizers(self):
+        optimizer = self.hparams.optimizer(params=self.trainer.model.parameters())
+        scheduler = self.hparams.scheduler(optimizer=optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"},
+        }
+"""
+TEMPLATES_YAML = """\
+_target_: template.Digits
+net:
+  _target_: template.Dense
+  width: 8
+optimizer:
+  _target_: torch.optim.Adam
+  _partial_: true
+  lr: 0.01
+scheduler:
+  _target_: torch.optim.lr_scheduler.ReduceLROnPlateau
+  _partial_: true
+  patience: 1
+"""
 DATA = """\
 import lightning as L
 import torch
@@ -272,6 +337,14 @@ ROWS = {
         LIGHTNING,
         ("model/mine.yaml", "_target_: lightning_module.Lit\nwidth: 8\n"),
         "model.width=8,9",
+        exports=False,
+    ),
+    "template": Own(
+        "a module that is given its network and optimizer, as lightning-hydra-template has them",
+        "model=mine",
+        TEMPLATE,
+        ("model/mine.yaml", TEMPLATES_YAML),
+        "model.optimizer.lr=0.01,0.02",
         exports=False,
     ),
     "data_28": Own(

@@ -23,6 +23,8 @@ VARIABLE = "MNIST_LAB_ALLOW"  # packages of the user's own, as in allow_targets,
 _PACKAGES = ("lightning", "mnist_lab", "torch", "torchmetrics", "torchvision")
 _HYDRAS_PACKAGES = ("hydra", "hydra_plugins")
 _CALL_KEYS = ("_partial_", "_args_")  # with which Hydra calls a target otherwise than the lab does
+_OPTIMIZER = "torch.optim.Optimizer"
+_SCHEDULER = "torch.optim.lr_scheduler.LRScheduler"
 _MODELS = r"mnist_lab\.models\.([a-z_0-9]+\.)*[A-Z]\w*"
 _DATA = r"mnist_lab\.data\.([a-z_0-9]+\.)*[A-Z]\w*"
 _OPTIMIZERS = r"torch\.optim\.[A-Z]\w*|mnist_lab\.models\.([a-z_0-9]+\.)*[A-Z]\w*"
@@ -77,7 +79,9 @@ def check_targets(plain: Any, allowed: Sequence[str], *, is_typed: bool = True) 
         is_known = is_shipped_package(target) if is_typed else re.fullmatch(ships, target)
         if not is_known:
             raise _refusal(key, target)
-        if found := [name for name in _CALL_KEYS if name in node]:
+        # A module of one's own may take a function that builds its optimizer from parameters.
+        taken = {"_partial_"} if key.startswith("model.") and _OPTIMIZER in roles else set()
+        if found := [name for name in _CALL_KEYS if name in node.keys() - taken]:
             raise UntrustedError(
                 f"{key.removesuffix('_target_')}{found[0]}: not taken with what mnist_lab ships; "
                 "give its numbers, from which your own class builds it"
@@ -161,9 +165,9 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
         case ["data"]:
             return ("lightning.LightningDataModule",), _DATA
         case ["optimizer"]:
-            return ("torch.optim.Optimizer",), _OPTIMIZERS
+            return (_OPTIMIZER,), _OPTIMIZERS
         case ["scheduler"]:
-            return ("torch.optim.lr_scheduler.LRScheduler",), _SCHEDULERS
+            return (_SCHEDULER,), _SCHEDULERS
         case ["model", "net", *_]:
             return ("torch.nn.Module",), _NETS
         case ["trainer"]:
@@ -182,7 +186,11 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
             return _PLUGINS, _NOTHING
         case ["hydra", "callbacks", _]:
             return ("hydra.experimental.callback.Callback",), _NOTHING
-        case ["model" | "data" | "callbacks" | "logger" | "metrics", *_]:
+        case ["model", "optimizer" | "scheduler"]:
+            return (_OPTIMIZER, _SCHEDULER), f"{_OPTIMIZERS}|{_SCHEDULERS}"
+        case ["model", *_]:
+            return (*_PARTS, _OPTIMIZER, _SCHEDULER), _NOTHING
+        case ["data" | "callbacks" | "logger" | "metrics", *_]:
             return _PARTS, _NOTHING
     return (), _NOTHING
 

@@ -1,6 +1,7 @@
 """Errors that Lightning and torch raise about a setting or a checkpoint, as errors of one line."""
 
 import contextlib
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.lightning_internals import is_from_loading
 
 _LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
-
+_BYTES = "the images of the data are bytes; begin the module's forward with images = images / 255"
 _REFUSALS = AttributeError | ImportError | RuntimeError | TypeError | ValueError
 
 
@@ -41,6 +42,8 @@ def settings_taken() -> Iterator[None]:
     except Exception as error:
         if _is_about_a_setting(error):
             raise ConfigError(first_line(error)) from error
+        if re.search(r"\bByte\b|unsigned char", str(error)):
+            error.add_note(_BYTES)
         raise
 
 

@@ -7,6 +7,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 _NOISE = (
     "`isinstance\\(treespec, LeafSpec\\)`",
+    "Attribute '.*' is an instance of `nn.Module`",  # a hyperparameter that no checkpoint holds
     "Checkpoint directory",  # of a ModelCheckpoint that one adds
     "Encountered `nan` values in tensor",  # of a run that diverged, which is reported at its end
     "Metric `.*` will save all targets",  # of a split, which is small

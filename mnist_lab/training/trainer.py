@@ -1,7 +1,6 @@
 """Builds the model of a run, and its trainer with callbacks and loggers."""
 
 import inspect
-import io
 import os
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.models.named import takes
 from mnist_lab.training.checkpoints.model_checkpoints import give_folders
-from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO, can_hold
 from mnist_lab.training.data_dimensions import NUMBERS
 from mnist_lab.training.fine_tuning import freeze
 from mnist_lab.training.library_errors import settings_taken
@@ -61,6 +60,7 @@ def build_model(config: DictConfig) -> Any:
         UntrustedError: a class has not the role that its place in the config asks for.
     """
     check_roles(OmegaConf.to_container(config), config.get("allow_targets") or [])
+    ignore_noise()
     built = pkgutil.resolve_name(str(config.model._target_))
     settings: dict[str, Any] = {}
     if issubclass(built, Classifier):  # another module may mean something else by these names
@@ -73,35 +73,21 @@ def build_model(config: DictConfig) -> Any:
         if node.get(name, 0) is None:  # the class's own default
             del node[name]
     model = build(OmegaConf.create(node), **settings)
-    _check_arguments(model)
+    if isinstance(model, Classifier):  # any other is built of its config again
+        _check_arguments(model)
     freeze(model, config.get("freeze") or [])
     return model
 
 
-def _check_arguments(model: L.LightningModule) -> None:
-    """Refuse arguments that the model's checkpoints would keep, and could not be loaded with."""
+def _check_arguments(model: Classifier) -> None:
+    """Refuse arguments without which a checkpoint could not build the model again."""
     for name, value in model.hparams.items():
-        if _is_builtin(value):
-            continue
-        content = io.BytesIO()
-        try:
-            torch.save(value, content)
-            torch.load(io.BytesIO(content.getvalue()), weights_only=True)
-        except Exception as error:
+        if not can_hold(value):
             raise ConfigError(
                 f"model.{name}: is an object of {type(value).__name__}, which no checkpoint can "
                 "hold; take its name or its numbers and build it in the model, or leave it out "
                 f"there: save_hyperparameters(ignore=['{name}'])"
-            ) from error
-
-
-def _is_builtin(value: Any) -> bool:
-    """Return whether a value is made of what any checkpoint can hold."""
-    if type(value) is dict:
-        return all(map(_is_builtin, (*value, *value.values())))
-    if type(value) in (list, tuple):
-        return all(map(_is_builtin, value))
-    return value is None or type(value) in (bool, int, float, str)
+            )
 
 
 def _by_name(settings: DictConfig) -> Any:

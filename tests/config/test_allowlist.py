@@ -115,8 +115,48 @@ def test_a_class_that_is_not_there() -> None:
         check_roles(at("model", "mnist_lab.models.NoSuch"), [])
 
 
-def test_a_partial_optimizer_is_told_what_to_give() -> None:
-    config: Any = {"model": {"_target_": "own_code.Model"}}
-    config["model"]["optimizer"] = {"_target_": "torch.optim.Adam", "_partial_": True}
-    with pytest.raises(UntrustedError, match=r"^model.optimizer._partial_: .* give its numbers, "):
-        check_targets(config, OWN)
+def with_part(name: str, target: str, call_key: str) -> Any:
+    part = {"_target_": target, call_key: True}
+    return {"model": {"_target_": "own_code.Model", name: part}}
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("optimizer", "torch.optim.Adam"),
+        ("scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"),
+    ],
+)
+def test_an_own_module_may_be_given_partial_ones(name: str, target: str, is_typed: bool) -> None:
+    plain = with_part(name, target, "_partial_")
+    check_targets(plain, OWN, is_typed=is_typed)
+    check_roles({"model": {name: plain["model"][name]}}, OWN)
+
+
+def test_partial_ones_of_other_names_are_taken_where_they_are_typed() -> None:
+    plain = with_part("optimizer_of_net", "torch.optim.Adam", "_partial_")
+    check_targets(plain, OWN)
+    with pytest.raises(UntrustedError, match=r"optimizer_of_net\._target_=torch.*: not a "):
+        check_targets(plain, OWN, is_typed=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "call_key"),
+    [
+        ("optimizer", "torch.optim.Adam", "_args_"),
+        ("net", "torch.nn.Linear", "_partial_"),
+        ("net", "torch.nn.Linear", "_args_"),
+    ],
+)
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_other_calls_are_refused(name: str, target: str, call_key: str, is_typed: bool) -> None:
+    with pytest.raises(UntrustedError, match=rf"^model.{name}.{call_key}: .* give its numbers, "):
+        check_targets(with_part(name, target, call_key), OWN, is_typed=is_typed)
+
+
+@pytest.mark.parametrize("target", ["torch.nn.Linear", "torch.optim.adam.adam"])
+def test_the_role_of_a_partial_one_is_checked(target: str) -> None:
+    plain = with_part("scheduler", target, "_partial_")["model"]["scheduler"]
+    with pytest.raises(UntrustedError, match="must be a subclass of Optimizer or LRScheduler"):
+        check_roles({"model": {"scheduler": plain}}, OWN)

@@ -9,8 +9,6 @@ from mnist_lab.config.compose import compose
 from mnist_lab.errors import ConfigError
 from mnist_lab.training.trainer import build_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:Attribute 'layer' is an instance")  # Lightning's
-
 
 def config_with_module(is_kept: bool) -> DictConfig:
     """Return a config whose own model takes a module; its package is opened without a dot."""
@@ -32,6 +30,14 @@ def test_a_module_is_refused_that_no_checkpoint_could_hold() -> None:
 def test_a_module_that_the_model_leaves_out_is_taken() -> None:
     model = build_model(config_with_module(is_kept=False))
     assert "layer" not in model.hparams
+
+
+def test_a_lightning_module_is_given_its_network_and_a_partial_optimizer() -> None:
+    net = {"_target_": "own_code.Net", "width": 3}
+    optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5}
+    model = build_model(config_of(target="own_code.Given", net=net, optimizer=optimizer))
+    assert model.hparams.net is model.net
+    assert model.configure_optimizers().defaults["lr"] == 0.5
 
 
 def config_of(*settings: str, target: str, **arguments: Any) -> DictConfig:

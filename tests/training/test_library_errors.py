@@ -2,6 +2,7 @@ from pathlib import Path
 
 import lightning as L
 import pytest
+import torch
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, train
 from mnist_lab.errors import ConfigError, InputError
@@ -53,3 +54,12 @@ def test_what_lightning_says_of_a_setting_is_one_line() -> None:
 def test_an_error_of_the_users_own_code_is_left() -> None:
     with pytest.raises(ValueError, match="bad luck"), settings_taken():
         raise ValueError("bad luck")
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Linear(4, 2), torch.nn.Conv2d(1, 1, 3)])
+def test_a_module_that_computes_with_bytes_is_told_what_they_are(layer: torch.nn.Module) -> None:
+    with pytest.raises(RuntimeError) as failure, settings_taken():
+        layer(torch.zeros(1, 4, 4, dtype=torch.uint8))
+    assert failure.value.__notes__ == [
+        "the images of the data are bytes; begin the module's forward with images = images / 255"
+    ]

@@ -1,10 +1,12 @@
 """Checkpoints that a user's own code adds to are read again, or refused at the first save."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mnist_lab.errors import ConfigError
 from mnist_lab.files.checkpoint import read_checkpoint
@@ -25,3 +27,15 @@ def test_what_torch_puts_together_can_be_saved(value: Any, tmp_path: Path) -> No
 def test_what_could_not_be_read_again_is_said_at_the_first_save(value: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"last.ckpt: .*have your code save tensors, numbers"):
         AtomicCheckpointIO().save_checkpoint({"mine": value}, tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize("value", [nn.Linear(2, 2), partial(torch.optim.Adam, lr=0.1), print])
+def test_hyperparameters_that_no_checkpoint_can_hold_are_left_out(
+    value: Any, tmp_path: Path
+) -> None:
+    storage, settings = AtomicCheckpointIO(), {"width": [8], "given": value, "in": {"a": value}}
+    for step in range(2):
+        checkpoint = {"state_dict": {}, "hyper_parameters": settings, "global_step": step}
+        storage.save_checkpoint(checkpoint, tmp_path / "last.ckpt")
+        assert read_checkpoint(tmp_path / "last.ckpt")["hyper_parameters"] == {"width": [8]}
+    assert settings["given"] is value
