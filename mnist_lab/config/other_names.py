@@ -32,6 +32,7 @@ _BY_KEY = {
     "hydra/launcher=joblib": "hydra/launcher=parallel has processes of one machine",
     "hydra/launcher=submitit_local": "hydra/launcher=parallel has processes of one machine",
     "hydra/launcher=submitit_slurm": "hydra/launcher=slurm hands jobs to SLURM",
+    "trainer=default": "trainer=auto, the default, is a GPU where there is one",
     "trainer=ddp_sim": "trainer=ddp_cpu has several processes on a CPU",
     "logger=false": "logger=none has none",
     "callbacks=false": "callbacks=none has none",

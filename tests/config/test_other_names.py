@@ -13,6 +13,7 @@ from mnist_lab.config.other_names import hint
         ("paths.output_dir", "hydra.run.dir=DIR"),
         ("paths.log.dir", "hydra.run.dir=DIR"),
         ("hydra/launcher=joblib", "hydra/launcher=parallel"),
+        ("trainer=default", "trainer=auto"),
         ("trainer=ddp_sim", "trainer=ddp_cpu"),
         ("logger=false", "logger=none"),
         ("callbacks=false", "callbacks=none"),
