@@ -138,6 +138,10 @@ def _print_rows(
     ends = added_metrics(name for _, metrics in rows for name in metrics)
     added = [f"{split}/{end}" for end in ends for split in ("val", "test")]
     names += [name for name in added if any(name in metrics for _, metrics in rows)]
+    own = (
+        name for _, metrics in rows for name in metrics if not name.startswith(("val/", "test/"))
+    )
+    names += dict.fromkeys(own)  # as val_loss, of a LightningModule of one's own
     cells = [
         [name, *(metric_text(column, metrics.get(column)) or "-" for column in names)]
         for name, metrics in rows

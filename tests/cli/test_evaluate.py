@@ -63,3 +63,26 @@ def test_a_run_that_has_nothing_to_evaluate(
         "run: nothing to evaluate: a data module's val_dataloader with the model's "
         "validation_step, or test_dataloader with test_step, is required\n"
     )
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_metrics_of_other_names_are_columns_of_several_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_LAB_ALLOW", "own_code.")
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "lit.yaml").write_text("_target_: own_code.Lit\n")
+    few = f"train {FEW_BATCHES} ~callbacks.pictures"
+    for words in (
+        "--config-dir mine model=lit monitor=val_loss mode=min hydra.run.dir=own",
+        "model=softmax hydra.run.dir=labs",
+    ):
+        done = call(f"{few} {words}", tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = call("evaluate own labs", tmp_path)
+    assert done.returncode == 0, done.stderr
+    heading, _, own, labs = (line.split() for line in done.stdout.splitlines())
+    assert heading == ["run", "val/acc", "val/loss", "test/acc", "test/loss", "val_loss"]
+    assert own[:5] == ["own", *["-"] * 4]
+    assert float(own[5]) > 0
+    assert labs[5] == "-"
