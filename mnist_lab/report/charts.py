@@ -15,7 +15,7 @@ from plotly.colors import qualitative
 
 from mnist_lab.report.curves import CURVES, Curve
 from mnist_lab.report.leaderboard import Leaderboard
-from mnist_lab.runs.summary import Spread
+from mnist_lab.runs.summary import Spread, interval
 
 COSTS = {"time": ("time/fit", "seconds of training"), "parameters": ("num_params", "parameters")}
 """What accuracy is drawn against: a metric, and the title of its axis."""
@@ -106,7 +106,7 @@ def accuracy_against(
         figure.add_scatter(
             x=[row.mean(name) for row in rows],
             y=[row.mean(metric) for row in rows],
-            error_y=_intervals([row.metrics[metric] for row in rows]),
+            error_y=_intervals(metric, [row.metrics[metric] for row in rows]),
             mode="markers",
             name=metric if len(models) == 1 else f"{short(rows[0].model)} {metric}",
             text=[f"{row.number}: {folded(board.label(row))}" for row in rows],
@@ -127,10 +127,11 @@ def accuracy_against(
     return figure
 
 
-def _intervals(spreads: Sequence[Spread]) -> dict[str, Any] | None:
-    """Return the bars of 95 % intervals, within what an accuracy can be; None where none is."""
-    above = [min(spread.half or 0, 1 - spread.mean) for spread in spreads]
-    below = [min(spread.half or 0, spread.mean) for spread in spreads]
+def _intervals(name: str, spreads: Sequence[Spread]) -> dict[str, Any] | None:
+    """Return the bars of 95 % intervals; None where none is."""
+    ends = [interval(name, spread) or (spread.mean, spread.mean) for spread in spreads]
+    above = [high - spread.mean for (_, high), spread in zip(ends, spreads, strict=True)]
+    below = [spread.mean - low for (low, _), spread in zip(ends, spreads, strict=True)]
     if not any(above) and not any(below):
         return None
     return {"array": above, "arrayminus": below, "symmetric": False, "thickness": 1, "width": 2}

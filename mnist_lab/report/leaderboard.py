@@ -18,6 +18,7 @@ from mnist_lab.runs.summary import (
     added_metrics,
     csv_text,
     headings,
+    interval,
     interval_text,
     metric_text,
     spread_text,
@@ -267,10 +268,9 @@ class Leaderboard:
                 if spread.n != len(row.runs):
                     figures[f"{name}/n"] = spread.n
                 if name.split("/")[0] in ("val", "test", "train", "time"):
-                    half = spread.half if spread.half is not None else math.nan
+                    low, high = interval(name, spread) or (math.nan, math.nan)
                     figures[f"{name}/std"] = spread.std if spread.std is not None else math.nan
-                    figures[f"{name}/ci95_low"] = spread.mean - half
-                    figures[f"{name}/ci95_high"] = spread.mean + half
+                    figures |= {f"{name}/ci95_low": low, f"{name}/ci95_high": high}
                 record |= finite(figures)
             record["test_readings"] = row.test_readings
             record |= {name: getattr(row, name) for name in self._words if name != "protocol"}

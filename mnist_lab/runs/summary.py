@@ -136,14 +136,20 @@ def spread_text(name: str, spread: Spread | None) -> str:
     return f"{text.removesuffix('%')} ± {metric_text(name, spread.std)}"
 
 
-def interval_text(name: str, spread: Spread | None) -> str:
-    """Return the 95 % interval of a metric for a table; that of an accuracy ends at 0 and 1."""
-    if spread is None or spread.half is None:
-        return ""
+def interval(name: str, spread: Spread) -> tuple[float, float] | None:
+    """Return the 95 % interval of a metric, if it has one; an accuracy's ends at 0 and 1."""
+    if spread.half is None:
+        return None
     low, high = spread.mean - spread.half, spread.mean + spread.half
-    if name.endswith("/acc"):
-        low, high = max(low, 0.0), min(high, 1.0)
-    return f"{metric_text(name, low).removesuffix('%')} to {metric_text(name, high)}"
+    is_accuracy = name.endswith("/acc") or "/acc_class_" in name
+    return (max(low, 0.0), min(high, 1.0)) if is_accuracy else (low, high)
+
+
+def interval_text(name: str, spread: Spread | None) -> str:
+    """Return the 95 % interval of a metric for a table."""
+    if spread is None or (ends := interval(name, spread)) is None:
+        return ""
+    return f"{metric_text(name, ends[0]).removesuffix('%')} to {metric_text(name, ends[1])}"
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -134,6 +134,17 @@ def test_csv_and_records_have_what_differs(tmp_path: Path) -> None:
     json.dumps(board.records(), allow_nan=False)
 
 
+def test_no_interval_of_an_accuracy_is_beyond_0_and_1_for_other_programs(tmp_path: Path) -> None:
+    for seed, (val_acc, test_acc) in enumerate([(0.98, 0.02), (1.0, 0.0)]):
+        make_run(tmp_path / str(seed), seed, val_acc, test_acc)
+    (record,) = Leaderboard(collect([tmp_path]).runs).records()
+    assert 0.8 < record["val/acc/ci95_low"] < 0.99
+    assert record["val/acc/ci95_high"] == 1.0
+    assert record["test/acc/ci95_low"] == 0.0
+    assert 0.01 < record["test/acc/ci95_high"] < 0.2
+    assert record["time/fit/ci95_low"] == record["time/fit/ci95_high"] == 2.5
+
+
 def test_a_metric_that_no_run_has_is_answered_with_those_there_are(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 0, 0.9)
     metrics = json.loads((run / "metrics.json").read_text())
