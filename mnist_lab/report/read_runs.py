@@ -28,6 +28,7 @@ NOT_SEARCHED = {".hydra", ".git", TRASH, runs.CHECKPOINTS, runs.LEDGER, "project
 
 BROKEN = "broken"  # state of a run that cannot be read
 DIVERGED = "diverged"
+FAST_DEV_RUN = "fast_dev_run"  # state of a finished one: a batch of everything is no result
 
 
 class Phase(NamedTuple):
@@ -48,7 +49,7 @@ class Entry:
 
     Args:
         path: the directory, by the path that it was found by.
-        state: a ``RunState``, ``diverged`` or ``broken``.
+        state: a ``RunState``, ``fast_dev_run``, ``diverged`` or ``broken``.
         recorded: the ``RunState`` in its manifest; empty where that cannot be read.
         started: seconds since 1970.
         settings: config values by dotted keys; of a sweep, those of its best trial.
@@ -187,8 +188,8 @@ def collect(
         if run.state == BROKEN and (is_finished or not state):
             collected.broken.append(run.error)
             continue
-        if is_finished and run.settings.get("trainer.fast_dev_run"):
-            state = "fast_dev_run"  # a batch of everything is no result
+        if run.state == FAST_DEV_RUN:
+            state = FAST_DEV_RUN
         if state != RunState.FINISHED:
             collected.unfinished[state] = collected.unfinished.get(state, 0) + 1
             continue
@@ -233,6 +234,8 @@ def _state(entry: Entry) -> str:
     """Return a run's state; one that a killed process left as running is interrupted."""
     if entry.recorded == RunState.RUNNING:
         return RunState.RUNNING if is_training(entry.path) else RunState.INTERRUPTED
+    if entry.recorded == RunState.FINISHED and entry.settings.get("trainer.fast_dev_run"):
+        return FAST_DEV_RUN
     is_nan = any(map(math.isnan, entry.metrics.values()))
     if (entry.recorded == RunState.FINISHED and is_nan) or entry.error.startswith("Diverged:"):
         return DIVERGED

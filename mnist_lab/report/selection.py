@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mnist_lab.errors import ConfigError
 from mnist_lab.report.leaderboard import better_sign, nearest, setting_text
 from mnist_lab.report.listing import names_of
-from mnist_lab.report.read_runs import BROKEN, DIVERGED, Entry
+from mnist_lab.report.read_runs import BROKEN, DIVERGED, FAST_DEV_RUN, Entry
 from mnist_lab.runs.manifest import RunState
 
 FIELDS = (
@@ -29,7 +29,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
 }
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-STATES = (*RunState, DIVERGED, BROKEN)
+STATES = (*RunState, FAST_DEV_RUN, DIVERGED, BROKEN)
 _STARTED = re.compile(r"\d{4}-\d\d-\d\d(T.*)?")
 _EXAMPLE_TIME = "2026-11-02 or 2026-11-02T10:30"
 _ACCURACY = re.compile(r"/acc(_class_\d+)?$")

@@ -32,6 +32,15 @@ def test_a_run_that_says_running_is_so_only_while_it_is_held(tmp_path: Path) -> 
         assert entries([tmp_path])[0].state == "running"
 
 
+def test_a_fast_dev_run_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "quick", 0, 1.0, trainer={"fast_dev_run": True})
+    make_run(tmp_path / "whole", 0, 0.9)
+    rows = {entry.path.name: str(entry.state) for entry in entries([tmp_path])}
+    assert rows == {"quick": "fast_dev_run", "whole": "finished"}
+    note(run, state="failed")
+    assert entries([run])[0].state == "failed"
+
+
 def test_what_differs_is_of_those_that_have_it(tmp_path: Path) -> None:
     make_run(tmp_path / "mlp", 0, 0.9, optimizer={"lr": 0.001})
     cnn = make_run(tmp_path / "cnn", 1, 0.9, optimizer={"lr": 0.01})
