@@ -17,6 +17,8 @@ from mnist_lab.report.population_chart import lineage
 from mnist_lab.runs.summary import counted
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mnist_lab.inference.predictions import Predictions
 
 _MISTAKES = 12  # of each model
@@ -94,10 +96,15 @@ def _html(figure: Any) -> Markup:
 def _mistakes(predictions: "Predictions") -> list[dict[str, str]]:
     return [
         {
-            "image": data_url(255 - predictions.images[position, 0].numpy()),  # as it was written
+            "image": data_url(_pixels(predictions.images[position]).numpy()),
             "label": predictions.name(int(predictions.labels[position])),
             "pred": predictions.name(int(predictions.preds[position])),
             "confidence": f"{float(predictions.confidences[position]):.1%}",
         }
         for position in predictions.mistakes(_MISTAKES).tolist()
     ]
+
+
+def _pixels(image: "Tensor") -> "Tensor":
+    """Return an image in its colours, or its first channel dark on light, as it was written."""
+    return image.movedim(0, 2) if len(image) == 3 else 255 - image[0]

@@ -1,10 +1,18 @@
 """The page of a report: its columns, cells and parts."""
 
+import base64
+import io
+import re
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
 from browser import opened
 from made_runs import make_run, note
+from PIL import Image
 
+from mnist_lab.inference.predictions import Predictions
 from mnist_lab.report.leaderboard import Cell, Leaderboard
 from mnist_lab.report.page import page
 from mnist_lab.report.read_runs import collect
@@ -31,6 +39,20 @@ def test_a_page_without_curves_and_models(tmp_path: Path) -> None:
     assert "<h2>Learning curves</h2>" not in text
     assert "<h2>Accuracy and time</h2>" in text
     assert "<h2>Confusion and mistakes</h2>" not in text
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_mistakes_are_shown_in_colour_or_as_they_were_written(
+    channels: int, tmp_path: Path
+) -> None:
+    make_run(tmp_path / "a", 0, 0.9)
+    images = torch.arange(channels * 20, dtype=torch.uint8).view(1, channels, 4, 5)
+    predictions = Predictions(images, torch.tensor([1]), torch.tensor([[0.9, 0.1]]))
+    text = page(Leaderboard(collect([tmp_path]).runs), {}, [("row 1", predictions)])
+    (encoded,) = re.findall(r'<img alt="a 1" src="data:image/png;base64,([^"]+)"', text)
+    pixels = np.array(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    in_colour = images[0].movedim(0, 2).numpy()
+    assert np.array_equal(pixels, in_colour if channels == 3 else 255 - in_colour[..., 0])
 
 
 def test_tags_notes_and_the_directory_of_each_row(tmp_path: Path) -> None:
