@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -108,8 +109,7 @@ def _show(
             hydra.hydra_help(None, parser, options)
         else:
             if options.multirun:
-                space = parse_space({}, overrides, loader)
-                overrides = [*space.fixed, *overrides_of(next(space.probes(1)))]
+                overrides = _first_trial(loader, overrides)
             config = loader.compose(overrides)  # raises what Hydra would print with a traceback
             _check_package(config, options.package)
             overrides = loader.with_names(overrides)
@@ -121,6 +121,15 @@ def _show(
         raise ConfigError(explain(error)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _first_trial(loader: Loader, overrides: list[str]) -> list[str]:
+    """Return the overrides of a sweep's first trial, as its sweeper reads them."""
+    if points := _points(loader, loader.compose(overrides, RunMode.MULTIRUN)):
+        of_hydra = [item for item in parse_overrides(overrides) if item.is_hydra_override()]
+        return [*(str(item.input_line) for item in of_hydra), *points[0]]
+    space = parse_space({}, overrides, loader)
+    return [*space.fixed, *overrides_of(next(space.probes(1)))]
 
 
 def _check_package(config: DictConfig, package: str | None) -> None:
@@ -224,7 +233,7 @@ def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
         )
     trials = [
         (run_dir_of(trial), trial)
-        for trial in checked_trials(loader, config, enumerate(_points(config)))
+        for trial in checked_trials(loader, config, enumerate(_points(loader, config)))
     ]
 
     def check_runs() -> None:
@@ -235,13 +244,21 @@ def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
         sweep(loader, config, job)
 
 
-def _points(master: DictConfig) -> list[list[str]]:
-    """Return the overrides of each job, where they are known before the first one starts."""
+def _points(loader: Loader, master: DictConfig) -> list[list[str]]:
+    """Return the overrides of each job, where they are known before the first one starts.
+
+    Raises:
+        ConfigError: the sweeper does not take one.
+    """
     if not master.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return []
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-    parsed = parse_overrides([*params, *given_overrides(master.hydra)])
-    (points,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    parser = OverridesParser.create(config_loader=loader)  # knows what a glob stands for
+    try:
+        parsed = parser.parse_overrides([*params, *given_overrides(master.hydra)])
+        (points,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(explain(error)) from error
     return points
 
 

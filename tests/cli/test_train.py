@@ -53,6 +53,8 @@ def test_cfg(capsys: pytest.CaptureFixture[str]) -> None:
         ("-m model=cnn,mlp", "data.batch_size", 128),
         ("-m optimizer=glob(ad*)", "optimizer.name", "adam"),
         ("cv=5", "data.fold", 0),
+        ("-m seed=tag(a,choice(2,1)) hydra/sweeper=basic", "seed", 2),
+        ("-m optimizer=glob(ad*) hydra/sweeper=basic", "optimizer.name", "adam"),
     ],
 )
 def test_cfg_of_a_sweep_is_its_first_trials(
