@@ -240,8 +240,7 @@ def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
         for run_dir, trial in trials:
             check_same_config(run_dir, trial)
 
-    with claimed(Path(config.hydra.sweep.dir), check_runs):
-        sweep(loader, config, job)
+    sweep(loader, config, job, claim=claimed(Path(config.hydra.sweep.dir), check_runs))
 
 
 def _points(loader: Loader, master: DictConfig) -> list[list[str]]:

@@ -38,11 +38,14 @@ def sweep(
     config: DictConfig,
     task: Callable[[DictConfig], Any],
     sweeper: Sweeper | None = None,
+    claim: contextlib.AbstractContextManager[None] | None = None,
 ) -> Any:
-    """Run a sweep with a composed config by a sweeper; None has Hydra build the chosen one."""
+    """Run a sweep with a composed config by a sweeper; None has Hydra build the chosen one.
+
+    The claim, of the sweep's directory, is entered once the sweeper has taken its settings.
+    """
     hydra_internals.configure_log(config)
     context = hydra_internals.job_context(loader, config)
-    context.callbacks.on_multirun_start(config=config, config_name=PRIMARY)
     if sweeper is None:
         with arguments_taken():
             sweeper = Plugins.instance().instantiate_sweeper(
@@ -50,8 +53,10 @@ def sweep(
             )
     else:
         sweeper.setup(config=config, hydra_context=context, task_function=task)
-    result = sweeper.sweep(given_overrides(config.hydra))
-    context.callbacks.on_multirun_end(config=config, config_name=PRIMARY)
+    with claim or contextlib.nullcontext():
+        context.callbacks.on_multirun_start(config=config, config_name=PRIMARY)
+        result = sweeper.sweep(given_overrides(config.hydra))
+        context.callbacks.on_multirun_end(config=config, config_name=PRIMARY)
     return result
 
 

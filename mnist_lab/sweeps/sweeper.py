@@ -85,20 +85,23 @@ class StudySweeper(ConfigSweeper):
                 "trial_${hydra.job.num}"
             )
         request = read_command(self._config, arguments, self._loader)
+        launcher = self._launcher()  # refuses its settings before anything is written
         ledger = Ledger(Path(str(self._config.hydra.sweep.dir)).absolute())
         ledger.check_free()
         with contextlib.closing(opened(request, ledger)) as study:
             home = checked_study(study, ledger.sweep_dir, request)
-            self._run(request, study, ledger, home)
+            self._run(request, study, ledger, home, launcher)
             others = study.elsewhere(home, list(request.objectives))
         return self._concluded(request, ledger, others)
 
-    def _run(self, request: Request, study: "Study", ledger: Ledger, home: str) -> None:
+    def _run(
+        self, request: Request, study: "Study", ledger: Ledger, home: str, launcher: Launcher
+    ) -> None:
         from mnist_lab.sweeps.queue import Search
 
         sweep = Sweep(ledger.sweep_dir, study.address, tuple(request.objectives))
         task = TrialTask(self._task, sweep, study)
-        launcher = self._launcher(task)
+        launcher.setup(hydra_context=self._context, task_function=task, config=self._config)
         size = request.settings.at_once(request.total, str(self._config.hydra.launcher._target_))
         self._say_more_trials(request, study, ledger, size)
         if request.settings.pruner in WITH_RUNGS:
@@ -168,17 +171,15 @@ class StudySweeper(ConfigSweeper):
         config = self._loader.load_sweep_config(self._config, _overrides(best, request.space.fixed))
         return write_best(ledger.sweep_dir, best, self._loader, config, text)
 
-    def _launcher(self, task: TrialTask) -> Launcher:
+    def _launcher(self) -> Launcher:
         # It announces each launch, as the display does.
         logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
-        if self._build_launcher is None:
-            with arguments_taken():
-                return Plugins.instance().instantiate_launcher(
-                    hydra_context=self._context, task_function=task, config=self._config
-                )
-        launcher = self._build_launcher()
-        launcher.setup(hydra_context=self._context, task_function=task, config=self._config)
-        return launcher
+        if self._build_launcher is not None:
+            return self._build_launcher()
+        with arguments_taken():  # it is set up once more, with the study's task
+            return Plugins.instance().instantiate_launcher(
+                hydra_context=self._context, task_function=self._task, config=self._config
+            )
 
 
 @contextlib.contextmanager
