@@ -53,6 +53,12 @@ def explain(error: BaseException) -> str:
         is_option = group in groups() and name in choices(group)
         if is_option or any(known.startswith(f"{key}.") for known in known_keys()):
             return f"{key}: is not chosen, so that there is nothing to leave out"
+        if "does not exist" in text and key in known_keys():
+            return f"{key}: has no value, so that there is nothing to leave out"
+        if "The value of" in text and "." in key and key in known_keys():
+            return f"{key}: cannot be left out; give it another value"
+        if "The value of" in text:  # ~seed=1 where it is 0
+            return f"{key}: has another value; ~{key} leaves it out whatever it is"
         return unknown_key(key, (), value)
     if isinstance(error, InstantiationException) and cause is not None:
         return f"{_full_key(text)}{_one_line(str(cause) or type(cause).__name__)}"
@@ -73,7 +79,7 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
             for owner, schema in SCHEMAS.get(group, {}).items()
             if name in {field.name for field in fields(schema)}
         ]
-        if not owners:  # ~seed=1 where it is 0
+        if not owners:  # ~experiment=2 where it is another
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
         # own is chosen by a _target_
         is_choice = len(owners) == 1 and owners[0] != "own" and owners[0] in choices(group)
