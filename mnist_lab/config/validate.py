@@ -57,9 +57,11 @@ def check(config: DictConfig) -> None:
     for group in ("callbacks", "logger", "metrics"):
         for name, node in (plain[group] or {}).items():
             if not _is_node(node):
+                problem = "must be a mapping with a _target_;"
+                if isinstance(node, dict) and name in choices(group):  # as a recipe sets keys of
+                    problem = f"is set, but not chosen; {group}={name} chooses it,"
                 raise ConfigError(
-                    f"{group}.{name}={shown(node)}: must be a mapping with a _target_; "
-                    f"~{group}.{name} leaves it out"
+                    f"{group}.{name}={shown(node)}: {problem} ~{group}.{name} leaves it out"
                 )
     for name in plain["metrics"] or {}:
         if TAKEN.fullmatch(str(name)) or "/" in str(name):
