@@ -9,8 +9,8 @@ from torch import Generator, Tensor, nn
 
 from mnist_lab.data.augment_list import seeded_by
 from mnist_lab.models import MLP, Classifier, SoftmaxRegression
+from mnist_lab.models.arguments import ACTIVATIONS, OUTPUTS
 from mnist_lab.models.classifier import PIXEL_SCALE
-from mnist_lab.models.layers import GaussianNoise
 from mnist_lab.training.lightning_internals import has_hooks
 from mnist_lab.training.stacked.layers import (
     Shares,
@@ -23,6 +23,9 @@ from mnist_lab.training.stacked.layers import (
 Tensors = dict[str, Tensor]
 EXACT = (MLP, SoftmaxRegression)
 """Models whose stack has the bits of lone runs on a CPU."""
+_ACTIVATIONS = {getattr(nn, name) for name in (ACTIVATIONS | OUTPUTS).values()}
+_LAYERS = {nn.Flatten, nn.Linear, nn.BatchNorm1d, nn.Dropout, *_ACTIVATIONS}
+"""Layers that have a stacked form; a layer with spectral norm, for example, is of another class."""
 _OPTIMIZER_SETTINGS = {
     "adam": {"name", "lr", "weight_decay", "betas", "eps"},
     "adamw": {"name", "lr", "weight_decay", "betas", "eps"},
@@ -48,8 +51,9 @@ def reason_weights_are_not_stacked(model: Classifier) -> str | None:
         return f"{name} is not stacked, as it has hooks"
     if is_exact and not all(parameter.requires_grad for parameter in model.parameters()):
         return f"{name} is not stacked, as some of its weights are frozen"
-    if is_exact and any(isinstance(layer, GaussianNoise) for layer in model.modules()):
-        return f"{name} is not stacked, as it adds noise"
+    layers = {*map(type, model.net.children())} if is_exact else set()
+    if others := [layer.__name__ for layer in layers - _LAYERS]:
+        return f"{name} is not stacked, as {min(others)} has no stacked form"
     return None
 
 

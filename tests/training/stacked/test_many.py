@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
 from own_code import Images, Lit
 from torch import Tensor
+from torch.nn.utils.parametrizations import spectral_norm
 
 from mnist_lab import CNN, MLP, MNISTDataModule, SoftmaxRegression, train, train_many
 from mnist_lab.data import Split
@@ -64,6 +65,15 @@ def test_cnns_that_are_forced_into_a_stack_are_equal_up_to_rounding() -> None:
             torch.testing.assert_close(*pair, rtol=1e-3, atol=1e-5)
     with pytest.raises(ConfigError, match="stack=never: must be one of auto, always, exact"):
         train_many(models, data, stack="never", **SHORT)
+
+
+def test_what_has_no_stacked_form_is_trained_one_after_the_other() -> None:
+    L.seed_everything(0, verbose=False)
+    models = [MLP(hidden_dims=[9]), MLP(hidden_dims=[9])]
+    for model in models:
+        spectral_norm(model.net[1])
+    alone = copy.deepcopy(models)
+    check_alone(train_many(models, **SHORT), [train(model, **SHORT) for model in alone])
 
 
 def test_as_many_seeds_as_models() -> None:

@@ -8,6 +8,7 @@ import torch
 from own_code import Model
 from stack_trials import trainer
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from mnist_lab.models import CNN, MLP, Classifier, Module, SoftmaxRegression
 from mnist_lab.training.stacked import stackable
@@ -79,6 +80,13 @@ def frozen_mlp() -> MLP:
     return model
 
 
+def normed(model: Any) -> Any:
+    """Return a model whose linear layers have spectral norm."""
+    for layer in [part for part in model.modules() if type(part) is nn.Linear]:
+        spectral_norm(layer)
+    return model
+
+
 def tiny(**settings: Any) -> CNN:
     return CNN([2, 2], 3, 2, [4], **settings)
 
@@ -111,7 +119,9 @@ def own(name: str) -> Module:
         ),
         (hooked_mlp(), "auto", "MLP is not stacked, as it has hooks"),
         (frozen_mlp(), "auto", "MLP is not stacked, as some of its weights are frozen"),
-        (MLP([4], noise=0.3), "auto", "MLP is not stacked, as it adds noise"),
+        (MLP([4], noise=0.3), "auto", "MLP is not stacked, as GaussianNoise has no"),
+        (normed(MLP([4])), "always", "MLP is not stacked, as ParametrizedLinear has no stacked"),
+        (normed(own("Net")), "auto", "torch.func cannot stack Module"),
         (own("Branching"), "auto", "torch.func cannot stack Module: vmap: It looks like you're"),
     ],
 )
