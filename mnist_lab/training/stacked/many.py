@@ -157,8 +157,10 @@ def _train_stack(
     seconds = (time.perf_counter() - start) / len(models)
     for place in range(len(models)):
         stack.unstack(place)  # writes the weights into the model
-    tested = evaluate(stack, datamodule, default_trainer(models[0], **options))
     epochs, steps = trainer.current_epoch, trainer.global_step
+    if trainer.barebones:
+        return [fit_metrics(model, epochs, steps, seconds, {}) for model in models]
+    tested = evaluate(stack, datamodule, default_trainer(models[0], **options))
     return [
         fit_metrics(model, epochs, steps, seconds, logged.get(place, {})) | tested[place]
         for place, model in enumerate(models)

@@ -76,6 +76,13 @@ def test_what_has_no_stacked_form_is_trained_one_after_the_other() -> None:
     check_alone(train_many(models, **SHORT), [train(model, **SHORT) for model in alone])
 
 
+def test_barebones_trainings_measure_their_time_alone() -> None:
+    options = {**SHORT, "barebones": True}
+    results = train_many(softmax(), **options)
+    check_alone(results, [train(model, **options) for model in softmax()])
+    assert {*results[0]} == {"time/fit", "epochs", "steps", "num_params"}
+
+
 def test_as_many_seeds_as_models() -> None:
     with pytest.raises(ValueError, match="must be 1, one for each model"):
         train_many([SoftmaxRegression()], seeds=[1, 2])
