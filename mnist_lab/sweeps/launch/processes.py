@@ -77,17 +77,18 @@ class Job:
         if self.gpu is not None:  # which Submitit takes by its number alone
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
         register()
-        launcher: BasicLauncher = BasicLauncher()
+        context, task, config = self.context, self.task, self.config
         if self.fused:
             from mnist_lab.sweeps.launch.fused import FusedLauncher
 
-            launcher = FusedLauncher()
-        launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
-        if hasattr(launcher, "launch_trials"):
-            launcher.launch_trials(self.numbers, self.overrides)
+            fused = FusedLauncher()
+            fused.setup(hydra_context=context, task_function=task, config=config)
+            fused.launch_trials(self.numbers, self.overrides)
         else:
+            basic = BasicLauncher()
+            basic.setup(hydra_context=context, task_function=task, config=config)
             for number, overrides in zip(self.numbers, self.overrides, strict=True):
-                launcher.launch([overrides], number)
+                basic.launch([overrides], number)
         if self.task.stopped_by is not None:  # so that no other job starts
             raise self.task.stopped_by
 
