@@ -286,6 +286,11 @@ class Checkpoint(LightningCheckpoint):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore(trainer)  # there may have been no step left
 
+    @override
+    def on_exception(self, *_: Any) -> None:
+        if self._put_back is not None:  # there was no step yet
+            self._put_back.quiet.close()
+
     def _restore(self, trainer: L.Trainer) -> None:
         if not self.is_restored:
             assert self._snapshot is not None

@@ -43,12 +43,12 @@ class PutBack:
             checkpoint["lr_schedulers"] = []
         self._checkpoint = dict(checkpoint)
         self._callbacks = {**checkpoint["callbacks"], done: None}
-        self._quiet = contextlib.ExitStack()
-        self._quiet.enter_context(muted(trainer))
+        self.quiet = contextlib.ExitStack()  # which is closed as well if there is no step
+        self.quiet.enter_context(muted(trainer))
 
     def end(self, trainer: L.Trainer) -> None:
         """Restore all that Lightning has restored."""
-        self._quiet.close()
+        self.quiet.close()
         content = self._given_to_hooks(trainer)
         weights = content.get(_CURRENT, content["state_dict"])
         strict = trainer.lightning_module.strict_loading

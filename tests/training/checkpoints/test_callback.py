@@ -5,9 +5,11 @@ from typing import Any
 
 import lightning as L
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 from own_code import Lit, TrainOnly
 
 from mnist_lab import MNISTDataModule, SoftmaxRegression, train
+from mnist_lab.runs.directory import LAST
 from mnist_lab.training.checkpoints.callback import Checkpoint
 
 LINE = "monitor=val/acc: not logged; there are val_loss, train_loss; type monitor=val_loss mode=min"
@@ -35,9 +37,10 @@ def fit(model: Any, folder: Path, data: Any = None, monitor: Any = "val/acc", **
     few = {"limit_train_batches": 2, "limit_val_batches": 1, "limit_test_batches": 1}
     shown = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
     callbacks = [Checkpoint(monitor), *more.pop("callbacks", [])]
+    ckpt_path = more.pop("ckpt_path", None)
     options = {"max_epochs": 3, "accelerator": "cpu", **few, **shown, **more}
     trainer = L.Trainer(**options, callbacks=callbacks, default_root_dir=folder)
-    train(model, data or MNISTDataModule(), trainer)
+    train(model, data or MNISTDataModule(), trainer, ckpt_path)
 
 
 def test_is_said_once_after_the_first_validation(
@@ -80,3 +83,23 @@ def test_is_not_said(
 ) -> None:
     fit(model(), tmp_path, **options)
     assert not caplog.messages
+
+
+class Fails(L.Callback):
+    """Ends a resumed run before its first step."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        raise KeyError("fails")
+
+
+def test_a_logger_logs_again_after_a_resume_that_failed_before_its_first_step(
+    tmp_path: Path,
+) -> None:
+    fit(SoftmaxRegression(), tmp_path)
+    logger = CSVLogger(tmp_path, name="", version="")
+    resumed = {"ckpt_path": tmp_path / LAST, "callbacks": [Fails()], "logger": logger}
+    with pytest.raises(KeyError, match="fails"):
+        fit(SoftmaxRegression(), tmp_path, **resumed)
+    logger.log_metrics({"a": 1.0})
+    logger.save()
+    assert (tmp_path / "metrics.csv").exists()
