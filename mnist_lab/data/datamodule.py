@@ -46,7 +46,7 @@ class MNISTDataModule(L.LightningDataModule):
             the images of ``val`` in a folder; ``auto`` is 5,000, of USPS 1,000, of the user's own
             None, as in conf/data.
         split_seed: None takes the first ``val_size`` images, as the classic tutorials' reader does;
-            a number draws others.
+            a number draws others; ``auto`` is 0 for ``arrays``, else None, as in conf/data.
         augment: changes to training batches: one, or a list of them, each a name (``affine``,
             ``elastic``, ``random_crop``, ``cutout``, ``mixup``), a mapping of a ``name`` and its
             arguments, or a module such as one of ``torchvision.transforms.v2``; None is none.
@@ -68,7 +68,7 @@ class MNISTDataModule(L.LightningDataModule):
         root: str | Path | None = None,
         batch_size: int = 128,
         val_size: int | Literal["auto"] | None = "auto",
-        split_seed: int | None = None,
+        split_seed: int | Literal["auto"] | None = "auto",
         augment: Any = None,
         seed: int = 0,
         split: str | None = None,
@@ -82,6 +82,8 @@ class MNISTDataModule(L.LightningDataModule):
             val_size = SETS[self._set].val_size if self._set in SETS else None
         if val_size is not None:
             _check_whole("val_size", val_size, 0, NUM_TRAIN - 1)
+        if split_seed == "auto":
+            split_seed = 0 if dataset == "arrays" else None
         if split_seed is not None:
             _check_whole("split_seed", split_seed, 0, MAX_SEED)
         _check_whole("seed", seed, 0, MAX_SEED)

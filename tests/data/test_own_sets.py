@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 from own_images import write_csv, write_folder
 from PIL import Image
 
+from mnist_lab import compose
 from mnist_lab.data import MNISTDataModule
 from mnist_lab.data.mnist_files import Split
 from mnist_lab.data.own_sets import ImageFolder
@@ -196,6 +198,16 @@ def test_keras_names(tmp_path: Path, mnist_test: Split) -> None:
     data = module("arrays", tmp_path / "mnist.npz")
     assert torch.equal(data.split(train=True).images, mnist_test.images[:20])
     assert torch.equal(data.split(train=False).labels, mnist_test.labels[20:30])
+
+
+def test_python_keeps_the_images_that_the_command_keeps(tmp_path: Path) -> None:
+    path, content = tmp_path / "sorted.npz", arrays()
+    parts = {"x_train": "images", "y_train": "labels", "x_test": "images", "y_test": "labels"}
+    np.savez(path, **{name: content[key] for name, key in parts.items()})
+    command = instantiate(compose(["data=arrays", f"data.root={path}"]).data)
+    kept = [data.positions_of(None, True).tolist() for data in (command, module("arrays", path))]
+    assert kept[0] == kept[1] != [0, 1]
+    assert module("arrays", path, split_seed=None).positions_of(None, True).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("shape", [(-1, 784), (-1, 1, 28, 28), (-1, 28, 28, 1)])
