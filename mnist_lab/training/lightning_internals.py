@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     StochasticWeightAveraging,
 )
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loops.fetchers import _DataFetcher as DataFetcher
 from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher as PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
@@ -214,6 +214,11 @@ def set_purge_step(logger: TensorBoardLogger, step: int | None) -> None:
     The logger takes ``purge_step`` only when it is built, which is before the step is known.
     """
     logger._kwargs["purge_step"] = step
+
+
+def set_version(logger: TensorBoardLogger | CSVLogger, version: int | str) -> None:
+    """Have a logger use another version than the next one, which it chose when it was built."""
+    logger._version = version
 
 
 def save_memory(callback: ModelCheckpoint) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mnist_lab.errors import ConfigError, InputError, printable
 from mnist_lab.files.atomic import write_atomic
 from mnist_lab.files.regular import read_regular
 from mnist_lab.files.tensorboard import EVENTS
-from mnist_lab.training.lightning_internals import set_purge_step
+from mnist_lab.training.lightning_internals import set_purge_step, set_version
 from mnist_lab.training.loggers.tracker import Tracker
 
 _CSV_KEPT = ".metrics.csv.kept"
@@ -62,35 +62,54 @@ def claim_folders(
 ) -> None:
     """Note in log folders outside a run's directory that they are the run's, which cuts them back.
 
-    ``logs`` are those of the snapshot that it is resumed from.
+    ``logs`` are those of the snapshot that it is resumed from, in whose folders it goes on.
 
     Raises:
         ConfigError: one has log files of another run.
     """
     for logger, lengths in itertools.zip_longest(loggers, logs or []):
         if isinstance(logger, TensorBoardLogger | CSVLogger) and "://" not in str(logger.log_dir):
+            if logs is not None and not Path(logger.log_dir).exists():
+                _continue_version(logger, run_dir.resolve(), lengths or {})
             _claim(Path(logger.log_dir).resolve(), run_dir.resolve(), lengths or {})
+
+
+def _continue_version(
+    logger: TensorBoardLogger | CSVLogger, run_dir: Path, lengths: Mapping[str, int]
+) -> None:
+    """Have a logger that has numbered a new folder by itself use the run's own, if it has one."""
+    new = logger.version
+    for place in sorted(Path(logger.root_dir).glob("version_*"), reverse=True):
+        set_version(logger, place.name)
+        folder = Path(logger.log_dir).resolve()
+        own = {str(run_dir), ""} if folder.is_relative_to(run_dir) else {str(run_dir)}
+        if _owner_of(folder) in own and all((folder / name).exists() for name in lengths):
+            return
+    set_version(logger, new)
+
+
+def _owner_of(folder: Path) -> str:
+    """Return the directory of the run that has claimed a log folder; nothing where none has."""
+    path = folder / _OWNER
+    return read_regular(path, _MAX_PATH).decode(errors="surrogateescape") if path.exists() else ""
 
 
 def _claim(folder: Path, run_dir: Path, lengths: Mapping[str, int]) -> None:
     if folder.is_relative_to(run_dir):
         return
-    owner, files = folder / _OWNER, {path.name for path in folder.glob("*")}
-    other = "another run"
-    if owner.exists():
-        other = read_regular(owner, _MAX_PATH).decode(errors="surrogateescape")
-        is_own = other == str(run_dir)
-    else:  # perhaps one of an earlier version
+    owner, files = _owner_of(folder), {path.name for path in folder.glob("*")}
+    is_own = owner == str(run_dir)
+    if not owner:  # perhaps one of an earlier version
         is_logged = any(fnmatch(name, EVENTS) or name == "metrics.csv" for name in files)
         is_own = not is_logged or (lengths != {} and lengths.keys() <= files)
     if not is_own:
         raise ConfigError(
-            f"{folder}: has the log files of {printable(other)}; a run cuts its own back where it "
-            "is resumed, and so needs a folder of its own: leave save_dir out, or give each run "
-            "another"
+            f"{folder}: has the log files of {printable(owner) or 'another run'}; a run cuts its "
+            "own back where it is resumed, and so needs a folder of its own: leave save_dir out, "
+            "or give each run another"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(owner, str(run_dir).encode(errors="surrogateescape"))
+    write_atomic(folder / _OWNER, str(run_dir).encode(errors="surrogateescape"))
 
 
 def rewind(

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from door import call
@@ -84,3 +85,34 @@ def test_a_run_leaves_the_logs_of_another_one(tmp_path: Path) -> None:
     done = call(f"{command}second", tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert {path: path.stat().st_size for path in (tmp_path / "logs").rglob("*")} == before
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+@pytest.mark.parametrize("place", ["logs", "run/logs"])
+@pytest.mark.parametrize("kind", [TensorBoardLogger, CSVLogger])
+def test_a_resumed_run_goes_on_in_the_version_that_it_had(
+    kind: Callable[..., Any], place: str, tmp_path: Path
+) -> None:
+    logs = []
+    for run_dir in (tmp_path / "run", tmp_path / "other"):
+        logger = kind(tmp_path / place)
+        claim_folders([logger], run_dir)
+        logger.log_metrics({"train/loss": 0.5}, step=0)
+        logs.append(log_lengths([logger]))
+        logger.finalize("success")
+    resumed, new = kind(tmp_path / place), kind(tmp_path / place)
+    claim_folders([resumed], tmp_path / "run", logs[0])
+    claim_folders([new], tmp_path / "run")
+    assert [Path(logger.log_dir).name for logger in (resumed, new)] == ["version_0", "version_2"]
+
+
+def test_a_resumed_command_goes_on_in_the_version_that_it_had(tmp_path: Path) -> None:
+    few = " ".join(f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test"))
+    target = "lightning.pytorch.loggers.TensorBoardLogger"
+    logger = f"logger.tensorboard._target_={target} logger.tensorboard.version=null"
+    command = f"train trainer=cpu model=softmax scheduler=none {few} {logger} hydra.run.dir=run "
+    command += f"logger.tensorboard.save_dir={tmp_path / 'logs'} trainer.max_epochs="
+    for epochs in (1, 2):
+        done = call(f"{command}{epochs}", tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["version_0"]
