@@ -193,6 +193,26 @@ class Lit(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class Renamed(Lit):
+    """Has its weights in checkpoints under other names."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the loss."""
+        self._loss("test_loss", batch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Rename the weights."""
+        weights = checkpoint["state_dict"]
+        for name in list(weights):
+            weights[f"old.{name}"] = weights.pop(name)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Rename them back."""
+        weights = checkpoint["state_dict"]
+        for name in list(weights):
+            weights[name.removeprefix("old.")] = weights.pop(name)
+
+
 class Named(Lit):
     """Takes arguments of the names that the lab's groups have, and means something else.
 

@@ -24,7 +24,7 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.arguments import NUM_CLASSES
 from mnist_lab.runs.directory import MANIFEST
 from mnist_lab.runs.manifest import CLASS_NAMES, read_manifest
-from mnist_lab.training.checkpoints.newest import best_of, check_weights
+from mnist_lab.training.checkpoints.newest import best_of, check_weights, weights_of
 from mnist_lab.training.fit import default_trainer, evaluate_on, tests
 from mnist_lab.training.precision import can_compute
 from mnist_lab.training.sealed_test import count_reading
@@ -130,12 +130,13 @@ def load_model(run_dir: Path, config: DictConfig) -> Any:
         UntrustedError: a checkpoint names code.
     """
     path, checkpoint = best_of(run_dir)
-    settings, weights = checkpoint.get("hyper_parameters", {}), checkpoint["state_dict"]
+    settings = checkpoint.get("hyper_parameters", {})
     target = str(config.model._target_)
     model_class: Any = get_class(target)
     if not issubclass(model_class, Classifier):
         model = build_model(config)
-        check_weights(path, checkpoint, model)
+        weights = weights_of(checkpoint, model)
+        check_weights(path, weights, model)
         model.load_state_dict(weights)
         return model
     try:
@@ -146,10 +147,11 @@ def load_model(run_dir: Path, config: DictConfig) -> Any:
             raise ValueError("its net is not the model.net of config.yaml, which alone is built")
         with torch.device("meta"):  # costs nothing, whatever sizes the file asks for
             expected = model_class(**settings)
-        check_weights(path, checkpoint, expected)
+        check_weights(path, weights_of(checkpoint, expected), expected)
         if expected.num_classes > NUM_CLASSES.high:  # its confusion matrix has their square
             raise ValueError(f"it has more than {NUM_CLASSES.high:,} classes")
         model = model_class(**settings)
+        weights = weights_of(checkpoint, model)
         if any(weight.dtype == torch.float64 for weight in weights.values()):
             model.double()  # else they are rounded
         model.load_state_dict(weights)

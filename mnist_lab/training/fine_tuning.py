@@ -34,7 +34,7 @@ def load_initial(model: nn.Module, source: Path) -> dict[str, str]:
         path, checkpoint = source, read_checkpoint(source)
     stored, own = checkpoint["state_dict"], model.state_dict()
     weights = {**stored, **{name: own[name] for name in _of_other_classes(stored, own)}}
-    check_weights(path, {"state_dict": weights}, model)
+    check_weights(path, weights, model)
     model.load_state_dict(weights)
     return {"path": str(path), "sha256": sha256_of(stored)}
 

@@ -18,6 +18,7 @@ from mnist_lab.files.checkpoint import read_checkpoint
 from mnist_lab.runs import signals
 from mnist_lab.runs.directory import BEST
 from mnist_lab.training.checkpoints.callback import Checkpoint
+from mnist_lab.training.checkpoints.newest import weights_of
 from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO
 from mnist_lab.training.epoch_loop import use_fast_loop
 from mnist_lab.training.judged_weights import muted, weights_kept
@@ -174,7 +175,7 @@ def load_best(model: L.LightningModule, trainer: L.Trainer) -> None:
         path = Path(other.best_model_path)
     else:
         return
-    model.load_state_dict(read_checkpoint(path)["state_dict"])
+    model.load_state_dict(weights_of(read_checkpoint(path), model))
 
 
 def evaluate_on(

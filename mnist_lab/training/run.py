@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from mnist_lab.config.hydra_internals import build, to_yaml
@@ -24,7 +25,7 @@ from mnist_lab.files.atomic import remove_partials, storage_errors
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.models import Classifier
 from mnist_lab.runs import directory, manifest, signals
-from mnist_lab.runs.directory import LAST, PREVIOUS, display_path
+from mnist_lab.runs.directory import BEST, LAST, PREVIOUS, display_path
 from mnist_lab.runs.labels import labels_given
 from mnist_lab.training.checkpoints.newest import newest, put_aside_damaged
 from mnist_lab.training.checkpoints.resume_state import Snapshot, read_snapshot
@@ -199,7 +200,10 @@ def finish_run(
     if last is None and (run_dir / LAST).exists():
         last = read_checkpoint(run_dir / LAST)
     data = _data_record(datamodule)
-    hashes = {"model": sha256_of(model.state_dict())}
+    tested = model.state_dict()
+    if is_overridden("on_save_checkpoint", model) and (run_dir / BEST).exists():
+        tested = read_checkpoint(run_dir / BEST)["state_dict"]  # perhaps by other names
+    hashes = {"model": sha256_of(tested)}
     if last is not None:
         hashes["last"] = sha256_of(last["state_dict"])
         hashes["optimizer"] = sha256_of(last["optimizer_states"])

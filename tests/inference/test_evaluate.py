@@ -151,6 +151,24 @@ def test_report_and_card_of_what_is_ones_own(own: tuple[str, Path]) -> None:
     assert (folder / "run" / "manifest.json").read_text() == before
 
 
+def test_weights_by_other_names_in_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine" / "model" / "renamed.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("_target_: own_code.Renamed\n")
+    monkeypatch.setenv("MNIST_LAB_ALLOW", "own_code.")
+    words = "--config-dir mine model=renamed monitor=val_loss scheduler=none ~callbacks.pictures"
+    words += " trainer=cpu trainer.limit_train_batches=2 logger=none hydra.run.dir=run"
+    for verb in (f"train {words} trainer.max_epochs=1", "resume run trainer.max_epochs=2"):
+        done = call(verb, tmp_path)
+        assert done.returncode == 0, done.stderr
+    again = evaluate(tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert again == {name: metrics[name] for name in ("val_loss", "test_loss")}
+    assert call("verify run", tmp_path).returncode == 0
+
+
 def test_data_without_images_is_one_line(own: tuple[str, Path], monkeypatch: Any) -> None:
     name, folder = own
     if name == "lightning":

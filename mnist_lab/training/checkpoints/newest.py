@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor, nn
 
 from mnist_lab.errors import InputError
 from mnist_lab.files.atomic import rename
@@ -155,10 +156,11 @@ def check_fits(path: Path, checkpoint: Mapping[str, Any], model: L.LightningModu
     Raises:
         InputError: names or shapes differ.
     """
-    for key in {"state_dict", JUDGED} & checkpoint.keys():
-        check_weights(path, {"state_dict": checkpoint[key]}, model)
+    check_weights(path, weights_of(checkpoint, model), model)
+    if JUDGED in checkpoint:  # of which no hook knows
+        check_weights(path, checkpoint[JUDGED], model)
     if EARLIER_BEST in checkpoint:
-        check_weights(path, checkpoint[EARLIER_BEST], model)
+        check_weights(path, checkpoint[EARLIER_BEST]["state_dict"], model)
     makes_own = type(model).configure_optimizers is not Classifier.configure_optimizers
     if makes_own or not isinstance(model, Classifier) or not checkpoint.get("optimizer_states"):
         return
@@ -204,13 +206,20 @@ def _is_like(value: Any, needed: Any) -> bool:
     return _is_number(value)
 
 
-def check_weights(path: Path, checkpoint: Mapping[str, Any], model: torch.nn.Module) -> None:
+def weights_of(checkpoint: Mapping[str, Any], model: L.LightningModule) -> Any:
+    """Return a checkpoint's weights as a model's own ``on_load_checkpoint`` leaves them."""
+    content = {**checkpoint, "state_dict": dict(checkpoint["state_dict"])}
+    model.on_load_checkpoint(content)
+    return content["state_dict"]
+
+
+def check_weights(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:
     """Check that a checkpoint has a model's weights, by their names and shapes.
 
     Raises:
         InputError: they differ.
     """
-    stored = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+    stored = {name: tensor.shape for name, tensor in weights.items()}
     needed = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if stored != needed:
         name = next(name for name in {**needed, **stored} if stored.get(name) != needed.get(name))
