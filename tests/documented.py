@@ -199,4 +199,4 @@ def _serving(program: list[str], folder: Path) -> Iterator[str]:
             pytest.fail("".join(lines))
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)

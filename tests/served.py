@@ -33,7 +33,7 @@ def served(*runs: Path, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Po
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
 
 def answered(
@@ -73,7 +73,7 @@ def asked(
     own = {"Host": f"127.0.0.1:{port}"}
     if method == "POST":
         own["Origin"] = f"http://127.0.0.1:{port}"
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         connection.putrequest(method, path, skip_host=True)
         sent = own | {"Content-Length": str(len(body))} | headers

@@ -35,7 +35,7 @@ def at_address(logdir: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{found.group(1)}/"
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def serving(logdir: Path) -> Iterator[Ask]:
 
         def ask(path: str, **query: Any) -> bytes:
             url = f"{home}data/plugin/{path}?{urllib.parse.urlencode(query)}"
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 content: bytes = answer.read()
             return content
 

@@ -239,7 +239,7 @@ def test_runs_in_any_directory(few_images: Path, run: str, kind: str, name: str)
 @pytest.mark.parametrize("part", range(5))
 def test_commands_in_any_directory(part: int, few_images: Path) -> None:
     def command(arguments: list[str]) -> int:
-        done = subprocess.run([COMMAND, *arguments], capture_output=True, timeout=120)
+        done = subprocess.run([COMMAND, *arguments], capture_output=True, timeout=300)
         assert b"Traceback" not in done.stderr, os.fsdecode(done.stderr)
         return done.returncode
 

@@ -109,14 +109,14 @@ def main(_):
 cli.main = main
 sys.exit(cli.command())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout.splitlines() == ["main", "thread", "at exit"]
 
 
 def test_an_error_that_is_ours_to_mend_shows_where_it_is() -> None:
     code = "from mnist_lab.cli import main as cli; cli.main = lambda _: 1 / 0; cli.command()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
 
@@ -263,7 +263,7 @@ def test_bash_completes(folder: Path) -> None:
             'hydra_bash_completion; echo "${COMPREPLY[*]}"',
         ]
     result = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=folder, capture_output=True, text=True, timeout=60
+        ["bash", "-c", "\n".join(script)], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert result.stderr == ""
     offered = [line.split() for line in result.stdout.splitlines()]
@@ -273,7 +273,7 @@ def test_bash_completes(folder: Path) -> None:
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     script = f"set -o pipefail; {COMMAND} train --help | head -1"
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0
     assert done.stderr == ""
@@ -309,7 +309,7 @@ def test_a_reader_that_goes_away_harms_no_run(command: str, both: bool, tmp_path
         assert process.stdout is not None
         assert process.stdout.readline()
         process.stdout.close()
-        code = process.wait(timeout=100)
+        code = process.wait(timeout=300)
     assert (code, (tmp_path / "log").read_text()) == (0, "")
     manifests = list((tmp_path / "s").rglob("manifest.json"))
     assert [json.loads(path.read_text())["state"] for path in manifests] == ["finished"] * (

@@ -239,6 +239,6 @@ def test_wrong_use_is_one_line(trained: Path, tmp_path: Path, arguments: str, co
 def test_progress_is_for_a_terminal_only(trained: Path, digits: Path) -> None:
     command = f"{COMMAND} predict {trained} {digits}"
     shown = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], capture_output=True, text=True, timeout=120
+        ["script", "-qec", command, "/dev/null"], capture_output=True, text=True, timeout=300
     )
     assert "reading" in shown.stdout

@@ -39,7 +39,7 @@ def stopped(folder: Path, signum: int, options: str = LONG, **environment: str) 
     while not process.stdout.readline().startswith("epoch 1/"):
         assert process.poll() is None
     process.send_signal(signum)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == (-9 if signum == signal.SIGKILL else 128 + signum), errors
     return output + errors
 
@@ -93,7 +93,7 @@ def test_goes_on_to_the_same_bits(command: str, unbroken: Path, tmp_path: Path) 
         cwd=tmp_path,
         env=os.environ | {"CRASH_AT": "replace:6"},
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
     assert dying.returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / LAST).exists()  # it was between its two names
@@ -186,7 +186,7 @@ def test_before_the_first_checkpoint_it_starts_and_says_so(tmp_path: Path, unbro
         cwd=tmp_path,
         env=os.environ | {"CRASH_AT": "write:1"},
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
     done = call("resume run", tmp_path)
     assert done.returncode == 0, done.stderr

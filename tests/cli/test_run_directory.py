@@ -94,7 +94,7 @@ def test_of_two_that_race_one_runs(tmp_path: Path) -> None:
         )
         for seed in (1, 2)
     ]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 6], errors
     assert len(errors[codes.index(6)].splitlines()) == 1
@@ -115,7 +115,7 @@ def test_of_two_that_race_one_runs(tmp_path: Path) -> None:
 def test_ranks_share_the_directory_that_they_are_given(launcher: list[str], tmp_path: Path) -> None:
     options = [*SHORT.split(), "trainer=ddp_cpu", "hydra.run.dir=here"]
     command = [sys.executable, *launcher, "-m", "mnist_lab", "train", *options]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "here" / METRICS).exists()
 

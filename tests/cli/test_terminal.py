@@ -157,4 +157,4 @@ sys.exit(main.main(["report"]))
         assert process.stderr is not None
         process.stdout.close()
         process.stdin.close()
-        assert (process.wait(timeout=60), process.stderr.read()) == (0, "")
+        assert (process.wait(timeout=300), process.stderr.read()) == (0, "")

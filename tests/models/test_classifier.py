@@ -306,7 +306,7 @@ def test_checkpoints_load_alone_with_weights_only(tmp_path: Path) -> None:
         expected.append(model.eval()(images).double().sum().item())
         arguments += [type(model).__name__, str(path)]
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, *arguments], capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", ALONE, *arguments], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert [float(line) for line in done.stdout.split()] == pytest.approx(expected, abs=1e-4)

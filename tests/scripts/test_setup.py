@@ -44,7 +44,7 @@ def calls(checkout: Path, command: str = 'set -eu; . "scripts/setup.sh"; install
         env={"PATH": path, "CALLS": str(log), "CDPATH": str(checkout)},
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=300,
     )
     return log.read_text().splitlines()
 

@@ -36,7 +36,7 @@ def test_sweep_that_a_signal_stops() -> None:
     ) as process:
         _wait(lambda: num_done("s") >= 2)
         process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
     assert process.returncode == 143
     assert "stopped by SIGTERM" in error
     assert main(arguments) == 0
@@ -61,7 +61,7 @@ def test_a_signal_has_trials_that_run_side_by_side_saved(launcher: str) -> None:
             _wait(lambda: all(path.exists() for path in saved))
             before = time.time()  # the next save that no signal asks for would be 5 seconds later
             process.send_signal(signal.SIGTERM)
-            _, error = process.communicate(timeout=60)
+            _, error = process.communicate(timeout=300)
         finally:
             process.kill()  # which does nothing where it has ended
     assert process.returncode == 143
@@ -165,7 +165,7 @@ def test_two_processes_share_a_sweep() -> None:
             for _ in range(2)
         ]
         _wait(lambda: len({record.owner for record in safely_read("s")}) == 2)
-        errors = [process.communicate(timeout=100)[1] for process in processes]
+        errors = [process.communicate(timeout=300)[1] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], errors
     assert [(record.state, record.attempts) for record in records()] == [(RunState.FINISHED, 1)] * 9
     assert [trial.state.name for trial in study().trials] == ["COMPLETE"] * 9

@@ -72,7 +72,7 @@ def test_torchrun_and_srun_give_what_the_lab_starts_itself(tmp_path: Path) -> No
     for name, command in (("own", [sys.executable, *module]), ("torchrun", torchrun)):
         folder = tmp_path / name
         folder.mkdir()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         found.append(_metrics(folder))
     folder = tmp_path / "srun"
@@ -87,7 +87,7 @@ def test_torchrun_and_srun_give_what_the_lab_starts_itself(tmp_path: Path) -> No
         )
         for rank in (0, 1)
     ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     found.append(_metrics(folder))
     assert not list(tmp_path.glob("mnist_lab_rank_*"))
     assert found[0] == found[1] == found[2]

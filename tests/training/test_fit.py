@@ -43,7 +43,7 @@ def test_an_exit_in_another_thread() -> None:
     codes: list[Any] = []
     thread = threading.Thread(target=lambda: codes.append(exit_code()))
     thread.start()
-    thread.join(timeout=60)
+    thread.join(timeout=300)
     assert codes == [7]
 
 

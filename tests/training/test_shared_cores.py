@@ -58,7 +58,7 @@ def test_beside_busy_processes_threads_give_way() -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
     finally:
         for process in beside:

@@ -62,7 +62,7 @@ def digits(page: Page, expected: str) -> None:
         page.wait_for_function(
             "([n, text]) => document.querySelectorAll('.digit')[n].textContent === text",
             arg=[number, expected],
-            timeout=5000,
+            timeout=60_000,
         )
 
 

@@ -30,7 +30,7 @@ def test_a_foreign_origin_is_refused(port: int, origin: str, mnist_test: Split) 
 
 
 def test_no_origin_is_no_origin_of_the_page(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(
             f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n".encode()
             + b"Content-Length: 0\r\n\r\n"
@@ -42,10 +42,10 @@ def test_a_body_of_a_gigabyte_is_refused_before_it_is_read(port: int) -> None:
     head = (
         f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
     )
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(f"{head}Content-Length: 1000000000\r\n\r\n".encode())
         assert b" 413 " in client.recv(100)
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:  # of no said length
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:  # of no said length
         client.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         sent = 0
         with contextlib.suppress(OSError):

@@ -262,7 +262,7 @@ def test_a_signal_leaves_what_has_ended_as_it_ended(tmp_path: Path) -> None:
         ):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
     finally:
         process.kill()  # which does nothing where it has ended
     assert process.returncode == 143, error

@@ -41,7 +41,7 @@ def wandb(*words: str) -> str:
     """Return what W&B's own command prints."""
     command = [Path(sys.executable).parent / "wandb", *words]
     environment = os.environ | {"WANDB_ERROR_REPORTING": "false"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -217,7 +217,7 @@ def test_a_stop_before_all_points_are_written_leaves_what_was_there(
 def test_a_run_whose_wandb_process_is_killed_has_each_point_once(tmp_path: Path) -> None:
     update_manifest_of(tmp_path / "other")
     done = subprocess.run(
-        [sys.executable, "-c", KILLED_SERVICE], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", KILLED_SERVICE], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert "tries again later" in done.stderr
