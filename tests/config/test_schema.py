@@ -61,7 +61,7 @@ def test_lab_classes(schema: Any) -> None:
         name for name, value in knobs(schema).items() if not same(value, taken[name].default)
     }
     # Those that follow seed and the data, and a user's own class, which has no default.
-    assert different <= {"seed", "num_classes", "in_shape", "net", "val_size"}
+    assert different <= {"seed", "num_classes", "in_shape", "net", "val_size", "split_seed"}
 
 
 @pytest.mark.parametrize(
