@@ -213,6 +213,19 @@ class Renamed(Lit):
             weights[name.removeprefix("old.")] = weights.pop(name)
 
 
+class Attached(Lit):
+    """Has weights with its own names, and a hook that only a trainer may call."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the loss."""
+        self._loss("test_loss", batch)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Look at the trainer and at a weight."""
+        assert self.trainer.max_epochs
+        assert self.net.layers[-1].weight.sum().item() < 1e6
+
+
 class Named(Lit):
     """Takes arguments of the names that the lab's groups have, and means something else.
 

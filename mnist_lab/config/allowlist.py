@@ -79,7 +79,7 @@ def check_targets(plain: Any, allowed: Sequence[str], *, is_typed: bool = True) 
         is_known = is_shipped_package(target) if is_typed else re.fullmatch(ships, target)
         if not is_known:
             raise _refusal(key, target)
-        # A module of one's own may take a function that builds its optimizer from parameters.
+        # A module of one's own may take what it calls itself, such as an optimizer with weights.
         taken = {"_partial_"} if key.startswith("model.") and _OPTIMIZER in roles else set()
         if found := [name for name in _CALL_KEYS if name in node.keys() - taken]:
             raise UntrustedError(
@@ -186,10 +186,8 @@ def _place(key: str) -> tuple[tuple[str, ...], str]:
             return _PLUGINS, _NOTHING
         case ["hydra", "callbacks", _]:
             return ("hydra.experimental.callback.Callback",), _NOTHING
-        case ["model", "optimizer" | "scheduler"]:
-            return (_OPTIMIZER, _SCHEDULER), f"{_OPTIMIZERS}|{_SCHEDULERS}"
         case ["model", *_]:
-            return (*_PARTS, _OPTIMIZER, _SCHEDULER), _NOTHING
+            return (*_PARTS, _OPTIMIZER, _SCHEDULER), f"{_OPTIMIZERS}|{_SCHEDULERS}"
         case ["data" | "callbacks" | "logger" | "metrics", *_]:
             return _PARTS, _NOTHING
     return (), _NOTHING

@@ -54,7 +54,7 @@ def explain(error: BaseException) -> str:
         if is_option or any(known.startswith(f"{key}.") for known in known_keys()):
             return f"{key}: is not chosen, so that there is nothing to leave out"
         if "does not exist" in text and key in known_keys():
-            return f"{key}: has no value, so that there is nothing to leave out"
+            return f"{key}: has no value, so that there is nothing to leave out{_belongs(key)}"
         if "The value of" in text and "." in key and key in known_keys():
             return f"{key}: cannot be left out; give it another value"
         if "The value of" in text:  # ~seed=1 where it is 0
@@ -65,6 +65,24 @@ def explain(error: BaseException) -> str:
     return _one_line(text)
 
 
+def _owners(key: str) -> list[str]:
+    """Return the choices of a known key's group that have it."""
+    name = key.rpartition(".")[2]
+    schemas = SCHEMAS.get(key.partition(".")[0], {})
+    return [owner for owner in schemas if name in {one.name for one in fields(schemas[owner])}]
+
+
+def _belongs(key: str) -> str:
+    """Return in a clause which choices have a known key; nothing where all of its group have."""
+    group, owners = key.partition(".")[0], _owners(key)
+    if len(owners) == len(SCHEMAS.get(group, {})):
+        return ""
+    # own is chosen by a _target_
+    is_choice = len(owners) == 1 and owners[0] != "own" and owners[0] in choices(group)
+    chosen = f"; {group}={owners[0]} chooses it" if is_choice else ""
+    return f"; it belongs to {', '.join(owners)}{chosen}"
+
+
 def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
     """Return one line for a key that does not exist beside its siblings.
 
@@ -73,19 +91,9 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
     parent, dot, name = key.rpartition(".")
     known = list(known_keys())
     if key in known:
-        group = key.partition(".")[0]
-        owners = [
-            owner
-            for owner, schema in SCHEMAS.get(group, {}).items()
-            if name in {field.name for field in fields(schema)}
-        ]
-        if not owners:  # ~experiment=2 where it is another
+        if not _owners(key):  # ~experiment=2 where it is another
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
-        # own is chosen by a _target_
-        is_choice = len(owners) == 1 and owners[0] != "own" and owners[0] in choices(group)
-        chosen = f"; {group}={owners[0]} chooses it" if is_choice else ""
-        belongs = f"it belongs to {', '.join(owners)}{chosen}"
-        return f"{key}: no key of the {group} that is chosen; {belongs}"
+        return f"{key}: no key of the {key.partition('.')[0]} that is chosen{_belongs(key)}"
     if meant := hint(key):
         return f"{key}: no such key; {meant}"
     by_name: dict[str, str] = {}

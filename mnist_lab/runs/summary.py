@@ -141,8 +141,8 @@ def interval(name: str, spread: Spread) -> tuple[float, float] | None:
     if spread.half is None:
         return None
     low, high = spread.mean - spread.half, spread.mean + spread.half
-    is_accuracy = name.endswith("/acc") or "/acc_class_" in name
-    return (max(low, 0.0), min(high, 1.0)) if is_accuracy else (low, high)
+    is_share = (name.endswith("/acc") or "/acc_class_" in name) and 0 <= spread.mean <= 1
+    return (max(low, 0.0), min(high, 1.0)) if is_share else (low, high)
 
 
 def interval_text(name: str, spread: Spread | None) -> str:

@@ -17,7 +17,7 @@ from mnist_lab.training.checkpoints.callback import Checkpoint
 from mnist_lab.training.lightning_internals import is_from_loading
 
 _LIBRARIES = {"mnist_lab", "hydra", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
-_BYTES = "the images of the data are bytes; begin the module's forward with images = images / 255"
+_BYTES = "images that are bytes, as the lab's data has them: the module begins with images / 255"
 _REFUSALS = AttributeError | ImportError | RuntimeError | TypeError | ValueError
 
 

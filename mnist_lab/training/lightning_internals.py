@@ -216,6 +216,12 @@ def set_purge_step(logger: TensorBoardLogger, step: int | None) -> None:
     logger._kwargs["purge_step"] = step
 
 
+def leave_out_of_logs(model: L.LightningModule, name: str) -> None:
+    """Have loggers, which write a model's hyperparameters as YAML, not be given this one."""
+    hyperparameters: Any = model._hparams_initial
+    hyperparameters.pop(name, None)
+
+
 def set_version(logger: TensorBoardLogger | CSVLogger, version: int | str) -> None:
     """Have a logger use another version than the next one, which it chose when it was built."""
     logger._version = version

@@ -217,7 +217,7 @@ def _resumed_from(run_dir: Path, config: DictConfig) -> tuple[Path | None, Snaps
     """Return the checkpoint to resume from and its snapshot; None for a new run."""
     if not (run_dir / directory.MANIFEST).exists():
         return None, None
-    with torch.device("meta"):  # takes no memory for weights
+    with settings_taken(), torch.device("meta"):  # takes no memory for weights
         model = build_model(config)
     checkpoint = newest(run_dir, model)
     if checkpoint is None:

@@ -1,6 +1,7 @@
 """Builds the model of a run, and its trainer with callbacks and loggers."""
 
 import inspect
+import io
 import os
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -32,11 +33,11 @@ from mnist_lab.models import Classifier
 from mnist_lab.models.metric_callback import Metrics
 from mnist_lab.models.named import takes
 from mnist_lab.training.checkpoints.model_checkpoints import give_folders
-from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO, can_hold
+from mnist_lab.training.checkpoints.plugin import AtomicCheckpointIO, is_code
 from mnist_lab.training.data_dimensions import NUMBERS
 from mnist_lab.training.fine_tuning import freeze
 from mnist_lab.training.library_errors import settings_taken
-from mnist_lab.training.lightning_internals import starts_by_copying
+from mnist_lab.training.lightning_internals import leave_out_of_logs, starts_by_copying
 from mnist_lab.training.model_summary import Summary
 from mnist_lab.training.precision import check_portable, device_type, resolve_precision
 from mnist_lab.training.silenced_warnings import ignore_noise
@@ -73,21 +74,42 @@ def build_model(config: DictConfig) -> Any:
         if node.get(name, 0) is None:  # the class's own default
             del node[name]
     model = build(OmegaConf.create(node), **settings)
-    if isinstance(model, Classifier):  # any other is built of its config again
-        _check_arguments(model)
+    _check_arguments(model)
     freeze(model, config.get("freeze") or [])
     return model
 
 
-def _check_arguments(model: Classifier) -> None:
-    """Refuse arguments without which a checkpoint could not build the model again."""
+def _check_arguments(model: L.LightningModule) -> None:
+    """Refuse arguments that the model's checkpoints would keep, and could not be loaded with.
+
+    A module that is no ``Classifier`` is built of its config again, and may be given code, which
+    neither checkpoints nor logs keep.
+    """
     for name, value in model.hparams.items():
-        if not can_hold(value):
+        if _is_builtin(value):
+            continue
+        if is_code(value) and not isinstance(model, Classifier):
+            leave_out_of_logs(model, name)
+            continue
+        content = io.BytesIO()
+        try:
+            torch.save(value, content)
+            torch.load(io.BytesIO(content.getvalue()), weights_only=True)
+        except Exception as error:
             raise ConfigError(
                 f"model.{name}: is an object of {type(value).__name__}, which no checkpoint can "
                 "hold; take its name or its numbers and build it in the model, or leave it out "
                 f"there: save_hyperparameters(ignore=['{name}'])"
-            )
+            ) from error
+
+
+def _is_builtin(value: Any) -> bool:
+    """Return whether a value is made of what any checkpoint can hold."""
+    if type(value) is dict:
+        return all(map(_is_builtin, (*value, *value.values())))
+    if type(value) in (list, tuple):
+        return all(map(_is_builtin, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _by_name(settings: DictConfig) -> Any:

@@ -126,19 +126,13 @@ def with_part(name: str, target: str, call_key: str) -> Any:
     [
         ("optimizer", "torch.optim.Adam"),
         ("scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"),
+        ("optimizer_of_net", "torch.optim.SGD"),
     ],
 )
 def test_an_own_module_may_be_given_partial_ones(name: str, target: str, is_typed: bool) -> None:
     plain = with_part(name, target, "_partial_")
     check_targets(plain, OWN, is_typed=is_typed)
     check_roles({"model": {name: plain["model"][name]}}, OWN)
-
-
-def test_partial_ones_of_other_names_are_taken_where_they_are_typed() -> None:
-    plain = with_part("optimizer_of_net", "torch.optim.Adam", "_partial_")
-    check_targets(plain, OWN)
-    with pytest.raises(UntrustedError, match=r"optimizer_of_net\._target_=torch.*: not a "):
-        check_targets(plain, OWN, is_typed=False)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +149,8 @@ def test_other_calls_are_refused(name: str, target: str, call_key: str, is_typed
         check_targets(with_part(name, target, call_key), OWN, is_typed=is_typed)
 
 
-@pytest.mark.parametrize("target", ["torch.nn.Linear", "torch.optim.adam.adam"])
+@pytest.mark.parametrize("target", ["torch.utils.data.DataLoader", "torch.optim.adam.adam"])
 def test_the_role_of_a_partial_one_is_checked(target: str) -> None:
     plain = with_part("scheduler", target, "_partial_")["model"]["scheduler"]
-    with pytest.raises(UntrustedError, match="must be a subclass of Optimizer or LRScheduler"):
+    with pytest.raises(UntrustedError, match=r"must be a subclass of .*Optimizer or LRScheduler"):
         check_roles({"model": {"scheduler": plain}}, OWN)

@@ -151,18 +151,20 @@ def test_report_and_card_of_what_is_ones_own(own: tuple[str, Path]) -> None:
     assert (folder / "run" / "manifest.json").read_text() == before
 
 
-def test_weights_by_other_names_in_checkpoints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["Renamed", "Attached"])
+def test_own_hooks_of_checkpoints(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "mine" / "model" / "renamed.yaml"
+    path = tmp_path / "mine" / "model" / "hooked.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text("_target_: own_code.Renamed\n")
+    path.write_text(f"_target_: own_code.{name}\n")
     monkeypatch.setenv("MNIST_LAB_ALLOW", "own_code.")
-    words = "--config-dir mine model=renamed monitor=val_loss scheduler=none ~callbacks.pictures"
+    words = "--config-dir mine model=hooked monitor=val_loss scheduler=none ~callbacks.pictures"
     words += " trainer=cpu trainer.limit_train_batches=2 logger=none hydra.run.dir=run"
-    for verb in (f"train {words} trainer.max_epochs=1", "resume run trainer.max_epochs=2"):
+    for verb in (f"train {words} trainer.max_epochs=2", "resume run trainer.max_epochs=3"):
         done = call(verb, tmp_path)
         assert done.returncode == 0, done.stderr
+    assert "from step 2 of 4" in done.stdout
     again = evaluate(tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert again == {name: metrics[name] for name in ("val_loss", "test_loss")}

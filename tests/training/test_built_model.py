@@ -37,6 +37,7 @@ def test_a_lightning_module_is_given_its_network_and_a_partial_optimizer() -> No
     optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5}
     model = build_model(config_of(target="own_code.Given", net=net, optimizer=optimizer))
     assert model.hparams.net is model.net
+    assert model.hparams_initial == {}  # of which loggers write YAML
     assert model.configure_optimizers().defaults["lr"] == 0.5
 
 

@@ -61,5 +61,5 @@ def test_a_module_that_computes_with_bytes_is_told_what_they_are(layer: torch.nn
     with pytest.raises(RuntimeError) as failure, settings_taken():
         layer(torch.zeros(1, 4, 4, dtype=torch.uint8))
     assert failure.value.__notes__ == [
-        "the images of the data are bytes; begin the module's forward with images = images / 255"
+        "images that are bytes, as the lab's data has them: the module begins with images / 255"
     ]

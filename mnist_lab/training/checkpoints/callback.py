@@ -289,7 +289,7 @@ class Checkpoint(LightningCheckpoint):
     @override
     def on_exception(self, *_: Any) -> None:
         if self._put_back is not None:  # there was no step yet
-            self._put_back.quiet.close()
+            self._put_back.unmute()
 
     def _restore(self, trainer: L.Trainer) -> None:
         if not self.is_restored:

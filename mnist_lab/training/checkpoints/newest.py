@@ -207,7 +207,12 @@ def _is_like(value: Any, needed: Any) -> bool:
 
 
 def weights_of(checkpoint: Mapping[str, Any], model: L.LightningModule) -> Any:
-    """Return a checkpoint's weights as a model's own ``on_load_checkpoint`` leaves them."""
+    """Return a checkpoint's weights by the names that a model has.
+
+    Where they have others, the model's own ``on_load_checkpoint`` names them.
+    """
+    if checkpoint["state_dict"].keys() == model.state_dict().keys():
+        return checkpoint["state_dict"]
     content = {**checkpoint, "state_dict": dict(checkpoint["state_dict"])}
     model.on_load_checkpoint(content)
     return content["state_dict"]

@@ -1,10 +1,8 @@
 """Lightning's plugin for checkpoints, which files/checkpoint.py writes; names the best one."""
 
-import io
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins import CheckpointIO
 from typing_extensions import override
 
@@ -22,7 +20,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
     Lightning's own goes through ``$TMPDIR``; from another file system it is copied over the last
     good checkpoint. ``storage_options`` is the path that the replaced file is kept at, or None.
-    Of a model's hyperparameters, those that are modules or functions are left out.
+    Of hyperparameters, those that are or hold modules or functions are left out.
 
     Args:
         root: the run's directory, below which no link is followed; None where there is no run.
@@ -32,18 +30,14 @@ class AtomicCheckpointIO(CheckpointIO):
         super().__init__()
         self._root = root
         self._is_known_to_load = False
-        self._left_out: set[str] | None = None  # names of hyperparameters; None before a save
 
     @override
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        settings = checkpoint.get("hyper_parameters", {})
-        if self._left_out is None:
-            self._left_out = {name for name, value in settings.items() if not can_hold(value)}
-        if self._left_out:
-            kept = {name: settings[name] for name in settings.keys() - self._left_out}
-            checkpoint = {**checkpoint, "hyper_parameters": kept}
+        for key in {"hyper_parameters", "datamodule_hyper_parameters"} & checkpoint.keys():
+            kept = {name: value for name, value in checkpoint[key].items() if not is_code(value)}
+            checkpoint = {**checkpoint, key: kept}
         write_checkpoint(Path(path), checkpoint, keep=storage_options, root=self._root_of(path))
         if not self._is_known_to_load:
             self._check_loads(Path(path))
@@ -75,26 +69,11 @@ class AtomicCheckpointIO(CheckpointIO):
         return self._root if is_below else None
 
 
-def can_hold(value: Any) -> bool:
-    """Return whether a checkpoint that holds a value can be loaded with ``weights_only=True``."""
-    if _is_builtin(value):
-        return True
-    content = io.BytesIO()
-    try:
-        torch.save(value, content)
-        torch.load(io.BytesIO(content.getvalue()), weights_only=True)
-    except Exception:  # whatever pickle or the value's own code says of it
-        return False
-    return True
-
-
-def _is_builtin(value: Any) -> bool:
-    """Return whether a value is made of what any checkpoint can hold."""
-    if type(value) is dict:
-        return all(map(_is_builtin, (*value, *value.values())))
-    if type(value) in (list, tuple):
-        return all(map(_is_builtin, value))
-    return value is None or type(value) in (bool, int, float, str)
+def is_code(value: Any) -> bool:
+    """Return whether a hyperparameter is or holds a module, a class or a function."""
+    if isinstance(value, dict):
+        return any(map(is_code, value.values()))
+    return any(map(is_code, value)) if isinstance(value, list | tuple) else callable(value)
 
 
 def name_best(checkpoint: Path, folder: Path, key: str | None) -> None:

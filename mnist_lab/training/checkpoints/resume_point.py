@@ -43,12 +43,13 @@ class PutBack:
             checkpoint["lr_schedulers"] = []
         self._checkpoint = dict(checkpoint)
         self._callbacks = {**checkpoint["callbacks"], done: None}
-        self.quiet = contextlib.ExitStack()  # which is closed as well if there is no step
-        self.quiet.enter_context(muted(trainer))
+        quiet = contextlib.ExitStack()
+        quiet.enter_context(muted(trainer))
+        self.unmute = quiet.close  # also called if there is no step
 
     def end(self, trainer: L.Trainer) -> None:
         """Restore all that Lightning has restored."""
-        self.quiet.close()
+        self.unmute()
         content = self._given_to_hooks(trainer)
         weights = content.get(_CURRENT, content["state_dict"])
         strict = trainer.lightning_module.strict_loading

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -67,21 +67,29 @@ def claim_folders(
     Raises:
         ConfigError: one has log files of another run.
     """
+    taken: set[tuple[type, Path]] = set()
     for logger, lengths in itertools.zip_longest(loggers, logs or []):
         if isinstance(logger, TensorBoardLogger | CSVLogger) and "://" not in str(logger.log_dir):
             if logs is not None and not Path(logger.log_dir).exists():
-                _continue_version(logger, run_dir.resolve(), lengths or {})
-            _claim(Path(logger.log_dir).resolve(), run_dir.resolve(), lengths or {})
+                _continue_version(logger, run_dir.resolve(), lengths or {}, taken)
+            folder = Path(logger.log_dir).resolve()
+            taken.add((type(logger), folder))
+            _claim(folder, run_dir.resolve(), lengths or {})
 
 
 def _continue_version(
-    logger: TensorBoardLogger | CSVLogger, run_dir: Path, lengths: Mapping[str, int]
+    logger: TensorBoardLogger | CSVLogger,
+    run_dir: Path,
+    lengths: Mapping[str, int],
+    taken: Set[tuple[type, Path]],
 ) -> None:
     """Have a logger that has numbered a new folder by itself use the run's own, if it has one."""
-    new = logger.version
-    for place in sorted(Path(logger.root_dir).glob("version_*"), reverse=True):
-        set_version(logger, place.name)
+    new, ends = logger.version, (path.name[8:] for path in Path(logger.root_dir).glob("version_*"))
+    for number in sorted((int(end) for end in ends if end.isdecimal()), reverse=True):
+        set_version(logger, number)
         folder = Path(logger.log_dir).resolve()
+        if not folder.is_dir() or (type(logger), folder) in taken:
+            continue
         own = {str(run_dir), ""} if folder.is_relative_to(run_dir) else {str(run_dir)}
         if _owner_of(folder) in own and all((folder / name).exists() for name in lengths):
             return

@@ -33,9 +33,15 @@ def test_what_could_not_be_read_again_is_said_at_the_first_save(value: Any, tmp_
 def test_hyperparameters_that_no_checkpoint_can_hold_are_left_out(
     value: Any, tmp_path: Path
 ) -> None:
-    storage, settings = AtomicCheckpointIO(), {"width": [8], "given": value, "in": {"a": value}}
-    for step in range(2):
-        checkpoint = {"state_dict": {}, "hyper_parameters": settings, "global_step": step}
-        storage.save_checkpoint(checkpoint, tmp_path / "last.ckpt")
-        assert read_checkpoint(tmp_path / "last.ckpt")["hyper_parameters"] == {"width": [8]}
+    settings = {"width": [8], "given": value, "in": {"a": [value]}, "name": "x"}
+    keys, path = ("hyper_parameters", "datamodule_hyper_parameters"), tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {}, **dict.fromkeys(keys, settings)}, path)
+    for key in keys:
+        assert list(read_checkpoint(path)[key].items()) == [("width", [8]), ("name", "x")]
     assert settings["given"] is value
+
+
+def test_a_hyperparameter_of_another_kind_is_said_at_the_first_save(tmp_path: Path) -> None:
+    checkpoint = {"state_dict": {}, "hyper_parameters": {"place": Path("x")}}
+    with pytest.raises(ConfigError, match=r"last.ckpt: .*have your code save tensors, numbers"):
+        AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "last.ckpt")

@@ -106,6 +106,23 @@ def test_a_resumed_run_goes_on_in_the_version_that_it_had(
     assert [Path(logger.log_dir).name for logger in (resumed, new)] == ["version_0", "version_2"]
 
 
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+def test_two_loggers_of_a_run_go_on_in_a_version_each(tmp_path: Path) -> None:
+    run_dir, root, logs = tmp_path / "run", tmp_path / "logs", []
+    for number in range(8, 11):  # the first one is another run's; as texts, 9 comes last
+        (root / f"version_{number}").mkdir(parents=True)
+    for _ in range(2):
+        logger = CSVLogger(root, name="")
+        claim_folders([logger], run_dir)
+        logger.log_metrics({"train/loss": 0.5}, step=0)
+        logs += log_lengths([logger])
+        logger.finalize("success")
+    (root / "version_99").touch()
+    resumed = [CSVLogger(root, name=""), CSVLogger(root, name="")]
+    claim_folders(resumed, run_dir, logs)
+    assert {logger.version for logger in resumed} == {11, 12}
+
+
 def test_a_resumed_command_goes_on_in_the_version_that_it_had(tmp_path: Path) -> None:
     few = " ".join(f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test"))
     target = "lightning.pytorch.loggers.TensorBoardLogger"
