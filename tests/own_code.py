@@ -213,6 +213,18 @@ class Renamed(Lit):
             weights[name.removeprefix("old.")] = weights.pop(name)
 
 
+class Noted(Lit):
+    """Notes its network among its hyperparameters, and saves none.
+
+    Args:
+        net: takes ``(B, 1, 28, 28)`` floats and gives ``(B, 10)`` logits.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.hparams["net"] = self.net = net
+
+
 class Attached(Lit):
     """Has weights with its own names, and a hook that only a trainer may call."""
 

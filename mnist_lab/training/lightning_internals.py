@@ -218,7 +218,7 @@ def set_purge_step(logger: TensorBoardLogger, step: int | None) -> None:
 
 def leave_out_of_logs(model: L.LightningModule, name: str) -> None:
     """Have loggers, which write a model's hyperparameters as YAML, not be given this one."""
-    hyperparameters: Any = model._hparams_initial
+    hyperparameters: Any = getattr(model, "_hparams_initial", {})  # of one that saves none
     hyperparameters.pop(name, None)
 
 

@@ -41,6 +41,12 @@ def test_a_lightning_module_is_given_its_network_and_a_partial_optimizer() -> No
     assert model.configure_optimizers().defaults["lr"] == 0.5
 
 
+def test_hyperparameters_need_not_be_saved_for_logs() -> None:
+    net = {"_target_": "own_code.Net", "width": 3}
+    model = build_model(config_of(target="own_code.Noted", net=net))
+    assert model.hparams.net is model.net
+
+
 def config_of(*settings: str, target: str, **arguments: Any) -> DictConfig:
     plain: Any = OmegaConf.to_container(compose(["allow_targets=[own_code]", *settings]))
     plain["model"] = {"_target_": target, **arguments}
