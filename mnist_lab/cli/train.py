@@ -258,6 +258,8 @@ def _points(loader: Loader, master: DictConfig) -> list[list[str]]:
         (points,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     except HydraException as error:
         raise ConfigError(explain(error)) from error
+    except ValueError as error:  # range(1,3,0)
+        raise ConfigError(f"hydra/sweeper=basic: {first_line(error)}") from error
     return points
 
 

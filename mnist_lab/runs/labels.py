@@ -73,7 +73,7 @@ def check_tags(tags: Iterable[str]) -> None:
         ConfigError: one is not.
     """
     for tag in tags:
-        if not _TAG.fullmatch(tag) or len(tag) > _MAX_TAG:
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag) or len(tag) > _MAX_TAG:
             raise ConfigError(
                 f"tag {tag}: must be letters, digits and _ . + -, {_MAX_TAG} at most; a run is "
                 "named by its directory"
