@@ -106,7 +106,7 @@ def main() -> int:
 def lines(recorded: dict[str, Any] | None, only: str) -> dict[str, Any]:
     """Return the exit code and the line of each command of tests/cli/bad_configs.yaml."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from bad_inputs import BAD, make_folder
+    from bad_inputs import BAD, make_folder  # type: ignore[import-not-found]
 
     late = {row["command"] for row in BAD if row.get("late")}  # Lightning or torch refuses it
     commands = list(recorded["found"]) if recorded else [row["command"] for row in BAD]
@@ -260,7 +260,8 @@ def call(command: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = getattr(cli, "main", cli)(shlex.split(command))
+            call: Any = getattr(cli, "main", cli)
+            code = call(shlex.split(command))
     finally:
         for handler in root.handlers:
             handler.close()

@@ -156,7 +156,7 @@ def _drawing(page: Page, folder: Path) -> None:
 def _watch(folder: Path) -> None:
     """Draw the live table while a run trains."""
     words = ("train", "model=mlp", "trainer.max_epochs=50", "hydra.run.dir=outputs/runs/mlp_long")
-    command = [BIN / "mnist-lab", *words]
+    command = [str(BIN / "mnist-lab"), *words]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     try:
         with contextlib.chdir(folder):

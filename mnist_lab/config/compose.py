@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 from hydra.errors import HydraException
@@ -34,6 +35,7 @@ from mnist_lab.config.overrides import (
 from mnist_lab.config.paths import check_place, make_absolute
 from mnist_lab.config.renames import typed_overrides
 from mnist_lab.config.resolve import follow_data, reading, resolve, resolved
+from mnist_lab.config.schema import SCHEMAS, Train
 from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
 from mnist_lab.config.variants import Launch, Parts, Variants
@@ -88,6 +90,10 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         overrides = self.with_names(overrides)
         with _one_line_errors(overrides):
             config = self._from_files(overrides)
+            names = set(config)  # a missing value is not in the config, but its name is
+            for field in fields(Train):
+                if field.name not in names and field.name not in SCHEMAS:
+                    raise ConfigError(f"{field.name}: cannot be left out; give it another value")
             mode = RunMode.MULTIRUN if config.hydra.mode == RunMode.MULTIRUN else mode
             config.hydra.mode = mode
             choices = config.hydra.runtime.choices

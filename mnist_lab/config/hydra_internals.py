@@ -32,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf._utils import get_omega_conf_dumper
 
 from mnist_lab.config.paths import check_utf8
+from mnist_lab.errors import LabError
 
 __all__ = [  # of what others import from here; the functions below need no entry
     "BasicLauncher",
@@ -178,14 +179,24 @@ def build(node: Any, **arguments: Any) -> Any:
     Raises:
         InstantiationException: the object does not take its arguments.
     """
-    with _unchecked_by_hydra():
-        try:
-            return _UTILS.instantiate(node, _convert_="all", **arguments)
-        except InstantiationException:
-            raise
-        except Exception as error:  # which Hydra 1.4 leaves as it is, with the key in a note
-            notes = "\n".join(getattr(error, "__notes__", ()))
-            raise InstantiationException(f"{error!r}\n{notes}") from error
+    with _unchecked_by_hydra(), wrapped_errors():
+        return _UTILS.instantiate(node, _convert_="all", **arguments)
+
+
+@contextlib.contextmanager
+def wrapped_errors() -> Iterator[None]:
+    """Raise what an object says as it is built as Hydra 1.3 does; 1.4 has the key in a note.
+
+    Raises:
+        InstantiationException: the object does not take its arguments.
+    """
+    try:
+        yield
+    except (InstantiationException, LabError):
+        raise
+    except Exception as error:
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        raise InstantiationException(f"{error!r}\n{notes}") from error
 
 
 def _unchecked_by_hydra() -> AbstractContextManager[Any]:

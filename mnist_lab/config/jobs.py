@@ -68,6 +68,7 @@ def arguments_taken() -> Iterator[None]:
         ConfigError: it does not take one.
     """
     try:
-        yield
+        with hydra_internals.wrapped_errors():
+            yield
     except InstantiationException as error:
         raise ConfigError(explain(error)) from error

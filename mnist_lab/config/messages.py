@@ -43,6 +43,9 @@ def explain(error: BaseException) -> str:
             full_key if is_below or not key else key, names, "" if is_below else value
         )
     if "does not support deletion" in str(cause):  # what a schema has
+        parent, name = getattr(cause, "parent_node", None), key.rpartition(".")[2]
+        if isinstance(parent, DictConfig) and parent.get(name) is None:  # as Hydra 1.3 says it
+            return f"{key}: has no value, so that there is nothing to leave out{_belongs(key)}"
         return f"{key}: cannot be left out; give it another value"
     if isinstance(cause, OmegaConfBaseException):
         return _explain_value(override, cause)

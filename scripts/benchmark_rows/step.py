@@ -198,9 +198,7 @@ def _limited(batches: int, share: float) -> int:
 
 
 def _events(run_dir: str, tag: str) -> list[Any]:
-    from tensorboard.backend.event_processing import (  # type: ignore[import-untyped]
-        event_accumulator,
-    )
+    from tensorboard.backend.event_processing import event_accumulator
 
     accumulator = event_accumulator.EventAccumulator(run_dir)
     accumulator.Reload()

@@ -55,7 +55,7 @@ def die_at(point: str, count: int) -> None:
             die_when(is_here=True)
             save(state, file, *more, **options)
 
-        torch.save = half_written
+        vars(torch)["save"] = half_written
         return
 
     def watched(call: Callable[..., Any], is_point: Callable[..., bool], after: bool) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 from mnist_lab.models import MLP
 
 
-class Manual(MLP):
+class Manual(MLP):  # type: ignore[misc]  # as users have it, though it is final
     """Steps one optimizer itself."""
 
     def __init__(self, **options: Any) -> None:
@@ -28,7 +28,7 @@ class Manual(MLP):
         return loss
 
 
-class TwoOptimizers(Manual):
+class TwoOptimizers(Manual):  # type: ignore[misc]
     """Has an optimizer for weights and one for biases."""
 
     def configure_optimizers(self) -> Any:

@@ -57,9 +57,9 @@ def write_page(rows: Sequence[Mapping[str, Any]]) -> None:
     pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
     for path, block in blocks(rows).items():
         text = path.read_text(encoding="utf-8")
-        if not pattern.search(text):
+        if (found := pattern.search(text)) is None:
             raise SystemExit(f"{path}: no {START} in it")
-        path.write_text(pattern.sub(lambda _, block=block: block, text), encoding="utf-8")
+        path.write_text(text[: found.start()] + block + text[found.end() :], encoding="utf-8")
     if rows:
         draw([row for row in rows if row["data"] == "mnist"])
 

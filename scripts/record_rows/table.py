@@ -93,7 +93,7 @@ def _members(folder: Path, record: Record) -> list[dict[str, Any]]:
 
 
 def _is_busy(seed: dict[str, Any]) -> bool:
-    return seed.get("jobs", 1) > 1 or max(seed["load_average"]) > _BUSY * seed["cores"]
+    return bool(seed.get("jobs", 1) > 1 or max(seed["load_average"]) > _BUSY * seed["cores"])
 
 
 def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

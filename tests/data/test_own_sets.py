@@ -200,6 +200,7 @@ def test_keras_names(tmp_path: Path, mnist_test: Split) -> None:
     assert torch.equal(data.split(train=False).labels, mnist_test.labels[20:30])
 
 
+@pytest.mark.filterwarnings(r"ignore:hydra.utils.instantiate\(\) resolved:UserWarning")
 def test_python_keeps_the_images_that_the_command_keeps(tmp_path: Path) -> None:
     path, content = tmp_path / "sorted.npz", arrays()
     parts = {"x_train": "images", "y_train": "labels", "x_test": "images", "y_test": "labels"}
