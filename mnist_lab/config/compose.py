@@ -104,9 +104,9 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             check_sweeps(parse_overrides(overrides), mode)
             key = "run" if mode == RunMode.RUN else "sweep"
             with reading(config):
+                self._check_hydra(config.hydra)
                 check_place(f"hydra.{key}.dir", str(config.hydra[key].dir or ""))
             check_run_places(config)
-            self._check_hydra(config.hydra)
             make_absolute(config)
             if mode == RunMode.RUN:
                 follow_data(config)
@@ -132,6 +132,9 @@ class Loader(hydra_internals.ConfigLoaderImpl):
 
     def _check_hydra(self, hydra: DictConfig) -> None:
         """Refuse what Hydra itself takes for granted of its own node."""
+        for name in ("run", "sweep"):
+            if not OmegaConf.is_dict(hydra[name]):
+                raise ConfigError(f"hydra.{name}={shown(hydra[name])}: must be a mapping")
         for name in ("launcher", "sweeper"):
             if OmegaConf.select(hydra, f"{name}._target_") is None:
                 options = ", ".join(self.get_group_options(f"hydra/{name}"))
@@ -280,10 +283,13 @@ def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         about = f"{typed[0]}: " if typed and "nterpolation" in str(error) else ""
         raise ConfigError(f"{about}{explain(error)}") from error
-    except AssertionError:  # Hydra's, of a choice that is an interpolation to what has no value yet
+    except (AssertionError, AttributeError):  # Hydra's, which takes some values for granted
+        params = [text for text in overrides if "hydra.sweeper.params" in text]
+        if params:  # null with hydra/sweeper=basic
+            raise ConfigError(f"{params[0]}: type what is varied instead, as in seed=1,2") from None
         if not typed:
             raise
-        raise ConfigError(f"{typed[0]}: must be the name of a choice") from None
+        raise ConfigError(f"{typed[0]}: cannot be an interpolation; type its value") from None
     except UserWarning as warning:
         place = re.sub(r".*, path=(.*) is not available\.", r"\1", str(warning))
         raise ConfigError(f"hydra.searchpath: {place}: no such folder") from None
