@@ -4,23 +4,19 @@ import argparse
 import contextlib
 import logging
 import os
-import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.cli.arguments import Parser
 from mnist_lab.cli.heavy_imports import without_collector
 from mnist_lab.cli.sweep_result import print_outcome
-from mnist_lab.config.allowlist import check_roles
+from mnist_lab.cli.train_job import Job
 from mnist_lab.config.compose import Loader
 from mnist_lab.config.cross_validation import check_grid, folds_for
 from mnist_lab.config.hydra_internals import BasicSweeper, Hydra, get_args_parser
@@ -42,7 +38,6 @@ from mnist_lab.config.sweep_schema import RANGE_TEST, STUDY
 from mnist_lab.config.validate import check
 from mnist_lab.errors import (
     ConfigError,
-    LabError,
     StorageError,
     UntrustedError,
     first_line,
@@ -55,7 +50,6 @@ from mnist_lab.sweeps.launch.registry import is_launcher_of_the_lab, own_launche
 from mnist_lab.sweeps.lr_range import RangeTest
 from mnist_lab.sweeps.space import overrides_of, parse_space
 from mnist_lab.sweeps.sweeper import StudySweeper
-from mnist_lab.training.observer import current_observer
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +154,7 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool, is_crossed: bo
     choose_bits(config.get("bits"))
     if is_crossed:
         check_grid(config)
-    job = _Job(loader.allowed)
+    job = Job(loader.allowed)
     try:
         with _logging_set_up(job):
             if config.hydra.mode == RunMode.RUN:
@@ -187,7 +181,7 @@ def _launch(loader: Loader, overrides: list[str], multirun: bool, is_crossed: bo
     return job.result()
 
 
-def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
+def _run(loader: Loader, config: DictConfig, job: Job) -> None:
     checked = resolved(config)
     check(checked)
     if checked.trainer.accelerator not in (None, "auto", "cpu"):
@@ -210,7 +204,7 @@ def _run(loader: Loader, config: DictConfig, job: "_Job") -> None:
 
 
 @contextlib.contextmanager
-def _logging_set_up(job: "_Job") -> Iterator[None]:
+def _logging_set_up(job: Job) -> Iterator[None]:
     """Turn what logging refuses before the first job starts into a ConfigError."""
     try:
         yield
@@ -220,7 +214,7 @@ def _logging_set_up(job: "_Job") -> Iterator[None]:
         raise ConfigError(f"hydra.job_logging: {first_line(error)}") from error
 
 
-def _sweep_by_plugin(loader: Loader, config: DictConfig, job: "_Job") -> None:
+def _sweep_by_plugin(loader: Loader, config: DictConfig, job: Job) -> None:
     """Run a sweep of Hydra's basic sweeper, or of another package, once its trials are checked."""
     if is_sealed(config):
         raise ConfigError(
@@ -261,98 +255,3 @@ def _points(loader: Loader, master: DictConfig) -> list[list[str]]:
     except ValueError as error:  # range(1,3,0)
         raise ConfigError(f"hydra/sweeper=basic: {first_line(error)}") from error
     return points
-
-
-class _Job:
-    """What Hydra calls for each run; it keeps all errors, since Hydra tells of the first only.
-
-    Args:
-        allowed: the targets that the command line opened.
-    """
-
-    def __init__(self, allowed: list[str]) -> None:
-        self.allowed = allowed
-        self.failures: list[tuple[str, Exception]] = []
-        self.has_started = False
-        self.has_diverged = False
-
-    def __call__(self, config: DictConfig) -> float | None:
-        """Train, and keep the error if there is one.
-
-        Raises:
-            Exception: what the run raised, except for a single run's error that a user can mend:
-                Hydra would print a line of its own besides ours.
-        """
-        self.has_started = True
-        hydra: Any = HydraConfig.get()
-        is_single = hydra.mode == RunMode.RUN
-        try:
-            OmegaConf.resolve(config)  # once, so that what is checked is what is built
-            with without_collector():
-                from mnist_lab.cli.run_result import print_result
-                from mnist_lab.training.checkpoints.longer_run import go_further
-                from mnist_lab.training.run import run
-
-            check_roles(OmegaConf.to_container(config), self.allowed)
-            if is_single:
-                go_further(config)
-            result = run(config)
-            print_result(result)
-            self.has_diverged |= bool(result.diverged)
-            return result.value
-        except Exception as raised:
-            error = _mendable(raised, is_own_code=bool(self.allowed))
-            if current_observer() is not None:  # the trial's record has it
-                raise error from (None if error is raised else raised)
-            if not is_single:
-                name = f"job {hydra.job.num} ({' '.join(given_overrides(hydra))})"
-                log.error("%s: %s", name, error, exc_info=not isinstance(error, LabError))
-                self.failures.append((name, error))
-                raise
-            if not isinstance(error, LabError):
-                raise
-            self.failures.append(("", error))
-            return None
-
-    def result(self) -> int:
-        """Return 0 if every job went well, 1 if not or if one diverged; print a sweep's failures.
-
-        Raises:
-            LabError: the only job failed.
-        """
-        for name, error in self.failures:
-            if not name:
-                raise error
-            summary = f"{type(error).__name__}: {first_line(error)}"
-            print(f"mnist-lab train: {name}: {summary}", file=sys.stderr)
-        return 1 if self.failures or self.has_diverged else 0
-
-
-def _mendable(error: Exception, is_own_code: bool) -> Exception:
-    """Return the error of ours that Hydra wrapped, or one line for arguments that do not fit.
-
-    An error of the user's own classes stays as it is, as its traceback is worth having.
-    """
-    if not isinstance(error, InstantiationException):
-        return error
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, LabError):
-            return cause
-        if isinstance(cause, ImportError):
-            return ConfigError(explain(error))
-        cause = cause.__cause__
-    if not is_own_code:
-        return ConfigError(explain(error))
-    if _is_of_the_call(error):
-        return ConfigError(f"{explain(error)}; a YAML file of its own has the arguments it takes")
-    return error
-
-
-def _is_of_the_call(error: InstantiationException) -> bool:
-    """Return whether a class was not reached, as it does not take the arguments it is given."""
-    cause = error.__cause__
-    if not isinstance(cause, TypeError):
-        return False
-    *_, (frame, _) = traceback.walk_tb(cause.__traceback__)
-    return str(frame.f_globals["__name__"]).startswith("hydra.")
