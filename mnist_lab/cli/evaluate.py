@@ -89,7 +89,7 @@ def _is_override(word: str) -> bool:
 
 
 def _check_once(runs: Sequence[Path]) -> None:
-    places = [run.resolve() for run in runs]
+    places = list(map(os.path.realpath, runs))  # takes links in a circle, as resolve does not
     for number, run in enumerate(runs):
         if places[number] in places[:number]:
             raise ConfigError(f"{run}: must be named once")

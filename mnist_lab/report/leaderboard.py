@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -218,10 +219,10 @@ class Leaderboard:
             if not 1 <= int(name) <= len(self.rows):
                 raise ConfigError(f"--compare {name}: no such row; there are 1 to {len(self.rows)}")
             return self.rows[int(name) - 1], None
-        place = path.resolve()
+        place = os.path.realpath(path)
         for row in self.rows:
             for run in row.runs:
-                if run.path.resolve() == place:
+                if os.path.realpath(run.path) == place:
                     return row, run
         raise ConfigError(
             f"--compare {name}: must be a row's number or the directory of a finished run in the "

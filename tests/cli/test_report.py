@@ -194,6 +194,7 @@ def test_the_page_replaces_no_pipe(tmp_path: Path) -> None:
         ("report empty", 3, "empty: no finished run in or below it"),
         ("report one --csv --json", 2, "not allowed with"),
         ("report one --compare 1 7", 2, "--compare 7: no such row; there are 1 to 1"),
+        ("report one --compare 1 circle", 2, "--compare circle: must be a row's number or"),
         ("report one --compare 1", 2, "expected 2 arguments"),
         ("report one --html empty", 2, "empty: must be a regular file"),
         ("report one --html none/page.html", 5, "no such directory: none"),
@@ -203,6 +204,7 @@ def test_the_page_replaces_no_pipe(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_one_line(words: str, code: int, text: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
     make_run(tmp_path / "one/a", 0, 0.9)
     done = run(words, tmp_path, **without_torch(tmp_path))
     assert done.returncode == code, done.stderr

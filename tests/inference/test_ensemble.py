@@ -67,6 +67,7 @@ def test_no_validation_in_common_leaves_the_test(runs: Path) -> None:
     [
         ("1 --ensemble", 2, "--ensemble: must have two runs or more"),
         ("1 2 1/", 2, "1: must be named once"),
+        ("1 circle --ensemble", 3, "circle/config.yaml: no such file"),
         ("1 missing --ensemble", 3, "missing/config.yaml: no such file"),
         ("1 fashion --ensemble", 2, "data.dataset=fashion_mnist, but mnist in 1"),
         ("1 classes --ensemble", 2, "model.num_classes=12, but 10 in 1"),
@@ -80,6 +81,8 @@ def test_what_cannot_be_averaged_is_one_line(
 ) -> None:
     shutil.copytree(runs / "1", runs / "empty", dirs_exist_ok=True)
     shutil.rmtree(runs / "empty" / "checkpoints")
+    (runs / "circle").unlink(missing_ok=True)
+    (runs / "circle").symlink_to("circle")
     for name, line in [("fashion", "dataset: fashion_mnist"), ("classes", "num_classes: 12")]:
         shutil.copytree(runs / "1", runs / name, dirs_exist_ok=True)
         config = (runs / name / "config.yaml").read_text()
