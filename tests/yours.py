@@ -333,7 +333,7 @@ ROWS = {
     ),
     "lightning_module": Own(
         "a model with steps of its own, any `LightningModule`",
-        "model=mine monitor=val_loss mode=min",
+        "model=mine monitor=val_loss",
         LIGHTNING,
         ("model/mine.yaml", "_target_: lightning_module.Lit\nwidth: 8\n"),
         "model.width=8,9",

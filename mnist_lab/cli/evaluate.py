@@ -40,6 +40,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--ensemble", action="store_true", help=text)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     options = parser.parse_intermixed_args(arguments)
+    if _is_override(options.run):
+        raise ConfigError(f"{options.run}: must be a run's directory, whose best checkpoint it is")
     overrides = [word for word in options.more if _is_override(word)]
     places = [Path(options.run), *(Path(word) for word in options.more if word not in overrides)]
     _check_once(places)

@@ -6,11 +6,13 @@ jobs.py hands the very config that was checked to Hydra's jobs.
 
 import contextlib
 import copy
+import logging
 import pickle
 import re
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -22,6 +24,7 @@ from mnist_lab.config import hydra_internals
 from mnist_lab.config.allowlist import check_hydra_targets, check_targets
 from mnist_lab.config.knob import shown
 from mnist_lab.config.messages import explain
+from mnist_lab.config.options import CONF
 from mnist_lab.config.overrides import (
     RANGE,
     check_sweeps,
@@ -41,6 +44,8 @@ from mnist_lab.config.validate import check
 from mnist_lab.config.variants import Launch, Parts, Variants
 from mnist_lab.config.write_paths import check_folders, check_run_places, check_texts
 from mnist_lab.errors import ConfigError, LabError, UntrustedError
+
+_log = logging.getLogger(__name__)
 
 
 class Loader(hydra_internals.ConfigLoaderImpl):
@@ -66,6 +71,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         path = search_path(config_dirs)
         super().__init__(path)
         self.repository = Repository(path)
+        self._config_dirs = config_dirs
         self.is_from_file = typed is not None
         typed = overrides if typed is None else typed
         self.allowed = opened_targets(typed)
@@ -101,6 +107,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                 raise ConfigError(
                     f"sweep={RANGE}: must be typed, and hydra/sweeper must be left out with it"
                 )
+            self._say_hidden(choices)
             check_sweeps(parse_overrides(overrides), mode)
             key = "run" if mode == RunMode.RUN else "sweep"
             with reading(config):
@@ -115,6 +122,15 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             check_hydra_targets(hydra, self.allowed)
             self._check_code(plain)
         return config
+
+    def _say_hidden(self, choices: Mapping[str, Any]) -> None:
+        """Say which file of the user's own is not taken, as conf/ has a choice of its name."""
+        for group, name in choices.items():
+            for folder in self._config_dirs:
+                path = Path(folder, group, f"{name}.yaml")
+                if path.exists() and Path(CONF, group, path.name).exists():
+                    text = "%s: not taken, as the lab has a choice of that name; rename it"
+                    _log.warning(text, path)
 
     def with_names(self, overrides: Sequence[str]) -> list[str]:
         """Return overrides as Hydra takes them, whose choices of groups are names.

@@ -79,7 +79,7 @@ def _belongs(key: str) -> str:
     """Return in a clause which choices have a known key; nothing where all of its group have."""
     group, owners = key.partition(".")[0], _owners(key)
     if len(owners) == len(SCHEMAS.get(group, {})):
-        return ""
+        return "; a file of one's own has it below `defaults: [auto]`" if group == "trainer" else ""
     # own is chosen by a _target_
     is_choice = len(owners) == 1 and owners[0] != "own" and owners[0] in choices(group)
     chosen = f"; {group}={owners[0]} chooses it" if is_choice else ""
@@ -162,6 +162,8 @@ def _explain_value(override: str, cause: OmegaConfBaseException) -> str:
     if knob is not None and is_value:
         return f"{about}: must be {requirement(knob)}"
     reason = _one_line(str(cause.msg or cause).partition("\n")[0])
+    if (named := re.search(r"nterpolation key '([\w.]+)'", reason)) and (meant := hint(named[1])):
+        reason += f"; {meant}"
     return f"{about}: {reason}" if about else reason
 
 

@@ -22,15 +22,20 @@ def without_class(name: str) -> str:
 
 
 def best_mode(monitor: Any, *, _root_: Any) -> str:
-    """Return the mode of a monitor that none was typed for: ``max``, or as a metric's class says.
+    """Return the mode of a monitor that none was typed for.
+
+    It is as a metric's class says; of any other name ``min`` for a loss, else ``max``.
 
     Args:
         monitor: the metric's name.
         _root_: the whole config, whose targets are not checked yet: a class of another package
             than torchmetrics is not imported, and its mode taken to be ``max``.
     """
-    node: Any = (_root_.get("metrics") or {}).get(without_class(str(monitor)).removeprefix("val/"))
-    return mode_of(str(node.get("_target_")) if isinstance(node, Mapping) else "")
+    name = without_class(str(monitor))
+    node: Any = (_root_.get("metrics") or {}).get(name.removeprefix("val/"))
+    if not isinstance(node, Mapping):
+        return METRICS.get(name, "min" if "loss" in name else "max")
+    return mode_of(str(node.get("_target_")))
 
 
 def mode_of(target: str) -> str:

@@ -6,7 +6,7 @@ _DEVICES = "trainer=gpu is one GPU, trainer=ddp all of a machine"
 _STOPPING = "callbacks=early_stopping, then callbacks.early_stopping.patience=N"
 _CHECKPOINT = "mnist-lab resume RUN goes on with a run, and init_from=RUN begins with its weights"
 _CALLBACKS = "the default has checkpoints, progress and pictures"
-_SEARCH = "sweep=mlp_search with -m is a search"
+_SEARCH = "sweep=mlp_search with -m is a search; one of your own is a file of a folder sweep"
 _BY_NAME = {
     "ckpt_path": _CHECKPOINT,
     "resume_from_checkpoint": _CHECKPOINT,
@@ -26,6 +26,8 @@ _BY_KEY = {
     "early_stopping": _STOPPING,
     "patience": _STOPPING,
     "optimized_metric": "monitor=val/acc mode=max is what runs and searches are judged by",
+    "hydra.sweeper.direction": "mode=max or mode=min",
+    "hydra.sweeper.n_jobs": "hydra/launcher=parallel has processes of one machine",
     "task_name": "name=NAME is part of the directory's name",
     "datamodule": "data=mnist chooses a set",
     "hydra/sweeper=optuna": "hydra/sweeper=study, the default, searches with Optuna",
@@ -44,7 +46,8 @@ _BY_KEY = {
 }
 _BY_GROUP = {
     "extras": "mnist-lab train --cfg job prints the config, and tags=[a,b] are a run's",
-    "paths": "hydra.run.dir=DIR is the directory of a run, hydra.sweep.dir=DIR that of a sweep",
+    "paths": "hydra.run.dir=DIR is the directory of a run, hydra.sweep.dir=DIR that of a sweep, "
+    "and ${run_dir} stands for it in a file",
 }
 
 

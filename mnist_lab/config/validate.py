@@ -28,8 +28,10 @@ from mnist_lab.config.knob import check_knob, knobs_of, nearest, requirement, sh
 from mnist_lab.config.messages import unknown_key
 from mnist_lab.config.metrics import TAKEN, measured, without_class
 from mnist_lab.config.options import choices
+from mnist_lab.config.other_names import hint
 from mnist_lab.config.portable_bits import check_bits
 from mnist_lab.config.schema import SCHEMAS
+from mnist_lab.config.trainer_schema import Trainer
 from mnist_lab.data.sets import check_fold, chosen_set, num_classes_of
 from mnist_lab.errors import ConfigError
 from mnist_lab.runs.directory import has_launcher
@@ -53,11 +55,14 @@ def check(config: DictConfig) -> None:
     for group in SCHEMAS:
         if plain.get(group, "???") == "???":
             raise ConfigError(f"{group}: must be chosen, one of {', '.join(choices(group))}")
+    _check_own_files(plain)
     check_labels(*(plain.get(name) for name in LABELS))
     for group in ("callbacks", "logger", "metrics"):
         for name, node in (plain[group] or {}).items():
             if not _is_node(node):
                 problem = "must be a mapping with a _target_;"
+                if meant := hint(f"{group}={name}"):
+                    problem = f"{problem} {meant};"
                 if isinstance(node, dict) and name in choices(group):  # as a recipe sets keys of
                     problem = f"is set, but not chosen; {group}={name} chooses it,"
                 raise ConfigError(
@@ -83,6 +88,18 @@ def check(config: DictConfig) -> None:
     _check_trainer(plain)
     built = {name: plain[name] for name in _BUILT if plain[name]}
     check_roles(built, plain["allow_targets"], only_foreign=True)
+
+
+def _check_own_files(plain: dict[str, Any]) -> None:
+    """Check that a choice of the user's own has what its group must have."""
+    for group in ("model", "data"):
+        if not _is_node(plain[group]):
+            raise ConfigError(f"{group}: the file that is chosen must have a _target_")
+    if not {field.name for field in fields(Trainer)} <= plain["trainer"].keys():
+        raise ConfigError(
+            "trainer: the file that is chosen must begin with `defaults: [auto]`, and have what it "
+            "changes below that"
+        )
 
 
 def _plain(config: DictConfig, name: str) -> Any:

@@ -38,7 +38,8 @@ def check_run_places(config: DictConfig) -> None:
     ):
         if text != own:
             raise ConfigError(
-                f"{key}: follows hydra.run.dir, or hydra.sweep.dir in a sweep; set that"
+                f"{key}: follows hydra.run.dir, or hydra.sweep.dir in a sweep; set that, and leave "
+                "this out"
             )
 
 

@@ -4,17 +4,18 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import lightning as L
 from torch import Tensor, nn
 
 from mnist_lab.errors import ConfigError, listed
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.files.regular import check_links
-from mnist_lab.training.checkpoints.newest import best_of, check_weights
+from mnist_lab.training.checkpoints.newest import best_of, check_weights, weights_of
 
 _MOST_NAMED = 12  # layers in an error
 
 
-def load_initial(model: nn.Module, source: Path) -> dict[str, str]:
+def load_initial(model: L.LightningModule, source: Path) -> dict[str, str]:
     """Put the weights of a run's best checkpoint, or of a file, into a model to be trained.
 
     Where the model's last layer has another number of outputs, as for other classes, that layer
@@ -32,11 +33,11 @@ def load_initial(model: nn.Module, source: Path) -> dict[str, str]:
         path, checkpoint = best_of(source)
     else:
         path, checkpoint = source, read_checkpoint(source)
-    stored, own = checkpoint["state_dict"], model.state_dict()
+    stored, own = weights_of(checkpoint, model), model.state_dict()
     weights = {**stored, **{name: own[name] for name in _of_other_classes(stored, own)}}
     check_weights(path, weights, model)
     model.load_state_dict(weights)
-    return {"path": str(path), "sha256": sha256_of(stored)}
+    return {"path": str(path), "sha256": sha256_of(checkpoint["state_dict"])}
 
 
 def _of_other_classes(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:

@@ -11,10 +11,12 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     LearningRateFinder,
+    ModelCheckpoint,
     ModelPruning,
     ModelSummary,
     ProgressBar,
@@ -40,6 +42,7 @@ from mnist_lab.training.library_errors import settings_taken
 from mnist_lab.training.lightning_internals import leave_out_of_logs, starts_by_copying
 from mnist_lab.training.model_summary import Summary
 from mnist_lab.training.precision import check_portable, device_type, resolve_precision
+from mnist_lab.training.progress import Progress
 from mnist_lab.training.silenced_warnings import ignore_noise
 
 _SEARCHES = "changes a setting of which config.yaml says something else; search with a sweep, -m "
@@ -67,6 +70,8 @@ def build_model(config: DictConfig) -> Any:
     if issubclass(built, Classifier):  # another module may mean something else by these names
         lacking = [name for name in ("optimizer", "scheduler") if name not in config.model]
         settings = {name: _by_name(config[name]) for name in lacking if takes(built, name)}
+    else:
+        _check_typed(config.model._target_)
     if config.model.get("net") is not None and is_the_labs(config.model._target_):
         settings["_recursive_"] = False  # the class and its arguments, which the checkpoint holds
     node: Any = OmegaConf.to_container(config.model)
@@ -77,6 +82,21 @@ def build_model(config: DictConfig) -> Any:
     _check_arguments(model)
     freeze(model, config.get("freeze") or [])
     return model
+
+
+def _check_typed(target: str) -> None:
+    """Refuse a typed setting of the groups that no model but a ``Classifier`` is built with.
+
+    Raises:
+        ConfigError: there is one; a sweep of it would compare trials that do not differ.
+    """
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+    for text in typed:
+        key = text.lstrip("+~").partition("=")[0]
+        if (group := key.partition(".")[0]) in ("optimizer", "scheduler"):
+            raise ConfigError(
+                f"{text}: {target} has its own {group}; an argument of it is typed as model.{key}"
+            )
 
 
 def _check_arguments(model: L.LightningModule) -> None:
@@ -155,13 +175,20 @@ def build_trainer(
     shows_model = options.get("enable_model_summary", True) and not options.get("barebones")
     if shows_model and not any(isinstance(own, ModelSummary) for own in options["callbacks"]):
         options["callbacks"].append(Summary())
-    if not any(isinstance(callback, ProgressBar) for callback in options["callbacks"]):
+    bars = [callback for callback in options["callbacks"] if isinstance(callback, ProgressBar)]
+    if not bars:
         options.setdefault("enable_progress_bar", False)  # Lightning would add its own
+    if len(bars) > 1:  # one of the user's own
+        options["callbacks"] = [
+            callback for callback in options["callbacks"] if not isinstance(callback, Progress)
+        ]
     if options.get("barebones"):
         options["logger"] = False
     elif "logger" not in options:
         options["logger"] = build_loggers(config) or False
-    if "checkpoint" not in nodes:
+    if not any(isinstance(callback, ModelCheckpoint) for callback in options["callbacks"]) and (
+        "checkpoint" not in nodes
+    ):
         options["enable_checkpointing"] = False
     storage = AtomicCheckpointIO(Path(config.run_dir))
     options["plugins"] = [storage, *_as_list(options.get("plugins", []))]

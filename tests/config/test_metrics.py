@@ -29,4 +29,8 @@ def test_mode_follows_a_metric_and_imports_nothing_unchecked(target: str, mode: 
 def test_monitors_are_the_labs_and_those_added() -> None:
     assert list(measured(None)) == ["val/acc", "val/loss", "train/acc", "train/loss"]
     assert list(measured({"f1": {}})) == [*measured(None), "val/f1"]
-    assert best_mode("val/acc", _root_=OmegaConf.create({})) == "max"
+    for name, mode in (
+        *(("val/acc", "max"), ("val/loss", "min"), ("val_loss", "min"), ("val/x", "max")),
+        *(("train/loss", "min"), ("loss/dataloader_idx_0", "min")),
+    ):
+        assert best_mode(name, _root_=OmegaConf.create({})) == mode

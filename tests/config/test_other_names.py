@@ -18,6 +18,8 @@ from mnist_lab.config.other_names import hint
         ("logger=false", "logger=none"),
         ("callbacks=false", "callbacks=none"),
         ("early_stopping", "callbacks=early_stopping"),
+        ("hydra.sweeper.direction", "mode=max"),
+        ("hydra.sweeper.n_jobs", "hydra/launcher=parallel"),
         ("callbacks=rich_progress_bar", "the default has checkpoints, progress"),
     ],
 )

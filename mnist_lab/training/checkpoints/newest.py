@@ -23,6 +23,7 @@ from mnist_lab.training.checkpoints.plugin import EARLIER_BEST
 from mnist_lab.training.checkpoints.resume_state import KEY, is_count, read_snapshot
 from mnist_lab.training.judged_weights import JUDGED
 
+_COMPILED = "_orig_mod."  # which torch.compile puts into the names of weights
 _DAMAGED = Path(CHECKPOINTS, "damaged.ckpt")
 _log = logging.getLogger(__name__)
 
@@ -209,11 +210,15 @@ def _is_like(value: Any, needed: Any) -> bool:
 def weights_of(checkpoint: Mapping[str, Any], model: L.LightningModule) -> Any:
     """Return a checkpoint's weights by the names that a model has.
 
-    Where they have others, the model's own ``on_load_checkpoint`` names them.
+    Where they have others, the model was compiled, or its own ``on_load_checkpoint`` names them.
     """
-    if checkpoint["state_dict"].keys() == model.state_dict().keys():
-        return checkpoint["state_dict"]
-    content = {**checkpoint, "state_dict": dict(checkpoint["state_dict"])}
+    stored, names = checkpoint["state_dict"], model.state_dict().keys()
+    if stored.keys() == names:
+        return stored
+    plain = {name.replace(_COMPILED, ""): weight for name, weight in stored.items()}
+    if plain.keys() == names:
+        return plain
+    content = {**checkpoint, "state_dict": dict(stored)}
     model.on_load_checkpoint(content)
     return content["state_dict"]
 
