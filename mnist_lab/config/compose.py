@@ -9,6 +9,7 @@ import copy
 import logging
 import pickle
 import re
+import traceback
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -299,13 +300,17 @@ def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         about = f"{typed[0]}: " if typed and "nterpolation" in str(error) else ""
         raise ConfigError(f"{about}{explain(error)}") from error
-    except (AssertionError, AttributeError):  # Hydra's, which takes some values for granted
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals["__name__"]).startswith("mnist_lab."):
+            raise
+        # Hydra's, which takes some values for granted.
         params = [text for text in overrides if "hydra.sweeper.params" in text]
         if params:  # null with hydra/sweeper=basic
             raise ConfigError(f"{params[0]}: type what is varied instead, as in seed=1,2") from None
-        if not typed:
+        if not (about := typed or [text for text in overrides if "hydra." in text]):
             raise
-        raise ConfigError(f"{typed[0]}: cannot be an interpolation; type its value") from None
+        raise ConfigError(f"{about[0]}: is not what Hydra takes there") from None
     except UserWarning as warning:
         place = re.sub(r".*, path=(.*) is not available\.", r"\1", str(warning))
         raise ConfigError(f"hydra.searchpath: {place}: no such folder") from None
