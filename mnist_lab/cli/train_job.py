@@ -49,8 +49,10 @@ class Job:
                 from mnist_lab.cli.run_result import print_result
                 from mnist_lab.training.checkpoints.longer_run import go_further
                 from mnist_lab.training.run import run
+                from mnist_lab.training.trainer import check_typed
 
             check_roles(OmegaConf.to_container(config), self.allowed)
+            check_typed(config, given_overrides(hydra))
             if is_single:
                 go_further(config)
             result = run(config)

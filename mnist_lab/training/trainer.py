@@ -4,14 +4,13 @@ import inspect
 import io
 import os
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
@@ -70,8 +69,6 @@ def build_model(config: DictConfig) -> Any:
     if issubclass(built, Classifier):  # another module may mean something else by these names
         lacking = [name for name in ("optimizer", "scheduler") if name not in config.model]
         settings = {name: _by_name(config[name]) for name in lacking if takes(built, name)}
-    else:
-        _check_typed(config.model._target_)
     if config.model.get("net") is not None and is_the_labs(config.model._target_):
         settings["_recursive_"] = False  # the class and its arguments, which the checkpoint holds
     node: Any = OmegaConf.to_container(config.model)
@@ -82,21 +79,6 @@ def build_model(config: DictConfig) -> Any:
     _check_arguments(model)
     freeze(model, config.get("freeze") or [])
     return model
-
-
-def _check_typed(target: str) -> None:
-    """Refuse a typed setting of the groups that no model but a ``Classifier`` is built with.
-
-    Raises:
-        ConfigError: there is one; a sweep of it would compare trials that do not differ.
-    """
-    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
-    for text in typed:
-        key = text.lstrip("+~").partition("=")[0]
-        if (group := key.partition(".")[0]) in ("optimizer", "scheduler"):
-            raise ConfigError(
-                f"{text}: {target} has its own {group}; an argument of it is typed as model.{key}"
-            )
 
 
 def _check_arguments(model: L.LightningModule) -> None:
@@ -138,6 +120,27 @@ def _by_name(settings: DictConfig) -> Any:
     if "_target_" in plain:
         plain["name"] = plain.pop("_target_")
     return plain
+
+
+def check_typed(config: DictConfig, typed: Iterable[str]) -> None:
+    """Refuse a typed setting of a group that the config's model is not built with.
+
+    Args:
+        config: the whole config.
+        typed: its overrides.
+
+    Raises:
+        ConfigError: there is one; a sweep of it would compare trials that do not differ.
+    """
+    target = str(config.model._target_)
+    if issubclass(pkgutil.resolve_name(target), Classifier):
+        return
+    for text in typed:
+        key = text.lstrip("+~").partition("=")[0]
+        if (group := key.partition(".")[0]) in ("optimizer", "scheduler"):
+            raise ConfigError(
+                f"{text}: {target} has its own {group}; an argument of it is typed as model.{key}"
+            )
 
 
 @settings_taken()
