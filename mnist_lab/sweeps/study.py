@@ -1,4 +1,4 @@
-"""Suggestions, results and pruning of a sweep, kept in an Optuna study."""
+"""Asks an Optuna study for the next trials, and tells it their results and prunings."""
 
 import contextlib
 import copy

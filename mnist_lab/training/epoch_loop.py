@@ -1,4 +1,4 @@
-"""A faster drop-in for Lightning's training epoch loop.
+"""Lightning's loop over the steps of an epoch, with less between two of them.
 
 Lightning reaches a step through some forty lookups, contexts and closures, which for a small MLP
 cost half as much as the step itself. ``FastEpochLoop`` does the same in the same order, looking up

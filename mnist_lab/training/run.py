@@ -1,4 +1,4 @@
-"""One run from config to result: builds the objects, trains them, and leaves a run directory."""
+"""One run from config to result: begins or resumes its directory, builds the objects and trains."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""The point of a run at which its state is taken, and put back a second time.
+"""Takes the state of a run within training; puts it back once more after Lightning has done so.
 
 Lightning restores it before a run starts. After that come the hooks of a start and of an epoch's
 start, which ran before the state was taken: they change weights, learning rates and counts again,

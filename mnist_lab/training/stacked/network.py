@@ -1,4 +1,4 @@
-"""A stack of softmax regressions or MLPs, to the bit, and which optimizers can be stacked."""
+"""Stacks softmax regressions or MLPs into one network, bit for bit, where that can be done."""
 
 import copy
 from collections.abc import Sequence
