@@ -14,17 +14,34 @@ COMPILED = """\
             self.net = torch.compile(self.net, backend="eager")
 
     def forward(self, images):"""
-RICH = "lightning.pytorch.callbacks.RichProgressBar"
+BARS = """\
+from lightning.pytorch.callbacks import RichProgressBar
+
+from mnist_lab.callbacks import Progress
+
+
+class Bar(RichProgressBar):
+    def on_train_start(self, *arguments):
+        super().on_train_start(*arguments)
+        print("trained with", type(self).__name__)
+
+
+class Lines(Progress):
+    def on_train_start(self, *arguments):
+        super().on_train_start(*arguments)
+        print("trained with", type(self).__name__)
+"""
 SAVING = "lightning.pytorch.callbacks.ModelCheckpoint"
 FILES = {
     "model/mine": TEMPLATES_YAML,
+    "model/reader": TEMPLATES_YAML.replace("lr: 0.01", "lr: ${optimizer.lr}"),
     "model/compiled": TEMPLATES_YAML.replace("template.Digits", "compiled.Digits"),
     "model/cnn": TEMPLATES_YAML,
     "model/odd": "width: 8\n",
     "data/odd": "batch_size: 8\n",
     "trainer/odd": "_target_: lightning.pytorch.Trainer\nmax_epochs: 1\n",
     "trainer/good": "defaults: [auto]\nmax_epochs: 1\n",
-    "callbacks/bar": f"defaults: [default]\nrich_progress_bar: {{_target_: {RICH}}}\n",
+    "callbacks/bar": "defaults: [default]\nbar: {_target_: bars.Bar}\n",
     "callbacks/saving": f"model_checkpoint: {{_target_: {SAVING}, monitor: val/acc, mode: max}}\n",
     "callbacks/paths": f"x: {{_target_: {SAVING}, dirpath: '${{paths.output_dir}}'}}\n",
     "experiment/best": "callbacks: {model_checkpoint: {monitor: val/loss}}\n",
@@ -41,15 +58,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(text)
     text = TEMPLATE.replace("import lightning as L\n", "import lightning as L\nimport torch\n")
     (folder / "template.py").write_text(TEMPLATE)
+    (folder / "bars.py").write_text(BARS)
     (folder / "compiled.py").write_text(text.replace("    def forward(self, images):", COMPILED))
     return folder
 
 
 @pytest.fixture(autouse=True)
 def opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MNIST_LAB_ALLOW", "template.,compiled.")
+    monkeypatch.setenv("MNIST_LAB_ALLOW", "template.,compiled.,bars.")
     monkeypatch.syspath_prepend(project)
-    for name in ("template", "compiled"):
+    for name in ("template", "compiled", "bars"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -77,11 +95,6 @@ def test_weights_of_a_compiled_network_are_those_of_the_network(project: Path) -
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (
-            "model=mine optimizer.lr=0.5",
-            "optimizer.lr=0.5: template.Digits has its own optimizer; ",
-        ),
-        ("model=mine scheduler=none", "scheduler=none: template.Digits has its own scheduler; "),
         ("model=odd", "model: the file that is chosen must have a _target_"),
         ("data=odd", "data: the file that is chosen must have a _target_"),
         ("callbacks=paths", "'paths.output_dir' not found; hydra.run.dir=DIR is the directory"),
@@ -110,12 +123,25 @@ def test_a_trainer_without_the_labs_keys_is_one_line(words: str, line: str, proj
     assert done.stderr.count("\n") == 1
 
 
-def test_ones_own_progress_bar_takes_the_place_of_the_labs(project: Path) -> None:
-    done = call(
-        f"{TRAIN} model=softmax callbacks=bar ~callbacks.pictures hydra.run.dir=bar", project
-    )
+@pytest.mark.parametrize("name", ["Bar", "Lines"])
+def test_ones_own_progress_bar_takes_the_place_of_the_labs(name: str, project: Path) -> None:
+    words = f"model=softmax callbacks=bar callbacks.bar._target_=bars.{name} ~callbacks.pictures"
+    done = call(f"{TRAIN} {words} hydra.run.dir={name}", project)
     assert done.returncode == 0, done.stderr
-    assert (project / "bar" / "checkpoints" / "best.ckpt").exists()
+    assert done.stdout.count(f"trained with {name}") == 1
+    assert ("epoch 1/1" in done.stdout) == (name == "Lines")
+    assert (project / name / "checkpoints" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(("choice", "is_read"), [("mine", False), ("reader", True)])
+def test_a_typed_setting_that_is_not_used_is_named(
+    choice: str, is_read: bool, project: Path
+) -> None:
+    done = call(f"{TRAIN} model={choice} optimizer.lr=0.5 hydra.run.dir={choice}_lr", project)
+    assert done.returncode == 0, done.stderr
+    log = (project / f"{choice}_lr" / "train.log").read_text()
+    line = "optimizer.lr=0.5: not used by template.Digits, which is no Classifier"
+    assert (line in log) != is_read
 
 
 def test_ones_own_checkpoint_needs_none_of_the_labs(project: Path) -> None:
@@ -128,5 +154,7 @@ def test_a_choice_that_the_labs_hides_is_named(project: Path) -> None:
     done = call("train --config-dir configs model=cnn --cfg job", project)
     assert "_target_: mnist_lab.models.CNN" in done.stdout
     line = "configs/model/cnn.yaml: not taken, as the lab has a choice of that name; rename it\n"
+    assert done.stderr == line
+    done = call("train -m --config-dir configs model=softmax,cnn --cfg job", project)
     assert done.stderr == line
     assert call("train --config-dir configs model=mine --cfg job", project).stderr == ""

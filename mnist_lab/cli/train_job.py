@@ -1,8 +1,10 @@
 """One run of ``mnist-lab train``, or a sweep's job, as Hydra calls it."""
 
 import logging
+import pkgutil
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,12 +13,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_lab.cli.heavy_imports import without_collector
-from mnist_lab.config.allowlist import check_roles
+from mnist_lab.config.allowlist import check_roles, is_the_labs
 from mnist_lab.config.messages import explain
 from mnist_lab.config.overrides import given_overrides
 from mnist_lab.errors import ConfigError, LabError, first_line
 from mnist_lab.training.observer import current_observer
 
+_OF_CLASSIFIERS = {"optimizer", "scheduler"}  # groups
 _log = logging.getLogger(__name__)
 
 
@@ -44,15 +47,18 @@ class Job:
         hydra: Any = HydraConfig.get()
         is_single = hydra.mode == RunMode.RUN
         try:
+            unread = " ".join(_unread(config, given_overrides(hydra)))
             OmegaConf.resolve(config)  # once, so that what is checked is what is built
             with without_collector():
                 from mnist_lab.cli.run_result import print_result
+                from mnist_lab.models import Classifier
                 from mnist_lab.training.checkpoints.longer_run import go_further
                 from mnist_lab.training.run import run
-                from mnist_lab.training.trainer import check_typed
 
             check_roles(OmegaConf.to_container(config), self.allowed)
-            check_typed(config, given_overrides(hydra))
+            if unread and not issubclass(pkgutil.resolve_name(config.model._target_), Classifier):
+                target = config.model._target_
+                _log.warning("%s: not used by %s, which is no Classifier", unread, target)
             if is_single:
                 go_further(config)
             result = run(config)
@@ -85,6 +91,22 @@ class Job:
             summary = f"{type(error).__name__}: {first_line(error)}"
             print(f"mnist-lab train: {name}: {summary}", file=sys.stderr)
         return 1 if self.failures or self.has_diverged else 0
+
+
+def _unread(config: DictConfig, typed: Iterable[str]) -> list[str]:
+    """Return the typed settings of an optimizer or schedule that only a ``Classifier`` reads.
+
+    Args:
+        config: the config, with its interpolations.
+        typed: the overrides that it was composed with.
+    """
+    if is_the_labs(config.model._target_):
+        return []
+    others = [str(name) for name in config if name not in _OF_CLASSIFIERS]
+    own = OmegaConf.to_yaml(OmegaConf.masked_copy(config, others))
+    groups = [group for group in _OF_CLASSIFIERS if f"${{{group}" not in own]
+    keys = [(text, text.lstrip("+~").partition("=")[0].partition(".")[0]) for text in typed]
+    return [text for text, group in keys if group in groups]
 
 
 def _mendable(error: Exception, is_own_code: bool) -> Exception:

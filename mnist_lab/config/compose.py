@@ -6,6 +6,7 @@ jobs.py hands the very config that was checked to Hydra's jobs.
 
 import contextlib
 import copy
+import itertools
 import logging
 import pickle
 import re
@@ -108,7 +109,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                 raise ConfigError(
                     f"sweep={RANGE}: must be typed, and hydra/sweeper must be left out with it"
                 )
-            self._say_hidden(choices)
+            self._say_hidden(choices, overrides)
             check_sweeps(parse_overrides(overrides), mode)
             key = "run" if mode == RunMode.RUN else "sweep"
             with reading(config):
@@ -124,14 +125,20 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             self._check_code(plain)
         return config
 
-    def _say_hidden(self, choices: Mapping[str, Any]) -> None:
+    def _say_hidden(self, choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
         """Say which file of the user's own is not taken, as conf/ has a choice of its name."""
-        for group, name in choices.items():
-            for folder in self._config_dirs:
-                path = Path(folder, group, f"{name}.yaml")
-                if path.exists() and Path(CONF, group, path.name).exists():
-                    text = "%s: not taken, as the lab has a choice of that name; rename it"
-                    _log.warning(text, path)
+        folders = [Path(folder) for folder in self._config_dirs if not CONF.samefile(folder)]
+        typed = [(item.key_or_group, item.value()) for item in parse_overrides(overrides)]
+        names = dict.fromkeys(
+            Path(group, f"{name}.yaml")
+            for group, value in (*choices.items(), *typed)
+            if folders and self.repository.group_exists(group)
+            for name in re.findall(r"[\w-]+", str(value))  # one, those of a list or of a sweep
+        )
+        for folder, name in itertools.product(folders, names):
+            if (folder / name).exists() and (CONF / name).exists():
+                text = "%s: not taken, as the lab has a choice of that name; rename it"
+                _log.warning(text, folder / name)
 
     def with_names(self, overrides: Sequence[str]) -> list[str]:
         """Return overrides as Hydra takes them, whose choices of groups are names.
@@ -298,24 +305,31 @@ def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
     except LabError:
         raise
     except (HydraException, OmegaConfBaseException) as error:
-        about = f"{typed[0]}: " if typed and "nterpolation" in str(error) else ""
+        is_of_value = any(word in str(error) for word in ("nterpolation", "Invalid type assigned"))
+        about = f"{typed[0]}: " if typed and is_of_value else ""
         raise ConfigError(f"{about}{explain(error)}") from error
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals["__name__"]).startswith("mnist_lab."):
-            raise
-        # Hydra's, which takes some values for granted.
         params = [text for text in overrides if "hydra.sweeper.params" in text]
-        if params:  # null with hydra/sweeper=basic
-            raise ConfigError(f"{params[0]}: type what is varied instead, as in seed=1,2") from None
-        if not (about := typed or [text for text in overrides if "hydra." in text]):
+        about_hydra = typed or params or [text for text in overrides if "hydra." in text]
+        if not about_hydra or not _is_hydras(error):
             raise
-        raise ConfigError(f"{about[0]}: is not what Hydra takes there") from None
+        reason = "is not what Hydra takes there"
+        if about_hydra is params:  # null with hydra/sweeper=basic
+            reason = "type what is varied instead, as in seed=1,2"
+        raise ConfigError(f"{about_hydra[0]}: {reason}") from error
     except UserWarning as warning:
         place = re.sub(r".*, path=(.*) is not available\.", r"\1", str(warning))
         raise ConfigError(f"hydra.searchpath: {place}: no such folder") from None
     except RecursionError:
         raise ConfigError("the config is nested too deeply, or without an end") from None
+
+
+def _is_hydras(error: BaseException) -> bool:
+    """Return whether an error is of Hydra, which takes some values for granted, and no bug here."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [str(frame.f_globals["__name__"]).partition(".")[0] for frame in frames]
+    inner = [name for name in packages if name in ("hydra", "omegaconf", "mnist_lab")]
+    return inner[-1] != "mnist_lab"
 
 
 def compose(*overrides: str | Sequence[str]) -> DictConfig:

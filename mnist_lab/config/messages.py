@@ -79,7 +79,7 @@ def _belongs(key: str) -> str:
     """Return in a clause which choices have a known key; nothing where all of its group have."""
     group, owners = key.partition(".")[0], _owners(key)
     if len(owners) == len(SCHEMAS.get(group, {})):
-        return "; a file of one's own has it below `defaults: [auto]`" if group == "trainer" else ""
+        return ""
     # own is chosen by a _target_
     is_choice = len(owners) == 1 and owners[0] != "own" and owners[0] in choices(group)
     chosen = f"; {group}={owners[0]} chooses it" if is_choice else ""
@@ -96,7 +96,11 @@ def unknown_key(key: str, siblings: Iterable[str], value: str = "") -> str:
     if key in known:
         if not _owners(key):  # ~experiment=2 where it is another
             return f"{key}: has another value; ~{key} leaves it out whatever it is"
-        return f"{key}: no key of the {key.partition('.')[0]} that is chosen{_belongs(key)}"
+        group = key.partition(".")[0]
+        belongs = _belongs(key)
+        if group == "trainer" and not belongs:  # which is a file of the user's own
+            belongs = "; a file of one's own has it below `defaults: [auto]`"
+        return f"{key}: no key of the {group} that is chosen{belongs}"
     if meant := hint(key):
         return f"{key}: no such key; {meant}"
     by_name: dict[str, str] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 METRICS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 """Those that every run of the lab's models has, with their modes."""
+_LOSS = re.compile(r"loss(?![a-z])", re.IGNORECASE)
 TAKEN = re.compile(r"acc|loss|num_samples|acc_class_\d+")
 """Names after the split's that the lab's own metrics have."""
 
@@ -24,7 +25,7 @@ def without_class(name: str) -> str:
 def best_mode(monitor: Any, *, _root_: Any) -> str:
     """Return the mode of a monitor that none was typed for.
 
-    It is as a metric's class says; of any other name ``min`` for a loss, else ``max``.
+    It is as the class of one of ``metrics`` says; of another name ``min`` for a loss, else ``max``.
 
     Args:
         monitor: the metric's name.
@@ -34,7 +35,7 @@ def best_mode(monitor: Any, *, _root_: Any) -> str:
     name = without_class(str(monitor))
     node: Any = (_root_.get("metrics") or {}).get(name.removeprefix("val/"))
     if not isinstance(node, Mapping):
-        return METRICS.get(name, "min" if "loss" in name else "max")
+        return METRICS.get(name, "min" if _LOSS.search(name) else "max")
     return mode_of(str(node.get("_target_")))
 
 

@@ -33,7 +33,8 @@ class Train:
     monitor: str = knob("val/acc", "metric that chooses the best checkpoint")
     mode: str = knob(
         "${best_mode:${monitor}}",
-        "whether more or less of it is better; max, or as the class of one of metrics= says",
+        "whether more or less of it is better; min for a loss, as its class says for one of "
+        "metrics=, else max",
         choices=("max", "min"),
     )
     protocol: str = knob(

@@ -57,9 +57,8 @@ def not_logged(monitor: str, names: Iterable[str]) -> str:
         return f"monitor={monitor}: not logged, nor is anything else; call self.log in the model"
     # Those of validation first, and of these a loss.
     known.sort(key=lambda name: (not name.startswith("val"), "loss" not in name))
-    mode = "min" if "loss" in known[0] else "max"
     there = listed(known, 6, between=", ")
-    return f"monitor={monitor}: not logged; there are {there}; type monitor={known[0]} mode={mode}"
+    return f"monitor={monitor}: not logged; there are {there}; type monitor={known[0]}"
 
 
 def headings(keys: Sequence[str]) -> list[str]:

@@ -4,18 +4,17 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import lightning as L
 from torch import Tensor, nn
 
 from mnist_lab.errors import ConfigError, listed
 from mnist_lab.files.checkpoint import read_checkpoint, sha256_of
 from mnist_lab.files.regular import check_links
-from mnist_lab.training.checkpoints.newest import best_of, check_weights, weights_of
+from mnist_lab.training.checkpoints.newest import best_of, check_weights, uncompiled
 
 _MOST_NAMED = 12  # layers in an error
 
 
-def load_initial(model: L.LightningModule, source: Path) -> dict[str, str]:
+def load_initial(model: nn.Module, source: Path) -> dict[str, str]:
     """Put the weights of a run's best checkpoint, or of a file, into a model to be trained.
 
     Where the model's last layer has another number of outputs, as for other classes, that layer
@@ -33,7 +32,7 @@ def load_initial(model: L.LightningModule, source: Path) -> dict[str, str]:
         path, checkpoint = best_of(source)
     else:
         path, checkpoint = source, read_checkpoint(source)
-    stored, own = weights_of(checkpoint, model), model.state_dict()
+    stored, own = uncompiled(checkpoint["state_dict"], model), model.state_dict()
     weights = {**stored, **{name: own[name] for name in _of_other_classes(stored, own)}}
     check_weights(path, weights, model)
     model.load_state_dict(weights)

@@ -4,7 +4,7 @@ import inspect
 import io
 import os
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -122,27 +122,6 @@ def _by_name(settings: DictConfig) -> Any:
     return plain
 
 
-def check_typed(config: DictConfig, typed: Iterable[str]) -> None:
-    """Refuse a typed setting of a group that the config's model is not built with.
-
-    Args:
-        config: the whole config.
-        typed: its overrides.
-
-    Raises:
-        ConfigError: there is one; a sweep of it would compare trials that do not differ.
-    """
-    target = str(config.model._target_)
-    if issubclass(pkgutil.resolve_name(target), Classifier):
-        return
-    for text in typed:
-        key = text.lstrip("+~").partition("=")[0]
-        if (group := key.partition(".")[0]) in ("optimizer", "scheduler"):
-            raise ConfigError(
-                f"{text}: {target} has its own {group}; an argument of it is typed as model.{key}"
-            )
-
-
 @settings_taken()
 def build_trainer(
     config: DictConfig,
@@ -183,7 +162,7 @@ def build_trainer(
         options.setdefault("enable_progress_bar", False)  # Lightning would add its own
     if len(bars) > 1:  # one of the user's own
         options["callbacks"] = [
-            callback for callback in options["callbacks"] if not isinstance(callback, Progress)
+            callback for callback in options["callbacks"] if type(callback) is not Progress
         ]
     if options.get("barebones"):
         options["logger"] = False

@@ -116,8 +116,7 @@ def test_a_monitor_that_no_trial_has(capsys: pytest.CaptureFixture[str]) -> None
         record.metrics = {"val_loss": 0.5, "time/fit": 1.0}
     print_outcome(Outcome(Path("s"), TrialTable(records, {"val/acc": "max"}), None))
     assert capsys.readouterr().err == (
-        "mnist-lab train: monitor=val/acc: not logged; there are val_loss; type monitor=val_loss "
-        "mode=min\n"
+        "mnist-lab train: monitor=val/acc: not logged; there are val_loss; type monitor=val_loss\n"
     )
     for record in records:
         record.metrics = {"train/loss": 0.5}

@@ -31,6 +31,7 @@ def test_monitors_are_the_labs_and_those_added() -> None:
     assert list(measured({"f1": {}})) == [*measured(None), "val/f1"]
     for name, mode in (
         *(("val/acc", "max"), ("val/loss", "min"), ("val_loss", "min"), ("val/x", "max")),
-        *(("train/loss", "min"), ("loss/dataloader_idx_0", "min")),
+        *(("train/loss", "min"), ("loss/dataloader_idx_0", "min"), ("val/NLLLoss", "min")),
+        *(("val/glossary", "max"), ("val/lossless", "max")),
     ):
         assert best_mode(name, _root_=OmegaConf.create({})) == mode

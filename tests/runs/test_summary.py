@@ -95,9 +95,9 @@ def test_metrics_of_a_split_are_a_row() -> None:
     [
         (
             ["train_acc", "val_acc", "val_loss", "val/num_samples", "time/fit"],
-            "there are val_loss, val_acc, train_acc; type monitor=val_loss mode=min",
+            "there are val_loss, val_acc, train_acc; type monitor=val_loss",
         ),
-        (["val_f1"], "there are val_f1; type monitor=val_f1 mode=max"),
+        (["val_f1"], "there are val_f1; type monitor=val_f1"),
         (["epochs"], "nor is anything else; call self.log in the model"),
     ],
 )

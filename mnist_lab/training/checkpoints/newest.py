@@ -23,7 +23,7 @@ from mnist_lab.training.checkpoints.plugin import EARLIER_BEST
 from mnist_lab.training.checkpoints.resume_state import KEY, is_count, read_snapshot
 from mnist_lab.training.judged_weights import JUDGED
 
-_COMPILED = "_orig_mod."  # which torch.compile puts into the names of weights
+_COMPILED = "_orig_mod."
 _DAMAGED = Path(CHECKPOINTS, "damaged.ckpt")
 _log = logging.getLogger(__name__)
 
@@ -210,17 +210,19 @@ def _is_like(value: Any, needed: Any) -> bool:
 def weights_of(checkpoint: Mapping[str, Any], model: L.LightningModule) -> Any:
     """Return a checkpoint's weights by the names that a model has.
 
-    Where they have others, the model was compiled, or its own ``on_load_checkpoint`` names them.
+    Where they have others, its own ``on_load_checkpoint`` names them, or it was compiled.
     """
-    stored, names = checkpoint["state_dict"], model.state_dict().keys()
-    if stored.keys() == names:
-        return stored
-    plain = {name.replace(_COMPILED, ""): weight for name, weight in stored.items()}
-    if plain.keys() == names:
-        return plain
-    content = {**checkpoint, "state_dict": dict(stored)}
+    if checkpoint["state_dict"].keys() == model.state_dict().keys():
+        return checkpoint["state_dict"]
+    content = {**checkpoint, "state_dict": dict(checkpoint["state_dict"])}
     model.on_load_checkpoint(content)
-    return content["state_dict"]
+    return uncompiled(content["state_dict"], model)
+
+
+def uncompiled(weights: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """Return weights without what torch.compile puts into their names, where a model has those."""
+    plain = {name.replace(_COMPILED, ""): weight for name, weight in weights.items()}
+    return plain if plain.keys() == model.state_dict().keys() else weights
 
 
 def check_weights(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from mnist_lab import MNISTDataModule, SoftmaxRegression, train
 from mnist_lab.runs.directory import LAST
 from mnist_lab.training.checkpoints.callback import Checkpoint
 
-LINE = "monitor=val/acc: not logged; there are val_loss, train_loss; type monitor=val_loss mode=min"
+LINE = "monitor=val/acc: not logged; there are val_loss, train_loss; type monitor=val_loss"
 
 
 class Late(Lit):
@@ -58,7 +58,7 @@ def test_is_said_where_there_is_no_validation(
 ) -> None:
     fit(Lit(), tmp_path, TrainOnly((1, 28, 28)))
     assert caplog.messages == [
-        "monitor=val/acc: not logged; there are train_loss; type monitor=train_loss mode=min"
+        "monitor=val/acc: not logged; there are train_loss; type monitor=train_loss"
     ]
 
 
