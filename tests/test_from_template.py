@@ -98,25 +98,13 @@ def test_weights_of_a_compiled_network_are_those_of_the_network(project: Path) -
         ("model=odd", "model: the file that is chosen must have a _target_"),
         ("data=odd", "data: the file that is chosen must have a _target_"),
         ("callbacks=paths", "'paths.output_dir' not found; hydra.run.dir=DIR is the directory"),
+        ("trainer=odd", "trainer: the file that is chosen must begin with `defaults: [auto]`"),
+        ("trainer=odd trainer.devices=1", "a file of one's own has it below `defaults: [auto]`"),
+        ("trainer=good trainer.default_root_dir=x", "hydra.run.dir, or hydra.sweep.dir in a sweep"),
         ("experiment=best", "must be a mapping with a _target_; the default has checkpoints"),
     ],
 )
 def test_what_does_not_fit_is_one_line(words: str, line: str, project: Path) -> None:
-    done = call(f"{TRAIN} {words}", project)
-    assert done.returncode == 2
-    assert line in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        ("trainer=odd", "trainer: the file that is chosen must begin with `defaults: [auto]`"),
-        ("trainer=odd trainer.devices=1", "a file of one's own has it below `defaults: [auto]`"),
-        ("trainer=good trainer.default_root_dir=x", "hydra.run.dir, or hydra.sweep.dir in a sweep"),
-    ],
-)
-def test_a_trainer_without_the_labs_keys_is_one_line(words: str, line: str, project: Path) -> None:
     done = call(f"train --config-dir configs {words}", project)
     assert done.returncode == 2
     assert line in done.stderr
