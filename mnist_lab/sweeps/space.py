@@ -21,6 +21,7 @@ from mnist_lab.runs.manifest import flat
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+_MOST = 100_000  # values of a dimension, and trials of a grid
 _PROBE = 0.382  # position in an interval of a third value to check, besides the ends
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?", re.ASCII)  # as Python writes one
 
@@ -120,8 +121,18 @@ class Space:
     is_grid: bool
 
     def grid(self) -> list[dict[str, str]]:
-        """Return all combinations, the last dimension varying fastest."""
-        return list(self._product([dimension.probes() for dimension in self.dimensions]))
+        """Return all combinations, the last dimension varying fastest.
+
+        Raises:
+            ConfigError: there are too many.
+        """
+        values = [dimension.probes() for dimension in self.dimensions]
+        if (total := math.prod(map(len, values))) > _MOST:
+            raise ConfigError(
+                f"{self.dimensions[0].text}: a grid of {total:,} trials, and {_MOST:,} at most are "
+                "trained; hydra.sweeper.sampler=random draws hydra.sweeper.n_trials of them"
+            )
+        return list(self._product(values))
 
     def probes(self, limit: int) -> Iterator[dict[str, str]]:
         """Yield points with every choice and the ends of every interval.
@@ -262,13 +273,19 @@ def _values(override: Override, seed: int) -> tuple[str, ...]:
     before = random.getstate()
     random.seed(seed)  # what Hydra shuffles by
     try:
-        return tuple(override.sweep_string_iterator())
+        values = tuple(itertools.islice(override.sweep_string_iterator(), _MOST + 1))
     except (HydraException, ValueError) as error:  # a step of 0, or an interval among choices
         raise ConfigError(
             f"{override.input_line}: must be one choice, range or interval; {first_line(error)}"
         ) from error
     finally:
         random.setstate(before)
+    if len(values) > _MOST:
+        raise ConfigError(
+            f"{override.input_line}: must be at most {_MOST:,} values; interval(LOW,HIGH) is "
+            "searched without listing them"
+        )
+    return values
 
 
 def _interval(interval: Interval) -> Interval:

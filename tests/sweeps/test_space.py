@@ -129,6 +129,7 @@ def test_probes_have_every_choice_and_both_ends() -> None:
         ("a=tag(slow,interval(0,1))", "unknown tag slow; only log is supported"),
         ("a=range(5,1)", "must have at least one value"),
         ("a=range(1,5,0)", "must be one choice, range or interval"),
+        ("a=range(1000000000)", "must be at most 100,000 values; interval(LOW,HIGH)"),
         ("a=interval(0,1),3", "must be one choice, range or interval"),
         ("a=1,2,1", "must have each value once; 1 occurs twice"),
         ("a=interval(0,", "brackets do not match"),
@@ -145,6 +146,13 @@ def test_bad_spaces(text: str, message: str) -> None:
         assert message in str(caught.value)
         assert str(caught.value).startswith(text)
         assert "\n" not in str(caught.value)
+
+
+def test_a_grid_has_an_end() -> None:
+    assert len(parse_space({}, ["a=range(100)", "b=range(100)"]).grid()) == 10_000
+    space = parse_space({}, ["a=range(1000)", "b=range(1000)"])
+    with pytest.raises(ConfigError, match=r"^a=range\(1000\): a grid of 1,000,000 trials"):
+        space.grid()
 
 
 def test_an_interval_has_no_grid() -> None:
