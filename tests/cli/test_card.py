@@ -71,6 +71,7 @@ def test_a_missing_folder_is_one_line(run_dir: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
 
 
+@pytest.mark.thorough
 def test_a_card_replaces_another_file_only_where_asked(run_dir: Path, tmp_path: Path) -> None:
     for name in ("card.md", "card_2.png"):
         (tmp_path / name).write_text("mine")

@@ -148,6 +148,7 @@ def other_writers(model: Classifier) -> float:
     return float((found == digits.target).mean())
 
 
+@pytest.mark.thorough
 def test_other_writers(model: Classifier) -> None:
     assert other_writers(model) >= 0.85  # after two epochs
 

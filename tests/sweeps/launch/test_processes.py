@@ -55,7 +55,7 @@ def results(sweep: Path) -> dict[int, dict[str, Any]]:
 @pytest.mark.parametrize(
     "words",
     [
-        "hydra/launcher=parallel",
+        pytest.param("hydra/launcher=parallel", marks=pytest.mark.thorough),
         pytest.param(
             "hydra/launcher=parallel hydra.launcher.fused=true hydra.launcher.workers=2",
             marks=pytest.mark.slow,

@@ -53,7 +53,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "s"
 
 
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", WRITES)
 def test_a_kill_before_a_checkpoint_is_written(name: str, whole: Path, tmp_path: Path) -> None:
     for write in WRITES[name]:
