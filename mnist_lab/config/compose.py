@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.allowlist import check_hydra_targets, check_targets
-from mnist_lab.config.knob import shown
+from mnist_lab.config.knob import knobs_of, requirement, shown
 from mnist_lab.config.messages import explain
 from mnist_lab.config.options import CONF
 from mnist_lab.config.overrides import (
@@ -104,6 +104,9 @@ class Loader(hydra_internals.ConfigLoaderImpl):
                     raise ConfigError(f"{field.name}: cannot be left out; give it another value")
             mode = RunMode.MULTIRUN if config.hydra.mode == RunMode.MULTIRUN else mode
             config.hydra.mode = mode
+            for field, _ in knobs_of(Train):  # a sweep's trials may set it
+                if mode == RunMode.RUN and OmegaConf.is_missing(config, field.name):
+                    raise ConfigError(f"{field.name}: must be set: {requirement(field)}")
             choices = config.hydra.runtime.choices
             if choices.get("sweep") == RANGE and choices["hydra/sweeper"] != RANGE:
                 raise ConfigError(

@@ -5,6 +5,7 @@ and 1.4 call by different names.
 """
 
 import contextlib
+import copyreg
 import functools
 import marshal
 import re
@@ -46,6 +47,17 @@ __all__ = [  # of what others import from here; the functions below need no entr
 _IS_1_3 = hasattr(version, "base_at_least")  # and not 1.4
 _YAML_KEY = re.compile(r"[\w./@-]{1,60}", re.ASCII)
 _UTILS: Any = hydra_utils  # some of whose names are only in 1.4
+
+
+if not _IS_1_3:
+    from hydra._internal.execution_policy import _DeferredTarget  # type: ignore[import-not-found]
+
+    def _as_partial(deferred: Any) -> Any:
+        """Pickle a node with ``_partial_`` as what it was in 1.3; else Lightning takes it away."""
+        partial = functools.partial(deferred.func, *deferred.args, **deferred.keywords)
+        return partial.__reduce__()
+
+    copyreg.pickle(_DeferredTarget, _as_partial)
 
 
 def set_version_base() -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
-from omegaconf.errors import InterpolationToMissingValueError
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from mnist_lab.config.allowlist import is_the_labs
 from mnist_lab.data.sets import num_classes_of
@@ -54,10 +53,7 @@ def resolve(config: DictConfig, number: int = 0, *, is_whole: bool = False) -> N
             for name in config:
                 if name == "hydra" or OmegaConf.is_missing(config, name):
                     continue
-                try:
-                    value = config[name]
-                except InterpolationToMissingValueError:  # monitor=???, which mode follows
-                    value = MISSING
+                value = config[name]
                 if OmegaConf.is_interpolation(config, str(name)):
                     config[name] = value
                 if OmegaConf.is_config(value):
