@@ -102,11 +102,14 @@ def _unread(config: DictConfig, typed: Iterable[str]) -> list[str]:
     """
     if is_the_labs(config.model._target_):
         return []
+    groups = {text: text.lstrip("+~").partition("=")[0].partition(".")[0] for text in typed}
     others = [str(name) for name in config if name not in _OF_CLASSIFIERS]
-    own = OmegaConf.to_yaml(OmegaConf.masked_copy(config, others))
-    groups = [group for group in _OF_CLASSIFIERS if f"${{{group}" not in own]
-    keys = [(text, text.lstrip("+~").partition("=")[0].partition(".")[0]) for text in typed]
-    return [text for text, group in keys if group in groups]
+    read = OmegaConf.to_yaml(OmegaConf.masked_copy(config, others))
+    return [
+        text
+        for text, group in groups.items()
+        if group in _OF_CLASSIFIERS and f"${{{group}" not in read
+    ]
 
 
 def _mendable(error: Exception, is_own_code: bool) -> Exception:

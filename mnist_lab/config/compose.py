@@ -10,22 +10,20 @@ import itertools
 import logging
 import pickle
 import re
-import traceback
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_lab.config import hydra_internals
 from mnist_lab.config.allowlist import check_hydra_targets, check_targets
-from mnist_lab.config.knob import knobs_of, requirement, shown
-from mnist_lab.config.messages import explain
+from mnist_lab.config.knob import requirement, shown
+from mnist_lab.config.messages import one_line_errors
 from mnist_lab.config.options import CONF
 from mnist_lab.config.overrides import (
     RANGE,
@@ -45,7 +43,7 @@ from mnist_lab.config.sources import PRIMARY, Repository, register, search_path
 from mnist_lab.config.validate import check
 from mnist_lab.config.variants import Launch, Parts, Variants
 from mnist_lab.config.write_paths import check_folders, check_run_places, check_texts
-from mnist_lab.errors import ConfigError, LabError, UntrustedError
+from mnist_lab.errors import ConfigError, UntrustedError
 
 _log = logging.getLogger(__name__)
 
@@ -96,17 +94,11 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
         """
         overrides = self.with_names(overrides)
-        with _one_line_errors(overrides):
+        with one_line_errors(overrides):
             config = self._from_files(overrides)
-            names = set(config)  # a missing value is not in the config, but its name is
-            for field in fields(Train):
-                if field.name not in names and field.name not in SCHEMAS:
-                    raise ConfigError(f"{field.name}: cannot be left out; give it another value")
             mode = RunMode.MULTIRUN if config.hydra.mode == RunMode.MULTIRUN else mode
             config.hydra.mode = mode
-            for field, _ in knobs_of(Train):  # a sweep's trials may set it
-                if mode == RunMode.RUN and OmegaConf.is_missing(config, field.name):
-                    raise ConfigError(f"{field.name}: must be set: {requirement(field)}")
+            _check_set(config, mode)
             choices = config.hydra.runtime.choices
             if choices.get("sweep") == RANGE and choices["hydra/sweeper"] != RANGE:
                 raise ConfigError(
@@ -201,7 +193,7 @@ class Loader(hydra_internals.ConfigLoaderImpl):
             ConfigError: an override does not fit.
             UntrustedError: a target is neither the lab's nor opened by ``allow_targets``.
         """
-        with _one_line_errors(overrides):
+        with one_line_errors(overrides):
             parts = self._parts(master, overrides)
             variants = self.variants.get(parts.key)
             if variants is not None:
@@ -299,40 +291,18 @@ class Loader(hydra_internals.ConfigLoaderImpl):
         return [name for name in names if not name.endswith("_schema")]
 
 
-@contextlib.contextmanager
-def _one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
-    """Turn errors of Hydra and OmegaConf into a ConfigError of one line."""
-    typed = [text for text in overrides if "${" in text]
-    try:
-        yield
-    except LabError:
-        raise
-    except (HydraException, OmegaConfBaseException) as error:
-        is_of_value = any(word in str(error) for word in ("nterpolation", "Invalid type assigned"))
-        about = f"{typed[0]}: " if typed and is_of_value else ""
-        raise ConfigError(f"{about}{explain(error)}") from error
-    except (AssertionError, AttributeError, KeyError, TypeError) as error:
-        params = [text for text in overrides if "hydra.sweeper.params" in text]
-        about_hydra = typed or params or [text for text in overrides if "hydra." in text]
-        if not about_hydra or not _is_hydras(error):
-            raise
-        reason = "is not what Hydra takes there"
-        if about_hydra is params:  # null with hydra/sweeper=basic
-            reason = "type what is varied instead, as in seed=1,2"
-        raise ConfigError(f"{about_hydra[0]}: {reason}") from error
-    except UserWarning as warning:
-        place = re.sub(r".*, path=(.*) is not available\.", r"\1", str(warning))
-        raise ConfigError(f"hydra.searchpath: {place}: no such folder") from None
-    except RecursionError:
-        raise ConfigError("the config is nested too deeply, or without an end") from None
+def _check_set(config: DictConfig, mode: RunMode) -> None:
+    """Refuse a config of which a key was left out, or which a run has no value for.
 
-
-def _is_hydras(error: BaseException) -> bool:
-    """Return whether an error is of Hydra, which takes some values for granted, and no bug here."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    packages = [str(frame.f_globals["__name__"]).partition(".")[0] for frame in frames]
-    inner = [name for name in packages if name in ("hydra", "omegaconf", "mnist_lab")]
-    return inner[-1] != "mnist_lab"
+    Raises:
+        ConfigError: there is one; the trials of a sweep may set a value yet.
+    """
+    names = set(config)  # a missing value is not in the config, but its name is
+    for field in fields(Train):
+        if field.name not in names and field.name not in SCHEMAS:
+            raise ConfigError(f"{field.name}: cannot be left out; give it another value")
+        if field.metadata and mode == RunMode.RUN and OmegaConf.is_missing(config, field.name):
+            raise ConfigError(f"{field.name}: must be set: {requirement(field)}")
 
 
 def compose(*overrides: str | Sequence[str]) -> DictConfig:

@@ -1,12 +1,19 @@
 """Turns an error of Hydra's or OmegaConf's into one line: key, requirement, nearest right name."""
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
-from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -20,6 +27,43 @@ from mnist_lab.config.options import choices, groups, groups_with
 from mnist_lab.config.other_names import hint
 from mnist_lab.config.schema import SCHEMAS, Train, key_prefix
 from mnist_lab.config.syntax import explain_syntax
+from mnist_lab.errors import ConfigError, LabError
+
+
+@contextlib.contextmanager
+def one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn errors of Hydra and OmegaConf into a ConfigError of one line."""
+    typed = [text for text in overrides if "${" in text]
+    try:
+        yield
+    except LabError:
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        is_of_value = any(word in str(error) for word in ("nterpolation", "Invalid type assigned"))
+        about = f"{typed[0]}: " if typed and is_of_value else ""
+        raise ConfigError(f"{about}{explain(error)}") from error
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+        params = [text for text in overrides if "hydra.sweeper.params" in text]
+        about_hydra = typed or params or [text for text in overrides if "hydra." in text]
+        if not about_hydra or not _is_hydras(error):
+            raise
+        reason = "is not what Hydra takes there"
+        if about_hydra is params:  # null with hydra/sweeper=basic
+            reason = "type what is varied instead, as in seed=1,2"
+        raise ConfigError(f"{about_hydra[0]}: {reason}") from error
+    except UserWarning as warning:
+        place = re.sub(r".*, path=(.*) is not available\.", r"\1", str(warning))
+        raise ConfigError(f"hydra.searchpath: {place}: no such folder") from None
+    except RecursionError:
+        raise ConfigError("the config is nested too deeply, or without an end") from None
+
+
+def _is_hydras(error: BaseException) -> bool:
+    """Return whether an error is of Hydra, which takes some values for granted, and no bug here."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [str(frame.f_globals["__name__"]).partition(".")[0] for frame in frames]
+    inner = [name for name in packages if name in ("hydra", "omegaconf", "mnist_lab")]
+    return inner[-1] != "mnist_lab"
 
 
 def explain(error: BaseException) -> str:

@@ -14,8 +14,8 @@ import torch
 from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
+    Checkpoint,
     LearningRateFinder,
-    ModelCheckpoint,
     ModelPruning,
     ModelSummary,
     ProgressBar,
@@ -168,9 +168,7 @@ def build_trainer(
         options["logger"] = False
     elif "logger" not in options:
         options["logger"] = build_loggers(config) or False
-    if not any(isinstance(callback, ModelCheckpoint) for callback in options["callbacks"]) and (
-        "checkpoint" not in nodes
-    ):
+    if not any(isinstance(callback, Checkpoint) for callback in options["callbacks"]):
         options["enable_checkpointing"] = False
     storage = AtomicCheckpointIO(Path(config.run_dir))
     options["plugins"] = [storage, *_as_list(options.get("plugins", []))]

@@ -221,7 +221,7 @@ def weights_of(checkpoint: Mapping[str, Any], model: L.LightningModule) -> Any:
 
 def uncompiled(weights: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
     """Return weights without what torch.compile puts into their names, where a model has those."""
-    plain = {name.replace(_COMPILED, ""): weight for name, weight in weights.items()}
+    plain = {str(name).replace(_COMPILED, ""): weight for name, weight in weights.items()}
     return plain if plain.keys() == model.state_dict().keys() else weights
 
 
